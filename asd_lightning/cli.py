@@ -1,0 +1,63 @@
+"""The ``asd`` command: one subcommand for each stage, imported only when it is called."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from asd_lightning import __version__
+from asd_lightning.errors import UserError
+
+# name -> one line of help.  The module asd_lightning.commands.<name> is imported when the subcommand runs:
+# torch takes seconds to import, and `asd --help` should not wait for it.
+COMMANDS = {
+    "synth": "write synthetic machines in DCASE layout",
+    "download": "fetch a year of DCASE Task 2",
+    "data": "check a data folder, or draw its statistics",
+    "weights": "list, fetch or import pretrained encoders",
+    "train": "train, then test (takes Hydra overrides, -m, --cfg job)",
+    "test": "score a trained run again (takes Hydra overrides)",
+    "compare": "one table from many runs",
+    "submit": "write or check a challenge submission",
+}
+
+# These hand everything after their name to Hydra.
+HYDRA_COMMANDS = frozenset({"train", "test"})
+
+
+def build_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """The argument parser; only ``command``'s own arguments are loaded."""
+    parser = argparse.ArgumentParser(prog="asd", description="Anomalous sound detection for machines.")
+    parser.add_argument("--version", action="version", version=f"asd_lightning {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, summary in COMMANDS.items():
+        subparser = subparsers.add_parser(name, help=summary, description=summary)
+        if name == command and name not in HYDRA_COMMANDS:
+            importlib.import_module(f"asd_lightning.commands.{name}").add_arguments(subparser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``asd``; returns the exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(arguments)
+    except UserError as error:
+        print(f"asd: {error}", file=sys.stderr)
+        return 2
+
+
+def _dispatch(arguments: list[str]) -> int:
+    command = arguments[0] if arguments and arguments[0] in COMMANDS else None
+    if command in HYDRA_COMMANDS:
+        status: int = importlib.import_module(f"asd_lightning.commands.{command}").run(arguments[1:])
+        return status
+    parsed = build_parser(command).parse_args(arguments)
+    status = importlib.import_module(f"asd_lightning.commands.{parsed.command}").run(parsed)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The public DCASE Task 2 releases: records, transfer, safe extraction."""

@@ -1,0 +1,1 @@
+"""Machine sounds made from physics-like parts, in DCASE layout, reproducible to the byte."""

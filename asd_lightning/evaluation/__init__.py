@@ -1,0 +1,1 @@
+"""Official metrics, confidence intervals, comparison tables, challenge submissions."""

@@ -1,0 +1,1 @@
+"""What the encoders see: Kaldi filter banks, spectra, SpecAugment, mixup."""

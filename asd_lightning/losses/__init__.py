@@ -1,0 +1,1 @@
+"""Sub-centre ArcFace, supervised contrastive, and the one-stage loss that joins them."""

@@ -1,0 +1,1 @@
+"""Back-ends: from embeddings to an anomaly score, a threshold and a decision."""

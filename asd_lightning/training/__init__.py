@@ -1,0 +1,1 @@
+"""The LightningModule, its callbacks and its learning-rate schedule."""
