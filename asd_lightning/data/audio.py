@@ -1,0 +1,164 @@
+"""Decoding one recording into samples, and refusing what cannot be trusted."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import numpy as np
+import soundfile
+import torch
+from numpy.typing import NDArray
+from torchaudio.functional import resample
+
+from asd_lightning.errors import UserError
+
+Channel = Literal[0, 1, "mean"]
+Samples = NDArray[np.int16] | NDArray[np.float32]
+
+# Written by programs that stream and cannot go back to fill in the length: the data then run to the file's end.
+_UNKNOWN_LENGTHS = frozenset({0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000, 0xFFFFF000})
+
+
+class BadAudioError(UserError):
+    """A recording that cannot be used: the message names the file, what is wrong and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeOptions:
+    """How recordings become samples.
+
+    Attributes:
+        sample_rate: in Hz; other rates are resampled (windowed sinc).
+        channel: which channel of several, counted from 0, or their mean.  In the 2026 release channel 0 is the near
+            microphone.
+    """
+
+    sample_rate: int = 16_000
+    channel: Channel = 0
+
+
+def decode(path: Path, options: DecodeOptions, start: float = 0.0, seconds: float | None = None) -> Samples:
+    """Samples of one recording, shape (samples,).
+
+    16-bit sources that are neither resampled nor mixed stay int16, full scale 2^15; all else becomes float32 in
+    [-1, 1] as the file has it.  WAV (16, 24, 32-bit, float) and FLAC are read, any rate, any channel count.
+
+    Args:
+        path: the recording.
+        options: rate and channel.
+        start: first second to read.
+        seconds: how much to read; ``None`` reads to the end.
+
+    Raises:
+        BadAudioError: empty, truncated, not audio, unreadable, without samples, NaN or infinite, no such channel.
+    """
+    check_container(path)
+    try:
+        with soundfile.SoundFile(path) as file:
+            rate, subtype = file.samplerate, file.subtype
+            file.seek(min(round(start * rate), file.frames))
+            frames = -1 if seconds is None else round(seconds * rate)
+            dtype = "int16" if subtype in {"PCM_16", "PCM_S8", "PCM_U8"} else "float32"
+            samples = file.read(frames, dtype=dtype, always_2d=True)
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise BadAudioError(f"{path}: not readable as audio ({error}); convert it to WAV or FLAC, or remove it") from error
+    if not len(samples):
+        raise BadAudioError(f"{path}: holds no samples; record it again or remove it")
+    mono = _select_channel(path, samples, options.channel)
+    if mono.dtype != np.int16 and not np.isfinite(mono).all():
+        raise BadAudioError(f"{path}: holds NaN or infinite samples; export it again or remove it")
+    return mono if rate == options.sample_rate else _resample(mono, rate, options.sample_rate)
+
+
+def to_float(samples: Samples) -> NDArray[np.float32]:
+    """Samples as float32 in [-1, 1]; int16 is divided by 2^15."""
+    if samples.dtype == np.int16:
+        return samples.astype(np.float32) * np.float32(2**-15)
+    return samples.astype(np.float32, copy=False)
+
+
+def read_audio(path: Path | str, options: DecodeOptions | None = None) -> NDArray[np.float32]:
+    """One recording as a float32 waveform, shape (samples,); see `decode` for what is raised."""
+    return to_float(decode(Path(path), options or DecodeOptions()))
+
+
+def duration(path: Path) -> float:
+    """Length of a recording in seconds, from its header.
+
+    Raises:
+        BadAudioError: the file is not audio.
+    """
+    check_container(path)
+    try:
+        return float(soundfile.info(path).duration)
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise BadAudioError(f"{path}: not readable as audio ({error}); convert it to WAV or FLAC, or remove it") from error
+
+
+def is_silent(samples: Samples) -> bool:
+    """Whether every sample has the same value: a dead channel, whatever its offset."""
+    return bool(samples.min() == samples.max())
+
+
+def _select_channel(path: Path, samples: NDArray[np.int16] | NDArray[np.float32], channel: Channel) -> Samples:
+    count = samples.shape[1]
+    if channel == "mean":
+        return samples[:, 0] if count == 1 else _mean(samples)
+    if count == 1 and channel == 0:
+        return samples[:, 0]
+    if not 0 <= channel < count:
+        raise BadAudioError(f"{path}: has {count} channel(s), none numbered {channel}; set data.channel to 0 or mean")
+    return np.ascontiguousarray(samples[:, channel])
+
+
+def _mean(samples: NDArray[np.int16] | NDArray[np.float32]) -> NDArray[np.float32]:
+    scale = 2**-15 if samples.dtype == np.int16 else 1.0
+    return (samples.mean(axis=1, dtype=np.float64) * scale).astype(np.float32)
+
+
+def _resample(samples: Samples, rate: int, new_rate: int) -> NDArray[np.float32]:
+    resampled: NDArray[np.float32] = resample(torch.from_numpy(to_float(samples)), rate, new_rate).numpy()
+    return resampled
+
+
+def check_container(path: Path) -> None:
+    """Refuse a file whose header promises more than it holds: libsndfile would read what is left and say nothing.
+
+    Raises:
+        BadAudioError: broken link, no permission, empty, or a WAV header that lies about its length.
+    """
+    try:
+        size = path.stat().st_size
+        if not size:
+            raise BadAudioError(f"{path}: the file is empty; copy it again or remove it")
+        with path.open("rb") as file:
+            declared = _declared_wav_bytes(file)
+    except FileNotFoundError as error:
+        hint = "a broken link; mend or remove it" if path.is_symlink() else "no such file"
+        raise BadAudioError(f"{path}: {hint}") from error
+    except PermissionError as error:
+        raise BadAudioError(f"{path}: no permission to read; change it (chmod +r) or remove the file") from error
+    if declared is None:
+        return
+    offset, length = declared
+    if length not in _UNKNOWN_LENGTHS and offset + length > size:
+        raise BadAudioError(
+            f"{path}: truncated, its header promises {length:,} bytes of sound and {size - offset:,} are there; "
+            "copy it again or remove it"
+        )
+
+
+def _declared_wav_bytes(file: BinaryIO) -> tuple[int, int] | None:
+    """Offset and declared length of a WAV's data chunk; ``None`` for other formats and for RF64."""
+    header = file.read(12)
+    if header[:4] != b"RIFF" or header[8:] != b"WAVE":
+        return None
+    while len(chunk := file.read(8)) == 8:
+        name, length = struct.unpack("<4sI", chunk)
+        if name == b"data":
+            return file.tell(), length
+        file.seek(length + length % 2, 1)
+    return None

@@ -1,0 +1,202 @@
+"""Finding clips: which recordings a folder holds, and what each is for.
+
+Three layouts are recognised without configuration:
+
+* ``ROOT/<machine>/{train,test,supplemental}``, names in the DCASE grammar;
+* ``ROOT/{dev_data,eval_data}/raw/<machine>/{train,test,supplemental}``, the released archives unpacked;
+* a plain folder of one's own recordings with any names: ``train/`` or ``normal/`` holds normal sound,
+  ``test/{normal,anomaly}`` what is to be scored.  ``ROOT`` is such a folder, or holds one per machine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from asd_lightning.data.file_names import AUDIO_SUFFIXES, Condition, Domain, Split, parse_file_name
+from asd_lightning.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+_SPLITS: tuple[Split, ...] = ("train", "test", "supplemental")
+_NORMAL_FOLDERS = ("train", "normal")
+_CONDITION_FOLDERS: dict[str, Condition] = {"normal": "normal", "anomaly": "anomaly", "abnormal": "anomaly"}
+_HELD_OUT = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clip:
+    """One clip: a whole recording, or a piece of it.
+
+    Attributes:
+        path: the recording.
+        machine: machine type, the name of its folder.
+        section: ``"00"`` unless the name says otherwise.
+        split: what the clip is for.
+        domain: ``unknown`` for unlabelled evaluation clips.
+        condition: ``unknown`` for unlabelled evaluation clips.
+        attribute: the released attribute string, ``""`` when there is none.
+        start: first second of the clip in its recording.
+        seconds: length of the piece; ``None`` means to the recording's end.
+    """
+
+    path: Path
+    machine: str
+    section: str = "00"
+    split: Split
+    domain: Domain
+    condition: Condition
+    attribute: str = ""
+    start: float = 0.0
+    seconds: float | None = None
+
+    @property
+    def name(self) -> str:
+        """File name, with a media fragment (``pump.wav#t=10``) when the clip is a piece of a recording."""
+        return self.path.name if self.seconds is None else f"{self.path.name}#t={self.start:g}"
+
+
+def find_clips(root: Path | str, machines: Sequence[str] | None = None, seed: int = 0) -> list[Clip]:
+    """All clips below ``root``, sorted by machine, split and name.
+
+    Args:
+        root: a folder in one of the layouts above.
+        machines: keep these only.
+        seed: of the hold-out drawn where a plain folder has no ``test/``.
+
+    Raises:
+        UserError: nothing there, an unknown machine asked for, or two recordings of one name.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder; give the folder that holds the machines' recordings")
+    folders = _machine_folders(root)
+    if machines is not None and (missing := set(machines) - {name for name, _ in folders}):
+        known = ", ".join(sorted({name for name, _ in folders})) or "none"
+        raise UserError(f"{root}: no machine named {', '.join(sorted(missing))}; found: {known}")
+    clips = [
+        clip
+        for name, folder in folders
+        if machines is None or name in machines
+        for clip in _clips_of_machine(name, folder, seed)
+    ]
+    if not clips:
+        raise UserError(
+            f"{root}: no recordings found; expected <machine>/train/*.wav and <machine>/test/*.wav, the unpacked "
+            "DCASE archives (dev_data/raw/<machine>/...), or normal/*.wav of your own"
+        )
+    _refuse_duplicates(clips)
+    return sorted(clips, key=lambda clip: (clip.machine, clip.split, clip.path.name))
+
+
+def _machine_folders(root: Path) -> list[tuple[str, Path]]:
+    """Machine name and folder of each machine below ``root``."""
+    if _is_machine(root):
+        return [(root.resolve().name, root)]
+    parents = [root, *(root / part / "raw" for part in ("dev_data", "eval_data"))]
+    return [
+        (folder.name, folder)
+        for parent in parents
+        if parent.is_dir()
+        for folder in sorted(parent.iterdir())
+        if folder.is_dir() and _is_machine(folder)
+    ]
+
+
+def _is_machine(folder: Path) -> bool:
+    return any((folder / name).is_dir() for name in (*_NORMAL_FOLDERS, "test", "supplemental"))
+
+
+def _recordings(folder: Path) -> Iterator[Path]:
+    """Audio files below ``folder``; a broken link is listed too, so that reading it can say so."""
+    for parent, _, names in os.walk(folder):
+        for name in sorted(names):
+            path = Path(parent, name)
+            if path.suffix.lower() in AUDIO_SUFFIXES and not name.startswith("."):
+                yield path
+
+
+def _clips_of_machine(machine: str, folder: Path, seed: int) -> list[Clip]:
+    dcase = [clip for split in _SPLITS for clip in _dcase_clips(machine, folder / split)]
+    return dcase or _plain_clips(machine, folder, seed)
+
+
+def _dcase_clips(machine: str, folder: Path) -> list[Clip]:
+    clips = []
+    for path in _recordings(folder):
+        name = parse_file_name(path.stem)
+        if name is None:
+            continue
+        clips.append(
+            Clip(
+                path=path,
+                machine=machine,
+                section=name.section,
+                split=name.split,
+                domain=name.domain,
+                condition=name.condition,
+                attribute=name.attribute,
+            )
+        )
+    return clips
+
+
+def _plain_clips(machine: str, folder: Path, seed: int) -> list[Clip]:
+    """One's own recordings: every clip counts as source domain, for nothing tells otherwise."""
+    normal = [path for name in _NORMAL_FOLDERS for path in _recordings(folder / name)]
+    query = list(_plain_queries(folder))
+    if not any(condition != "anomaly" for _, condition in query) and normal:
+        normal, held_out = _hold_out(machine, normal, seed)
+        query += [(path, "normal") for path in held_out]
+    clip = Clip(path=folder, machine=machine, split="train", domain="source", condition="normal")
+    return [dataclasses.replace(clip, path=path) for path in normal] + [
+        dataclasses.replace(clip, path=path, split="test", condition=condition) for path, condition in query
+    ]
+
+
+def _plain_queries(folder: Path) -> Iterator[tuple[Path, Condition]]:
+    """Recordings to be scored: below ``test/``, labelled by their folder, and ``anomaly/`` beside ``normal/``."""
+    for path in _recordings(folder / "test"):
+        labels = [_CONDITION_FOLDERS[part] for part in path.relative_to(folder / "test").parts if part in _CONDITION_FOLDERS]
+        yield path, labels[0] if labels else "unknown"
+    for name in ("anomaly", "abnormal"):
+        for path in _recordings(folder / name):
+            yield path, "anomaly"
+
+
+def _hold_out(machine: str, normal: list[Path], seed: int) -> tuple[list[Path], list[Path]]:
+    """Split whole recordings, so that no two pieces of one recording lie on both sides."""
+    if len(normal) < 2:
+        raise UserError(
+            f"{normal[0]}: the only normal recording of {machine}, so none can be held out for testing; "
+            "add recordings, or put what is to be scored under test/"
+        )
+    order = np.random.default_rng(seed).permutation(len(normal))
+    count = max(1, round(_HELD_OUT * len(normal)))
+    chosen = set(order[:count].tolist())
+    held_out = [path for index, path in enumerate(normal) if index in chosen]
+    logger.warning(
+        "%s has no normal test recordings: %d of %d normal recordings are held out for testing (seed %d): %s",
+        machine, count, len(normal), seed, ", ".join(path.name for path in held_out),
+    )  # fmt: skip
+    return [path for index, path in enumerate(normal) if index not in chosen], held_out
+
+
+def _refuse_duplicates(clips: Sequence[Clip]) -> None:
+    def key(clip: Clip) -> tuple[str, str, str, str]:
+        return clip.machine, clip.split, clip.condition, clip.path.stem
+
+    counts = Counter(key(clip) for clip in clips)
+    twice = sorted(str(clip.path) for clip in clips if counts[key(clip)] > 1)
+    if twice:
+        raise UserError(
+            f"{len(twice)} recordings share a name with another of the same machine and split, such as "
+            f"{twice[0]} and {twice[1]}; rename or remove one of each"
+        )
