@@ -1,0 +1,78 @@
+"""One row per test clip: what the scorer said, and what is known of the clip."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from asd_lightning.errors import UserError
+from asd_lightning.evaluation.files import write_text_atomically
+
+DOMAINS = ("source", "target", "unknown")
+CONDITIONS = ("normal", "anomaly", "unknown")
+
+
+class ClipScore(NamedTuple):
+    """The score of one test clip.
+
+    ``section`` is two digits ("00"), ``file`` the file name without folder, ``domain`` one of ``DOMAINS``,
+    ``condition`` one of ``CONDITIONS``, ``attribute`` the rest of the file name ("" if there is none).  Higher
+    ``anomaly_score`` = more anomalous; ``threshold`` has the unit of the score (nan: none); ``decision`` 1 = anomaly.
+    """
+
+    machine: str
+    section: str
+    file: str
+    domain: str
+    condition: str
+    attribute: str
+    anomaly_score: float
+    threshold: float
+    decision: int
+
+
+def write_scores(path: Path, scores: Sequence[ClipScore]) -> None:
+    """Write ``scores`` as CSV; floats are written so that ``read_scores`` gives the same bits back."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(ClipScore._fields)
+    for score in scores:
+        numbers = [repr(float(score.anomaly_score)), repr(float(score.threshold)), int(score.decision)]
+        writer.writerow([*score[:6], *numbers])
+    write_text_atomically(path, text.getvalue())
+
+
+def read_scores(path: Path) -> list[ClipScore]:
+    """Read what ``write_scores`` wrote.
+
+    Raises ``UserError`` naming file and row where the file is missing or a row is not a clip score.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such score file; a finished test writes results/scores.csv")
+    with path.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.reader(stream))
+    if not rows or tuple(rows[0]) != ClipScore._fields:
+        raise UserError(f"{path}: the first row must be {','.join(ClipScore._fields)}")
+    return [_parse_row(path, number, row) for number, row in enumerate(rows[1:], start=2)]
+
+
+def _parse_row(path: Path, number: int, row: list[str]) -> ClipScore:
+    if len(row) != len(ClipScore._fields):
+        raise UserError(f"{path}, row {number}: {len(row)} fields where {len(ClipScore._fields)} are expected")
+    machine, section, file, domain, condition, attribute, anomaly_score, threshold, decision = row
+    if domain not in DOMAINS:
+        raise UserError(f"{path}, row {number}: domain {domain!r} is none of {', '.join(DOMAINS)}")
+    if condition not in CONDITIONS:
+        raise UserError(f"{path}, row {number}: condition {condition!r} is none of {', '.join(CONDITIONS)}")
+    if decision not in ("0", "1"):
+        raise UserError(f"{path}, row {number}: decision {decision!r} is neither 0 nor 1")
+    try:
+        numbers = float(anomaly_score), float(threshold)
+    except ValueError:
+        raise UserError(
+            f"{path}, row {number}: anomaly_score {anomaly_score!r} and threshold {threshold!r} must be numbers"
+        ) from None
+    return ClipScore(machine, section, file, domain, condition, attribute, *numbers, int(decision))

@@ -1,0 +1,302 @@
+"""The numbers of DCASE Task 2, as the organisers' evaluator of 2024 computes them.
+
+AUC of a domain: that domain's normal clips against the anomalies of *both* domains (Harada et al., EUSIPCO 2023,
+Eq. 1).  pAUC: all clips of the section, false-positive rates up to 0.1, standardised after McClish (1989) so that
+chance is 0.5.  Precision, recall and F1 of a domain: that domain's clips alone.  Official score: harmonic mean of
+AUC_source, AUC_target and pAUC over all machines and sections.  All numbers are fractions in [0, 1]; nan = undefined.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Bool, Float
+from numpy import ndarray
+from scipy import stats
+from sklearn.metrics import roc_auc_score
+
+from asd_lightning.errors import UserError
+from asd_lightning.evaluation.clip_scores import ClipScore
+from asd_lightning.evaluation.files import write_text_atomically
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+MAX_FPR = 0.1
+ALL = "all"
+"""Name of the summary row: harmonic means over the machines; its ``hmean`` is the official score."""
+
+
+@dataclass(frozen=True)
+class MachineMetrics:
+    """The metrics of one section of one machine, or (``machine == ALL``) their harmonic means.
+
+    ``auc``: all clips of both domains.  ``hmean``: harmonic mean of those of ``auc_source``, ``auc_target``, ``pauc``
+    that are defined.
+    """
+
+    machine: str
+    section: str
+    auc_source: float
+    auc_target: float
+    pauc: float
+    hmean: float
+    auc: float
+    precision_source: float
+    precision_target: float
+    recall_source: float
+    recall_target: float
+    f1_source: float
+    f1_target: float
+
+
+METRICS = tuple(field.name for field in fields(MachineMetrics))[2:]
+
+
+@dataclass(frozen=True)
+class MeanMetrics:
+    """One row of means in the organisers' result file."""
+
+    auc: float
+    pauc: float
+    precision: float
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True)
+class Means:
+    """The four rows of means in the organisers' result file; the first two go over both domains."""
+
+    arithmetic: MeanMetrics
+    harmonic: MeanMetrics
+    source_harmonic: MeanMetrics
+    target_harmonic: MeanMetrics
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """``machines``: one row per machine and section that has a metric; ``overall``: the row of harmonic means.
+
+    ``notes`` says, in sentences, what could not be computed and what the official score is taken over.
+    """
+
+    machines: tuple[MachineMetrics, ...]
+    overall: MachineMetrics
+    means: Means
+    official_score: float
+    notes: tuple[str, ...]
+
+
+def evaluate(scores: Sequence[ClipScore]) -> EvaluationResult:
+    """Metrics of every section of every machine in ``scores``, in alphabetical order.
+
+    Clips of unknown condition are left out, those of unknown domain count in ``auc`` and ``pauc`` and, if anomalous,
+    against the normal clips of either domain.  What is undefined is nan, and the means are over what is defined.
+    Raises ``ValueError`` on no scores, on a clip that comes twice, and on a score that is not finite.
+    """
+    _check(scores)
+    groups: dict[tuple[str, str], list[ClipScore]] = {}
+    for score in scores:
+        groups.setdefault((score.machine, score.section), []).append(score)
+    machines: list[MachineMetrics] = []
+    notes: list[str] = []
+    for (machine, section), clips in sorted(groups.items()):
+        labelled = [clip for clip in clips if clip.condition != "unknown"]
+        notes += _section_notes(f"{machine} section {section}", clips, labelled)
+        if len({clip.condition for clip in labelled}) == 2:
+            machines.append(section_metrics(machine, section, labelled))
+    overall = overall_metrics(machines)
+    if machines and any(math.isnan(value) for row in machines for value in (row.auc_source, row.auc_target)):
+        notes.append("The official score is the harmonic mean of the values that exist; it lacks a domain.")
+    if not machines:
+        notes.append("No machine has clips known as normal and clips known as anomalous: scores only, no metric.")
+    return EvaluationResult(tuple(machines), overall, means_over(machines), overall.hmean, tuple(notes))
+
+
+def section_metrics(machine: str, section: str, clips: Sequence[ClipScore]) -> MachineMetrics:
+    """Metrics of one section; every clip's condition is known and both conditions occur."""
+    anomaly_score = np.array([clip.anomaly_score for clip in clips], dtype=np.float64)
+    is_anomaly = np.array([clip.condition == "anomaly" for clip in clips])
+    decision = np.array([clip.decision == 1 for clip in clips])
+    of_domain = {domain: np.array([clip.domain == domain for clip in clips]) for domain in ("source", "target")}
+    auc_of = {domain: _auc(anomaly_score, is_anomaly, mask | is_anomaly) for domain, mask in of_domain.items()}
+    source = _precision_recall_f1(is_anomaly, decision, of_domain["source"])
+    target = _precision_recall_f1(is_anomaly, decision, of_domain["target"])
+    pauc = float(roc_auc_score(is_anomaly, anomaly_score, max_fpr=MAX_FPR))
+    return MachineMetrics(
+        machine=machine,
+        section=section,
+        auc_source=auc_of["source"],
+        auc_target=auc_of["target"],
+        pauc=pauc,
+        hmean=harmonic_mean([auc_of["source"], auc_of["target"], pauc]),
+        auc=_auc(anomaly_score, is_anomaly, np.ones_like(is_anomaly)),
+        precision_source=source[0],
+        precision_target=target[0],
+        recall_source=source[1],
+        recall_target=target[1],
+        f1_source=source[2],
+        f1_target=target[2],
+    )
+
+
+def harmonic_mean(values: Iterable[float]) -> float:
+    """Harmonic mean of the values that are not nan (none: nan); a zero counts as the machine epsilon, as officially."""
+    defined = [value for value in values if not math.isnan(value)]
+    return float(stats.hmean(np.maximum(defined, sys.float_info.epsilon))) if defined else math.nan
+
+
+def overall_metrics(machines: Sequence[MachineMetrics]) -> MachineMetrics:
+    """Harmonic mean of every column over the machines; ``hmean`` is the official score."""
+    means = {metric: harmonic_mean(getattr(row, metric) for row in machines) for metric in METRICS}
+    means["hmean"] = harmonic_mean(value for row in machines for value in (row.auc_source, row.auc_target, row.pauc))
+    return MachineMetrics(machine=ALL, section="", **means)
+
+
+def means_over(rows: Sequence[MachineMetrics]) -> Means:
+    """The four rows of means that the organisers print for one machine's sections, and again for all machines."""
+
+    def mean(average: Callable[[Iterable[float]], float], *domains: str) -> MeanMetrics:
+        def column(name: str) -> float:
+            return average(getattr(row, f"{name}_{domain}") for domain in domains for row in rows)
+
+        pauc = average(row.pauc for row in rows)
+        return MeanMetrics(column("auc"), pauc, column("precision"), column("recall"), column("f1"))
+
+    return Means(
+        arithmetic=mean(_arithmetic_mean, "source", "target"),
+        harmonic=mean(harmonic_mean, "source", "target"),
+        source_harmonic=mean(harmonic_mean, "source"),
+        target_harmonic=mean(harmonic_mean, "target"),
+    )
+
+
+def write_metrics(result: EvaluationResult, directory: Path) -> None:
+    """Write ``metrics.csv`` (exact fractions, last row ``machine=all``) and ``metrics.md`` (per cent) to a folder."""
+    rows = [*result.machines, result.overall]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(field.name for field in fields(MachineMetrics))
+    writer.writerows([row.machine, row.section, *map(repr, astuple(row)[2:])] for row in rows)
+    write_text_atomically(directory / "metrics.csv", text.getvalue())
+    write_text_atomically(directory / "metrics.md", _markdown(result))
+
+
+def read_metrics(path: Path) -> list[MachineMetrics]:
+    """The rows of a ``metrics.csv``, the last of which is ``machine=all``; ``UserError`` if it is something else."""
+    expected = [field.name for field in fields(MachineMetrics)]
+    with path.open(encoding="utf-8", newline="") as stream:
+        header, *rows = list(csv.reader(stream)) or [[]]
+    if header != expected:
+        raise UserError(f"{path}: the first row must be {','.join(expected)}")
+    try:
+        metrics = [MachineMetrics(row[0], row[1], *map(float, row[2:])) for row in rows]
+    except (IndexError, TypeError, ValueError):
+        raise UserError(f"{path}: every row needs a machine, a section and {len(METRICS)} numbers") from None
+    if not metrics or metrics[-1].machine != ALL:
+        raise UserError(f"{path}: the last row must be machine={ALL}; test the run again")
+    return metrics
+
+
+def render_table(result: EvaluationResult) -> Table:
+    """The metrics in per cent, as a table for the terminal; the notes are its caption."""
+    from rich.table import Table
+
+    table = Table(title=f"Official score {_percent(result.official_score)} %", caption="\n".join(result.notes) or None)
+    for index, heading in enumerate(_HEADINGS):
+        table.add_column(heading, justify="left" if index == 0 else "right")
+    for row in [*result.machines, result.overall]:
+        if row.machine == ALL:
+            table.add_section()
+        table.add_row(*_cells(row), style="bold" if row.machine == ALL else None)
+    return table
+
+
+_HEADINGS = ("machine", "sec", "AUC s", "AUC t", "pAUC", "hmean", "AUC", "P s", "P t", "R s", "R t", "F1 s", "F1 t")
+
+
+def _percent(value: float) -> str:
+    return "-" if math.isnan(value) else f"{100 * value:.2f}"
+
+
+def _cells(row: MachineMetrics) -> list[str]:
+    return [row.machine, row.section, *(_percent(getattr(row, metric)) for metric in METRICS)]
+
+
+def _markdown(result: EvaluationResult) -> str:
+    table = [list(_HEADINGS), *(_cells(row) for row in [*result.machines, result.overall])]
+    widths = [max(len(row[column]) for row in table) for column in range(len(_HEADINGS))]
+    lines = [f"Official score: **{_percent(result.official_score)} %**", ""]
+    for number, row in enumerate(table):
+        first = row[0].ljust(widths[0])
+        lines.append("| " + " | ".join([first, *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]) + " |")
+        if number == 0:
+            lines.append("|" + "|".join(["-" * (widths[0] + 2), *("-" * (w + 1) + ":" for w in widths[1:])]) + "|")
+    lines += [
+        "",
+        "Per cent. s: source, t: target, P: precision, R: recall. Last row: harmonic means over the machines.",
+    ]
+    lines += ["", *(f"- {note}" for note in result.notes)] if result.notes else []
+    return "\n".join(lines) + "\n"
+
+
+def _arithmetic_mean(values: Iterable[float]) -> float:
+    defined = [value for value in values if not math.isnan(value)]
+    return float(np.mean(defined)) if defined else math.nan
+
+
+def _check(scores: Sequence[ClipScore]) -> None:
+    if not scores:
+        raise ValueError("scores is empty: there is nothing to evaluate")
+    counts = Counter((score.machine, score.section, score.file) for score in scores)
+    clip, count = counts.most_common(1)[0]
+    if count > 1:
+        raise ValueError(f"{'/'.join(clip)} has {count} scores; each clip may have one")
+    for score in scores:
+        if not math.isfinite(score.anomaly_score):
+            raise ValueError(f"{score.machine}/{score.file}: anomaly_score is {score.anomaly_score}, not finite")
+
+
+def _section_notes(name: str, clips: Sequence[ClipScore], labelled: Sequence[ClipScore]) -> list[str]:
+    if not labelled:
+        return [f"{name}: the condition of its {len(clips)} clips is unknown, scores only."]
+    notes = []
+    if len(labelled) < len(clips):
+        notes.append(f"{name}: {len(clips) - len(labelled)} of {len(clips)} clips have no known condition, left out.")
+    conditions = {clip.condition for clip in labelled}
+    if len(conditions) == 1:
+        return [*notes, f"{name}: every clip is {conditions.pop()}, so AUC is undefined; scores only."]
+    with_normal = {clip.domain for clip in labelled if clip.condition == "normal"}
+    missing = [domain for domain in ("source", "target") if domain not in with_normal]
+    return notes + [f"{name}: no normal {domain} clip, so AUC_{domain} is undefined." for domain in missing]
+
+
+def _auc(
+    anomaly_score: Float[ndarray, " clips"], is_anomaly: Bool[ndarray, " clips"], keep: Bool[ndarray, " clips"]
+) -> float:
+    if is_anomaly[keep].all():
+        return math.nan
+    return float(roc_auc_score(is_anomaly[keep], anomaly_score[keep]))
+
+
+def _precision_recall_f1(
+    is_anomaly: Bool[ndarray, " clips"], decision: Bool[ndarray, " clips"], keep: Bool[ndarray, " clips"]
+) -> tuple[float, float, float]:
+    """nan where the domain lacks a condition; 0 where nothing was called anomalous, as officially."""
+    truth, called = is_anomaly[keep], decision[keep]
+    if truth.all() or not truth.any():
+        return math.nan, math.nan, math.nan
+    hits = float((truth & called).sum())
+    precision = hits / max(float(called.sum()), sys.float_info.epsilon)
+    recall = hits / float(truth.sum())
+    return precision, recall, 2 * precision * recall / max(precision + recall, sys.float_info.epsilon)
