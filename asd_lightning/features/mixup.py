@@ -1,0 +1,56 @@
+"""Mixup of waveforms, once per batch, before every branch.
+
+Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from scipy.special import betaincinv
+from torch import Tensor
+
+from asd_lightning.errors import UserError
+
+
+class Mixed(NamedTuple):
+    """One mixed batch.
+
+    Attributes:
+        waveform: ``weight * x + (1 - weight) * x[permutation]``.
+        permutation: partner of each clip; a clip may be its own.
+        mixed_label: ``label[permutation]``.
+        weight: lambda in [0, 1], share of the clip itself, not folded to the larger half.
+    """
+
+    waveform: Float[Tensor, "batch samples"]
+    permutation: Int[Tensor, " batch"]
+    mixed_label: Int[Tensor, " batch"]
+    weight: Float[Tensor, ""]
+
+
+def mixup(
+    waveform: Float[Tensor, "batch samples"],
+    label: Int[Tensor, " batch"],
+    alpha: float = 0.5,
+    generator: torch.Generator | None = None,
+) -> Mixed:
+    """Mix each clip with another of the batch, with one weight ~ Beta(alpha, alpha) for the whole batch.
+
+    Draws exactly one uniform number and one permutation, from ``generator`` or torch's global CPU generator: the same
+    seed gives the same batch on every device.  The weight is the Beta quantile of the uniform number because torch's
+    own Beta sampler takes no generator.
+
+    Raises:
+        UserError: ``alpha`` is not above 0.
+    """
+    if not alpha > 0:
+        raise UserError(f"alpha={alpha}: mixup draws its weight from Beta(alpha, alpha), which needs alpha above 0")
+    device = generator.device if generator is not None else torch.device("cpu")
+    uniform = torch.rand((), dtype=torch.float64, device=device, generator=generator)
+    permutation = torch.randperm(len(waveform), device=device, generator=generator).to(waveform.device)
+    weight = torch.tensor(float(betaincinv(alpha, alpha, uniform.item())), dtype=waveform.dtype, device=waveform.device)
+    mixed = weight * waveform + (1 - weight) * waveform[permutation]
+    return Mixed(mixed, permutation, label[permutation], weight)
