@@ -52,11 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _dispatch(arguments: list[str]) -> int:
     command = arguments[0] if arguments and arguments[0] in COMMANDS else None
     if command in HYDRA_COMMANDS:
-        status: int = importlib.import_module(f"asd_lightning.commands.{command}").run(arguments[1:])
-        return status
+        return int(importlib.import_module(f"asd_lightning.commands.{command}").run(arguments[1:]))
     parsed = build_parser(command).parse_args(arguments)
-    status = importlib.import_module(f"asd_lightning.commands.{parsed.command}").run(parsed)
-    return status
+    return int(importlib.import_module(f"asd_lightning.commands.{parsed.command}").run(parsed))
 
 
 if __name__ == "__main__":

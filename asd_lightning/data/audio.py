@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import soundfile
@@ -16,7 +16,10 @@ from torchaudio.functional import resample
 from asd_lightning.errors import UserError
 
 Channel = Literal[0, 1, "mean"]
-Samples = NDArray[np.int16] | NDArray[np.float32]
+# int16 or float32, by the source
+Samples = NDArray[Any]
+
+_NOT_AUDIO = "{path}: not readable as audio ({error}); convert it to WAV or FLAC, or remove it"
 
 # Written by programs that stream and cannot go back to fill in the length: the data then run to the file's end.
 _UNKNOWN_LENGTHS = frozenset({0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000, 0xFFFFF000})
@@ -64,7 +67,9 @@ def decode(path: Path, options: DecodeOptions, start: float = 0.0, seconds: floa
             dtype = "int16" if subtype in {"PCM_16", "PCM_S8", "PCM_U8"} else "float32"
             samples = file.read(frames, dtype=dtype, always_2d=True)
     except (soundfile.LibsndfileError, OSError) as error:
-        raise BadAudioError(f"{path}: not readable as audio ({error}); convert it to WAV or FLAC, or remove it") from error
+        raise BadAudioError(
+            f"{path}: not readable as audio ({error}); convert it to WAV or FLAC, or remove it"
+        ) from error
     if not len(samples):
         raise BadAudioError(f"{path}: holds no samples; record it again or remove it")
     mono = _select_channel(path, samples, options.channel)
@@ -75,9 +80,10 @@ def decode(path: Path, options: DecodeOptions, start: float = 0.0, seconds: floa
 
 def to_float(samples: Samples) -> NDArray[np.float32]:
     """Samples as float32 in [-1, 1]; int16 is divided by 2^15."""
+    waveform: NDArray[np.float32] = samples.astype(np.float32, copy=False)
     if samples.dtype == np.int16:
-        return samples.astype(np.float32) * np.float32(2**-15)
-    return samples.astype(np.float32, copy=False)
+        waveform *= np.float32(2**-15)
+    return waveform
 
 
 def read_audio(path: Path | str, options: DecodeOptions | None = None) -> NDArray[np.float32]:
@@ -95,7 +101,9 @@ def duration(path: Path) -> float:
     try:
         return float(soundfile.info(path).duration)
     except (soundfile.LibsndfileError, OSError) as error:
-        raise BadAudioError(f"{path}: not readable as audio ({error}); convert it to WAV or FLAC, or remove it") from error
+        raise BadAudioError(
+            f"{path}: not readable as audio ({error}); convert it to WAV or FLAC, or remove it"
+        ) from error
 
 
 def is_silent(samples: Samples) -> bool:
@@ -103,20 +111,21 @@ def is_silent(samples: Samples) -> bool:
     return bool(samples.min() == samples.max())
 
 
-def _select_channel(path: Path, samples: NDArray[np.int16] | NDArray[np.float32], channel: Channel) -> Samples:
+def _select_channel(path: Path, samples: Samples, channel: Channel) -> Samples:
     count = samples.shape[1]
-    if channel == "mean":
-        return samples[:, 0] if count == 1 else _mean(samples)
-    if count == 1 and channel == 0:
-        return samples[:, 0]
+    if channel == "mean" and count > 1:
+        return _mean(samples)
+    channel = 0 if channel == "mean" else channel
     if not 0 <= channel < count:
         raise BadAudioError(f"{path}: has {count} channel(s), none numbered {channel}; set data.channel to 0 or mean")
-    return np.ascontiguousarray(samples[:, channel])
+    mono: Samples = np.ascontiguousarray(samples[:, channel])
+    return mono
 
 
-def _mean(samples: NDArray[np.int16] | NDArray[np.float32]) -> NDArray[np.float32]:
+def _mean(samples: Samples) -> NDArray[np.float32]:
     scale = 2**-15 if samples.dtype == np.int16 else 1.0
-    return (samples.mean(axis=1, dtype=np.float64) * scale).astype(np.float32)
+    mean: NDArray[np.float64] = samples.mean(axis=1, dtype=np.float64) * scale
+    return mean.astype(np.float32)
 
 
 def _resample(samples: Samples, rate: int, new_rate: int) -> NDArray[np.float32]:

@@ -29,7 +29,7 @@ class ParsedName(NamedTuple):
     domain: Domain
     split: Split
     condition: Condition
-    index: int
+    number: int
     attribute: str
 
 
@@ -39,8 +39,8 @@ def parse_file_name(stem: str) -> ParsedName | None:
     The attribute suffix is kept whole: keys contain ``_`` and repeat, so it cannot be split into pairs safely.
     """
     if match := _LABELLED.fullmatch(stem):
-        section, domain, split, condition, index, attribute = match.groups()
-        return ParsedName(section, domain, split, condition, int(index), _released(attribute))  # type: ignore[arg-type]
+        section, domain, split, condition, number, attribute = match.groups()
+        return ParsedName(section, domain, split, condition, int(number), _released(attribute))  # type: ignore[arg-type]
     if match := _EVALUATION.fullmatch(stem):
         return ParsedName(match[1], "unknown", "test", "unknown", int(match[2]), "")
     if match := _SUPPLEMENTAL.fullmatch(stem):

@@ -10,7 +10,6 @@ Three layouts are recognised without configuration:
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import os
 from collections import Counter
@@ -38,6 +37,8 @@ class Clip:
     Attributes:
         path: the recording.
         machine: machine type, the name of its folder.
+        name: file name; for one's own recordings the path below the machine's folder, with a media fragment
+            (``normal/pump.wav#t=10``) when the clip is a piece of a recording.
         section: ``"00"`` unless the name says otherwise.
         split: what the clip is for.
         domain: ``unknown`` for unlabelled evaluation clips.
@@ -49,6 +50,7 @@ class Clip:
 
     path: Path
     machine: str
+    name: str
     section: str = "00"
     split: Split
     domain: Domain
@@ -56,11 +58,6 @@ class Clip:
     attribute: str = ""
     start: float = 0.0
     seconds: float | None = None
-
-    @property
-    def name(self) -> str:
-        """File name, with a media fragment (``pump.wav#t=10``) when the clip is a piece of a recording."""
-        return self.path.name if self.seconds is None else f"{self.path.name}#t={self.start:g}"
 
 
 def find_clips(root: Path | str, machines: Sequence[str] | None = None, seed: int = 0) -> list[Clip]:
@@ -93,7 +90,7 @@ def find_clips(root: Path | str, machines: Sequence[str] | None = None, seed: in
             "DCASE archives (dev_data/raw/<machine>/...), or normal/*.wav of your own"
         )
     _refuse_duplicates(clips)
-    return sorted(clips, key=lambda clip: (clip.machine, clip.split, clip.path.name))
+    return sorted(clips, key=lambda clip: (clip.machine, clip.split, clip.name))
 
 
 def _machine_folders(root: Path) -> list[tuple[str, Path]]:
@@ -138,6 +135,7 @@ def _dcase_clips(machine: str, folder: Path) -> list[Clip]:
             Clip(
                 path=path,
                 machine=machine,
+                name=path.name,
                 section=name.section,
                 split=name.split,
                 domain=name.domain,
@@ -155,16 +153,20 @@ def _plain_clips(machine: str, folder: Path, seed: int) -> list[Clip]:
     if not any(condition != "anomaly" for _, condition in query) and normal:
         normal, held_out = _hold_out(machine, normal, seed)
         query += [(path, "normal") for path in held_out]
-    clip = Clip(path=folder, machine=machine, split="train", domain="source", condition="normal")
-    return [dataclasses.replace(clip, path=path) for path in normal] + [
-        dataclasses.replace(clip, path=path, split="test", condition=condition) for path, condition in query
-    ]
+
+    def clip(path: Path, split: Split, condition: Condition) -> Clip:
+        name = path.relative_to(folder).as_posix()
+        return Clip(path=path, machine=machine, name=name, split=split, domain="source", condition=condition)
+
+    return [clip(path, "train", "normal") for path in normal] + [clip(path, "test", label) for path, label in query]
 
 
 def _plain_queries(folder: Path) -> Iterator[tuple[Path, Condition]]:
     """Recordings to be scored: below ``test/``, labelled by their folder, and ``anomaly/`` beside ``normal/``."""
     for path in _recordings(folder / "test"):
-        labels = [_CONDITION_FOLDERS[part] for part in path.relative_to(folder / "test").parts if part in _CONDITION_FOLDERS]
+        labels = [
+            _CONDITION_FOLDERS[part] for part in path.relative_to(folder / "test").parts if part in _CONDITION_FOLDERS
+        ]
         yield path, labels[0] if labels else "unknown"
     for name in ("anomaly", "abnormal"):
         for path in _recordings(folder / name):
@@ -190,13 +192,13 @@ def _hold_out(machine: str, normal: list[Path], seed: int) -> tuple[list[Path], 
 
 
 def _refuse_duplicates(clips: Sequence[Clip]) -> None:
-    def key(clip: Clip) -> tuple[str, str, str, str]:
-        return clip.machine, clip.split, clip.condition, clip.path.stem
+    def key(clip: Clip) -> tuple[str, str, str]:
+        return clip.machine, clip.split, clip.name.rpartition(".")[0]
 
     counts = Counter(key(clip) for clip in clips)
     twice = sorted(str(clip.path) for clip in clips if counts[key(clip)] > 1)
     if twice:
         raise UserError(
-            f"{len(twice)} recordings share a name with another of the same machine and split, such as "
+            f"{len(twice)} recordings share a name with another of the same machine, such as "
             f"{twice[0]} and {twice[1]}; rename or remove one of each"
         )

@@ -1,0 +1,239 @@
+"""The clip cache: each recording is decoded once into a memory-mapped file.
+
+One store per machine and split: ``<key>/samples.bin`` holds the clips' samples end to end, ``<key>/index.json`` their
+places, types and check sums.  The key is a digest of every clip's path, size and modification time and of the decoding
+options, so a changed recording is another store and a stale one is never read.  A store is written under a temporary
+name and renamed; a torn one (wrong size, wrong check sum) is removed and written again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import groupby, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from asd_lightning.data.audio import BadAudioError, DecodeOptions, Samples, decode, is_silent, to_float
+from asd_lightning.data.layout import Clip
+from asd_lightning.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+# Raise it when the bytes on disk change their meaning.
+_FORMAT = 1
+_DECODERS = min(8, os.cpu_count() or 1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """Place of one clip in a store, or why it has none."""
+
+    offset: int
+    samples: int
+    dtype: str
+    checksum: int
+    error: str = ""
+
+
+class ClipStore:
+    """Decoded clips, memory-mapped; picklable, so that data-loader workers open their own map.
+
+    Attributes:
+        clips: the clips that could be read, in the order asked for.
+        skipped: path -> why it was left out.
+    """
+
+    def __init__(self, clips: Sequence[Clip], cache_dir: Path, options: DecodeOptions) -> None:
+        """Open the stores of ``clips``, decoding what is not there yet, with a progress bar.
+
+        Raises:
+            UserError: the cache folder cannot be written.
+        """
+        self.clips: list[Clip] = []
+        self.skipped: dict[str, str] = {}
+        self._places: list[tuple[int, _Entry]] = []
+        self._files: list[Path] = []
+        self._maps: dict[int, np.memmap[Any, np.dtype[np.uint8]]] = {}
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns) as progress:
+            bar = _DecodingBar(progress, len(clips))
+            for _, group in groupby(clips, key=lambda clip: (clip.machine, clip.split)):
+                self._add(list(group), cache_dir, options, bar)
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_maps": {}}
+
+    def keep(self, wanted: Callable[[Clip], bool]) -> None:
+        """Forget the clips that are not wanted; those kept are renumbered."""
+        kept = [(clip, place) for clip, place in zip(self.clips, self._places, strict=True) if wanted(clip)]
+        self.clips = [clip for clip, _ in kept]
+        self._places = [place for _, place in kept]
+
+    def samples(self, index: int) -> int:
+        """Length of one clip in samples."""
+        return self._places[index][1].samples
+
+    def read(self, index: int, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
+        """Samples ``start`` to ``stop`` of one clip, float32 in [-1, 1], shape (samples,)."""
+        file, entry = self._places[index]
+        dtype = np.dtype(entry.dtype)
+        stop = entry.samples if stop is None else min(stop, entry.samples)
+        begin = entry.offset + start * dtype.itemsize
+        data = self._map(file)[begin : entry.offset + stop * dtype.itemsize]
+        return to_float(data.view(dtype))
+
+    def _map(self, file: int) -> np.memmap[Any, np.dtype[np.uint8]]:
+        if file not in self._maps:
+            self._maps[file] = np.memmap(self._files[file], dtype=np.uint8, mode="r")
+        return self._maps[file]
+
+    def _add(self, clips: list[Clip], cache_dir: Path, options: DecodeOptions, bar: _DecodingBar) -> None:
+        folder = _ready_store(clips, cache_dir, options, bar)
+        for clip, entry in zip(clips, _read_index(folder), strict=True):
+            if entry.error:
+                self.skipped[str(clip.path)] = entry.error
+            else:
+                self.clips.append(clip)
+                self._places.append((len(self._files), entry))
+        self._files.append(folder / "samples.bin")
+
+
+class _DecodingBar:
+    """One bar over all stores, shown only once something has to be decoded."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress = progress
+        self._task = progress.add_task("decoding", total=total, visible=False)
+
+    def show(self, title: str) -> None:
+        self._progress.update(self._task, description=f"decoding {title}", visible=True)
+
+    def advance(self, count: int = 1) -> None:
+        self._progress.advance(self._task, count)
+
+
+def _ready_store(clips: list[Clip], cache_dir: Path, options: DecodeOptions, bar: _DecodingBar) -> Path:
+    """The folder of an intact store, written now if need be; others who want the same one wait for it."""
+    folder = cache_dir / _key(clips, options)
+    try:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_suffix(".lock")):
+            if folder.is_dir() and not _intact(folder):
+                logger.warning("%s: the cached clips are damaged and are decoded again", folder)
+                shutil.rmtree(folder)
+            if folder.is_dir():
+                bar.advance(len(clips))
+            else:
+                bar.show(f"{clips[0].machine} {clips[0].split}")
+                _write_store(folder, clips, options, bar)
+    except OSError as error:
+        raise UserError(
+            f"{cache_dir}: cannot write the clip cache ({error}); free space or set data.cache_dir"
+        ) from error
+    return folder
+
+
+def _key(clips: Iterable[Clip], options: DecodeOptions) -> str:
+    digest = hashlib.sha256(json.dumps([_FORMAT, asdict(options)]).encode())
+    state: list[int]
+    for clip in clips:
+        path = clip.path.absolute()
+        try:
+            status = path.stat()
+            state = [status.st_size, status.st_mtime_ns, os.access(path, os.R_OK)]
+        except OSError as error:
+            state = [error.errno or -1]
+        digest.update(json.dumps([str(path), *state, clip.start, clip.seconds, clip.split]).encode())
+    return digest.hexdigest()[:24]
+
+
+def _write_store(folder: Path, clips: list[Clip], options: DecodeOptions, bar: _DecodingBar) -> None:
+    partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".partial", dir=folder.parent))
+    try:
+        entries = []
+        with (partial / "samples.bin").open("wb") as file:
+            for samples in _decode_all(clips, options):
+                entries.append(_append(file, samples))
+                bar.advance()
+            # A map of an empty file is an error, also where every clip was bad.
+            file.write(b"\0")
+            file.flush()
+            os.fsync(file.fileno())
+            index = {"format": _FORMAT, "bytes": file.tell(), "entries": [asdict(entry) for entry in entries]}
+        (partial / "index.json").write_text(json.dumps(index))
+        partial.replace(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _append(file: Any, samples: Samples | BadAudioError) -> _Entry:
+    if isinstance(samples, BadAudioError):
+        return _Entry(file.tell(), 0, "int16", 0, str(samples))
+    data = np.ascontiguousarray(samples).tobytes()
+    entry = _Entry(file.tell(), len(samples), samples.dtype.name, zlib.crc32(data))
+    file.write(data)
+    return entry
+
+
+def _decode_all(clips: list[Clip], options: DecodeOptions) -> Iterator[Samples | BadAudioError]:
+    """Decode in order, a few at a time: what is decoded ahead is bounded, however many clips there are."""
+    pending = iter(clips)
+    with ThreadPoolExecutor(_DECODERS) as pool:
+        while batch := list(islice(pending, 4 * _DECODERS)):
+            yield from pool.map(lambda clip: _decode_or_error(clip, options), batch)
+
+
+def _decode_or_error(clip: Clip, options: DecodeOptions) -> Samples | BadAudioError:
+    try:
+        samples = decode(clip.path, options, clip.start, clip.seconds)
+    except BadAudioError as error:
+        return error
+    if is_silent(samples):
+        return _judge_silence(clip, samples)
+    return samples
+
+
+def _judge_silence(clip: Clip, samples: Samples) -> Samples | BadAudioError:
+    """Silence in training would pass for normal: left out.  A silent test clip may be the fault itself: scored."""
+    if clip.split == "train":
+        return BadAudioError(f"{clip.path}: silent; check the microphone, record it again or remove it")
+    logger.warning("%s: silent; it is scored like any other clip", clip.path)
+    return samples
+
+
+def _intact(folder: Path) -> bool:
+    """Whether a store is whole: right size, and every clip's check sum as it was when written."""
+    try:
+        index = json.loads((folder / "index.json").read_text())
+        entries = [_Entry(**entry) for entry in index["entries"]]
+        data = np.memmap(folder / "samples.bin", dtype=np.uint8, mode="r")
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return index["format"] == _FORMAT and data.size == index["bytes"] and all(_sound(data, entry) for entry in entries)
+
+
+def _sound(data: NDArray[np.uint8], entry: _Entry) -> bool:
+    size = entry.samples * np.dtype(entry.dtype).itemsize
+    return zlib.crc32(data[entry.offset : entry.offset + size].data) == entry.checksum
+
+
+def _read_index(folder: Path) -> list[_Entry]:
+    index = json.loads((folder / "index.json").read_text())
+    return [_Entry(**entry) for entry in index["entries"]]

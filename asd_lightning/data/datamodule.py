@@ -1,0 +1,220 @@
+"""The LightningDataModule: from a folder of recordings to batches."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytorch_lightning as pl
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+
+from asd_lightning.data.audio import Channel, DecodeOptions
+from asd_lightning.data.batch import Batch
+from asd_lightning.data.cache import ClipStore
+from asd_lightning.data.dataset import ClipDataset, Pad
+from asd_lightning.data.labels import ClassLabel, LabelScheme, class_table, encode_labels
+from asd_lightning.data.layout import Clip, find_clips
+from asd_lightning.data.recordings import cut_recordings
+from asd_lightning.data.sampler import SamplerName, StepSampler
+from asd_lightning.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+_NAMED_AT_MOST = 20
+
+
+class ClipDataModule(pl.LightningDataModule):
+    """Serves the clips of a folder: training batches, and for testing [reference, query].
+
+    The reference is every normal training clip, the bank a scorer is fitted to; the query is every test clip.
+
+    Attributes:
+        clips: every usable clip; a batch's ``clip_id`` is the place in this list.
+        classes: the training classes; a batch's ``label`` is the place in this list.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        machines: Sequence[str] | None = None,
+        labels: LabelScheme = "machine_attribute",
+        clip_seconds: float = 10.0,
+        sample_rate: int = 16_000,
+        channel: Channel = 0,
+        pad: Pad = "tile",
+        test_windows: int = 1,
+        batch_size: int = 16,
+        test_batch_size: int = 32,
+        sampler: SamplerName = "uniform",
+        num_workers: int = 0,
+        cache_dir: str | Path = "cache/clips",
+        on_bad_file: Literal["skip", "stop"] = "skip",
+        seed: int = 0,
+    ) -> None:
+        """Args:
+        root: folder of recordings, see `asd_lightning.data.layout`.
+        machines: use these alone.
+        labels: what a class is.
+        clip_seconds: length of every waveform served: longer clips are cropped, at random in training and at the
+            centre in test; shorter ones are padded.
+        sample_rate: in Hz.
+        channel: which channel of several, or ``mean``.
+        pad: repeat a short clip, or follow it with zeros.
+        test_windows: score the mean embedding of this many crops, evenly spaced over the clip.
+        batch_size: clips per micro-batch and device.
+        test_batch_size: likewise when testing.
+        sampler: draw clips uniformly, or classes first.
+        num_workers: processes that read ahead; 0 reads in the training process.
+        cache_dir: where decoded clips are kept.
+        on_bad_file: leave unusable recordings out and name them at the end, or stop.
+        seed: of every draw.
+        """
+        super().__init__()
+        self._root = Path(root)
+        self._machines = machines
+        self._labels: LabelScheme = labels
+        self._clip_seconds = clip_seconds
+        self._options = DecodeOptions(sample_rate, channel)
+        self._samples = round(clip_seconds * sample_rate)
+        self._pad: Pad = pad
+        self._test_windows = test_windows
+        self._batch_size = batch_size
+        self._test_batch_size = test_batch_size
+        self._sampler: SamplerName = sampler
+        self._num_workers = num_workers
+        self._cache_dir = Path(cache_dir)
+        self._on_bad_file = on_bad_file
+        self._seed = seed
+        self._store: ClipStore | None = None
+
+    def prepare_data(self) -> None:
+        """Find and decode every clip, once per node; further calls do nothing.
+
+        Raises:
+            UserError: nothing usable below the root, or an unusable recording while ``on_bad_file`` is ``stop``.
+        """
+        if self._store is not None:
+            return
+        found = [clip for clip in find_clips(self._root, self._machines, self._seed) if clip.split != "supplemental"]
+        store = ClipStore(cut_recordings(found, self._clip_seconds), self._cache_dir, self._options)
+        self._report_skipped(store.skipped)
+        self._store = store
+        self._refuse_unfit()
+
+    def setup(self, stage: str) -> None:
+        """Open the decoded clips on every process."""
+        self.prepare_data()
+
+    @property
+    def clips(self) -> list[Clip]:
+        return self._opened().clips
+
+    @property
+    def classes(self) -> list[ClassLabel]:
+        return class_table((self.clips[clip_id] for clip_id in self._reference_ids()), self._labels)
+
+    @property
+    def num_samples(self) -> int:
+        """Samples of each waveform served."""
+        return self._samples
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Batches of the whole run, from the step the trainer has reached."""
+        trainer = self.trainer
+        if trainer is None:
+            raise RuntimeError("the training loader needs the trainer, for its step, rank and length: call trainer.fit")
+        clip_ids = self._reference_ids()
+        labels = encode_labels([self.clips[clip_id] for clip_id in clip_ids], self.classes, self._labels)
+        accumulate = trainer.accumulate_grad_batches
+        sampler = StepSampler(
+            labels,
+            self._batch_size,
+            total=trainer.max_steps * accumulate,
+            start=trainer.global_step * accumulate,
+            seed=self._seed,
+            sampler=self._sampler,
+            rank=trainer.global_rank,
+            world_size=trainer.world_size,
+        )
+        return self._loader(self._dataset(clip_ids, labels, windows=1), batch_sampler=sampler)
+
+    def test_dataloader(self) -> list[DataLoader[Batch]]:
+        """[reference, query]: normal training clips, then test clips."""
+        return [self._test_loader(self._reference_ids()), self._test_loader(self._query_ids())]
+
+    def predict_dataloader(self) -> DataLoader[Batch]:
+        """Test clips."""
+        return self._test_loader(self._query_ids())
+
+    def waveform(self, clip_id: int) -> NDArray[np.float32]:
+        """One whole clip as decoded, for listening and plots."""
+        return self._opened().read(clip_id)
+
+    def _opened(self) -> ClipStore:
+        if self._store is None:
+            raise RuntimeError("call prepare_data() first")
+        return self._store
+
+    def _reference_ids(self) -> list[int]:
+        return [i for i, clip in enumerate(self.clips) if clip.split == "train" and clip.condition != "anomaly"]
+
+    def _query_ids(self) -> list[int]:
+        return [i for i, clip in enumerate(self.clips) if clip.split == "test"]
+
+    def _dataset(self, clip_ids: list[int], labels: list[int], windows: int) -> ClipDataset:
+        return ClipDataset(self._opened(), clip_ids, labels, self._samples, pad=self._pad, windows=windows)
+
+    def _test_loader(self, clip_ids: list[int]) -> DataLoader[Batch]:
+        # Each process takes its share; the test step gathers them again by clip_id.
+        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        mine = clip_ids[rank::world_size]
+        labels = encode_labels([self.clips[clip_id] for clip_id in mine], self.classes, self._labels)
+        return self._loader(self._dataset(mine, labels, self._test_windows), batch_size=self._test_batch_size)
+
+    def _loader(self, dataset: ClipDataset, **how: Any) -> DataLoader[Batch]:
+        workers = self._num_workers
+        return DataLoader(
+            dataset,
+            collate_fn=_as_it_is,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=_on_gpu(self),
+            **how,
+        )
+
+    def _report_skipped(self, skipped: dict[str, str]) -> None:
+        if not skipped:
+            return
+        messages = list(skipped.values())
+        if self._on_bad_file == "stop":
+            raise UserError("\n".join(messages[:_NAMED_AT_MOST]))
+        for message in messages[:_NAMED_AT_MOST]:
+            logger.warning("skipped: %s", message)
+        unnamed = f", {len(messages) - _NAMED_AT_MOST} of them not named here" if len(messages) > _NAMED_AT_MOST else ""
+        logger.warning("%d recordings skipped%s", len(messages), unnamed)
+
+    def _refuse_unfit(self) -> None:
+        """Drop machines without a normal training clip; go on with the others, and say so."""
+        store = self._opened()
+        trained = {self.clips[clip_id].machine for clip_id in self._reference_ids()}
+        for machine in sorted({clip.machine for clip in store.clips} - trained):
+            logger.warning("%s: no normal training clips, so its test clips cannot be scored and are left out", machine)
+        if not trained:
+            raise UserError(f"{self._root}: no usable normal training clips; put some under <machine>/train or normal/")
+        store.keep(lambda clip: clip.machine in trained)
+        for machine in sorted(trained):
+            if not any(c.machine == machine and c.split == "train" and c.domain == "target" for c in store.clips):
+                logger.info("%s: no target-domain training clips; scored against the source domain alone", machine)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _on_gpu(module: ClipDataModule) -> bool:
+    return module.trainer is not None and module.trainer.strategy.root_device.type == "cuda"

@@ -1,0 +1,79 @@
+"""Waveforms of one length from clips of any."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from asd_lightning.data.batch import Batch
+from asd_lightning.data.cache import ClipStore
+from asd_lightning.data.sampler import Draw
+
+Pad = Literal["tile", "zero"]
+
+
+def fit_length(waveform: NDArray[np.float32], samples: int, pad: Pad = "tile") -> NDArray[np.float32]:
+    """Bring a waveform that is too short to ``samples``: repeat it, or follow it with zeros."""
+    missing = samples - len(waveform)
+    if missing <= 0:
+        return waveform[:samples]
+    return np.resize(waveform, samples) if pad == "tile" else np.pad(waveform, (0, missing))
+
+
+class ClipDataset(Dataset[Batch]):
+    """Cropped waveforms, fetched a batch at a time.
+
+    Items are asked for by `Draw` in training (random crop) and by number in test (``windows`` crops, evenly spaced
+    from the clip's beginning to its end; a single one is the centre).
+    """
+
+    def __init__(
+        self,
+        store: ClipStore,
+        clip_ids: Sequence[int],
+        labels: Sequence[int],
+        samples: int,
+        *,
+        pad: Pad = "tile",
+        windows: int = 1,
+    ) -> None:
+        self._store = store
+        self._clip_ids = list(clip_ids)
+        self._labels = list(labels)
+        self._samples = samples
+        self._pad: Pad = pad
+        self._crops = [0.5] if windows == 1 else np.linspace(0.0, 1.0, windows).tolist()
+
+    def __len__(self) -> int:
+        return len(self._clip_ids)
+
+    def __getitem__(self, item: int) -> Batch:
+        return self.__getitems__([item])
+
+    def __getitems__(self, items: Sequence[int] | Sequence[Draw]) -> Batch:
+        """A whole batch at once: each clip is copied straight to its place."""
+        if isinstance(items[0], Draw):
+            places = [item.clip for item in items if isinstance(item, Draw)]
+            crops = [[item.crop] for item in items if isinstance(item, Draw)]
+        else:
+            places = [int(item) for item in items if not isinstance(item, Draw)]
+            crops = [self._crops] * len(places)
+        waveform = np.empty((len(places), len(crops[0]), self._samples), dtype=np.float32)
+        for row, place, positions in zip(waveform, places, crops, strict=True):
+            for window, position in zip(row, positions, strict=True):
+                window[:] = self._crop(self._clip_ids[place], position)
+        return Batch(
+            torch.from_numpy(waveform[:, 0] if waveform.shape[1] == 1 else waveform),
+            torch.tensor([self._labels[place] for place in places]),
+            torch.tensor([self._clip_ids[place] for place in places]),
+        )
+
+    def _crop(self, clip_id: int, position: float) -> NDArray[np.float32]:
+        spare = max(self._store.samples(clip_id) - self._samples, 0)
+        start = min(int(position * (spare + 1)), spare)
+        return fit_length(self._store.read(clip_id, start, start + self._samples), self._samples, self._pad)

@@ -1,0 +1,105 @@
+"""A system is a list of branches; its embedding is theirs, concatenated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from asd_lightning.encoders.finetuning import Finetuning, apply_finetuning
+from asd_lightning.errors import UserError
+
+Normalize = Literal["none", "l2", "batch", "layer"]
+
+
+class Branch(nn.Module):
+    """Waveform to embedding: front-end -> SpecAugment (training) -> encoder -> pooling -> projection -> normalisation.
+
+    Args:
+        front_end: waveform (batch, samples) -> features.
+        encoder: features -> tokens (batch, tokens, token_dim), or, where there is no pooling, -> (batch, out_dim).
+        pooling: from ``token_dim``, makes tokens -> (batch, out_dim); a linear projection to ``embed_dim`` follows.
+        embed_dim: length of the projected embedding; a branch without pooling has its encoder's ``out_dim``.
+        augmentation: features -> features, idle outside training.
+        normalize: applied to the embedding, in training and test: nothing, to unit length, batch or layer norm.
+        finetuning: train the whole encoder, none of it, or low-rank updates of its attention.
+        lora_rank: rank of those updates.
+    """
+
+    def __init__(
+        self,
+        front_end: nn.Module,
+        encoder: nn.Module,
+        *,
+        pooling: Callable[[int], nn.Module] | None = None,
+        embed_dim: int = 128,
+        augmentation: nn.Module | None = None,
+        normalize: Normalize = "none",
+        finetuning: Finetuning = "full",
+        lora_rank: int = 16,
+    ) -> None:
+        super().__init__()
+        if normalize not in get_args(Normalize):
+            raise UserError(f"normalize={normalize!r}: choose one of {', '.join(get_args(Normalize))}")
+        self.front_end = front_end
+        self.augmentation = augmentation or nn.Identity()
+        self.encoder = encoder
+        apply_finetuning(encoder, finetuning, rank=lora_rank)
+        if pooling is None:
+            self.pooling: nn.Module = nn.Identity()
+            self.projection: nn.Module = nn.Identity()
+            self.embed_dim = int(encoder.out_dim)  # type: ignore[arg-type]
+        else:
+            self.pooling = pooling(encoder.token_dim)  # type: ignore[arg-type]
+            self.projection = nn.Linear(self.pooling.out_dim, embed_dim)  # type: ignore[arg-type]
+            self.embed_dim = embed_dim
+        self.normalization = _normalization(normalize, self.embed_dim)
+
+    def forward(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch dim"]:
+        """Embedding of each waveform, which is in [-1, 1] at 16 kHz."""
+        with torch.no_grad():
+            features = self.augmentation(self.front_end(waveform))
+        embedding: Tensor = self.normalization(self.projection(self.pooling(self.encoder(features))).float())
+        return embedding
+
+
+class Embedder(nn.Module):
+    """All branches of a system on one waveform, concatenated.
+
+    Attributes:
+        embed_dims: embedding length of each branch, in the order of concatenation.
+    """
+
+    def __init__(self, branches: Mapping[str, Branch]) -> None:
+        """Raises:
+        UserError: no branch.
+        """
+        super().__init__()
+        if not branches:
+            raise UserError("a system needs at least one branch, such as model/embedder/branches=[beats,fft]")
+        self.branches = nn.ModuleDict(branches)
+        self.embed_dims = {name: branch.embed_dim for name, branch in branches.items()}
+
+    def forward(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch dim"]:
+        return torch.cat([branch(waveform) for branch in self.branches.values()], dim=1)
+
+
+class UnitLength(nn.Module):
+    """Divide each embedding by its Euclidean length."""
+
+    def forward(self, embedding: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim"]:
+        return F.normalize(embedding)
+
+
+def _normalization(name: Normalize, dim: int) -> nn.Module:
+    kinds: dict[Normalize, Callable[[], nn.Module]] = {
+        "none": nn.Identity,
+        "l2": UnitLength,
+        "batch": lambda: nn.BatchNorm1d(dim),
+        "layer": lambda: nn.LayerNorm(dim),
+    }
+    return kinds[name]()

@@ -1,0 +1,57 @@
+"""Spectra: the magnitude of the whole clip for the spectrum CNN, and the log-mel spectrogram for its statistics."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torchaudio.functional import melscale_fbanks
+
+
+class MagnitudeSpectrum(nn.Module):
+    """Magnitude of the discrete Fourier transform of the whole clip, linear, not normalised.
+
+    Half as many bins as samples: DC is the first, the Nyquist bin is left out (80,000 bins of a 10 s clip at 16 kHz,
+    0.1 Hz apart).  Wilkinghoff, "Design choices for learning embeddings from auxiliary tasks for domain generalization
+    in anomalous sound detection", ICASSP 2023.
+    """
+
+    def forward(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch bins"]:
+        # Half precision would overflow: bins of a full-scale clip reach 1e4 and beyond.
+        with torch.autocast(waveform.device.type, enabled=False):
+            return torch.fft.rfft(waveform.float()).abs()[:, : waveform.shape[1] // 2]
+
+
+class LogMelSpectrogram(nn.Module):
+    """Log-mel spectrogram in dB: ``10 log10(power + 1e-10)`` per mel band and frame.
+
+    HTK mel scale from 20 Hz to the Nyquist frequency, each triangle scaled to sum to 1 over the bins; periodic Hann
+    window, no centring, no padding.
+    """
+
+    def __init__(
+        self, num_mels: int = 128, window_length: int = 1024, hop_length: int = 512, sample_rate: int = 16_000
+    ) -> None:
+        super().__init__()
+        self._window_length = window_length
+        self._hop_length = hop_length
+        mel = melscale_fbanks(window_length // 2 + 1, 20.0, sample_rate / 2, num_mels, sample_rate, mel_scale="htk")
+        # The lowest triangles are narrower than a bin and can be empty: they stay at the floor of -100 dB.
+        mel = mel / mel.sum(0).clamp(min=torch.finfo(mel.dtype).tiny)
+        self.register_buffer("_mel", mel, persistent=False)
+        self.register_buffer("_window", torch.hann_window(window_length), persistent=False)
+        self._mel: Tensor
+        self._window: Tensor
+
+    def forward(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch frames mels"]:
+        with torch.autocast(waveform.device.type, enabled=False):
+            spectrum = torch.stft(
+                waveform.float(),
+                self._window_length,
+                self._hop_length,
+                window=self._window,
+                center=False,
+                return_complex=True,
+            )
+            power = spectrum.abs().square().transpose(1, 2) @ self._mel
+            return 10 * torch.log10(power + 1e-10)
