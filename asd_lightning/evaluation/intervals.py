@@ -1,0 +1,228 @@
+"""How far the numbers would move with other test clips: bootstrap intervals.
+
+Clips are drawn with replacement within each (machine, section, domain, condition), so every resample keeps the counts
+of the test set; the interval is the percentile interval (Efron and Tibshirani, 1993, chapter 13).  It speaks of the
+test clips alone: the spread from training seed to training seed is another matter.
+
+Own AUC and pAUC here, because scikit-learn takes one set of clips at a time: a resample is a row of clip counts, and
+all rows go through the same sorted scores at once.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from numpy import ndarray
+
+from asd_lightning.evaluation.clip_scores import ClipScore
+from asd_lightning.evaluation.files import write_text_atomically
+from asd_lightning.evaluation.metrics import ALL, MAX_FPR, METRICS, MachineMetrics, evaluate
+
+Replicates = dict[str, Float[ndarray, " resamples"]]
+"""Metric name -> its value in every resample (nan: undefined)."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """One number of ``MachineMetrics`` (or a difference of two) with the ends of its interval."""
+
+    machine: str
+    section: str
+    metric: str
+    estimate: float
+    low: float
+    high: float
+
+
+def bootstrap_intervals(
+    scores: Sequence[ClipScore], resamples: int = 1000, confidence: float = 0.95, seed: int = 0
+) -> list[Interval]:
+    """An interval for every number of ``evaluate(scores)``, the row ``machine == "all"`` included."""
+    replicates = _bootstrap([scores], resamples, seed)[0]
+    return [
+        _interval(row, metric, getattr(row, metric), replicates[row.machine, row.section][metric], confidence)
+        for row in _rows(scores)
+        for metric in METRICS
+    ]
+
+
+def bootstrap_difference(
+    first: Sequence[ClipScore],
+    second: Sequence[ClipScore],
+    resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> list[Interval]:
+    """Intervals of ``first - second`` for two systems scored on the same clips: both see the same resamples.
+
+    Raises ``ValueError`` where the two do not score the same clips with the same truth.
+    """
+    truth = [[score[:5] for score in sorted(system)] for system in (first, second)]
+    if truth[0] != truth[1]:
+        odd = sorted(set(truth[0]) ^ set(truth[1]))[0]
+        raise ValueError(f"first and second must score the same clips with the same truth; they differ in {odd}")
+    of_first, of_second = _bootstrap([sorted(first), sorted(second)], resamples, seed)
+    intervals = []
+    for row, other in zip(_rows(first), _rows(second), strict=True):
+        group = row.machine, row.section
+        for metric in METRICS:
+            estimate = getattr(row, metric) - getattr(other, metric)
+            difference = of_first[group][metric] - of_second[group][metric]
+            intervals.append(_interval(row, metric, estimate, difference, confidence))
+    return intervals
+
+
+def write_intervals(path: Path, intervals: Sequence[Interval]) -> None:
+    """Write intervals as CSV, one row each, exact floats."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(field.name for field in fields(Interval))
+    writer.writerows([*astuple(row)[:3], *map(repr, astuple(row)[3:])] for row in intervals)
+    write_text_atomically(path, text.getvalue())
+
+
+def weighted_auc(
+    anomaly_score: Float[ndarray, " clips"],
+    is_anomaly: Bool[ndarray, " clips"],
+    count: Int[ndarray, "resamples clips"],
+) -> Float[ndarray, " resamples"]:
+    """AUC of every resample; ``count[r, i]`` says how often clip i is in resample r.  nan where a condition lacks."""
+    anomaly, normal = _counts_by_score(anomaly_score, is_anomaly, count)
+    normal_below = np.cumsum(normal, axis=1) - normal
+    won = (anomaly * (normal_below + 0.5 * normal)).sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(won / (anomaly.sum(axis=1) * normal.sum(axis=1)))
+
+
+def weighted_pauc(
+    anomaly_score: Float[ndarray, " clips"],
+    is_anomaly: Bool[ndarray, " clips"],
+    count: Int[ndarray, "resamples clips"],
+    max_fpr: float = MAX_FPR,
+) -> Float[ndarray, " resamples"]:
+    """McClish-standardised partial AUC up to ``max_fpr`` of every resample, the curve cut by linear interpolation."""
+    anomaly, normal = _counts_by_score(anomaly_score, is_anomaly, count)
+    with np.errstate(invalid="ignore"):
+        # From the highest score down: one step of the ROC curve for each distinct score.
+        tpr = np.cumsum(anomaly[:, ::-1], axis=1) / anomaly.sum(axis=1, keepdims=True)
+        fpr = np.cumsum(normal[:, ::-1], axis=1) / normal.sum(axis=1, keepdims=True)
+    tpr_before, fpr_before = (np.pad(rate, ((0, 0), (1, 0)))[:, :-1] for rate in (tpr, fpr))
+    width = np.clip(fpr, 0, max_fpr) - np.clip(fpr_before, 0, max_fpr)
+    rise = np.divide(tpr - tpr_before, fpr - fpr_before, out=np.zeros_like(tpr), where=fpr > fpr_before)
+    area = (width * (tpr_before + 0.5 * width * rise)).sum(axis=1)
+    least = 0.5 * max_fpr**2
+    return np.asarray(0.5 * (1 + (area - least) / (max_fpr - least)))
+
+
+def _counts_by_score(
+    anomaly_score: Float[ndarray, " clips"],
+    is_anomaly: Bool[ndarray, " clips"],
+    count: Int[ndarray, "resamples clips"],
+) -> tuple[Float[ndarray, "resamples distinct"], Float[ndarray, "resamples distinct"]]:
+    """Anomalies and normals at each distinct score, ascending: tied scores share a column."""
+    order = np.argsort(anomaly_score, kind="stable")
+    starts = np.flatnonzero(np.diff(anomaly_score[order], prepend=-np.inf))
+    ordered = count[:, order].astype(np.float64)
+    anomaly = np.add.reduceat(ordered * is_anomaly[order], starts, axis=1)
+    return anomaly, np.add.reduceat(ordered, starts, axis=1) - anomaly
+
+
+def _rows(scores: Sequence[ClipScore]) -> list[MachineMetrics]:
+    result = evaluate(scores)
+    return [*result.machines, result.overall]
+
+
+def _interval(
+    row: MachineMetrics,
+    metric: str,
+    estimate: float,
+    replicates: Float[ndarray, " resamples"],
+    confidence: float,
+) -> Interval:
+    low, high = np.quantile(replicates, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(row.machine, row.section, metric, estimate, float(low), float(high))
+
+
+def _bootstrap(
+    systems: Sequence[Sequence[ClipScore]], resamples: int, seed: int
+) -> list[dict[tuple[str, str], Replicates]]:
+    """For each system, (machine, section) -> replicates; the systems hold the same clips in the same order."""
+    rng = np.random.default_rng(seed)
+    groups: dict[tuple[str, str], list[int]] = {}
+    for index, clip in enumerate(systems[0]):
+        if clip.condition != "unknown":
+            groups.setdefault((clip.machine, clip.section), []).append(index)
+    replicates: list[dict[tuple[str, str], Replicates]] = [{} for _ in systems]
+    for group, indices in sorted(groups.items()):
+        clips = [systems[0][index] for index in indices]
+        if len({clip.condition for clip in clips}) < 2:
+            continue
+        count = _stratified_counts([f"{clip.domain} {clip.condition}" for clip in clips], resamples, rng)
+        for system, of_system in zip(systems, replicates, strict=True):
+            of_system[group] = _section_replicates([system[index] for index in indices], count)
+    for of_system in replicates:
+        of_system[ALL, ""] = _overall_replicates(list(of_system.values()), resamples)
+    return replicates
+
+
+def _stratified_counts(
+    strata: Sequence[str], resamples: int, rng: np.random.Generator
+) -> Int[ndarray, "resamples clips"]:
+    names = np.array(strata)
+    count = np.zeros((resamples, len(names)), dtype=np.int64)
+    for name in np.unique(names):
+        (members,) = np.nonzero(names == name)
+        count[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), size=resamples)
+    return count
+
+
+def _section_replicates(clips: Sequence[ClipScore], count: Int[ndarray, "resamples clips"]) -> Replicates:
+    anomaly_score = np.array([clip.anomaly_score for clip in clips], dtype=np.float64)
+    is_anomaly = np.array([clip.condition == "anomaly" for clip in clips])
+    decision = np.array([clip.decision == 1 for clip in clips])
+    values = {
+        "pauc": weighted_pauc(anomaly_score, is_anomaly, count),
+        "auc": weighted_auc(anomaly_score, is_anomaly, count),
+    }
+    for domain in ("source", "target"):
+        in_domain = np.array([clip.domain == domain for clip in clips])
+        values[f"auc_{domain}"] = weighted_auc(anomaly_score, is_anomaly, count * (in_domain | is_anomaly))
+        names = [f"{name}_{domain}" for name in ("precision", "recall", "f1")]
+        values |= zip(names, _precision_recall_f1(is_anomaly, decision, count * in_domain), strict=True)
+    values["hmean"] = _harmonic_mean([values["auc_source"], values["auc_target"], values["pauc"]])
+    return values
+
+
+def _precision_recall_f1(
+    is_anomaly: Bool[ndarray, " clips"], decision: Bool[ndarray, " clips"], count: Int[ndarray, "resamples clips"]
+) -> tuple[Float[ndarray, " resamples"], ...]:
+    anomalies = count[:, is_anomaly].sum(axis=1).astype(np.float64)
+    hits = count[:, is_anomaly & decision].sum(axis=1)
+    # Undefined where the domain lacks a condition, as in the point estimate.
+    anomalies[(anomalies == 0) | (anomalies == count.sum(axis=1))] = np.nan
+    precision = hits / np.maximum(count[:, decision].sum(axis=1), sys.float_info.epsilon) + 0 * anomalies
+    recall = hits / anomalies
+    f1 = 2 * precision * recall / np.maximum(precision + recall, sys.float_info.epsilon)
+    return precision, recall, f1
+
+
+def _overall_replicates(sections: Sequence[Replicates], resamples: int) -> Replicates:
+    values = {metric: _harmonic_mean([section[metric] for section in sections], resamples) for metric in METRICS}
+    scored = [section[metric] for section in sections for metric in ("auc_source", "auc_target", "pauc")]
+    values["hmean"] = _harmonic_mean(scored, resamples)
+    return values
+
+
+def _harmonic_mean(values: Sequence[Float[ndarray, " resamples"]], resamples: int = 0) -> Float[ndarray, " resamples"]:
+    """Over what is not nan, zero counted as the machine epsilon; what is undefined is so in every resample."""
+    defined = [value for value in values if not np.isnan(value).any()]
+    if not defined:
+        return np.full(len(values[0]) if values else resamples, np.nan)
+    return np.asarray(len(defined) / np.sum(1 / np.maximum(defined, sys.float_info.epsilon), axis=0))
