@@ -1,0 +1,78 @@
+"""``asd download dcase2025``: fetch a year of DCASE Task 2 into the layout that training reads."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from asd_lightning.errors import UserError
+
+MIRROR_VARIABLE = "ASD_DOWNLOAD_MIRROR"
+INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("dataset", help="dcase2023, dcase2024, dcase2025 or dcase2026")
+    parser.add_argument("-o", "--output", type=Path, help="folder to fill (default: data/<dataset>)")
+    parser.add_argument("--machines", help="only these machines, as in fan,valve")
+    parser.add_argument(
+        "--parts",
+        help="only these parts, as in dev,train: dev (development), train (additional training), "
+        "test (evaluation test), truth (its labels)",
+    )
+    parser.add_argument(
+        "--mirror",
+        default=os.environ.get(MIRROR_VARIABLE),
+        help=f"address of a server to use instead of the original ones (default: ${MIRROR_VARIABLE})",
+    )
+    parser.add_argument(
+        "--file-list", type=Path, help="pinned list of files with sizes and md5 sums, instead of the records' own"
+    )
+    parser.add_argument("--jobs", type=int, default=4, help="parallel downloads (default: 4)")
+    parser.add_argument("--keep-archives", action="store_true", help="keep the zip files after unpacking")
+
+
+def run(args: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from asd_lightning.data.download.pipeline import Selection, Source, download_year
+    from asd_lightning.data.download.years import find_year
+
+    year = find_year(args.dataset)
+    root = args.output or Path("data", f"dcase{year.year}")
+    selection = Selection(_parts(args.parts), _names(args.machines))
+    console = Console(stderr=True)
+    try:
+        outcome = download_year(
+            year,
+            root,
+            selection,
+            Source(args.mirror, args.file_list),
+            jobs=args.jobs,
+            keep_archives=args.keep_archives,
+            console=console,
+        )
+    except KeyboardInterrupt:
+        console.print("stopped; the same command goes on from here")
+        return INTERRUPTED
+    print(f"{root}: {len(outcome.fetched)} files fetched, {len(outcome.present)} were there already")
+    if year.truth_url is None and "truth" in selection.parts:
+        print(f"no truth file has been published for {year.year}: the evaluation test set stays without labels")
+    print(f"next: asd data check {root}")
+    return 0
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _parts(text: str | None) -> tuple:  # type: ignore[type-arg]
+    from asd_lightning.data.download.years import PARTS
+
+    names = _names(text)
+    if names is None:
+        return PARTS
+    if unknown := sorted(set(names) - set(PARTS)):
+        raise UserError(f"--parts {', '.join(unknown)}: choose from {', '.join(PARTS)}")
+    return tuple(part for part in PARTS if part in names)

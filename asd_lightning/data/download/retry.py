@@ -1,0 +1,135 @@
+"""One HTTP request, tried again for as long as that makes sense."""
+
+from __future__ import annotations
+
+import email.utils
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import requests
+
+from asd_lightning import __version__
+from asd_lightning.errors import UserError
+
+TIMEOUT_SECONDS = (15.0, 60.0)  # to connect, and between two pieces of the answer
+_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+class PassingError(Exception):
+    """A fault that may be gone at the next try; ``wait_seconds`` is what the server asked for, if it did."""
+
+    def __init__(self, message: str, wait_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.wait_seconds = wait_seconds
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How often and after what pause to try again.
+
+    ``tries`` counts tries in a row that bring nothing new. The pause doubles from ``first_pause_seconds`` up to
+    ``longest_pause_seconds``; a server's own Retry-After goes first, up to ``longest_server_pause_seconds``.
+    """
+
+    tries: int = 8
+    first_pause_seconds: float = 1.0
+    longest_pause_seconds: float = 60.0
+    longest_server_pause_seconds: float = 900.0
+    sleep: Callable[[float], object] = time.sleep
+
+    def pause(self, fault: PassingError, failures: int) -> None:
+        """Wait after the ``failures``-th fault in a row (counted from 1).
+
+        Raises:
+            UserError: that was the last try, or the server asks for a longer wait than is sensible.
+        """
+        if failures >= self.tries:
+            raise UserError(f"{fault} (gave up after {failures} tries; run the same command again to go on)")
+        seconds = min(self.first_pause_seconds * 2 ** (failures - 1), self.longest_pause_seconds)
+        if fault.wait_seconds is not None:
+            if fault.wait_seconds > self.longest_server_pause_seconds:
+                raise UserError(
+                    f"{fault}; the server asks to wait {fault.wait_seconds:.0f} s: run the command again then"
+                )
+            seconds = max(fault.wait_seconds, 0.0)
+        self.sleep(seconds)
+
+
+def new_session() -> requests.Session:
+    """A session that says who asks; proxies come from the environment (HTTP_PROXY, HTTPS_PROXY, NO_PROXY)."""
+    session = requests.Session()
+    session.headers["User-Agent"] = f"asd_lightning/{__version__}"
+    # Byte offsets must count the file's own bytes, not those of a compressed transfer.
+    session.headers["Accept-Encoding"] = "identity"
+    return session
+
+
+def check_status(response: requests.Response) -> None:
+    """Pass a good answer.
+
+    Raises:
+        PassingError: worth another try (429, 5xx, time-outs), with the server's Retry-After.
+        UserError: final (not found, forbidden).
+    """
+    if response.ok:
+        return
+    what = f"{response.url} answered {response.status_code} {response.reason}"
+    if response.status_code in _PASSING:
+        raise PassingError(what, _retry_after_seconds(response.headers.get("Retry-After")))
+    raise UserError(f"{what}: check the address, or name another server with --mirror")
+
+
+def get_json(session: requests.Session, url: str, policy: RetryPolicy) -> Any:
+    """The JSON document at ``url``.
+
+    Raises:
+        UserError: final refusal, out of tries, or the answer is not JSON.
+    """
+    failures = 0
+    while True:
+        try:
+            return _get_json_once(session, url)
+        except PassingError as fault:
+            failures += 1
+            policy.pause(fault, failures)
+
+
+def _get_json_once(session: requests.Session, url: str) -> Any:
+    try:
+        response = session.get(url, timeout=TIMEOUT_SECONDS, headers={"Accept": "application/json"})
+        check_status(response)
+        return response.json()
+    except requests.exceptions.JSONDecodeError as error:
+        raise UserError(f"{url} did not answer with JSON: is this the address of a record server? ({error})") from error
+    except requests.exceptions.RequestException as error:
+        raise passing_or_final(error, url) from error
+
+
+def passing_or_final(error: requests.exceptions.RequestException, url: str) -> PassingError | UserError:
+    """What to raise for a failed request: a malformed address stays wrong, a broken connection may heal."""
+    malformed = (
+        requests.exceptions.MissingSchema,
+        requests.exceptions.InvalidSchema,
+        requests.exceptions.InvalidURL,
+        requests.exceptions.TooManyRedirects,
+    )
+    if isinstance(error, malformed):
+        return UserError(f"cannot read {url}: {error}; give an address that starts with http:// or https://")
+    return PassingError(f"no connection to {url}: {error}")
+
+
+def _retry_after_seconds(value: str | None) -> float | None:
+    """Seconds of a Retry-After header, which holds a number or a date; None where it holds neither."""
+    if value is None:
+        return None
+    if value.strip().isdecimal():
+        return float(value)
+    try:
+        when = email.utils.parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    when = when if when.tzinfo else when.replace(tzinfo=UTC)
+    return max((when - datetime.now(UTC)).total_seconds(), 0.0)

@@ -1,0 +1,117 @@
+"""What each year of DCASE Task 2 consists of: Zenodo records, machines, clip counts, truth file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from asd_lightning.errors import UserError
+
+Part = Literal["dev", "train", "test", "truth"]
+PARTS: tuple[Part, ...] = ("dev", "train", "test", "truth")
+
+# Counts of every machine in every year from 2023 on.
+SOURCE_TRAINING_CLIPS = 990
+TARGET_TRAINING_CLIPS = 10
+TEST_CLIPS_PER_DOMAIN_AND_CONDITION = 50
+
+_ZENODO = "https://zenodo.org"
+# The official baseline's repository holds, per year, the list that maps anonymous test names to labelled ones.
+# Each address names a commit, so what lies behind it cannot change.
+_TRUTH = "https://raw.githubusercontent.com/nttcslab/dcase2023_task2_baseline_ae"
+
+
+@dataclass(frozen=True)
+class Year:
+    """One year's release.
+
+    ``records`` maps a part (``dev`` development, ``train`` additional training, ``test`` evaluation test) to its Zenodo
+    record; ``seconds`` maps a machine to its clip length where that is known; ``truth_url`` is None where no truth file
+    has been published.
+    """
+
+    year: int
+    records: dict[Part, int]
+    dev_machines: tuple[str, ...]
+    eval_machines: tuple[str, ...]
+    truth_url: str | None
+    channels: int = 1
+    supplemental_clips: int = 0
+    seconds: dict[str, float] | None = None
+
+    def record_url(self, part: Part) -> str:
+        """Address of the record's description in the REST API."""
+        return f"{_ZENODO}/api/records/{self.records[part]}"
+
+    @property
+    def machines(self) -> tuple[str, ...]:
+        return self.dev_machines + self.eval_machines
+
+
+_CLASSIC = ("ToyCar", "ToyTrain", "bearing", "fan", "gearbox", "slider", "valve")
+_LENGTHS_2025 = {
+    "ToyCar": 12.0,
+    "ToyTrain": 12.0,
+    "AutoTrash": 6.0,
+    "HomeCamera": 6.0,
+    "CoffeeGrinder": 5.0,
+    "ToyRCCar": 7.0,
+}
+_EVAL_2025 = ("AutoTrash", "BandSealer", "CoffeeGrinder", "HomeCamera", "Polisher", "ScrewFeeder", "ToyPet", "ToyRCCar")
+
+YEARS: dict[int, Year] = {
+    2023: Year(
+        2023,
+        {"dev": 7882613, "train": 7830345, "test": 7860847},
+        _CLASSIC,
+        ("ToyDrone", "ToyNscale", "ToyTank", "Vacuum", "bandsaw", "grinder", "shaker"),
+        f"{_TRUTH}/2605ba1ae306d087d87e8fac8e19c20068e989e2/datasets/eval_data_list_2023.csv",
+    ),
+    2024: Year(
+        2024,
+        {"dev": 10902294, "train": 11259435, "test": 11363076},
+        _CLASSIC,
+        (
+            "3DPrinter",
+            "AirCompressor",
+            "BrushlessMotor",
+            "HairDryer",
+            "HoveringDrone",
+            "RoboticArm",
+            "Scanner",
+            "ToothBrush",
+            "ToyCircuit",
+        ),
+        f"{_TRUTH}/ce6566afdbae428f1b5f60f355e258b7aa1303bc/datasets/eval_data_list_2024.csv",
+    ),
+    2025: Year(
+        2025,
+        {"dev": 15097779, "train": 15392814, "test": 15519362},
+        _CLASSIC,
+        _EVAL_2025,
+        f"{_TRUTH}/70569b81868233adb8a9320af3dbfd339811c9ee/datasets/eval_data_list_2025.csv",
+        supplemental_clips=100,
+        seconds={machine: _LENGTHS_2025.get(machine, 10.0) for machine in _CLASSIC + _EVAL_2025},
+    ),
+    2026: Year(
+        2026,
+        {"dev": 19336329, "train": 20151556, "test": 20437238},
+        ("ToyCar", "ToyCarEmu", "bearingEmu", "fan", "gearboxEmu", "sliderEmu", "valveEmu"),
+        ("BlowerDustCollector", "Sander", "SewingMachine", "ToothBrush", "ToyDrone"),
+        None,
+        channels=2,
+    ),
+}
+
+
+def find_year(name: str) -> Year:
+    """The year called ``dcase2025`` or ``2025``.
+
+    Raises:
+        UserError: no such year; the message lists those there are.
+    """
+    digits = name.lower().removeprefix("dcase")
+    if not digits.isdecimal() or int(digits) not in YEARS:
+        known = ", ".join(f"dcase{year}" for year in YEARS)
+        raise UserError(f"unknown data set {name!r}: choose one of {known}")
+    return YEARS[int(digits)]
