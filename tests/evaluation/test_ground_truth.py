@@ -1,0 +1,170 @@
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+
+from asd_lightning.errors import UserError
+from asd_lightning.evaluation.clip_scores import ClipScore
+from asd_lightning.evaluation.ground_truth import ClipTruth, join_ground_truth, read_ground_truth
+from asd_lightning.evaluation.metrics import evaluate
+from tests.evaluation.official import EVALUATOR, evaluator_dir, labelled_scores
+from tests.reference import REPOSITORY, needs_reference
+
+# Rows in the forms of the published lists of 2023, 2024 and 2025.
+LIST = """bandsaw
+section_00_0005.wav,section_00_source_test_anomaly_0005_vel_15.wav
+section_00_0000.wav,section_00_target_test_normal_0000_vel_12.wav
+AirCompressor
+section_00_0001.wav,section_00_source_test_normal_0001_noAttribute.wav
+RoboticArm,
+section_00_0000.wav,section_00_source_normal_0035_weight15_BckgF.wav
+section_00_0003.wav,section_00_target_anomaly_0059_weight25_BckgE
+gearbox
+eval_data/gearbox/test/section_00_0007,section_00_target_test_anomaly_0007_volt_1.0_pro_y.wav
+"""
+
+
+def score(machine: str, file: str, **other: str) -> ClipScore:
+    clip = ClipScore(machine, "00", file, "unknown", "unknown", "", 1.0, math.nan, 0)
+    return clip._replace(**other)
+
+
+def written(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_a_years_list_with_all_its_quirks(tmp_path: Path) -> None:
+    assert read_ground_truth(written(tmp_path / "eval_data_list.csv", LIST)) == {
+        ("bandsaw", "00", 5): ClipTruth("source", "anomaly", "vel_15"),
+        ("bandsaw", "00", 0): ClipTruth("target", "normal", "vel_12"),
+        ("AirCompressor", "00", 1): ClipTruth("source", "normal", ""),
+        ("RoboticArm", "00", 0): ClipTruth("source", "normal", "weight15_BckgF"),
+        ("RoboticArm", "00", 3): ClipTruth("target", "anomaly", "weight25_BckgE"),
+        ("gearbox", "00", 7): ClipTruth("target", "anomaly", "volt_1.0_pro_y"),
+    }
+
+
+def test_lines_of_windows_and_a_byte_order_mark_change_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "list.csv"
+    path.write_bytes(b"\xef\xbb\xbf" + LIST.replace("\n", "\r\n").encode())
+    assert read_ground_truth(path) == read_ground_truth(written(tmp_path / "plain.csv", LIST))
+
+
+@needs_reference(EVALUATOR)
+def test_the_evaluators_folders_joined_by_name_give_the_official_result() -> None:
+    expected = labelled_scores("system_a")
+    unlabelled = [clip._replace(domain="unknown", condition="unknown") for clip in expected]
+    joined, notes = join_ground_truth(unlabelled[::-1], read_ground_truth(evaluator_dir()))
+    assert notes == ()
+    assert evaluate(joined).machines == evaluate(expected).machines
+    assert [clip[:6] for clip in joined[::-1]] == [clip[:6] for clip in expected]
+
+
+@needs_reference(EVALUATOR)
+def test_without_the_domain_folder_the_domain_stays_what_it_was(tmp_path: Path) -> None:
+    shutil.copytree(evaluator_dir() / "ground_truth_data", tmp_path / "ground_truth_data")
+    truth = read_ground_truth(tmp_path)
+    assert {clip.domain for clip in truth.values()} == {"unknown"}
+    (clip,), _ = join_ground_truth([score("Scanner", "section_00_0003.wav", domain="target")], truth)
+    assert clip.domain == "target"
+    assert clip.condition != "unknown"
+
+
+def test_attributes_come_from_their_folder(tmp_path: Path) -> None:
+    name = "ground_truth_fan_section_00_test.csv"
+    written(tmp_path / "ground_truth_data" / name, "section_00_0000.wav,1\n")
+    written(tmp_path / "ground_truth_domain" / name, "section_00_0000.wav,1\n")
+    written(tmp_path / "ground_truth_attributes" / name, "section_00_0000.wav,section_00_target_anomaly_0007_m_W\n")
+    assert read_ground_truth(tmp_path) == {("fan", "00", 0): ClipTruth("target", "anomaly", "m_W")}
+
+
+@pytest.mark.parametrize("file", ["section_00_0005.wav", "section_00_test_0005.wav"])
+def test_both_forms_of_an_evaluation_name_are_the_same_clip(tmp_path: Path, file: str) -> None:
+    truth = read_ground_truth(written(tmp_path / "list.csv", LIST))
+    (clip,), _ = join_ground_truth([score("bandsaw", file)], truth)
+    assert clip == score("bandsaw", file, domain="source", condition="anomaly", attribute="vel_15")
+
+
+def test_what_has_no_partner_is_said(tmp_path: Path) -> None:
+    truth = read_ground_truth(written(tmp_path / "list.csv", LIST))
+    stranger = score("pump", "any_name.wav")
+    joined, notes = join_ground_truth([score("bandsaw", "section_00_0005.wav"), stranger], truth)
+    assert joined[1] is stranger
+    text = "\n".join(notes)
+    assert "does not know pump" in text
+    assert "No scores for AirCompressor, RoboticArm, gearbox" in text
+    assert "bandsaw: 1 clips of the ground truth have no score (section_00_0000)" in text
+
+
+@pytest.mark.parametrize(
+    ("clip", "message"),
+    [
+        (
+            score("bandsaw", "section_00_0999.wav"),
+            r"1 scored clips are not in the ground truth: bandsaw/section_00_0999",
+        ),
+        (score("bandsaw", "odd.wav"), r"bandsaw/odd\.wav: an evaluation clip is named"),
+        (score("pump", "section_00_0005.wav"), r"the scores have pump: this truth belongs to other data"),
+        (
+            score("bandsaw", "section_00_0005.wav", condition="normal"),
+            "condition is normal, the ground truth says anomaly",
+        ),
+        (score("bandsaw", "section_00_0005.wav", domain="target"), "domain is target, the ground truth says source"),
+    ],
+)
+def test_truth_that_does_not_fit_is_refused(tmp_path: Path, clip: ClipScore, message: str) -> None:
+    truth = read_ground_truth(written(tmp_path / "list.csv", LIST))
+    with pytest.raises(UserError, match=message):
+        join_ground_truth([clip], truth)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("section_00_0000.wav,section_00_source_test_normal_0000_a.wav\n", "row 1: a line with the machine's name"),
+        ("fan\nsection_00_0000.wav,section_00_middle_test_normal_0000_a.wav\n", "row 2: expected"),
+        ("fan\nsection_00_0000.wav,section_00_source_test_normal_0000_a.wav,1\n", "row 2: expected"),
+        ("fan\nclip.wav,section_00_source_test_normal_0000_a.wav\n", "row 2: 'clip.wav' is not a clip name"),
+        ("fan\n" + "section_00_0000.wav,section_00_source_test_normal_0000_a.wav\n" * 2, "row 3: fan .* second time"),
+        ("", "no clip in it"),
+    ],
+)
+def test_a_bad_list_is_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        read_ground_truth(written(tmp_path / "list.csv", text))
+
+
+@pytest.mark.parametrize(
+    ("data", "domain", "message"),
+    [
+        ("section_00_0000.wav,2\n", "section_00_0000.wav,1\n", r"ground_truth_data.*row 1: expected"),
+        ("section_00_0000.wav,1\n", "section_00_0000.wav\n", r"ground_truth_domain.*row 1: expected"),
+        ("section_00_0000.wav,1\n", "section_00_0001.wav,1\n", "section_00_0000 is in one alone"),
+        ("section_00_0000.wav,1\n" * 2, "section_00_0000.wav,1\n", "row 2: fan .* second time"),
+    ],
+)
+def test_bad_folders_are_named(tmp_path: Path, data: str, domain: str, message: str) -> None:
+    written(tmp_path / "ground_truth_data" / "ground_truth_fan_section_00_test.csv", data)
+    written(tmp_path / "ground_truth_domain" / "ground_truth_fan_section_00_test.csv", domain)
+    with pytest.raises(UserError, match=message):
+        read_ground_truth(tmp_path)
+
+
+def test_a_path_without_truth_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such ground truth"):
+        read_ground_truth(tmp_path / "nothing")
+    with pytest.raises(UserError, match="no ground_truth_data/"):
+        read_ground_truth(tmp_path)
+    written(tmp_path / "ground_truth_data" / "ground_truth_fan_test.csv", "")
+    with pytest.raises(UserError, match=r"ground_truth_fan_test\.csv: the name must be"):
+        read_ground_truth(tmp_path)
+
+
+@pytest.mark.parametrize("room", ["data", "encoders", "features", "losses", "scoring"])
+def test_no_room_that_makes_scores_reads_the_truth(room: str) -> None:
+    sources = list((REPOSITORY / "asd_lightning" / room).rglob("*.py"))
+    assert sources
+    assert not [source for source in sources if "evaluation.ground_truth" in source.read_text()]
