@@ -1,0 +1,79 @@
+"""One bank for each machine: from embeddings of all clips to the score of every query clip."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy import ndarray
+
+from asd_lightning.data.layout import Clip
+from asd_lightning.evaluation.clip_scores import ClipScore
+from asd_lightning.scoring.protocol import Scorer
+from asd_lightning.scoring.thresholds import Threshold
+
+logger = logging.getLogger(__name__)
+
+
+def score_machines(
+    clips: Sequence[Clip],
+    reference: tuple[Int[ndarray, " n"], Float[ndarray, "n dim"]],
+    query: tuple[Int[ndarray, " m"], Float[ndarray, "m dim"]],
+    make_scorer: Callable[[], Scorer],
+    threshold: Threshold,
+) -> list[ClipScore]:
+    """Score each machine's query clips against a scorer fitted to that machine's reference clips alone.
+
+    The scorer is handed embeddings and domains of normal training clips; nothing of the test set reaches it but the
+    one embedding to be scored.
+
+    Args:
+        clips: table of all clips; the ids below are places in it.
+        reference: ids and embeddings of normal training clips.
+        query: ids and embeddings of test clips.
+        make_scorer: an unfitted scorer, one for each machine and section.
+        threshold: turns a machine's leave-one-out training scores into its decision threshold.
+    """
+    scores: list[ClipScore] = []
+    reference_groups = _by_machine(clips, reference[0])
+    for key, rows in _by_machine(clips, query[0]).items():
+        bank = reference_groups.get(key)
+        if bank is None:
+            logger.warning(
+                "%s section %s: no normal training clips of this section; its test clips are not scored", *key
+            )
+            continue
+        is_target = np.array([clips[clip_id].domain == "target" for clip_id in reference[0][bank]])
+        scorer = make_scorer().fit(reference[1][bank].astype(np.float64), is_target)
+        anomaly_scores = scorer.anomaly_score(query[1][rows].astype(np.float64))
+        limit = threshold.fit(scorer.leave_one_out_scores()) if len(bank) > 1 else math.nan
+        scores += [
+            _clip_score(clips[clip_id], float(value), limit)
+            for clip_id, value in zip(query[0][rows], anomaly_scores, strict=True)
+        ]
+    return scores
+
+
+def _by_machine(clips: Sequence[Clip], clip_ids: Int[ndarray, " n"]) -> dict[tuple[str, str], Int[ndarray, " rows"]]:
+    groups: dict[tuple[str, str], list[int]] = {}
+    for row, clip_id in enumerate(clip_ids):
+        clip = clips[clip_id]
+        groups.setdefault((clip.machine, clip.section), []).append(row)
+    return {key: np.array(rows) for key, rows in groups.items()}
+
+
+def _clip_score(clip: Clip, anomaly_score: float, threshold: float) -> ClipScore:
+    return ClipScore(
+        machine=clip.machine,
+        section=clip.section,
+        file=clip.name,
+        domain=clip.domain,
+        condition=clip.condition,
+        attribute=clip.attribute,
+        anomaly_score=anomaly_score,
+        threshold=threshold,
+        decision=int(anomaly_score > threshold),
+    )

@@ -1,0 +1,89 @@
+"""What every scoring back-end offers, and the checks they share.
+
+Higher anomaly scores are more anomalous.  A back-end sees one machine's normal training clips and nothing else: what a
+clip scores does not depend on which other clips are scored with it.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, Self
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from asd_lightning.errors import UserError
+
+
+class Scorer(Protocol):
+    """A scoring back-end of one machine."""
+
+    def fit(self, embeddings: Float[np.ndarray, "n dim"], is_target: Bool[np.ndarray, " n"]) -> Self:
+        """Learn from the embeddings of one machine's normal training clips; ``is_target`` marks the target domain."""
+        ...
+
+    def anomaly_score(self, embeddings: Float[np.ndarray, "m dim"]) -> Float[np.ndarray, " m"]:
+        """Score clips; higher is more anomalous."""
+        ...
+
+    def leave_one_out_scores(self) -> Float[np.ndarray, " n"]:
+        """Scores of the training clips, in the order of ``fit``, each by a back-end that did not see that clip."""
+        ...
+
+
+def training_embeddings(
+    embeddings: Float[np.ndarray, "n dim"], is_target: Bool[np.ndarray, " n"]
+) -> Float[np.ndarray, "n dim"]:
+    """The training embeddings as float64.
+
+    Raises:
+        UserError: no clips, another number of domain flags than of clips, or a value that is NaN or infinite.
+    """
+    if embeddings.ndim != 2 or 0 in embeddings.shape:
+        raise UserError(
+            f"training embeddings have shape {embeddings.shape}: one row for each of at least one clip needed"
+        )
+    if is_target.shape != (len(embeddings),):
+        raise UserError(
+            f"is_target has shape {is_target.shape} for {len(embeddings)} training clips: one flag per clip"
+        )
+    return finite(embeddings, "training embeddings")
+
+
+def query_embeddings(embeddings: Float[np.ndarray, "m dim"], dim: int) -> Float[np.ndarray, "m dim"]:
+    """The embeddings to score as float64; there may be none.
+
+    Raises:
+        UserError: another embedding length than that of the training clips, or a value that is NaN or infinite.
+    """
+    if embeddings.ndim != 2 or embeddings.shape[1] != dim:
+        raise UserError(
+            f"embeddings to score have shape {embeddings.shape}, the training clips' have {dim} columns: "
+            "embed both with the same model"
+        )
+    return finite(embeddings, "embeddings to score")
+
+
+def finite(embeddings: Float[np.ndarray, "n dim"], name: str) -> Float[np.ndarray, "n dim"]:
+    """A float64 array without NaN or infinity, or a :class:`UserError` that names the first row with one."""
+    bad = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
+    if bad.size:
+        raise UserError(
+            f"{name}: {bad.size} of {len(embeddings)} rows hold NaN or infinity, the first is row {bad[0]}; "
+            "look for a damaged recording or a diverged model"
+        )
+    return embeddings.astype(np.float64)
+
+
+def unit_length(embeddings: Float[np.ndarray, "n dim"], name: str) -> Float[np.ndarray, "n dim"]:
+    """Each row divided by its length.
+
+    Raises:
+        UserError: a row is all zeros, and so has no direction.
+    """
+    # Dividing by the largest value first keeps the squares of tiny and huge rows within float64.
+    largest = np.abs(embeddings).max(axis=1, keepdims=True)
+    if not largest.all():
+        row = int(np.argmin(largest))
+        raise UserError(f"{name}: row {row} is all zeros and has no cosine distance; use the euclidean metric")
+    scaled = embeddings / largest
+    return np.asarray(scaled / np.linalg.norm(scaled, axis=1, keepdims=True))

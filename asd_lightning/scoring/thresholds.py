@@ -1,0 +1,140 @@
+"""Decision thresholds: from the scores of normal training clips, each left out of what scored it.
+
+A clip is called anomalous where its score is above the threshold.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Float
+from scipy import stats
+
+from asd_lightning.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+class Threshold(Protocol):
+    """A rule that turns normal clips' scores into a decision threshold."""
+
+    def fit(self, training_scores: Float[np.ndarray, " n"]) -> float:
+        """The threshold; scores above it are anomalous."""
+        ...
+
+
+class GammaThreshold:
+    """A percentile of the gamma distribution of most likelihood: the rule of the official DCASE baseline.
+
+    Shape, location and scale are fitted by scipy, on scores divided by their standard deviation so that the result
+    follows the unit of the scores.  Scores that no gamma distribution fits (fewer than three different values, or a fit
+    that leaves some of them out) get the empirical percentile instead, with a warning.
+
+    Args:
+        percentile: of the fitted distribution, above 0 and below 100.
+
+    Raises:
+        UserError: the percentile is outside its range.
+    """
+
+    def __init__(self, percentile: float = 90.0) -> None:
+        if not 0 < percentile < 100:
+            raise UserError(f"percentile={percentile}: must be above 0 and below 100")
+        self.percentile = percentile
+
+    def fit(self, training_scores: Float[np.ndarray, " n"]) -> float:
+        """The threshold.
+
+        Raises:
+            UserError: no scores, or NaN or infinite ones.
+        """
+        scores = _checked(training_scores)
+        unit = scores.std()
+        if len(np.unique(scores)) > 2 and unit > np.finfo(np.float64).eps * np.abs(scores).max():
+            threshold = self._of_gamma(scores / unit)
+            if threshold is not None:
+                return float(threshold * unit)
+        log.warning("no gamma distribution fits the %d training scores: using their empirical percentile", len(scores))
+        return float(np.percentile(scores, self.percentile))
+
+    def _of_gamma(self, scores: Float[np.ndarray, " n"]) -> float | None:
+        try:
+            shape, location, scale = stats.gamma.fit(scores)
+        except stats.FitError:
+            return None
+        threshold = float(stats.gamma.ppf(self.percentile / 100, shape, loc=location, scale=scale))
+        likelihood = stats.gamma.logpdf(scores, shape, loc=location, scale=scale)
+        return threshold if np.isfinite(threshold) and np.isfinite(likelihood).all() else None
+
+
+class QuantileThreshold:
+    """The empirical quantile of the training scores, linearly interpolated.
+
+    Args:
+        quantile: above 0 and below 1.
+
+    Raises:
+        UserError: the quantile is outside its range.
+    """
+
+    def __init__(self, quantile: float = 0.9) -> None:
+        if not 0 < quantile < 1:
+            raise UserError(f"quantile={quantile}: must be above 0 and below 1")
+        self.quantile = quantile
+
+    def fit(self, training_scores: Float[np.ndarray, " n"]) -> float:
+        """The threshold.
+
+        Raises:
+            UserError: no scores, or NaN or infinite ones.
+        """
+        return float(np.quantile(_checked(training_scores), self.quantile))
+
+
+class ConformalThreshold:
+    """Split-conformal threshold: a normal clip is above it with at most the stated probability.
+
+    Of n calibration scores it is the one of rank ``ceil((n + 1) (1 - rate))`` from below (Vovk et al., "Algorithmic
+    Learning in a Random World", 2005, chapter 4; Papadopoulos et al., ECML 2002).  The promise holds on average over
+    calibration sets, for clips exchangeable with the calibration clips and scored by a back-end that saw none of them;
+    leave-one-out scores meet the last condition only nearly.
+
+    Args:
+        false_alarm_rate: above 0 and below 1.
+
+    Raises:
+        UserError: the rate is outside its range.
+    """
+
+    def __init__(self, false_alarm_rate: float = 0.1) -> None:
+        if not 0 < false_alarm_rate < 1:
+            raise UserError(f"false_alarm_rate={false_alarm_rate}: must be above 0 and below 1")
+        self.false_alarm_rate = false_alarm_rate
+
+    def fit(self, training_scores: Float[np.ndarray, " n"]) -> float:
+        """The threshold.
+
+        Raises:
+            UserError: no scores, NaN or infinite ones, or too few to promise the rate: n allow none below 1 / (n + 1).
+        """
+        scores = np.sort(_checked(training_scores))
+        # The rate is a decimal number: 0.1 of 10 must not become 0.99999.
+        allowed_above = math.floor((len(scores) + 1) * self.false_alarm_rate * (1 + 1e-12))
+        if allowed_above < 1:
+            raise UserError(
+                f"false_alarm_rate={self.false_alarm_rate} cannot be promised with {len(scores)} calibration clips: "
+                f"the lowest possible is 1 / {len(scores) + 1} = {1 / (len(scores) + 1):.4f}; "
+                f"use at least {math.ceil(1 / self.false_alarm_rate - 1e-9) - 1} clips or a higher rate"
+            )
+        return float(scores[len(scores) - allowed_above])
+
+
+def _checked(scores: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    if scores.ndim != 1 or scores.size == 0:
+        raise UserError(f"training scores have shape {scores.shape}: a threshold needs one score per training clip")
+    if not np.isfinite(scores).all():
+        raise UserError(f"training scores: {int((~np.isfinite(scores)).sum())} of {len(scores)} are NaN or infinite")
+    return scores.astype(np.float64)
