@@ -5,6 +5,7 @@ Chawla et al., "SMOTE: Synthetic Minority Over-sampling Technique", JAIR 2002, b
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -55,14 +56,17 @@ def oversample(target: Float[np.ndarray, "n dim"], source_clips: int, settings: 
     none = np.empty((0, dim))
     if count < 2:
         return Oversampled(none, f"SMOTE skipped: it needs two target clips, there are {count}")
-    wanted = settings.ratio * source_clips
-    if int(wanted - count) <= 0:
+    wanted = int(settings.ratio * source_clips - count)
+    if wanted <= 0:
         return Oversampled(none, f"SMOTE skipped: {count} target clips already reach {settings.ratio} x {source_clips}")
     neighbors = min(settings.neighbors, count - 1)
-    smote = SMOTE(sampling_strategy=settings.ratio, k_neighbors=neighbors, random_state=seed)
-    # Only the number of source clips enters; imbalanced-learn counts them by their labels.
-    clips = np.concatenate([np.zeros((source_clips, dim)), target])
-    is_target = np.repeat([0, 1], [source_clips, count])
-    resampled, labels = smote.fit_resample(clips, is_target)
+    smote = SMOTE(sampling_strategy={1: count + wanted}, k_neighbors=neighbors, random_state=seed)
+    # Of the source clips only their number enters, and that is in the strategy already: one row stands for them all,
+    # which makes leave-one-out scores several times faster, and which imbalanced-learn warns about.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="After over-sampling", category=UserWarning)
+        resampled, labels = smote.fit_resample(
+            np.concatenate([np.zeros((1, dim)), target]), np.array([0] + [1] * count)
+        )
     made = resampled[labels == 1][count:]
     return Oversampled(made, f"SMOTE: {count} target clips and {len(made)} made of them with {neighbors} neighbour(s)")
