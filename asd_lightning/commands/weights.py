@@ -1,0 +1,58 @@
+"""``asd weights``: list, fetch or import pretrained encoders."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``asd weights``."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    actions.add_parser("list", help="the encoders with a name, and which of them are here")
+    fetch = actions.add_parser("fetch", help="download, verify and convert one")
+    fetch.add_argument("name", metavar="NAME", help="a name from `asd weights list`")
+    fetch.add_argument("--url", help="take the file from this address (the checksum is still verified)")
+    take = actions.add_parser("import", help="verify and convert a published file at hand")
+    take.add_argument("file", metavar="FILE", type=Path, help="BEATs .pt, EAT fairseq .pt or EAT .safetensors")
+    take.add_argument("--as", dest="name", metavar="NAME", help="name to give it (default: recognised, or the file's)")
+    path = actions.add_parser("path", help="where the converted weights are")
+    path.add_argument("name", metavar="NAME", nargs="?", help="print this encoder's file instead of the folder")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run ``asd weights ACTION``."""
+    from asd_lightning.encoders import store
+
+    if args.action == "list":
+        _print_list()
+    elif args.action == "fetch":
+        print(f"{args.name}: {store.fetch_weights(args.name, url=args.url)}")
+    elif args.action == "import":
+        path = store.import_weights(args.file, name=args.name)
+        print(f"{path.stem}: {path}")
+    elif args.name is None:
+        print(store.weights_dir())
+    else:
+        from asd_lightning.encoders.checkpoints import find_weights
+
+        print(find_weights(args.name))
+    return 0
+
+
+def _print_list() -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from asd_lightning.encoders.catalogue import CATALOGUE
+    from asd_lightning.encoders.store import stored_records, weights_dir
+
+    here = stored_records()
+    table = Table("name", "here", "encoder", "checksum", "licence", "origin", caption=f"folder: {weights_dir()}")
+    for name in [*CATALOGUE, *(name for name in here if name not in CATALOGUE)]:
+        entry, record = CATALOGUE.get(name), here.get(name, {})
+        architecture = record.get("architecture") or (entry.architecture if entry else "")
+        checksum = record.get("checksum") or ("published" if entry and entry.sha256 else "none published")
+        licence, origin = (entry.licence, entry.origin) if entry else ("", record.get("origin", ""))
+        table.add_row(name, "yes" if record else "no", architecture, checksum, licence, origin)
+    Console().print(table)
