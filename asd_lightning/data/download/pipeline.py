@@ -45,6 +45,7 @@ from asd_lightning.errors import UserError
 STATE_FOLDER = ".download"
 # Recordings shrink to about 0.75 of their size in a zip file.
 _UNPACKED_PER_PACKED_BYTE = 1.4
+_BYTES_PER_UPDATE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -226,11 +227,15 @@ def _raise_failures(tasks: dict[Future[None], RemoteFile]) -> None:
 class _Shown:
     """One file's line in the display."""
 
-    def __init__(self, progress: Progress, overall: TaskID, line: TaskID, name: str) -> None:
-        self._progress, self._overall, self._line, self._name = progress, overall, line, name
+    def __init__(self, progress: Progress, overall: TaskID, line: TaskID, file: RemoteFile) -> None:
+        self._progress, self._overall, self._line = progress, overall, line
+        self._name, self._total = file.name, file.size
         self._bytes = 0
 
     def received(self, count: int) -> None:
+        # Pieces are small; drawing each would cost more than fetching it.
+        if 0 <= count - self._bytes < _BYTES_PER_UPDATE and count != self._total:
+            return
         self._progress.update(self._line, completed=count)
         self._progress.advance(self._overall, count - self._bytes)
         self._bytes = count
@@ -257,6 +262,6 @@ class _Display:
     def file(self, file: RemoteFile) -> Iterator[_Shown]:
         line = self._progress.add_task(file.name, total=file.size)
         try:
-            yield _Shown(self._progress, self._overall, line, file.name)
+            yield _Shown(self._progress, self._overall, line, file)
         finally:
             self._progress.remove_task(line)

@@ -13,7 +13,7 @@ from urllib.parse import quote, urljoin, urlsplit
 import requests
 
 from asd_lightning.data.download.retry import RetryPolicy, get_json
-from asd_lightning.data.download.years import PARTS, Part, Year
+from asd_lightning.data.download.years import Part, Year
 from asd_lightning.errors import UserError
 
 _DEV = re.compile(r"dev_([A-Za-z0-9]+?)(?:_r(\d+))?\.zip")
@@ -190,14 +190,20 @@ def read_file_list(path: Path) -> list[RemoteFile]:
             f"{path} is no file list ({error}): use one that `asd download` wrote (.download/dcase2025.json)"
         ) from error
     for file in files:
-        _check_names(file, path)
+        _check(file, path)
     return files
 
 
-def _check_names(file: RemoteFile, path: Path) -> None:
-    located = _locate(file.name)
-    plain_name = file.part == "truth" and re.fullmatch(r"[A-Za-z0-9_]+\.csv", file.name)
-    if file.part not in PARTS or not (plain_name or (located and located[:2] == (file.part, file.machine))):
+def _check(file: RemoteFile, path: Path) -> None:
+    """Names become paths here, so they must be the plain ones that the records use."""
+    located = _locate(str(file.name))
+    plain_name = file.part == "truth" and re.fullmatch(r"[A-Za-z0-9_]+\.csv", str(file.name))
+    if not plain_name and (located is None or located[:2] != (file.part, file.machine)):
         raise UserError(
             f"{path}: {file.name!r} does not belong to part {file.part!r} of {file.machine!r}: correct the list"
+        )
+    sized = file.size is None or (isinstance(file.size, int) and file.size >= 0)
+    if not sized or not (file.md5 is None or _MD5.fullmatch(str(file.md5))) or not isinstance(file.url, str):
+        raise UserError(
+            f"{path}: {file.name} needs a size in bytes, an md5 in hexadecimal, and a url: correct the list"
         )

@@ -24,7 +24,8 @@ from asd_lightning.data.download.retry import (
 )
 from asd_lightning.errors import UserError
 
-CHUNK_BYTES = 1 << 18
+# What a broken connection loses at most: a piece is handed over only when it is complete.
+CHUNK_BYTES = 1 << 14
 _WRONG_CHECKSUMS_ALLOWED = 2  # a second whole transfer tells a bad line from a bad file
 
 
