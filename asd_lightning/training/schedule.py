@@ -15,7 +15,14 @@ Unit = Literal["update", "micro_batch"]
 SHORT_RUN = 5_000
 
 
-def inverse_sqrt(optimizer: Optimizer, warmup: int = 960, unit: Unit = "update", accumulate: int = 8) -> LambdaLR:
+def inverse_sqrt(
+    optimizer: Optimizer,
+    warmup: int = 960,
+    unit: Unit = "update",
+    *,
+    accumulate: int = 8,
+    updates: int | None = None,
+) -> LambdaLR:
     """Factor n / W on the optimizer's learning rate up to n = W, then sqrt(W / n).  The first update has rate 0.
 
     Vaswani et al., "Attention Is All You Need", NeurIPS 2017, equation 3, scaled to 1 at its peak.  Step it once per
@@ -27,6 +34,8 @@ def inverse_sqrt(optimizer: Optimizer, warmup: int = 960, unit: Unit = "update",
         unit: ``update`` counts optimizer updates; ``micro_batch`` counts batches, ``accumulate`` to an update, so that
             the default W of 960 is reached after 120 updates.
         accumulate: batches per optimizer update; of no effect where ``unit`` is ``update``.
+        updates: length of the run, or ``None`` or -1 where it is open: a run shorter than 5,000 in ``unit`` warms up
+            over a tenth of itself.
 
     Raises:
         UserError: an unknown unit, or a number below 1.
@@ -36,6 +45,8 @@ def inverse_sqrt(optimizer: Optimizer, warmup: int = 960, unit: Unit = "update",
     if warmup < 1 or accumulate < 1:
         raise UserError(f"warmup={warmup}, accumulate={accumulate}: both must be at least 1")
     steps_per_update = accumulate if unit == "micro_batch" else 1
+    if updates is not None and updates > 0:
+        warmup = warmup_for(updates * steps_per_update, warmup)
 
     def factor(update: int) -> float:
         step = update * steps_per_update
@@ -44,6 +55,6 @@ def inverse_sqrt(optimizer: Optimizer, warmup: int = 960, unit: Unit = "update",
     return LambdaLR(optimizer, factor)
 
 
-def warmup_for(updates: int, warmup: int = 960) -> int:
-    """``warmup``; for a run of under 5,000 updates a tenth of them, at least 1."""
-    return warmup if updates >= SHORT_RUN else max(1, round(0.1 * updates))
+def warmup_for(steps: int, warmup: int = 960) -> int:
+    """``warmup``; for a run of under 5,000 steps a tenth of them, at least 1."""
+    return warmup if steps >= SHORT_RUN else max(1, round(0.1 * steps))
