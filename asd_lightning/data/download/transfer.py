@@ -51,7 +51,8 @@ def fetch(
         UserError: refused by the server, out of tries, checksum wrong twice, or disk full.
         StoppedError: ``stop`` was set.
     """
-    if destination.exists() and _is_whole(destination, remote):
+    # Without a published md5 nothing can vouch for a file of an earlier call.
+    if destination.exists() and remote.md5 is not None and _is_whole(destination, remote):
         report(destination.stat().st_size)
         return
     destination.parent.mkdir(parents=True, exist_ok=True)
