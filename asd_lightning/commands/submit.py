@@ -1,0 +1,56 @@
+"""``asd submit``: write a challenge submission from a run, or check one."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from asd_lightning.errors import UserError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Two forms: ``RUN --label NAME --out DIR [--info YAML]`` and ``--check DIR [--data DIR | --names PATH]``."""
+    parser.add_argument("run", type=Path, nargs="?", help="folder of a finished run")
+    parser.add_argument("--label", help="submission label, as in Huang_XJU_task2_1")
+    parser.add_argument("--out", type=Path, help="folder to write the submission to")
+    parser.add_argument("--info", type=Path, help="YAML with authors and description; the rest stays marked TODO")
+    parser.add_argument("--check", type=Path, metavar="DIR", help="check the submission in this folder instead")
+    names = parser.add_mutually_exclusive_group()
+    names.add_argument("--data", type=Path, help="with --check: data folder with the evaluation clips")
+    names.add_argument("--names", type=Path, help="with --check: the organisers' list of the evaluation clips")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit status 1 if a checked submission breaks a rule."""
+    writing = [name for name in ("run", "label", "out", "info") if getattr(args, name) is not None]
+    checking = [name for name in ("check", "data", "names") if getattr(args, name) is not None]
+    if writing and checking:
+        raise UserError(f"{writing[0]} and --{checking[0]} do not go together: write a submission, or check one")
+    if args.check is not None:
+        return _check(args)
+    if None in (args.run, args.label, args.out):
+        raise UserError("give a run with --label and --out to write a submission, or --check DIR to check one")
+    return _write(args)
+
+
+def _write(args: argparse.Namespace) -> int:
+    from asd_lightning.evaluation.submission import write_submission
+    from asd_lightning.evaluation.submission_check import check_submission
+
+    files = write_submission(args.run, args.label, args.out, args.info)
+    print(f"{len(files)} files written to {args.out}")
+    if problems := check_submission(args.out):
+        print(f"{len(problems)} things are left to do before it is valid; `asd submit --check {args.out}` names them")
+    return 0
+
+
+def _check(args: argparse.Namespace) -> int:
+    from asd_lightning.evaluation.submission_check import check_submission, names_in_data, names_in_list
+
+    expected = names_in_data(args.data) if args.data else names_in_list(args.names) if args.names else None
+    problems = check_submission(args.check, expected)
+    for problem in problems:
+        print(problem)
+    known = "" if expected else " (clip names unchecked: give --data or --names)"
+    print(f"{args.check}: {len(problems)} problems{known}" if problems else f"{args.check}: valid{known}")
+    return 1 if problems else 0

@@ -1,0 +1,178 @@
+"""Challenge submissions (DCASE Task 2): two score files for each machine, and one description of the system.
+
+anomaly_score_<machine>_section_00_test.csv     section_00_0000.wav,<float>      no header
+decision_result_<machine>_section_00_test.csv   section_00_0000.wav,<0 or 1>
+<label>.meta.yaml                               the fields of the organisers' template
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from asd_lightning.errors import UserError
+from asd_lightning.evaluation.clip_scores import ClipScore, read_scores
+from asd_lightning.evaluation.files import write_text_atomically
+from asd_lightning.evaluation.metrics import ALL, MachineMetrics, read_metrics
+
+LABEL = re.compile(r"[A-Za-z][A-Za-z-]*_[A-Za-z0-9-]+_task2_[1-4]")
+LABEL_FORM = "<last name>_<institute>_task2_<1 to 4>, as in Huang_XJU_task2_1"
+EVALUATION_NAME = re.compile(r"section_\d{2}_(?:test_)?\d+\.wav")
+SCORE_FILE = re.compile(r"(anomaly_score|decision_result)_(.+)_section_(\d{2})_test\.csv")
+META_SUFFIX = ".meta.yaml"
+TODO = "TODO"
+"""What stands in the description where only a person knows; a submission that still has one is not valid."""
+
+DESCRIPTION_FIELDS = {
+    "input_sampling_rate": "16kHz",
+    "data_augmentation": f"{TODO}: comma-separated, such as mixup, SpecAugment",
+    "front_end": None,
+    "acoustic_features": f"{TODO}: comma-separated, such as log-mel energies, spectrum",
+    "embeddings": f"{TODO}: comma-separated, such as BEATs, EAT",
+    "machine_learning_method": f"{TODO}: comma-separated, such as ArcFace, k-NN, SMOTE",
+    "aggregation_method": f"{TODO}: how predictions are joined over time, or null",
+    "ensemble_method_subsystem_count": None,
+    "decision_making": None,
+    "external_data_usage": f"{TODO}: such as pre-trained model, or null",
+    "development_data_usage": f"{TODO}: such as pre-training, fine-tuning",
+}
+
+
+def write_submission(run: Path, label: str, out: Path, info: Path | None = None) -> list[Path]:
+    """Write the submission of a finished run to the folder ``out``; returns the files written.
+
+    ``run/results`` gives ``scores.csv``, ``summary.json`` and, for the results on the development machines,
+    ``metrics.csv``.  Evaluation clips (``section_00_0001.wav``) are submitted; a run that scored none of them is
+    written whole, as a rehearsal.  ``info`` is a YAML file with any of the description's fields, nested alike.
+    Raises ``UserError`` on a malformed label, on missing or unusable files, on scores that are not finite, and where
+    ``out`` already holds files of another submission.
+    """
+    if not LABEL.fullmatch(label):
+        raise UserError(f"--label {label}: a label has the form {LABEL_FORM}")
+    sections = _sections(read_scores(run / "results" / "scores.csv"))
+    meta = _filled(describe(label, _read_summary(run), _development_metrics(run)), info)
+    texts = dict(_score_files(sections))
+    texts[f"{label}{META_SUFFIX}"] = yaml.safe_dump(meta, sort_keys=False, allow_unicode=True, width=100)
+    _refuse_strangers(out, texts)
+    for name, text in texts.items():
+        write_text_atomically(out / name, text)
+    return [out / name for name in texts]
+
+
+def describe(label: str, summary: Mapping[str, Any], development: Sequence[MachineMetrics]) -> dict[str, Any]:
+    """The description with what the run knows of itself, and ``TODO`` where it knows nothing."""
+    parameters, macs = summary.get("num_parameters"), summary.get("macs")
+    return {
+        "submission": {
+            "label": label,
+            "name": summary.get("name") or f"{TODO}: the system's name",
+            "abbreviation": f"{TODO}: at most 10 characters",
+            "authors": [
+                {
+                    "lastname": TODO,
+                    "firstname": TODO,
+                    "email": TODO,
+                    "corresponding": True,
+                    "affiliation": {"institution": TODO, "department": TODO, "location": f"{TODO}: city, country"},
+                }
+            ],
+        },
+        "system": {
+            "description": dict(DESCRIPTION_FIELDS),
+            "complexity": {
+                "total_parameters": f"{TODO}: a whole number" if parameters is None else parameters,
+                "MACS": f"{TODO}: multiply-accumulates for one clip" if macs is None else macs,
+            },
+            "external_datasets": [{"name": f"{TODO}: data set of the pre-trained model", "url": TODO}],
+            "source_code": None,
+        },
+        "results": {"development_dataset": {row.machine: _percentages(row) for row in development}},
+    }
+
+
+def _percentages(row: MachineMetrics) -> dict[str, float | None]:
+    values = {"auc_source": row.auc_source, "auc_target": row.auc_target, "pauc": row.pauc}
+    return {name: None if math.isnan(value) else 100 * value for name, value in values.items()}
+
+
+def _filled(meta: dict[str, Any], info: Path | None) -> dict[str, Any]:
+    if info is None:
+        return meta
+    try:
+        given = yaml.safe_load(info.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"--info {info}: no such file") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"--info {info}: not YAML: {error}") from None
+    if not isinstance(given, dict):
+        raise UserError(f"--info {info}: expected a mapping with submission: and system:")
+    return _merged(meta, given, str(info))
+
+
+def _merged(template: dict[str, Any], given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """``template`` with the given leaves; lists are leaves.  A field the template lacks is a typing error."""
+    merged = dict(template)
+    for key, value in given.items():
+        if key not in template:
+            hint = get_close_matches(str(key), list(template), n=1)
+            meant = f"did you mean {hint[0]}?" if hint else f"known are {', '.join(template)}"
+            raise UserError(f"{where}: no field {key!r} in the description; {meant}")
+        if isinstance(template[key], dict):
+            if not isinstance(value, dict):
+                raise UserError(f"{where}: {key} must be a mapping, got {value!r}")
+            value = _merged(template[key], value, where)
+        merged[key] = value
+    return merged
+
+
+def _read_summary(run: Path) -> dict[str, Any]:
+    path = run / "results" / "summary.json"
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; a finished test writes it") from None
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON: {error}") from None
+    if not isinstance(summary, dict):
+        raise UserError(f"{path}: expected a JSON object")
+    return summary
+
+
+def _development_metrics(run: Path) -> list[MachineMetrics]:
+    path = run / "results" / "metrics.csv"
+    return [row for row in read_metrics(path) if row.machine != ALL] if path.is_file() else []
+
+
+def _sections(scores: Sequence[ClipScore]) -> dict[tuple[str, str], list[ClipScore]]:
+    evaluation = [score for score in scores if EVALUATION_NAME.fullmatch(score.file)]
+    sections: dict[tuple[str, str], list[ClipScore]] = {}
+    for score in sorted(evaluation or scores, key=lambda clip: (clip.machine, clip.section, clip.file)):
+        if not math.isfinite(score.anomaly_score):
+            raise UserError(f"{score.machine}/{score.file}: anomaly_score is {score.anomaly_score}; test the run again")
+        sections.setdefault((score.machine, score.section), []).append(score)
+    if not sections:
+        raise UserError("the run has no scores: nothing to submit")
+    return sections
+
+
+def _score_files(sections: Mapping[tuple[str, str], Sequence[ClipScore]]) -> Iterable[tuple[str, str]]:
+    for (machine, section), clips in sections.items():
+        end = f"{machine}_section_{section}_test.csv"
+        yield f"anomaly_score_{end}", "".join(f"{clip.file},{float(clip.anomaly_score)!r}\n" for clip in clips)
+        yield f"decision_result_{end}", "".join(f"{clip.file},{int(clip.decision)}\n" for clip in clips)
+
+
+def _refuse_strangers(out: Path, texts: Mapping[str, str]) -> None:
+    present = [path.name for path in sorted(out.iterdir())] if out.is_dir() else []
+    strangers = [
+        name for name in present if name not in texts and (SCORE_FILE.fullmatch(name) or name.endswith(META_SUFFIX))
+    ]
+    if strangers:
+        raise UserError(f"--out {out}: holds another submission ({strangers[0]}, ...); choose an empty folder")

@@ -1,0 +1,69 @@
+from pathlib import Path
+
+import pytest
+
+from asd_lightning.cli import main
+from tests.evaluation.runs import finished_run
+from tests.evaluation.test_submission import INFO, LABEL
+
+
+def test_write_then_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = finished_run(tmp_path / "run")
+    (tmp_path / "info.yaml").write_text(INFO)
+    names = tmp_path / "list.csv"
+    rows = [f"section_00_{i:04d}.wav,section_00_source_test_normal_{i:04d}_a.wav" for i in range(5)]
+    names.write_text("\n".join(["AutoTrash", *rows, "Polisher", *rows]))
+    out = tmp_path / "out"
+    info = str(tmp_path / "info.yaml")
+    assert main(["submit", str(run), "--label", LABEL, "--out", str(out), "--info", info]) == 0
+    assert f"5 files written to {out}\n" == capsys.readouterr().out
+    assert main(["submit", "--check", str(out), "--names", str(names)]) == 0
+    assert capsys.readouterr().out == f"{out}: valid\n"
+    names.write_text(names.read_text() + "\nsection_00_0005.wav,section_00_source_test_normal_0005_a.wav\n")
+    assert main(["submit", "--check", str(out), "--names", str(names)]) == 1
+    shown = capsys.readouterr().out
+    assert "anomaly_score_Polisher_section_00_test.csv: 1 of 6 clips missing" in shown
+    assert "2 problems" in shown
+
+
+def test_without_info_the_rest_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = finished_run(tmp_path / "run")
+    assert main(["submit", str(run), "--label", LABEL, "--out", str(tmp_path / "out")]) == 0
+    assert "left to do before it is valid" in capsys.readouterr().out
+    assert main(["submit", "--check", str(tmp_path / "out")]) == 1
+    shown = capsys.readouterr().out
+    assert "authors[0].email is still 'TODO'" in shown
+    assert "clip names unchecked" in shown
+
+
+def test_check_against_a_data_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = finished_run(tmp_path / "run")
+    main(["submit", str(run), "--label", LABEL, "--out", str(tmp_path / "out")])
+    clip = tmp_path / "data" / "AutoTrash" / "test" / "section_00_0000.wav"
+    clip.parent.mkdir(parents=True)
+    clip.touch()
+    assert main(["submit", "--check", str(tmp_path / "out"), "--data", str(tmp_path / "data")]) == 1
+    assert "AutoTrash_section_00_test.csv: 0 of 1 clips missing, 4 unknown" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["submit"], "give a run with --label and --out"),
+        (["submit", "run", "--label", LABEL], "give a run with --label and --out"),
+        (["submit", "run", "--check", "out"], "do not go together"),
+        (["submit", "run", "--label", LABEL, "--out", "out", "--data", "data"], "do not go together"),
+        (["submit", "--data", "data"], "give a run"),
+        (["submit", "no_run", "--label", LABEL, "--out", "out"], "no such score file"),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    arguments: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
