@@ -1,0 +1,156 @@
+"""Kaldi log-mel filter banks as BEATs and EAT expect them, for a whole batch at once on the waveform's device.
+
+``torchaudio.compliance.kaldi.fbank`` is the reference, in code and in the tests, but takes one clip at a time: on a GPU
+thousands of small launches, on a CPU a Python loop.  Hence this own version, which returns its numbers to rounding.
+"""
+
+import math
+from functools import lru_cache
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+SAMPLE_RATE = 16_000
+FRAME_LENGTH = 400  # 25 ms
+FRAME_SHIFT = 160  # 10 ms
+MEL_BINS = 128
+_FFT_LENGTH = 512
+_LOW_FREQUENCY = 20.0
+_HIGH_FREQUENCY = SAMPLE_RATE / 2
+_PRE_EMPHASIS = 0.97
+_POVEY_EXPONENT = 0.85
+_ENERGY_FLOOR = torch.finfo(torch.float32).eps
+
+# Frames transformed at a time: on a CPU as many as stay in the cache (2 KiB each), elsewhere enough to fill the device.
+_CPU_FRAMES = 1_024
+_DEVICE_FRAMES = 131_072
+
+WindowType = Literal["povey", "hanning"]
+
+
+class KaldiFbank(nn.Module):
+    """Waveform in [-1, 1] at 16 kHz -> normalised log-mel filter bank: 128 bands from 20 Hz to 8 kHz, 100 frames/s.
+
+    Per frame of 25 ms: mean removed, pre-emphasis 0.97, window, power spectrum of 512 points, mel bands, natural
+    logarithm floored at log(1.19e-7); then ``(log_mel - mean) / (2 * std)``, the convention of both encoders.
+
+    It computes in float32 whatever autocast says, since the power spectrum overflows float16 (float64 stays float64),
+    and passes no gradient to the waveform.  It holds no parameters and no buffers, so that neither a cast of the model
+    to a lower precision nor an average of its weights touches the tables.
+
+    Args:
+        window_type: ``povey`` (a Hann window to the power 0.85) or ``hanning``; both with zero end points.
+        mean, std: statistics of the log-mel values on the encoder's pre-training data.
+        waveform_scale: factor on the waveform; 2**15 restores 16-bit integer values.
+        remove_clip_mean: subtract each clip's mean first; since each frame's mean goes anyway, a matter of rounding.
+        target_frames: cut, or pad with log-mel 0 *before* normalisation, to this many frames; None keeps all frames.
+    """
+
+    def __init__(
+        self,
+        window_type: WindowType,
+        mean: float,
+        std: float,
+        waveform_scale: float = 1.0,
+        remove_clip_mean: bool = False,
+        target_frames: int | None = None,
+    ) -> None:
+        super().__init__()
+        if window_type not in ("povey", "hanning"):
+            raise ValueError(f"window_type must be 'povey' or 'hanning', not {window_type!r}")
+        if target_frames is not None and target_frames < 1:
+            raise ValueError(f"target_frames must be at least 1, not {target_frames}")
+        self.window_type: WindowType = window_type
+        self.mean = mean
+        self.std = std
+        self.waveform_scale = waveform_scale
+        self.remove_clip_mean = remove_clip_mean
+        self.target_frames = target_frames
+
+    @torch.no_grad()
+    def forward(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch frames 128"]:
+        """Frames: ``1 + (samples - 400) // 160``, or ``target_frames``.
+
+        Raises:
+            ValueError: fewer than 400 samples, one frame.
+        """
+        samples = waveform.shape[-1]
+        if samples < FRAME_LENGTH:
+            raise ValueError(f"a filter bank needs at least {FRAME_LENGTH} samples (25 ms at 16 kHz), got {samples}")
+        frames = 1 + (samples - FRAME_LENGTH) // FRAME_SHIFT
+        wanted = self.target_frames or frames
+        frames = min(frames, wanted)
+        signal = waveform if waveform.dtype == torch.float64 else waveform.float()
+        if self.remove_clip_mean:
+            signal = signal - signal.mean(-1, keepdim=True)
+        framed = signal.unfold(-1, FRAME_LENGTH, FRAME_SHIFT)[:, :frames]
+        log_mel = signal.new_zeros(len(signal), wanted, MEL_BINS)
+        budget = _CPU_FRAMES if signal.device.type == "cpu" else _DEVICE_FRAMES
+        clips = max(1, budget // frames)
+        with torch.autocast(signal.device.type, enabled=False):
+            for first in range(0, len(signal), clips):
+                for start in range(0, frames, budget):
+                    part = (slice(first, first + clips), slice(start, min(start + budget, frames)))
+                    log_mel[part] = self._log_mel(framed[part])
+        return log_mel.sub_(self.mean).div_(2 * self.std)
+
+    def _log_mel(self, framed: Float[Tensor, "clips frames 400"]) -> Float[Tensor, "clips frames 128"]:
+        """Log-mel values of some frames, in the reference's order of operations, which shares its rounding."""
+        window, mel = _tables(self.window_type, self.waveform_scale, framed.dtype, framed.device)
+        centred = framed - framed.mean(-1, keepdim=True)
+        padded = framed.new_zeros(*framed.shape[:-1], _FFT_LENGTH)
+        emphasised = padded[..., :FRAME_LENGTH]
+        delayed = centred * _PRE_EMPHASIS
+        torch.sub(centred[..., 1:], delayed[..., :-1], out=emphasised[..., 1:])
+        torch.sub(centred[..., 0], delayed[..., 0], out=emphasised[..., 0])
+        emphasised.mul_(window)
+        squares = torch.view_as_real(torch.fft.rfft(padded)).square_().flatten(-2)
+        return (squares @ mel).clamp_(min=_ENERGY_FLOOR).log_()
+
+    def extra_repr(self) -> str:
+        return f"{self.window_type}, mean={self.mean}, std={self.std}, target_frames={self.target_frames}"
+
+
+@lru_cache(maxsize=32)
+def _tables(
+    window_type: WindowType, waveform_scale: float, dtype: torch.dtype, device: torch.device
+) -> tuple[Float[Tensor, " 400"], Float[Tensor, "514 128"]]:
+    """The window, waveform scale included, and the mel bands, each row twice for the real and the imaginary square."""
+    window = torch.hann_window(FRAME_LENGTH, periodic=False, dtype=dtype)
+    if window_type == "povey":
+        window = window.pow(_POVEY_EXPONENT)
+    mel = _mel_table().repeat_interleave(2, dim=0)
+    return (window * waveform_scale).to(device), mel.to(device=device, dtype=dtype)
+
+
+def _mel_table() -> Float[Tensor, "257 128"]:
+    """Weight of each FFT bin in each mel band: triangles on Kaldi's mel scale, ``1127 ln(1 + f / 700)``.
+
+    In float32 as in torchaudio, for the published encoders were trained so and double precision differs visibly.  But
+    torchaudio's table differs in the last bits from one make of processor to the next, with the float32 logarithm of
+    its maths library; here the logarithm is correctly rounded, which is what the better of those libraries return.
+    """
+    low, high = (1127.0 * math.log(1.0 + f / 700.0) for f in (_LOW_FREQUENCY, _HIGH_FREQUENCY))
+    step = (high - low) / (MEL_BINS + 1)
+    frequency = SAMPLE_RATE / _FFT_LENGTH * torch.arange(_FFT_LENGTH // 2, dtype=torch.float32)
+    mel = (1127.0 * (1.0 + frequency / 700.0).double().log().float()).unsqueeze(1)
+    band = torch.arange(MEL_BINS, dtype=torch.float32)
+    left, centre, right = (low + (band + edge) * step for edge in (0.0, 1.0, 2.0))
+    rising, falling = (mel - left) / (centre - left), (right - mel) / (right - centre)
+    triangles = torch.minimum(rising, falling).clamp(min=0.0)
+    return nn.functional.pad(triangles, (0, 0, 0, 1))  # nothing from the Nyquist bin
+
+
+def beats_fbank() -> KaldiFbank:
+    """Input of BEATs: Povey window, 16-bit scale, statistics of AudioSet (Chen et al., 2023)."""
+    return KaldiFbank("povey", mean=15.41663, std=6.55582, waveform_scale=2.0**15)
+
+
+def eat_fbank(target_frames: int = 1024) -> KaldiFbank:
+    """Input of EAT (Chen et al., 2024): Hann window, 10.24 s by default; longer clips are cut, shorter ones padded.
+
+    ``target_frames`` should be a multiple of the encoder's patch size, 16.
+    """
+    return KaldiFbank("hanning", mean=-4.268, std=4.569, remove_clip_mean=True, target_frames=target_frames)
