@@ -33,7 +33,7 @@ from asd_lightning.data.download.retry import (
 from asd_lightning.encoders.unpickling import looks_like_web_page
 from asd_lightning.errors import UserError
 
-CHUNK_BYTES = 1 << 18
+CHUNK_BYTES = 1 << 16  # also what a broken connection loses at most
 POLICY = RetryPolicy(tries=4)
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _OTHER_WAYS = "give another address with --url, or download the file yourself and run `asd weights import FILE`"
