@@ -1,0 +1,86 @@
+"""k-means back-end: distance to the nearest of a few centres per domain."""
+
+from __future__ import annotations
+
+from typing import Self, get_args
+
+import numpy as np
+from jaxtyping import Bool, Float
+from sklearn.cluster import KMeans
+
+from asd_lightning.errors import UserError
+from asd_lightning.scoring.held_out import held_out_scores
+from asd_lightning.scoring.neighbors import Metric, nearest
+from asd_lightning.scoring.protocol import query_embeddings, training_embeddings, unit_length
+
+
+class KMeansScorer:
+    """Distance to the nearest centre of either domain.
+
+    Each domain's clips are replaced by the centres of k-means; a domain of no more clips than that, such as ten target
+    clips, keeps its clips (Wilkinghoff, "Design Choices for Learning Embeddings from Auxiliary Tasks for Domain
+    Generalization in Anomalous Sound Detection", ICASSP 2023).  Under the cosine metric clips and centres have
+    length 1.
+
+    Args:
+        clusters: centres per domain.
+        metric: ``cosine`` (1 - cosine similarity) or ``euclidean``.
+        folds: ``leave_one_out_scores`` fits this many times, each without one fold of the clips.
+        seed: of k-means.
+
+    Raises:
+        UserError: an argument outside its range.
+    """
+
+    def __init__(self, clusters: int = 16, metric: Metric = "cosine", folds: int = 10, seed: int = 0) -> None:
+        if clusters < 1 or folds < 2:
+            raise UserError(f"clusters={clusters}, folds={folds}: at least 1 cluster and 2 folds are needed")
+        if metric not in get_args(Metric):
+            raise UserError(f"metric={metric!r}: choose one of {', '.join(get_args(Metric))}")
+        self.clusters = clusters
+        self.metric: Metric = metric
+        self.folds = folds
+        self.seed = seed
+
+    def fit(self, embeddings: Float[np.ndarray, "n dim"], is_target: Bool[np.ndarray, " n"]) -> Self:
+        """Find the centres of one machine's normal training clips.
+
+        Raises:
+            UserError: no clips, NaN or infinite values, or an all-zero row under the cosine metric.
+        """
+        self._training, self._is_target = training_embeddings(embeddings, is_target), is_target.copy()
+        clips = self._of_metric(self._training, "training embeddings")
+        self._centers = np.concatenate([self._centers_of(clips[~is_target]), self._centers_of(clips[is_target])])
+        return self
+
+    def anomaly_score(self, embeddings: Float[np.ndarray, "m dim"]) -> Float[np.ndarray, " m"]:
+        """Score clips; higher is more anomalous.
+
+        Raises:
+            UserError: another embedding length than in ``fit``, NaN or infinite values, or an all-zero row under the
+                cosine metric.
+        """
+        queries = query_embeddings(embeddings, self._training.shape[1])
+        return nearest(self._of_metric(queries, "embeddings to score"), self._centers, 1, self.metric)[:, 0]
+
+    def leave_one_out_scores(self) -> Float[np.ndarray, " n"]:
+        """Score of each training clip, in the order of ``fit``, by centres of folds without it.
+
+        Raises:
+            UserError: there is a single clip.
+        """
+        return held_out_scores(
+            lambda: KMeansScorer(self.clusters, self.metric, self.folds, self.seed),
+            self._training,
+            self._is_target,
+            self.folds,
+        )
+
+    def _centers_of(self, clips: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, "c dim"]:
+        if len(clips) <= self.clusters:
+            return clips
+        found = KMeans(self.clusters, n_init=3, random_state=self.seed).fit(clips).cluster_centers_
+        return self._of_metric(found, "k-means centres")
+
+    def _of_metric(self, embeddings: Float[np.ndarray, "n dim"], name: str) -> Float[np.ndarray, "n dim"]:
+        return unit_length(embeddings, name) if self.metric == "cosine" else embeddings

@@ -1,0 +1,211 @@
+"""Gaussian back-ends: Mahalanobis distance, and the likelihood of a Gaussian mixture."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, Self, get_args
+
+import numpy as np
+from jaxtyping import Bool, Float
+from sklearn.covariance import empirical_covariance, shrunk_covariance
+from sklearn.mixture import GaussianMixture
+
+from asd_lightning.errors import UserError
+from asd_lightning.scoring.held_out import held_out_scores
+from asd_lightning.scoring.protocol import query_embeddings, training_embeddings, unit_length
+
+Covariance = Literal["shared", "per_domain"]
+MixtureCovariance = Literal["full", "tied", "diag", "spherical"]
+
+# Below this share of the largest, a variance is rounding error and its inverse decides the score.
+SMALLEST_RELATIVE_VARIANCE = 1e-10
+
+
+class _Gaussian(NamedTuple):
+    mean: Float[np.ndarray, " dim"]
+    whitening: Float[np.ndarray, "dim dim"]
+
+
+class MahalanobisScorer:
+    """The smaller of the Mahalanobis distances to the two domains.
+
+    ``d(x) = sqrt((x - mean)^T C^-1 (x - mean))`` per domain, with ``C = (1 - shrinkage) S + shrinkage tr(S) / dim I``.
+    S is the covariance of the domain, or of both domains about their own means; a domain of a single clip always takes
+    the latter.  The minimum over domains is that of the DCASE baseline (Harada et al., "First-Shot Anomaly Sound
+    Detection for Machine Condition Monitoring: A Domain Generalization Baseline", EUSIPCO 2023).
+
+    Args:
+        covariance: ``shared`` by the domains or ``per_domain``.
+        shrinkage: from 0 (none) to 1 (Euclidean distance in units of the mean variance).
+        normalize: bring embeddings to length 1 first.
+        folds: ``leave_one_out_scores`` fits this many times, each without one fold of the clips.
+
+    Raises:
+        UserError: an argument outside its range.
+    """
+
+    def __init__(
+        self, covariance: Covariance = "shared", shrinkage: float = 0.1, normalize: bool = True, folds: int = 10
+    ) -> None:
+        if covariance not in get_args(Covariance):
+            raise UserError(f"covariance={covariance!r}: choose one of {', '.join(get_args(Covariance))}")
+        if not 0 <= shrinkage <= 1 or folds < 2:
+            raise UserError(f"shrinkage={shrinkage}, folds={folds}: shrinkage is from 0 to 1, folds at least 2")
+        self.covariance: Covariance = covariance
+        self.shrinkage = shrinkage
+        self.normalize = normalize
+        self.folds = folds
+
+    def fit(self, embeddings: Float[np.ndarray, "n dim"], is_target: Bool[np.ndarray, " n"]) -> Self:
+        """Estimate means and covariances from one machine's normal training clips.
+
+        Raises:
+            UserError: no clips, NaN or infinite values, an all-zero row where ``normalize`` is set, or a covariance
+                that has no inverse.
+        """
+        self._training, self._is_target = training_embeddings(embeddings, is_target), is_target.copy()
+        clips = unit_length(self._training, "training embeddings") if self.normalize else self._training
+        domains = [clips[flags] for flags in (~is_target, is_target) if flags.any()]
+        shared = empirical_covariance(
+            np.concatenate([domain - domain.mean(axis=0) for domain in domains]), assume_centered=True
+        )
+        self._gaussians = [_Gaussian(domain.mean(axis=0), self._whitening(domain, shared)) for domain in domains]
+        return self
+
+    def anomaly_score(self, embeddings: Float[np.ndarray, "m dim"]) -> Float[np.ndarray, " m"]:
+        """Score clips, 0 or more; higher is more anomalous.
+
+        Raises:
+            UserError: another embedding length than in ``fit``, NaN or infinite values, or an all-zero row where
+                ``normalize`` is set.
+        """
+        queries = query_embeddings(embeddings, self._training.shape[1])
+        queries = unit_length(queries, "embeddings to score") if self.normalize else queries
+        distances = [np.linalg.norm((queries - one.mean) @ one.whitening, axis=1) for one in self._gaussians]
+        return np.asarray(np.min(distances, axis=0))
+
+    def leave_one_out_scores(self) -> Float[np.ndarray, " n"]:
+        """Score of each training clip, in the order of ``fit``, by Gaussians of folds without it.
+
+        Raises:
+            UserError: there is a single clip, or a fold leaves a covariance without inverse.
+        """
+        return held_out_scores(
+            lambda: MahalanobisScorer(self.covariance, self.shrinkage, self.normalize, self.folds),
+            self._training,
+            self._is_target,
+            self.folds,
+        )
+
+    def _whitening(
+        self, domain: Float[np.ndarray, "n dim"], shared: Float[np.ndarray, "dim dim"]
+    ) -> Float[np.ndarray, "dim dim"]:
+        own = self.covariance == "per_domain" and len(domain) > 1
+        covariance = shrunk_covariance(empirical_covariance(domain) if own else shared, self.shrinkage)
+        variance, direction = np.linalg.eigh(covariance)
+        if variance[0] <= SMALLEST_RELATIVE_VARIANCE * variance[-1]:
+            raise UserError(
+                f"the covariance of {len(domain)} clips in {len(variance)} dimensions has no inverse: "
+                f"raise shrinkage (now {self.shrinkage}), or look for identical clips"
+            )
+        return np.asarray(direction / np.sqrt(variance))
+
+
+class GaussianMixtureScorer:
+    """Negative log-likelihood under a Gaussian mixture, in nats; negative where the density is above 1.
+
+    Args:
+        components: Gaussians of the mixture; at most one per clip is fitted.
+        covariance_type: of scikit-learn's ``GaussianMixture``.
+        per_domain: one mixture for each domain and the smaller score, instead of one over all clips.
+        regularization: added to the variances.  Embeddings of length 1 have a mean variance of at most 1 / dim.
+        normalize: bring embeddings to length 1 first.
+        folds: ``leave_one_out_scores`` fits this many times, each without one fold of the clips.
+        seed: of the fit's start.
+
+    Raises:
+        UserError: an argument outside its range.
+    """
+
+    def __init__(
+        self,
+        components: int = 2,
+        covariance_type: MixtureCovariance = "diag",
+        per_domain: bool = False,
+        regularization: float = 1e-4,
+        normalize: bool = True,
+        folds: int = 10,
+        seed: int = 0,
+    ) -> None:
+        if components < 1 or not regularization > 0 or folds < 2:
+            raise UserError(
+                f"components={components}, regularization={regularization}, folds={folds}: "
+                "at least 1 component, a regularization above 0 and 2 folds are needed"
+            )
+        if covariance_type not in get_args(MixtureCovariance):
+            raise UserError(
+                f"covariance_type={covariance_type!r}: choose one of {', '.join(get_args(MixtureCovariance))}"
+            )
+        self.components = components
+        self.covariance_type: MixtureCovariance = covariance_type
+        self.per_domain = per_domain
+        self.regularization = regularization
+        self.normalize = normalize
+        self.folds = folds
+        self.seed = seed
+
+    def fit(self, embeddings: Float[np.ndarray, "n dim"], is_target: Bool[np.ndarray, " n"]) -> Self:
+        """Fit the mixture to one machine's normal training clips.
+
+        Raises:
+            UserError: no clips, NaN or infinite values, or an all-zero row where ``normalize`` is set.
+        """
+        self._training, self._is_target = training_embeddings(embeddings, is_target), is_target.copy()
+        clips = unit_length(self._training, "training embeddings") if self.normalize else self._training
+        # scikit-learn multiplies out the squares, which costs digits where the mean is large.
+        self._center = clips.mean(axis=0)
+        domains = [~is_target, is_target] if self.per_domain else [np.ones(len(clips), dtype=bool)]
+        self._mixtures = [self._mixture(clips[flags] - self._center) for flags in domains if flags.any()]
+        return self
+
+    def anomaly_score(self, embeddings: Float[np.ndarray, "m dim"]) -> Float[np.ndarray, " m"]:
+        """Score clips; higher is more anomalous.
+
+        Raises:
+            UserError: another embedding length than in ``fit``, NaN or infinite values, or an all-zero row where
+                ``normalize`` is set.
+        """
+        queries = query_embeddings(embeddings, self._training.shape[1])
+        if len(queries) == 0:
+            return np.empty(0)
+        queries = unit_length(queries, "embeddings to score") if self.normalize else queries
+        likelihoods = [mixture.score_samples(queries - self._center) for mixture in self._mixtures]
+        return np.asarray(-np.max(likelihoods, axis=0))
+
+    def leave_one_out_scores(self) -> Float[np.ndarray, " n"]:
+        """Score of each training clip, in the order of ``fit``, by mixtures of folds without it.
+
+        Raises:
+            UserError: there is a single clip.
+        """
+        return held_out_scores(self._unfitted, self._training, self._is_target, self.folds)
+
+    def _unfitted(self) -> GaussianMixtureScorer:
+        return GaussianMixtureScorer(
+            self.components,
+            self.covariance_type,
+            self.per_domain,
+            self.regularization,
+            self.normalize,
+            self.folds,
+            self.seed,
+        )
+
+    def _mixture(self, clips: Float[np.ndarray, "n dim"]) -> GaussianMixture:
+        if len(clips) == 1:  # scikit-learn fits nothing to one clip; two of it have the same mean and no spread either
+            clips = np.repeat(clips, 2, axis=0)
+        return GaussianMixture(
+            min(self.components, len(np.unique(clips, axis=0))),
+            covariance_type=self.covariance_type,
+            reg_covar=self.regularization,
+            random_state=self.seed,
+        ).fit(clips)
