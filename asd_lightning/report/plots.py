@@ -1,0 +1,57 @@
+"""Plots of a test's scores."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from asd_lightning.evaluation.clip_scores import ClipScore
+from asd_lightning.atomic import write_atomically
+
+_COLOURS = {
+    ("normal", "source"): "#4477aa",
+    ("normal", "target"): "#66ccee",
+    ("anomaly", "source"): "#cc3311",
+    ("anomaly", "target"): "#ee7733",
+}
+_UNKNOWN = "#888888"
+_COLUMNS = 4
+
+
+def plot_scores(scores: Sequence[ClipScore], path: Path) -> None:
+    """Draw a histogram of anomaly scores for each machine, by domain and condition, with the decision threshold."""
+    machines = sorted({score.machine for score in scores})
+    columns = min(_COLUMNS, len(machines))
+    rows = math.ceil(len(machines) / columns)
+    figure = Figure(figsize=(4.2 * columns, 3.0 * rows + 0.5), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis, machine in zip(axes, machines, strict=False):
+        _histogram(axis, [score for score in scores if score.machine == machine])
+        axis.set_title(machine)
+    for axis in axes[len(machines) :]:
+        axis.set_axis_off()
+    handles = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=5, frameon=False)
+    figure.supxlabel("anomaly score (higher = more anomalous)")
+    figure.supylabel("clips")
+    with write_atomically(path) as file:
+        figure.savefig(file, format="png", dpi=120)
+
+
+def _histogram(axis: Axes, scores: Sequence[ClipScore]) -> None:
+    groups: dict[tuple[str, str], list[float]] = {}
+    for score in sorted(scores, key=lambda score: (score.condition != "normal", score.domain)):
+        groups.setdefault((score.condition, score.domain), []).append(score.anomaly_score)
+    axis.hist(
+        list(groups.values()),
+        bins=20,
+        stacked=True,
+        color=[_COLOURS.get(group, _UNKNOWN) for group in groups],
+        label=[f"{condition}, {domain}" for condition, domain in groups],
+    )
+    if not math.isnan(scores[0].threshold):
+        axis.axvline(scores[0].threshold, color="black", linestyle="--", linewidth=1, label="threshold")

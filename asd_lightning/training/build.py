@@ -1,0 +1,60 @@
+"""From plain configuration to a module, and back from a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+
+from asd_lightning.data.labels import ClassLabel
+from asd_lightning.errors import UserError
+from asd_lightning.training.module import AnomalousSoundModule
+
+
+def build_module(config: dict[str, Any], classes: Sequence[ClassLabel]) -> AnomalousSoundModule:
+    """Instantiate the ``model`` part of a configuration for these classes.
+
+    Args:
+        config: plain data: keys ``embedder``, ``loss``, ``scorer``, ``threshold``, ``optimizer``, ``scheduler`` hold
+            Hydra targets, the others are arguments of the module.
+        classes: position = label.
+    """
+    parts = instantiate(config, _convert_="all")
+    return AnomalousSoundModule(classes=classes, config=config, **parts)
+
+
+def load_module(checkpoint: Path, changes: dict[str, Any] | None = None) -> AnomalousSoundModule:
+    """The module of a training checkpoint, with the averaged weights where the run averaged.
+
+    Args:
+        checkpoint: written by training.
+        changes: parts of the configuration to replace, such as another ``scorer``.
+
+    Raises:
+        UserError: there is no such file, or it is not a checkpoint of this package.
+    """
+    content = read_checkpoint(checkpoint)
+    config = content["asd_config"] | (changes or {})
+    module = build_module(config, [ClassLabel(*label) for label in content["asd_classes"]])
+    module.load_state_dict(content["state_dict"])
+    return module.eval()
+
+
+def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
+    """The content of a checkpoint: tensors and plain data alone, nothing else is unpickled.
+
+    Raises:
+        UserError: there is no such file, or it is not a checkpoint of this package.
+    """
+    if not checkpoint.is_file():
+        raise UserError(f"{checkpoint}: no such checkpoint; give the folder of a run that has trained")
+    try:
+        content: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise UserError(f"{checkpoint}: not readable as a checkpoint ({error}); train again or copy it again") from error
+    if "asd_config" not in content:
+        raise UserError(f"{checkpoint}: not a checkpoint of asd train")
+    return content

@@ -1,0 +1,178 @@
+"""The LightningModule: one training step, and a test that ends with the k-NN scorer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pytorch_lightning as pl
+import torch
+from jaxtyping import Float, Float32, Int64
+from numpy import ndarray
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from asd_lightning.data.batch import Batch
+from asd_lightning.data.datamodule import ClipDataModule
+from asd_lightning.data.labels import ClassLabel
+from asd_lightning.embedder import Embedder
+from asd_lightning.evaluation.clip_scores import ClipScore
+from asd_lightning.evaluation.metrics import EvaluationResult, evaluate
+from asd_lightning.features.mixup import mixup
+from asd_lightning.losses.one_stage import OneStageLoss
+from asd_lightning.scoring.machines import score_machines
+from asd_lightning.scoring.protocol import Scorer
+from asd_lightning.scoring.thresholds import Threshold
+from asd_lightning.training.gather import gather_by_clip_id
+from asd_lightning.training.randomness import seed_step
+
+
+class SchedulerFactory(Protocol):
+    """Makes the schedule of a run of ``updates`` optimizer updates of ``accumulate`` micro-batches each."""
+
+    def __call__(self, optimizer: Optimizer, *, updates: int, accumulate: int) -> LRScheduler: ...
+
+
+@dataclass(frozen=True)
+class TestOutcome:
+    """What a test leaves behind: embeddings of [reference, query] by clip id, the scores, and the metrics."""
+
+    __test__ = False
+
+    clip_ids: tuple[Int64[ndarray, " n"], Int64[ndarray, " m"]]
+    embeddings: tuple[Float32[ndarray, "n dim"], Float32[ndarray, "m dim"]]
+    scores: list[ClipScore]
+    result: EvaluationResult
+
+
+class AnomalousSoundModule(pl.LightningModule):
+    """Trains an embedder to tell operating conditions apart; tests it by distance to the normal training clips.
+
+    Args:
+        embedder: the system.
+        loss: from the branches' embedding lengths and the classes, makes the loss with its head.
+        classes: training classes; position = label.
+        optimizer: from parameters or parameter groups, makes the optimizer.
+        scheduler: makes the learning-rate schedule.
+        scorer: makes an unfitted back-end; one is fitted to each machine.
+        threshold: decision rule on a machine's training scores.
+        mixup_alpha: mixup weights are Beta(alpha, alpha); ``None`` trains on unmixed clips.
+        score_after_head: score the loss head's output, or the embedder's.
+        decay_all: apply weight decay to biases and norms too.
+        seed: of mixup, masks and dropout.
+        config: plain data from which the same module can be built again; kept in every checkpoint.
+    """
+
+    def __init__(
+        self,
+        embedder: Embedder,
+        loss: Callable[[Sequence[int], Sequence[ClassLabel]], OneStageLoss],
+        classes: Sequence[ClassLabel],
+        optimizer: Callable[[Iterable[Any]], Optimizer],
+        scheduler: SchedulerFactory,
+        *,
+        scorer: Callable[[], Scorer],
+        threshold: Threshold,
+        mixup_alpha: float | None = 0.5,
+        score_after_head: bool = True,
+        decay_all: bool = True,
+        seed: int = 0,
+        config: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.embedder = embedder
+        self.loss = loss(list(embedder.embed_dims.values()), classes)
+        self.classes = list(classes)
+        self.outcome: TestOutcome | None = None
+        self._make_optimizer = optimizer
+        self._make_scheduler = scheduler
+        self._make_scorer = scorer
+        self._threshold = threshold
+        self._mixup_alpha = mixup_alpha
+        self._score_after_head = score_after_head
+        self._decay_all = decay_all
+        self._seed = seed
+        self._config = config or {}
+        self._seen: dict[int, list[tuple[Tensor, Tensor]]] = {}
+
+    def forward(self, waveform: Float[Tensor, "batch *windows samples"]) -> Float[Tensor, "batch dim"]:
+        """Scored embedding of each clip: mean over its windows where there are several."""
+        if waveform.ndim == 2:
+            return self.loss.scored_embedding(self.embedder(waveform), self._score_after_head)
+        batch, windows, samples = waveform.shape
+        return self(waveform.reshape(batch * windows, samples)).view(batch, windows, -1).mean(1)  # type: ignore[no-any-return]
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        # The run is one epoch, so batch_idx counts its micro-steps, restarts included.
+        seed_step(self._seed, batch_idx, self.global_rank)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        mixed = None
+        waveform = batch.waveform
+        if self._mixup_alpha is not None:
+            mixed = mixup(waveform, batch.label, self._mixup_alpha)
+            waveform = mixed.waveform
+        embedding = self.embedder(waveform)
+        terms = self.loss(embedding, batch.label, mixed)
+        logged = {f"train/{name}": value.detach().float() for name, value in terms._asdict().items()}
+        self.log_dict(logged | self._branch_norms(embedding), batch_size=len(batch.label))
+        self.log("loss", logged["train/total"], prog_bar=True, logger=False)
+        return terms.total  # type: ignore[no-any-return]
+
+    def on_test_epoch_start(self) -> None:
+        self.outcome = None
+        self._seen = {0: [], 1: []}
+
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._seen[dataloader_idx].append((batch.clip_id, self(batch.waveform)))
+
+    def on_test_epoch_end(self) -> None:
+        """Gather the embeddings of all ranks, fit one scorer to each machine, score its test clips."""
+        reference, query = (gather_by_clip_id(*_columns(self._seen[loader])) for loader in (0, 1))
+        self._seen = {}
+        scores = score_machines(self._datamodule().clips, reference, query, self._make_scorer, self._threshold)
+        result = evaluate(scores)
+        self.outcome = TestOutcome((reference[0], query[0]), (reference[1], query[1]), scores, result)
+        self.log("test/official_score", result.official_score, rank_zero_only=True)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> tuple[Tensor, Tensor]:
+        """Clip ids and scored embeddings."""
+        return batch.clip_id, self(batch.waveform)
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self._make_optimizer(self._parameter_groups())
+        accumulate = self.trainer.accumulate_grad_batches
+        schedule = self._make_scheduler(optimizer, updates=self.trainer.max_steps, accumulate=accumulate)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["asd_config"] = self._config
+        checkpoint["asd_classes"] = [tuple(label) for label in self.classes]
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        if self._decay_all:
+            return [{"params": trained}]
+        matrices = [parameter for parameter in trained if parameter.ndim > 1]
+        vectors = [parameter for parameter in trained if parameter.ndim <= 1]
+        return [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
+
+    def _branch_norms(self, embedding: Float[Tensor, "batch dim"]) -> dict[str, Tensor]:
+        dims = self.embedder.embed_dims
+        parts = torch.split(embedding.detach().float(), list(dims.values()), dim=1)
+        return {f"norm/{name}": part.norm(dim=1).mean() for name, part in zip(dims, parts, strict=True)}
+
+    def _datamodule(self) -> ClipDataModule:
+        datamodule: ClipDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
+        return datamodule
+
+
+def _columns(seen: list[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
+    return [clip_id for clip_id, _ in seen], [embedding for _, embedding in seen]
+
+
+def trainable_parameters(module: nn.Module) -> int:
+    """Number of parameters that training changes."""
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)

@@ -1,0 +1,73 @@
+"""What a test leaves in the run's folder."""
+
+from __future__ import annotations
+
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from rich.console import Console
+
+from asd_lightning import __version__
+from asd_lightning.evaluation.clip_scores import write_scores
+from asd_lightning.atomic import write_atomically
+from asd_lightning.evaluation.metrics import render_table, write_metrics
+from asd_lightning.report.plots import plot_scores
+from asd_lightning.training.module import AnomalousSoundModule, TestOutcome
+
+
+class ResultsWriter(pl.Callback):
+    """Writes scores, metrics, plots, embeddings and a summary when a test has ended, and prints the table.
+
+    Args:
+        directory: a folder for this test alone.
+        about: what the summary says of the run beside its numbers.
+    """
+
+    def __init__(self, directory: str | Path, about: dict[str, Any] | None = None) -> None:
+        self._directory = Path(directory)
+        self.about = about or {}
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not trainer.is_global_zero or not isinstance(pl_module, AnomalousSoundModule):
+            return
+        outcome = pl_module.outcome
+        if outcome is None:
+            raise RuntimeError("the test ended without an outcome")
+        self._directory.mkdir(parents=True, exist_ok=True)
+        write_scores(self._directory / "scores.csv", outcome.scores)
+        self._write_embeddings(outcome)
+        plot_scores(outcome.scores, self._directory / "scores.png")
+        self._write_summary(trainer, pl_module, outcome)
+        # Last: a run counts as finished when its metrics are there.
+        write_metrics(outcome.result, self._directory)
+        console = Console()
+        console.print(render_table(outcome.result))
+        console.print(f"Results: {self._directory}", soft_wrap=True)
+
+    def _write_embeddings(self, outcome: TestOutcome) -> None:
+        (reference_ids, query_ids), (reference, query) = outcome.clip_ids, outcome.embeddings
+        arrays = {"reference_ids": reference_ids, "query_ids": query_ids, "reference": reference, "query": query}
+        with write_atomically(self._directory / "embeddings.npz") as file:
+            np.savez(file, **arrays)
+
+    def _write_summary(self, trainer: pl.Trainer, module: AnomalousSoundModule, outcome: TestOutcome) -> None:
+        summary = self.about | {
+            "official_score": outcome.result.official_score,
+            "updates": trainer.global_step,
+            "num_parameters": sum(parameter.numel() for parameter in module.embedder.parameters()),
+            "device": str(trainer.strategy.root_device),
+            "world_size": trainer.world_size,
+            "versions": {
+                "asd_lightning": __version__,
+                "torch": torch.__version__,
+                "pytorch_lightning": pl.__version__,
+                "python": platform.python_version(),
+            },
+        }
+        with write_atomically(self._directory / "summary.json") as file:
+            file.write(json.dumps(summary, indent=2).encode())

@@ -1,0 +1,33 @@
+"""Shapes are checked in every test, and a tiny data set is made once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from jaxtyping import config, install_import_hook
+
+install_import_hook("asd_lightning", "beartype.beartype")
+
+from asd_lightning.data.synthetic import synthesize  # noqa: E402  (after the hook, so that it is checked too)
+
+# Two threads on two cores: more of them only fight, and results depend on their number.
+torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the ``tiny`` synthetic machines, shared by all tests: do not write into it."""
+    root = tmp_path_factory.mktemp("data") / "tiny"
+    synthesize(root, "tiny", seed=0)
+    return root
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Annotations are not checked: for tests of what a user without a checker is told about a wrong argument."""
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", False)

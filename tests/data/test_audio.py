@@ -1,0 +1,177 @@
+"""Decoding every format that is promised, and refusing every file that cannot be trusted."""
+
+import os
+import struct
+
+import numpy as np
+import pytest
+import scipy.signal
+import soundfile
+
+from asd_lightning.data.audio import BadAudioError, DecodeOptions, decode, duration, read_audio
+
+RATE = 16_000
+
+
+@pytest.fixture
+def waveform():
+    return np.random.default_rng(0).uniform(-0.9, 0.9, size=4_000)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "subtype", "step"),
+    [
+        ("wav", "PCM_16", 2**-15),
+        ("wav", "PCM_24", 2**-23),
+        ("wav", "PCM_32", 2**-31),
+        ("wav", "FLOAT", 1e-7),
+        ("flac", "PCM_16", 2**-15),
+        ("flac", "PCM_24", 2**-23),
+    ],
+)
+def test_formats(tmp_path, waveform, suffix, subtype, step):
+    path = tmp_path / f"clip.{suffix}"
+    soundfile.write(path, waveform, RATE, subtype=subtype)
+    decoded = read_audio(path)
+    assert decoded.dtype == np.float32
+    np.testing.assert_allclose(decoded, waveform, atol=max(step, 6e-8))
+    assert decode(path, DecodeOptions()).dtype == (np.int16 if subtype == "PCM_16" else np.float32)
+
+
+def test_sixteen_bits_are_exact(tmp_path):
+    samples = np.array([-32768, -1, 0, 1, 32767], dtype=np.int16)
+    soundfile.write(tmp_path / "clip.wav", samples, RATE, subtype="PCM_16")
+    np.testing.assert_array_equal(decode(tmp_path / "clip.wav", DecodeOptions()), samples)
+    np.testing.assert_array_equal(read_audio(tmp_path / "clip.wav"), samples / 32768)
+
+
+@pytest.mark.parametrize("rate", [8_000, 22_050, 44_100, 48_000])
+def test_other_rates_are_resampled(tmp_path, rate):
+    """Against scipy's polyphase resampler, on a tone well inside the band and away from the edges."""
+    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(rate) / rate)
+    soundfile.write(tmp_path / "clip.wav", tone, rate, subtype="FLOAT")
+    decoded = read_audio(tmp_path / "clip.wav")
+    expected = scipy.signal.resample_poly(tone, RATE, rate, window=("kaiser", 12.0))
+    assert len(decoded) == RATE
+    np.testing.assert_allclose(decoded[500:-500], expected[500:-500], atol=2e-3)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
+def test_channels(tmp_path, waveform, subtype):
+    stereo = np.stack([waveform, waveform[::-1]], axis=1)
+    soundfile.write(tmp_path / "clip.wav", stereo, RATE, subtype=subtype)
+    for channel, expected in [(0, stereo[:, 0]), (1, stereo[:, 1]), ("mean", stereo.mean(1))]:
+        np.testing.assert_allclose(
+            read_audio(tmp_path / "clip.wav", DecodeOptions(channel=channel)), expected, atol=2**-15
+        )
+    soundfile.write(tmp_path / "mono.wav", waveform, RATE)
+    np.testing.assert_allclose(read_audio(tmp_path / "mono.wav", DecodeOptions(channel="mean")), waveform, atol=2**-15)
+    with pytest.raises(BadAudioError, match=r"mono\.wav: has 1 channel\(s\), none numbered 1; set data.channel"):
+        read_audio(tmp_path / "mono.wav", DecodeOptions(channel=1))
+
+
+def test_a_piece_of_a_recording(tmp_path, waveform):
+    path = tmp_path / "clip.wav"
+    soundfile.write(path, waveform, RATE, subtype="FLOAT")
+    piece = decode(path, DecodeOptions(), start=0.05, seconds=0.1)
+    np.testing.assert_allclose(piece, waveform[800:2400], atol=1e-7)
+    assert duration(path) == pytest.approx(0.25)
+
+
+def a_wav(tmp_path, **how):
+    path = tmp_path / "bad.wav"
+    soundfile.write(path, np.full(1_000, 0.25), RATE, **how)
+    return path
+
+
+def truncated(tmp_path):
+    path = a_wav(tmp_path)
+    os.truncate(path, 1_000)
+    return path
+
+
+def lying(tmp_path):
+    path = a_wav(tmp_path)
+    data = bytearray(path.read_bytes())
+    place = data.index(b"data") + 4
+    data[place : place + 4] = struct.pack("<I", 10_000_000)
+    path.write_bytes(data)
+    return path
+
+
+def empty(tmp_path):
+    (tmp_path / "bad.wav").write_bytes(b"")
+    return tmp_path / "bad.wav"
+
+
+def text(tmp_path):
+    (tmp_path / "bad.wav").write_text("this is not a sound\n" * 50)
+    return tmp_path / "bad.wav"
+
+
+def without_samples(tmp_path):
+    soundfile.write(tmp_path / "bad.wav", np.empty(0), RATE)
+    return tmp_path / "bad.wav"
+
+
+def with_values(value):
+    def make(tmp_path):
+        samples = np.zeros(1_000)
+        samples[500] = value
+        soundfile.write(tmp_path / "bad.wav", samples, RATE, subtype="FLOAT")
+        return tmp_path / "bad.wav"
+
+    return make
+
+
+def broken_link(tmp_path):
+    (tmp_path / "bad.wav").symlink_to(tmp_path / "gone.wav")
+    return tmp_path / "bad.wav"
+
+
+def half_a_flac(tmp_path):
+    path = tmp_path / "bad.flac"
+    soundfile.write(path, np.random.default_rng(0).uniform(-1, 1, 50_000), RATE)
+    os.truncate(path, path.stat().st_size // 2)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (truncated, "truncated, its header promises 2,000 bytes of sound and 956 are there; copy it again"),
+        (lying, "truncated, its header promises 10,000,000 bytes"),
+        (empty, "the file is empty; copy it again or remove it"),
+        (text, "not readable as audio .*; convert it to WAV or FLAC"),
+        (without_samples, "holds no samples"),
+        (with_values(np.nan), "NaN or infinite samples; export it again"),
+        (with_values(np.inf), "NaN or infinite samples"),
+        (broken_link, "a broken link; mend or remove it"),
+        (half_a_flac, "not readable|truncated"),
+    ],
+)
+def test_bad_files_are_named_with_the_remedy(tmp_path, make, message):
+    path = make(tmp_path)
+    with pytest.raises(BadAudioError, match=message) as caught:
+        decode(path, DecodeOptions())
+    assert str(caught.value).startswith(str(path))
+
+
+def test_no_permission(tmp_path, monkeypatch):
+    path = a_wav(tmp_path)
+    path.chmod(0)
+    if os.access(path, os.R_OK):  # the superuser reads everything
+        monkeypatch.setattr(
+            "pathlib.Path.open", lambda *_: (_ for _ in ()).throw(PermissionError(13, "Permission denied"))
+        )
+    with pytest.raises(BadAudioError, match="no permission to read; change it"):
+        decode(path, DecodeOptions())
+
+
+def test_a_streamed_header_of_unknown_length_is_read_to_the_end(tmp_path):
+    path = a_wav(tmp_path)
+    data = bytearray(path.read_bytes())
+    place = data.index(b"data") + 4
+    data[place : place + 4] = b"\xff" * 4
+    path.write_bytes(data)
+    assert len(decode(path, DecodeOptions())) == 1_000

@@ -1,0 +1,149 @@
+"""The clip cache: decoded once, never stale, never torn, safe with several writers."""
+
+import json
+import multiprocessing
+import os
+import pickle
+
+import numpy as np
+import pytest
+import soundfile
+
+from asd_lightning.data import cache
+from asd_lightning.data.audio import DecodeOptions, decode, read_audio
+from asd_lightning.data.cache import ClipStore
+from asd_lightning.data.layout import Clip, find_clips
+from asd_lightning.errors import UserError
+
+OPTIONS = DecodeOptions()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    rng = np.random.default_rng(0)
+    for number in range(6):
+        path = tmp_path / f"data/fan/train/section_00_source_train_normal_{number:04d}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        subtype = "FLOAT" if number == 2 else "PCM_16"
+        soundfile.write(path, rng.uniform(-0.5, 0.5, 1_000 + 101 * number), 16_000, subtype=subtype)
+    return tmp_path / "data"
+
+
+def open_store(folder, tmp_path, options=OPTIONS) -> ClipStore:
+    return ClipStore(find_clips(folder), tmp_path / "cache", options)
+
+
+def assert_true(store: ClipStore) -> None:
+    for index, clip in enumerate(store.clips):
+        np.testing.assert_array_equal(store.read(index), read_audio(clip.path))
+        assert store.samples(index) == len(read_audio(clip.path))
+        np.testing.assert_array_equal(store.read(index, 10, 50), read_audio(clip.path)[10:50])
+
+
+def count_decoding(monkeypatch) -> list:
+    calls = []
+    monkeypatch.setattr(cache, "decode", lambda path, *rest: calls.append(path) or decode(path, *rest))
+    return calls
+
+
+def test_decoded_once_and_read_back_exactly(folder, tmp_path, monkeypatch):
+    calls = count_decoding(monkeypatch)
+    assert_true(open_store(folder, tmp_path))
+    assert len(calls) == 6
+    assert_true(pickle.loads(pickle.dumps(open_store(folder, tmp_path))))
+    assert len(calls) == 6
+
+
+def test_sixteen_bits_stay_sixteen_bits(folder, tmp_path):
+    open_store(folder, tmp_path)
+    (index,) = (tmp_path / "cache").glob("*/index.json")
+    types = [entry["dtype"] for entry in json.loads(index.read_text())["entries"]]
+    assert types == ["int16", "int16", "float32", "int16", "int16", "int16"]
+
+
+def test_a_changed_recording_is_decoded_again(folder, tmp_path):
+    open_store(folder, tmp_path)
+    path = next(folder.rglob("*0001.wav"))
+    before = path.stat()
+    samples, rate = soundfile.read(path)
+    soundfile.write(path, -samples, rate)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    assert_true(open_store(folder, tmp_path))
+
+
+def test_other_options_are_another_store(folder, tmp_path):
+    assert open_store(folder, tmp_path).samples(0) == 1_000
+    assert open_store(folder, tmp_path, DecodeOptions(sample_rate=8_000)).samples(0) == 500
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "no index", "garbled index"])
+def test_a_torn_store_is_written_again(folder, tmp_path, damage, caplog):
+    open_store(folder, tmp_path)
+    (store,) = [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
+    samples = store / "samples.bin"
+    if damage == "truncate":
+        os.truncate(samples, samples.stat().st_size - 1)
+    elif damage == "flip":
+        data = bytearray(samples.read_bytes())
+        data[len(data) // 2] ^= 1
+        samples.write_bytes(data)
+    elif damage == "no index":
+        (store / "index.json").unlink()
+    else:
+        (store / "index.json").write_text('{"format"')
+    assert_true(open_store(folder, tmp_path))
+    assert "damaged" in caplog.text
+
+
+def test_an_interrupted_decoding_leaves_nothing_that_is_trusted(folder, tmp_path, monkeypatch):
+    def fail(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cache, "_append", fail)
+    with pytest.raises(KeyboardInterrupt):
+        open_store(folder, tmp_path)
+    monkeypatch.undo()
+    assert not [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
+    assert_true(open_store(folder, tmp_path))
+
+
+def _open_and_sum(arguments) -> float:
+    folder, where = arguments
+    store = open_store(folder, where)
+    return float(sum(np.abs(store.read(index)).sum() for index in range(len(store))))
+
+
+def test_several_processes_may_start_at_once(folder, tmp_path):
+    with multiprocessing.get_context("spawn").Pool(3) as pool:
+        sums = pool.map(_open_and_sum, [(folder, tmp_path)] * 3)
+    assert len(set(sums)) == 1
+    assert len([path for path in (tmp_path / "cache").iterdir() if path.is_dir()]) == 1
+
+
+def test_bad_files_are_skipped_and_named_and_silence_is_left_out_of_training(folder, tmp_path, caplog):
+    (folder / "fan/train/section_00_source_train_normal_0007.wav").write_bytes(b"")
+    for split in ("train", "test"):
+        (folder / "fan" / split).mkdir(exist_ok=True)
+        soundfile.write(folder / f"fan/{split}/section_00_source_{split}_normal_0008.wav", np.zeros(500), 16_000)
+    store = open_store(folder, tmp_path)
+    assert len(store) == 7
+    assert sorted(message.split(": ")[1].split(";")[0] for message in store.skipped.values()) == [
+        "silent",
+        "the file is empty",
+    ]
+    assert "section_00_source_test_normal_0008.wav: silent; it is scored like any other" in caplog.text
+
+
+def test_an_unwritable_cache_is_named(folder, tmp_path):
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    with pytest.raises(UserError, match=r"cannot write the clip cache.*set data\.cache_dir"):
+        open_store(folder, tmp_path)
+
+
+def test_clip_pieces(folder, tmp_path):
+    path = next(folder.rglob("*0003.wav"))
+    clip = Clip(
+        path=path, machine="fan", name="x", split="train", domain="source", condition="normal", start=0.01, seconds=0.02
+    )
+    store = ClipStore([clip], tmp_path / "cache", OPTIONS)
+    np.testing.assert_array_equal(store.read(0), read_audio(path)[160:480])
