@@ -1,0 +1,34 @@
+from pathlib import Path
+
+import pytest
+
+from asd_lightning.cli import main
+from tests.evaluation.test_comparison import failed_job, sweep
+
+
+def test_the_table_is_printed_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep(tmp_path / "runs")
+    out = tmp_path / "out"
+    assert main(["compare", str(tmp_path / "runs"), "--out", str(out)]) == 0
+    shown = capsys.readouterr().out
+    assert all(word in shown for word in ("system1", "system2", "official score", "system2/1", "XJU 4 EAT-BEATs-FFT"))
+    assert sorted(path.name for path in out.iterdir()) == ["comparison.csv", "comparison.md", "comparison.png"]
+
+
+def test_without_out_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep(tmp_path / "runs")
+    monkeypatch.chdir(tmp_path)
+    assert main(["compare", "runs/system1", "runs/system2"]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
+def test_failed_jobs_alone_have_no_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    failed_job(tmp_path / "runs" / "0", "name: system1")
+    assert main(["compare", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]) == 0
+    assert "comparison.png" not in capsys.readouterr().out
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["comparison.csv", "comparison.md"]
+
+
+def test_a_folder_without_runs_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", str(tmp_path)]) == 2
+    assert "no run in it" in capsys.readouterr().err
