@@ -1,9 +1,9 @@
 """The numbers of DCASE Task 2, as the organisers' evaluator of 2024 computes them.
 
-AUC of a domain: that domain's normal clips against the anomalies of *both* domains (Harada et al., EUSIPCO 2023,
-Eq. 1).  pAUC: all clips of the section, false-positive rates up to 0.1, standardised after McClish (1989) so that
-chance is 0.5.  Precision, recall and F1 of a domain: that domain's clips alone.  Official score: harmonic mean of
-AUC_source, AUC_target and pAUC over all machines and sections.  All numbers are fractions in [0, 1]; nan = undefined.
+AUC of a domain: that domain's normal clips against the anomalies of *both* domains (task description of DCASE 2023).
+pAUC: all clips of the section, false-positive rates up to 0.1, standardised after McClish (1989) so that chance is
+0.5.  Precision, recall and F1 of a domain: that domain's clips alone.  Official score: harmonic mean of AUC_source,
+AUC_target and pAUC over all machines and sections.  All numbers are fractions in [0, 1]; nan = undefined.
 """
 
 from __future__ import annotations
