@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self, get_args
+from typing import get_args
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -42,7 +42,7 @@ class KMeansScorer:
         self.folds = folds
         self.seed = seed
 
-    def fit(self, embeddings: Float[np.ndarray, "n dim"], is_target: Bool[np.ndarray, " n"]) -> Self:
+    def fit(self, embeddings: Float[np.ndarray, "n dim"], is_target: Bool[np.ndarray, " n"]) -> KMeansScorer:
         """Find the centres of one machine's normal training clips.
 
         Raises:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Self, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Float
@@ -37,7 +37,7 @@ class ScoreFusion:
         self.scale = scale
         self.combination = combination
 
-    def fit(self, training_scores: Sequence[Float[np.ndarray, " _"]]) -> Self:
+    def fit(self, training_scores: Sequence[Float[np.ndarray, " _"]]) -> ScoreFusion:
         """Learn each system's scale from its leave-one-out scores of one machine's training clips.
 
         Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, Self, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -55,7 +55,7 @@ class MahalanobisScorer:
         self.normalize = normalize
         self.folds = folds
 
-    def fit(self, embeddings: Float[np.ndarray, "n dim"], is_target: Bool[np.ndarray, " n"]) -> Self:
+    def fit(self, embeddings: Float[np.ndarray, "n dim"], is_target: Bool[np.ndarray, " n"]) -> MahalanobisScorer:
         """Estimate means and covariances from one machine's normal training clips.
 
         Raises:
@@ -153,7 +153,7 @@ class GaussianMixtureScorer:
         self.folds = folds
         self.seed = seed
 
-    def fit(self, embeddings: Float[np.ndarray, "n dim"], is_target: Bool[np.ndarray, " n"]) -> Self:
+    def fit(self, embeddings: Float[np.ndarray, "n dim"], is_target: Bool[np.ndarray, " n"]) -> GaussianMixtureScorer:
         """Fit the mixture to one machine's normal training clips.
 
         Raises:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Literal, Self, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -77,7 +77,7 @@ class KNNScorer:
         self.smote = smote
         self.seed = seed
 
-    def fit(self, embeddings: Float[np.ndarray, "n dim"], is_target: Bool[np.ndarray, " n"]) -> Self:
+    def fit(self, embeddings: Float[np.ndarray, "n dim"], is_target: Bool[np.ndarray, " n"]) -> KNNScorer:
         """Fill the banks with one machine's normal training clips.  SMOTE's clips depend on the order of the target's.
 
         Raises:
@@ -150,7 +150,7 @@ class KNNScorer:
                 log.warning("k=%d is more than a bank holds: all items of that bank are averaged", self.k)
         return Bank(items, self.metric, self.local_density, self._lonely)
 
-    def _distances_of_others(self) -> tuple[Float[np.ndarray, "s k"], Float[np.ndarray, "t k"]]:
+    def _distances_of_others(self) -> tuple[Float[np.ndarray, "s _"], Float[np.ndarray, "t _"]]:
         """Distances of each domain's own training clips to that domain's bank without the clip."""
         target = [
             self._oversampled(np.delete(self._target, row, axis=0), say=False).distances(clip[None], self.k)

@@ -6,7 +6,7 @@ clip scores does not depend on which other clips are scored with it.
 
 from __future__ import annotations
 
-from typing import Protocol, Self
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -14,10 +14,11 @@ from jaxtyping import Bool, Float
 from asd_lightning.errors import UserError
 
 
+@runtime_checkable
 class Scorer(Protocol):
     """A scoring back-end of one machine."""
 
-    def fit(self, embeddings: Float[np.ndarray, "n dim"], is_target: Bool[np.ndarray, " n"]) -> Self:
+    def fit(self, embeddings: Float[np.ndarray, "n dim"], is_target: Bool[np.ndarray, " n"]) -> Scorer:
         """Learn from the embeddings of one machine's normal training clips; ``is_target`` marks the target domain."""
         ...
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -15,9 +15,12 @@ from scipy import stats
 
 from asd_lightning.errors import UserError
 
+LARGEST_MISPLACEMENT = 0.1
+
 log = logging.getLogger(__name__)
 
 
+@runtime_checkable
 class Threshold(Protocol):
     """A rule that turns normal clips' scores into a decision threshold."""
 
@@ -30,8 +33,10 @@ class GammaThreshold:
     """A percentile of the gamma distribution of most likelihood: the rule of the official DCASE baseline.
 
     Shape, location and scale are fitted by scipy, on scores divided by their standard deviation so that the result
-    follows the unit of the scores.  Scores that no gamma distribution fits (fewer than three different values, or a fit
-    that leaves some of them out) get the empirical percentile instead, with a warning.
+    follows the unit of the scores.  The fit breaks down on scores with a second mode or many ties: where its percentile
+    is more than ten points off the training scores' own, or above what any distribution of their mean and deviation
+    allows (Cantelli's inequality), or where there are fewer than three different scores, the empirical percentile is
+    used instead, with a warning.
 
     Args:
         percentile: of the fitted distribution, above 0 and below 100.
@@ -51,7 +56,7 @@ class GammaThreshold:
         Raises:
             UserError: no scores, or NaN or infinite ones.
         """
-        scores = _checked(training_scores)
+        scores = np.sort(_checked(training_scores))
         unit = scores.std()
         if len(np.unique(scores)) > 2 and unit > np.finfo(np.float64).eps * np.abs(scores).max():
             threshold = self._of_gamma(scores / unit)
@@ -65,9 +70,11 @@ class GammaThreshold:
             shape, location, scale = stats.gamma.fit(scores)
         except stats.FitError:
             return None
-        threshold = float(stats.gamma.ppf(self.percentile / 100, shape, loc=location, scale=scale))
-        likelihood = stats.gamma.logpdf(scores, shape, loc=location, scale=scale)
-        return threshold if np.isfinite(threshold) and np.isfinite(likelihood).all() else None
+        share = self.percentile / 100
+        threshold = float(stats.gamma.ppf(share, shape, loc=location, scale=scale))
+        misplaced = abs(np.mean(scores <= threshold) - share) > LARGEST_MISPLACEMENT
+        impossible = not threshold <= scores.mean() + scores.std() * math.sqrt(share / (1 - share))
+        return None if misplaced or impossible else threshold
 
 
 class QuantileThreshold:
