@@ -25,22 +25,17 @@ from asd_lightning.data.layout import find_clips
 from asd_lightning.errors import UserError
 from tests.data.record_server import Fault, RecordServer, serving
 from tests.data.small_disk import small_disk
-from tests.data.year_archives import DEV, EVALUATION, anonymous, make_machines, publish_year
+from tests.data.year_archives import DEV, EVALUATION, anonymous, publish_year
 
 YEAR = YEARS[2025]
 ARCHIVES = ["dev_fan.zip", "dev_gearbox.zip", "eval_data_bearing_train.zip", "eval_data_bearing_test.zip"]
 TRUTH = "eval_data_list_2025.csv"
 
 
-@pytest.fixture(scope="session")
-def machines(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_machines(tmp_path_factory.mktemp("machines") / "tiny")
-
-
 @pytest.fixture
-def server(machines: Path) -> Iterator[RecordServer]:
+def server(tiny_data: Path) -> Iterator[RecordServer]:
     records = RecordServer()
-    publish_year(records, YEAR, machines)
+    publish_year(records, YEAR, tiny_data)
     with serving(records) as running:
         yield running
 
@@ -75,26 +70,26 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
-def expected(machines: Path, server: RecordServer) -> dict[str, bytes]:
+def expected(tiny_data: Path, server: RecordServer) -> dict[str, bytes]:
     assert YEAR.truth_url is not None
-    files = {f"dev_data/raw/{name}": data for name, data in contents(machines).items() if name.startswith(DEV)}
-    for name, data in contents(machines / EVALUATION).items():
+    files = {f"dev_data/raw/{name}": data for name, data in contents(tiny_data).items() if name.startswith(DEV)}
+    for name, data in contents(tiny_data / EVALUATION).items():
         if not name.startswith("test"):
             files[f"eval_data/raw/{EVALUATION}/{name}"] = data
-    for name, path in anonymous(machines).items():
+    for name, path in anonymous(tiny_data).items():
         files[f"eval_data/raw/{EVALUATION}/test/{name}"] = path.read_bytes()
     files[f"eval_data/{TRUTH}"] = server.files[YEAR.truth_url.removeprefix("https://raw.githubusercontent.com")]
     return files
 
 
-def test_a_whole_year(server: RecordServer, machines: Path, tmp_path: Path) -> None:
+def test_a_whole_year(server: RecordServer, tiny_data: Path, tmp_path: Path) -> None:
     outcome = download(server, tmp_path)
     assert sorted(outcome.fetched) == sorted([*ARCHIVES, TRUTH])
-    assert contents(tmp_path) == expected(machines, server)
+    assert contents(tmp_path) == expected(tiny_data, server)
     assert not list((tmp_path / ".download").glob("*.zip*"))
     clips = find_clips(tmp_path)
     splits = collections.Counter((clip.machine, clip.split) for clip in clips)
-    assert splits == collections.Counter((clip.machine, clip.split) for clip in find_clips(machines))
+    assert splits == collections.Counter((clip.machine, clip.split) for clip in find_clips(tiny_data))
 
 
 def test_a_second_call_fetches_nothing(server: RecordServer, tmp_path: Path) -> None:
@@ -108,24 +103,26 @@ def test_a_second_call_fetches_nothing(server: RecordServer, tmp_path: Path) -> 
     assert contents(tmp_path) == before
 
 
-def test_what_was_deleted_comes_back(server: RecordServer, machines: Path, tmp_path: Path) -> None:
+def test_what_was_deleted_comes_back(server: RecordServer, tiny_data: Path, tmp_path: Path) -> None:
     download(server, tmp_path)
     shutil.rmtree(tmp_path / "dev_data" / "raw" / "fan" / "test")
     assert download(server, tmp_path).fetched == ["dev_fan.zip"]
-    assert contents(tmp_path) == expected(machines, server)
+    assert contents(tmp_path) == expected(tiny_data, server)
 
 
-def test_a_file_revised_under_its_name_does_not_overwrite(server: RecordServer, machines: Path, tmp_path: Path) -> None:
+def test_a_file_revised_under_its_name_does_not_overwrite(
+    server: RecordServer, tiny_data: Path, tmp_path: Path
+) -> None:
     download(server, tmp_path, Selection(("dev",)))
     changed = tmp_path / "changed"
-    shutil.copytree(machines, changed)
+    shutil.copytree(tiny_data, changed)
     (changed / "fan" / "attributes_00.csv").write_text("other\n")
     publish_year(server, YEAR, changed)
     with pytest.raises(UserError, match=r"dev_fan.zip: .*attributes_00.csv is there already with other content"):
         download(server, tmp_path, Selection(("dev",)))
     assert (
         contents(tmp_path / "dev_data")["raw/fan/attributes_00.csv"]
-        == (machines / "fan" / "attributes_00.csv").read_bytes()
+        == (tiny_data / "fan" / "attributes_00.csv").read_bytes()
     )
 
 
@@ -142,10 +139,10 @@ def test_parts_and_machines(server: RecordServer, tmp_path: Path, selection: Sel
     assert sorted(download(server, tmp_path, selection).fetched) == sorted(fetched)
 
 
-def test_selections_add_up(server: RecordServer, machines: Path, tmp_path: Path) -> None:
+def test_selections_add_up(server: RecordServer, tiny_data: Path, tmp_path: Path) -> None:
     for part in ("dev", "train", "test", "truth"):
         download(server, tmp_path, Selection((part,)))  # type: ignore[arg-type]
-    assert contents(tmp_path) == expected(machines, server)
+    assert contents(tmp_path) == expected(tiny_data, server)
     pinned = json.loads((tmp_path / ".download" / "dcase2025.json").read_text())
     assert sorted(row["name"] for row in pinned) == sorted([*ARCHIVES, TRUTH])
 
@@ -155,23 +152,23 @@ def test_an_unknown_machine_is_named(server: RecordServer, tmp_path: Path) -> No
         download(server, tmp_path, Selection(machines=("pump",)))
 
 
-def test_a_pinned_list_needs_no_record(server: RecordServer, machines: Path, tmp_path: Path) -> None:
+def test_a_pinned_list_needs_no_record(server: RecordServer, tiny_data: Path, tmp_path: Path) -> None:
     download(server, tmp_path / "first")
     pinned = tmp_path / "first" / ".download" / "dcase2025.json"
     assert "127.0.0.1" not in pinned.read_text()  # the list names the original server, a mirror is a choice
     for record in YEAR.records.values():
         del server.files[f"/api/records/{record}"]
     download(server, tmp_path / "second", file_list=pinned)
-    assert contents(tmp_path / "second") == expected(machines, server)
+    assert contents(tmp_path / "second") == expected(tiny_data, server)
 
 
-def test_one_failure_does_not_keep_the_others(server: RecordServer, machines: Path, tmp_path: Path) -> None:
+def test_one_failure_does_not_keep_the_others(server: RecordServer, tiny_data: Path, tmp_path: Path) -> None:
     server.fault = lambda request: Fault(404) if "dev_fan" in request.path else None
     with pytest.raises(UserError, match=r"1 files are not complete \(4 others are\):\n  dev_fan.zip: .*404"):
         download(server, tmp_path)
     server.fault = lambda _: None
     assert download(server, tmp_path).fetched == ["dev_fan.zip"]
-    assert contents(tmp_path) == expected(machines, server)
+    assert contents(tmp_path) == expected(tiny_data, server)
 
 
 def test_a_truth_file_that_is_none_is_not_kept(server: RecordServer, tmp_path: Path) -> None:
@@ -244,16 +241,16 @@ def finish(server: RecordServer, root: Path) -> list[int]:
     return [request.start for request in server.requests if request.path.endswith("content")]
 
 
-def test_killed_while_downloading(server: RecordServer, machines: Path, tmp_path: Path) -> None:
+def test_killed_while_downloading(server: RecordServer, tiny_data: Path, tmp_path: Path) -> None:
     process = start_command(server, tmp_path)
     process.kill()
     process.communicate()
     assert contents(tmp_path).keys() <= {f"eval_data/{TRUTH}"}
     assert all(start > 0 for start in finish(server, tmp_path))
-    assert contents(tmp_path) == expected(machines, server)
+    assert contents(tmp_path) == expected(tiny_data, server)
 
 
-def test_interrupted_by_ctrl_c(server: RecordServer, machines: Path, tmp_path: Path) -> None:
+def test_interrupted_by_ctrl_c(server: RecordServer, tiny_data: Path, tmp_path: Path) -> None:
     process = start_command(server, tmp_path)
     process.send_signal(signal.SIGINT)
     assert server.gate is not None
@@ -263,7 +260,7 @@ def test_interrupted_by_ctrl_c(server: RecordServer, machines: Path, tmp_path: P
     assert "the same command goes on from here" in told
     assert "Traceback" not in told
     finish(server, tmp_path)
-    assert contents(tmp_path) == expected(machines, server)
+    assert contents(tmp_path) == expected(tiny_data, server)
 
 
 KILLED_WHILE_UNPACKING = """
@@ -287,11 +284,11 @@ pipeline.download_year(
 """
 
 
-def test_killed_while_unpacking(server: RecordServer, machines: Path, tmp_path: Path) -> None:
+def test_killed_while_unpacking(server: RecordServer, tiny_data: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", KILLED_WHILE_UNPACKING, str(tmp_path), server.url]
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
     assert any((tmp_path / ".download" / "unpacking").rglob("*.wav"))
     assert contents(tmp_path).keys() <= {f"eval_data/{TRUTH}"}
     download(server, tmp_path)
-    assert contents(tmp_path) == expected(machines, server)
+    assert contents(tmp_path) == expected(tiny_data, server)
     assert not any((tmp_path / ".download" / "unpacking").rglob("*.wav"))

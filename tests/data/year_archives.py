@@ -8,16 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from asd_lightning.data.download.years import Year
-from asd_lightning.data.synthetic import synthesize
 from tests.data.record_server import RecordServer
 
 DEV = ("fan", "gearbox")
 EVALUATION = "bearing"
-
-
-def make_machines(folder: Path) -> Path:
-    """Synthetic fan, gearbox and bearing in DCASE layout."""
-    return synthesize(folder, "tiny", progress=False).root
 
 
 def publish_year(server: RecordServer, year: Year, machines: Path) -> None:

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from asd_lightning.data.file_names import ParsedName, parse_file_name
+from asd_lightning.data.layout import Clip
 from asd_lightning.errors import UserError
 
 _WITHOUT_SPLIT = re.compile(r"(section_\d+_(?:source|target))_(normal|anomaly)_")
@@ -47,3 +50,19 @@ def _labels(name: str, path: Path, number: int) -> ParsedName:
     if parsed is None or parsed.condition == "unknown":
         raise UserError(f"{path}, line {number}: {name!r} is not a labelled test name; fetch the truth file again")
     return parsed
+
+
+def find_truth(root: Path) -> Path | None:
+    """The truth file that a download left below ``root``, None where there is none."""
+    return next(iter(sorted((root / "eval_data").glob("eval_data_list_*.csv"))), None)
+
+
+def with_truth(clips: Sequence[Clip], truth: Mapping[tuple[str, str], ParsedName]) -> list[Clip]:
+    """``clips`` with the labels that ``truth`` has for the unlabelled ones."""
+    return [_labelled(clip, truth.get((clip.machine, clip.path.name))) for clip in clips]
+
+
+def _labelled(clip: Clip, labels: ParsedName | None) -> Clip:
+    if labels is None or clip.condition != "unknown" or clip.split != "test":
+        return clip
+    return replace(clip, domain=labels.domain, condition=labels.condition, attribute=labels.attribute)

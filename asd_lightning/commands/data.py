@@ -1,0 +1,48 @@
+"""``asd data check`` and ``asd data stats``: look at a data folder before training on it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    summary = "count what is there, and find what is missing, damaged, silent, clipped or doubled"
+    check = actions.add_parser("check", help=summary, description=f"{summary}. Exit status 1 if anything is an error.")
+    check.add_argument("folder", type=Path, help="data folder, such as data/dcase2025")
+    check.add_argument("--year", type=int, help="year whose counts to compare with (default: from the folder)")
+    check.add_argument("--json", type=Path, metavar="FILE", help="write the whole report to FILE too")
+    summary = "spectrograms, mean spectra and levels of every machine, as one HTML page"
+    stats = actions.add_parser("stats", help=summary, description=summary)
+    stats.add_argument("folder", type=Path, help="data folder, such as data/dcase2025")
+    stats.add_argument("-o", "--output", type=Path, default=Path("data_stats.html"), help="page to write")
+
+
+def run(args: argparse.Namespace) -> int:
+    return _check(args) if args.action == "check" else _stats(args)
+
+
+def _check(args: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from asd_lightning.atomic import write_atomically
+    from asd_lightning.data.check import check, print_report
+
+    report = check(args.folder, args.year, Console(stderr=True))
+    print_report(report, Console())
+    if args.json is not None:
+        with write_atomically(args.json) as stream:
+            stream.write(json.dumps(report.as_json(), indent=1).encode())
+    return 0 if report.ok else 1
+
+
+def _stats(args: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from asd_lightning.data.gallery import write_gallery
+
+    write_gallery(args.folder, args.output, Console(stderr=True))
+    print(f"{args.output} written")
+    return 0

@@ -1,0 +1,106 @@
+"""What can be said of a recording without a model: format, length, level, silence, clipping, content digest."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from jaxtyping import Float, Int16
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from asd_lightning.data.audio import BadAudioError, check_container
+
+_WORKERS = min(8, os.cpu_count() or 1)
+# Below one step of 24 bits; keeps the logarithm of silence finite.
+_FLOOR = 1e-8
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One recording.
+
+    Attributes:
+        sample_rate: in Hz.
+        channels: their number.
+        subtype: sample format as libsndfile names it, such as ``PCM_16``.
+        seconds: length.
+        peak_db: highest magnitude in dB of full scale.
+        level_db: root mean square of all channels in dB of full scale.
+        clipped: share of samples that stand at full scale after another that does.
+        silent: whether every sample of a channel has one value.
+        digest: of the samples alone, so that equal sound in different files or headers is found.
+    """
+
+    sample_rate: int
+    channels: int
+    subtype: str
+    seconds: float
+    peak_db: float
+    level_db: float
+    clipped: float
+    silent: bool
+    digest: str
+
+
+def measure(path: Path) -> Measurement:
+    """Measure one recording.
+
+    Raises:
+        BadAudioError: empty, truncated, not audio, without samples, NaN or infinite.
+    """
+    check_container(path)
+    try:
+        with soundfile.SoundFile(path) as file:
+            rate, subtype = file.samplerate, file.subtype
+            samples = file.read(dtype="int16" if subtype == "PCM_16" else "float64", always_2d=True)
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise BadAudioError(f"{path}: not readable as audio ({error}); copy it again or remove it") from error
+    if not len(samples):
+        raise BadAudioError(f"{path}: holds no samples; copy it again or remove it")
+    scaled = samples / 2**15 if samples.dtype == np.int16 else samples
+    if not np.isfinite(scaled).all():
+        raise BadAudioError(f"{path}: holds NaN or infinite samples; export it again or remove it")
+    return Measurement(
+        sample_rate=rate,
+        channels=samples.shape[1],
+        subtype=subtype,
+        seconds=len(samples) / rate,
+        peak_db=_decibels(float(np.abs(scaled).max())),
+        level_db=_decibels(float(np.sqrt(np.mean(scaled**2)))),
+        clipped=_clipped_share(samples),
+        silent=bool((samples.min(axis=0) == samples.max(axis=0)).any()),
+        digest=hashlib.blake2b(samples.tobytes(), digest_size=16).hexdigest(),
+    )
+
+
+def measure_all(paths: Sequence[Path], console: Console | None = None) -> dict[Path, Measurement | BadAudioError]:
+    """Measure many recordings in parallel, with a progress bar; what is wrong with a bad one stands in its place."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress, ThreadPoolExecutor(_WORKERS) as pool:
+        results = progress.track(pool.map(_measure_or_error, paths), total=len(paths), description="reading clips")
+        return dict(zip(paths, results, strict=True))
+
+
+def _measure_or_error(path: Path) -> Measurement | BadAudioError:
+    try:
+        return measure(path)
+    except BadAudioError as error:
+        return error
+
+
+def _decibels(amplitude: float) -> float:
+    return float(20 * np.log10(max(amplitude, _FLOOR)))
+
+
+def _clipped_share(samples: Int16[np.ndarray, "samples channels"] | Float[np.ndarray, "samples channels"]) -> float:
+    """One sample at full scale is what normalising leaves; two in a row are a wave with its top cut off."""
+    limits = (-(2**15), 2**15 - 1) if samples.dtype == np.int16 else (-1.0, 1.0 - 2**-15)
+    at_limit = (samples <= limits[0]) | (samples >= limits[1])
+    return float((at_limit[1:] & at_limit[:-1]).mean()) if len(samples) > 1 else 0.0
