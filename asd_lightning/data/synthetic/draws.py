@@ -43,7 +43,7 @@ class Draws:
         Each sample is the sum of four 16-bit uniforms (Irwin-Hall): within 0.3 of the normal distribution in excess
         kurtosis, several times faster than a normal draw, and closer to normal still after any filter.
         """
-        raw = np.asarray(self._bits.random_raw(samples), dtype=np.uint64).view(np.uint16).reshape(4, samples)
+        raw = np.asarray(self._bits.random_raw(samples), dtype="<u8").view("<u2").reshape(4, samples)
         total: Float[np.ndarray, " samples"] = raw[0].astype(np.float64)
         for row in raw[1:]:
             total += row

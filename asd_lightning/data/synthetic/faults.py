@@ -17,7 +17,7 @@ class Condition:
         impacts: amplitude of the impacts of a damaged bearing.
         hiss: amplitude of a broadband hiss above 3 kHz (leak).
         surge: amplitude modulation of the whole sound at a few Hz.
-        choke: relative loss of flow noise.
+        turbulence: relative gain of flow noise.
         drag: relative loss of speed.
         flutter: relative speed fluctuation at 3 to 7 Hz.
         misfire: probability that a stroke is missing.
@@ -31,7 +31,7 @@ class Condition:
     impacts: float = 0.0
     hiss: float = 0.0
     surge: float = 0.0
-    choke: float = 0.0
+    turbulence: float = 0.0
     drag: float = 0.0
     flutter: float = 0.0
     misfire: float = 0.0
@@ -40,16 +40,17 @@ class Condition:
 
 HEALTHY = Condition()
 
-# The departures at severity 1.
+# The departures at severity 1.  Friction costs speed, so most damage slows the shaft a little; a stalled fan
+# turns faster in rougher air.
 FAULTS: dict[str, Condition] = {
-    "bearing": Condition(impacts=0.8),
-    "imbalance": Condition(unbalance=1.6),
-    "looseness": Condition(half_orders=0.6),
-    "misalignment": Condition(sidebands=0.9, unbalance=0.4),
-    "tooth": Condition(notch=1.0, sidebands=0.2),
-    "belt_slip": Condition(drag=0.035, flutter=0.004),
-    "leak": Condition(hiss=0.5),
-    "clogging": Condition(choke=0.6, surge=0.4, drag=-0.02),
+    "bearing": Condition(impacts=2.5, drag=0.01),
+    "imbalance": Condition(unbalance=1.3, drag=0.006),
+    "looseness": Condition(half_orders=0.9, drag=0.008),
+    "misalignment": Condition(sidebands=0.9, unbalance=0.4, drag=0.01),
+    "tooth": Condition(notch=1.0, sidebands=0.2, drag=0.008),
+    "belt_slip": Condition(drag=0.03, flutter=0.004),
+    "leak": Condition(hiss=0.8),
+    "clogging": Condition(turbulence=0.4, surge=0.35, drag=-0.02),
     "sticking": Condition(scatter=0.06, misfire=0.15),
 }
 

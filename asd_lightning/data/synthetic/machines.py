@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 Domain = Literal["source", "target"]
@@ -49,7 +49,7 @@ class Physics:
         flow: amplitude of the flow noise (air, friction), modulated by the shaft.
         bearing_order: impacts of a damaged bearing per revolution.
         resonances: structural resonances as (Hz, quality factor, gain).
-        snr_db: machine to background, in dB, for the source domain and the target domain.
+        snr_db: shaft harmonics to background, in dB, for the source domain and the target domain.
         noises: kind of background for the source and the target domain; an attribute may choose another.
         nuisance: what varies from clip to clip and says nothing about the machine: half-widths, in dB, of gain,
             of background level, of background colour and of the microphone's response.
@@ -60,7 +60,7 @@ class Physics:
     shaft_hz: float
     harmonics: int = 40
     tilt: float = 0.8
-    speed_step: float = 0.06
+    speed_step: float = 0.03
     speed_spread: float = 0.03
     slip: float = 0.02
     teeth: int = 0
@@ -72,11 +72,11 @@ class Physics:
     flow: float = 0.3
     bearing_order: float = 3.57
     resonances: tuple[tuple[float, float, float], ...] = ((420.0, 6.0, 1.0), (1350.0, 9.0, 1.5), (3100.0, 12.0, 1.0))
-    snr_db: tuple[float, float] = (6.0, 3.0)
+    snr_db: tuple[float, float] = (6.0, 4.0)
     noises: tuple[str, str] = ("hvac", "factory")
-    nuisance: tuple[float, float, float, float] = (4.0, 4.0, 4.0, 2.0)
+    nuisance: tuple[float, float, float, float] = (4.0, 5.0, 5.0, 4.0)
     faults: tuple[str, ...] = ("bearing", "imbalance", "leak")
-    severity: tuple[float, float] = (0.4, 1.0)
+    severity: tuple[float, float] = (0.5, 1.0)
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Machine:
     name: str
     physics: Physics
     seconds: float
-    classes: tuple[MachineClass, ...] = field(repr=False)
+    classes: tuple[MachineClass, ...]
 
     def of_domain(self, domain: Domain) -> tuple[MachineClass, ...]:
         """The classes recorded in ``domain``."""

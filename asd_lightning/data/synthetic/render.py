@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.fft
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 
 from asd_lightning.data.synthetic.clips import Clip
 from asd_lightning.data.synthetic.draws import Draws
@@ -106,7 +106,7 @@ def render_clip(machine: Machine, clip: Clip, seed: int = 0) -> Float[np.ndarray
     colour = np.array(COLOURS[operation.noise]) + draws.uniforms(len(OCTAVES), -colour_db, colour_db)
     noise *= smooth_gain(frequencies, colour)
     snr_db = physics.snr_db[clip.domain == "target"] + draws.uniform(-level_db, level_db)
-    noise *= 10.0 ** (-snr_db / 20.0) / _rms(noise)
+    noise *= 10.0 ** (-snr_db / 20.0) / _rms(noise, len(seconds))
 
     fixed = Draws("microphone", machine.name, operation.microphone).uniforms(len(OCTAVES), -3.0, 3.0)
     response = fixed + draws.uniforms(len(OCTAVES), -response_db, response_db)
@@ -116,9 +116,8 @@ def render_clip(machine: Machine, clip: Clip, seed: int = 0) -> Float[np.ndarray
     return waveform
 
 
-def _rms(spectrum: np.ndarray) -> float:
-    """Root mean square of the waveform of an unnormalised one-sided spectrum of an even number of samples."""
-    samples = 2 * (len(spectrum) - 1)
+def _rms(spectrum: Complex[np.ndarray, " bins"], samples: int) -> float:
+    """Root mean square of the waveform of ``samples`` samples with this one-sided spectrum (Parseval)."""
     return float(np.sqrt(2.0 * np.sum(spectrum.real**2 + spectrum.imag**2)) / samples)
 
 
@@ -135,7 +134,7 @@ def _machine_sound(
     # The table holds two revolutions: order k of the table is k / 2 of the shaft, so that half orders have a place.
     sound = shaft_sound(0.5 * turns, amplitudes[:below_nyquist], phases[:below_nyquist])
 
-    flow = physics.flow * (1.0 - condition.choke)
+    flow = physics.flow * (1.0 + condition.turbulence)
     sound += flow * draws.noise(len(seconds)) * (1.0 + 0.4 * operation.load * np.cos(2.0 * np.pi * turns))
     if physics.strokes:
         sound += physics.stroke * _strokes(machine, operation, condition, draws, turns, seconds)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import scipy.fft
 from jaxtyping import Complex, Float
 from scipy.signal import lfilter
 
 from asd_lightning.data.synthetic.draws import Draws
 
 SAMPLE_RATE = 16000
-TABLE = 8192  # points of one period of the shaft, enough for linear interpolation at 256 harmonics
+TABLE = 32768  # points of one period: reading the nearest one puts the error 39 dB below any order up to 200
+SLOW = 64  # samples between the points at which slow fluctuations and their like are computed
+COARSE = np.linspace(0.0, SAMPLE_RATE / 2.0, 2049)  # Hz; every response is computed here and then interpolated
 
 # Control points of smooth responses, in Hz: octaves from 62.5 Hz to 8 kHz.
 OCTAVES = 62.5 * 2.0 ** np.arange(8)
@@ -21,12 +24,13 @@ def sine_sum(
     draws: Draws, seconds: Float[np.ndarray, " samples"], low_hz: float, high_hz: float
 ) -> Float[np.ndarray, " samples"]:
     """A slow random fluctuation of unit RMS: three sines between ``low_hz`` and ``high_hz``."""
-    total = np.zeros_like(seconds)
+    points = np.arange(0, len(seconds) + SLOW, SLOW) / SAMPLE_RATE
+    total = np.zeros_like(points)
     for _ in range(3):
         rate, phase = draws.uniform(low_hz, high_hz), draws.uniform()
-        total += np.sin(2.0 * np.pi * (rate * seconds + phase))
-    total *= np.sqrt(2.0 / 3.0)
-    return total
+        total += np.sin(2.0 * np.pi * (rate * points + phase))
+    fluctuation: Float[np.ndarray, " samples"] = np.interp(seconds, points, np.sqrt(2.0 / 3.0) * total)
+    return fluctuation
 
 
 def shaft_sound(
@@ -38,19 +42,15 @@ def shaft_sound(
     harmonic as for hundreds.
 
     Args:
-        turns: revolutions since the start, increasing.
+        turns: revolutions since the start, not negative.
         amplitudes: amplitude of order 0, 1, 2 ...; at most ``TABLE // 2`` orders.
         phases: phase of each order, in periods.
     """
     spectrum = np.zeros(TABLE // 2 + 1, dtype=np.complex128)
     spectrum[: len(amplitudes)] = amplitudes * np.exp(2j * np.pi * phases) * (TABLE / 2.0)
-    period = np.fft.irfft(spectrum, TABLE)
-    period = np.append(period, period[0])
-    place = (turns - np.floor(turns)) * TABLE
-    left = np.minimum(place.astype(np.int64), TABLE - 1)
-    low = period[left]
-    sound: Float[np.ndarray, " samples"] = low + (place - left) * (period[left + 1] - low)
-    return sound
+    spectrum[0] *= 2.0  # order 0 is its own mirror image
+    period: Float[np.ndarray, " points"] = scipy.fft.irfft(spectrum, TABLE)
+    return period[(turns * TABLE + 0.5).astype(np.int64) % TABLE]
 
 
 def ringing(
@@ -79,20 +79,20 @@ def structure(
     frequencies: Float[np.ndarray, " bins"], resonances: Sequence[tuple[float, float, float]]
 ) -> Complex[np.ndarray, " bins"]:
     """Transfer function of a structure: the direct path plus one second-order resonance per (Hz, quality, gain)."""
-    response = np.ones(len(frequencies), dtype=np.complex128)
+    response = np.ones(len(COARSE), dtype=np.complex128)
     for hertz, quality, gain in resonances:
-        ratio = frequencies / hertz
+        ratio = COARSE / hertz
         response += (gain / quality) / (1.0 - ratio**2 + 1j * ratio / quality)
-    return response
+    interpolated: Complex[np.ndarray, " bins"] = np.interp(frequencies, COARSE, response)
+    return interpolated
 
 
 def smooth_gain(
     frequencies: Float[np.ndarray, " bins"], decibels: Float[np.ndarray, " octaves"]
 ) -> Float[np.ndarray, " bins"]:
     """Amplitude response through ``decibels`` at ``OCTAVES``, interpolated linearly in dB over log frequency."""
-    coarse = np.linspace(0.0, SAMPLE_RATE / 2.0, 513)
-    level = np.interp(np.log2(np.maximum(coarse, 20.0)), np.log2(OCTAVES), decibels)
-    gain: Float[np.ndarray, " bins"] = np.interp(frequencies, coarse, 10.0 ** (level / 20.0))
+    level = np.interp(np.log2(np.maximum(COARSE, 20.0)), np.log2(OCTAVES), decibels)
+    gain: Float[np.ndarray, " bins"] = np.interp(frequencies, COARSE, 10.0 ** (level / 20.0))
     return gain
 
 

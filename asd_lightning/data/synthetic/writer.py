@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import wave
@@ -18,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from asd_lightning.data.synthetic.clips import Clip, clips_of
 from asd_lightning.data.synthetic.machines import Machine
-from asd_lightning.data.synthetic.presets import PRESETS, Preset, with_machines
+from asd_lightning.data.synthetic.presets import PRESETS, Preset
 from asd_lightning.data.synthetic.render import render_clip
 from asd_lightning.data.synthetic.sources import SAMPLE_RATE
 from asd_lightning.errors import UserError
@@ -27,6 +28,7 @@ VERSION = 1  # of the sound model: raise it with any change to the samples it ma
 MANIFEST = "synthetic.json"
 UNFINISHED = ".synthetic-unfinished.json"
 CHUNK = 16  # clips handed to a process at a time
+CLIPS_PER_PROCESS = 100  # starting a process takes as long as some hundred short clips
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def _plan(preset: str | Preset, machines: Sequence[str] | None) -> Preset:
     unknown = [name for name in machines if name not in known]
     if unknown or not machines:
         raise UserError(f"unknown machine {', '.join(unknown) or '(none named)'}: {preset.name} has {', '.join(known)}")
-    return with_machines(preset, tuple(machines))
+    return preset.only(tuple(machines))
 
 
 def _identity(plan: Preset, seed: int) -> str:
@@ -125,6 +127,7 @@ def _identity(plan: Preset, seed: int) -> str:
         "version": VERSION,
         "machines": [machine.name for machine in plan.machines],
         "clips": len(plan.clips()),
+        "sha256_of_plan": hashlib.sha256(repr(plan).encode()).hexdigest(),
     }
     return json.dumps(fields, indent=2) + "\n"
 
@@ -162,7 +165,7 @@ def _write_clips(out: Path, plan: Preset, seed: int, clips: Sequence[Clip], jobs
     )
     with bar:
         task = bar.add_task(f"{plan.name}: synthesizing clips", total=len(clips))
-        for done in _run(out, machines, seed, chunks, min(jobs, len(chunks))):
+        for done in _run(out, machines, seed, chunks, min(jobs, 1 + len(clips) // CLIPS_PER_PROCESS)):
             bar.advance(task, done)
 
 
