@@ -74,6 +74,7 @@ class _Http(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = 1 << 16  # header and body in one piece: else each answer waits for a delayed acknowledgement
     server: _Http
 
     def do_GET(self) -> None:
