@@ -2,9 +2,9 @@
 
 In the 2026 release channel 0 stands near the machine and channel 1 far from it, where the surroundings are louder and
 the machine is weaker. In each band of a short-time Fourier transform the near channel is regressed on the far one, with
-one complex coefficient per band: a gain and a phase, so a delay between the microphones is followed. What the regression
-predicts is subtracted. This is the least-squares transfer function of Bendat and Piersol, "Random Data", chapter 6, used
-as a fixed noise canceller (Widrow et al., "Adaptive noise cancelling", Proc. IEEE 63(12), 1975).
+one complex coefficient per band: a gain and a phase, so a delay between the microphones is followed. The prediction is
+subtracted. This is the least-squares transfer function of Bendat and Piersol, "Random Data", chapter 6, as a fixed
+noise canceller (Widrow et al., "Adaptive noise cancelling: principles and applications", Proc. IEEE 63(12), 1975).
 
 Its limits: noise that is not coherent between the microphones gets a coefficient near zero and stays; the machine's own
 sound in the far channel is subtracted too, which colours the near one by the same filter in every clip.
