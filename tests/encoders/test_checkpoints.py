@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -280,6 +281,17 @@ def test_no_space_left(beats_file: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(UserError, match=r"no space left in .*MB are needed.*set ASD_CACHE"):
         import_weights(beats_file)
     assert not stored_path("tiny_beats").exists()
+
+
+def test_disk_that_fills_up_while_writing(beats_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def half_written(_: object, path: Path, **__: object) -> None:
+        path.write_bytes(b"half")
+        raise SafetensorError("I/O error: No space left on device")
+
+    monkeypatch.setattr(store, "save_file", half_written)
+    with pytest.raises(UserError, match=r"cannot write .*tiny_beats\.safetensors: .*Free some space"):
+        import_weights(beats_file)
+    assert list(store.weights_dir().iterdir()) == []
 
 
 # --- names ------------------------------------------------------------------------------------------------------------

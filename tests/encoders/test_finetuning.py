@@ -104,6 +104,7 @@ def test_low_rank_layer_against_numpy() -> None:
     assert layer.weight is linear.weight
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_bad_requests_are_named() -> None:
     with pytest.raises(UserError, match="finetuning='half': choose one of full, freeze, lora"):
         apply_finetuning(nn.Linear(1, 1), "half")  # type: ignore[arg-type]

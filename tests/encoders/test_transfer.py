@@ -111,10 +111,11 @@ def test_connection_always_cut_keeps_the_part_for_the_next_call(server: Server, 
     assert server.asked == [f"bytes={3 * CHUNK_BYTES}-"]
 
 
-def test_server_without_ranges_begins_again(server: Server, target: Path) -> None:
+@pytest.mark.parametrize("part", [PAYLOAD[:1000], PAYLOAD + b"a longer file before"], ids=["shorter", "longer"])
+def test_server_without_ranges_begins_again(server: Server, target: Path, part: bytes) -> None:
     server.ranges = False
     target.parent.mkdir()
-    part_of(target).write_bytes(PAYLOAD[:1000])
+    part_of(target).write_bytes(part)
     download(server.url, target, sha256=SHA256, policy=IMPATIENT)
     assert target.read_bytes() == PAYLOAD
 
