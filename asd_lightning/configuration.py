@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -16,10 +17,14 @@ CONF_DIR = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf
 
 
 def compose_train(overrides: Sequence[str], output_dir: Path) -> DictConfig:
-    """The training configuration with ``overrides``, outside a Hydra run; outputs go to ``output_dir``."""
+    """The training configuration with ``overrides``, outside a Hydra run; outputs go to ``output_dir``.
+
+    It becomes Hydra's current configuration, for the ``${hydra:...}`` values in it.
+    """
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        config = compose("train", overrides=[*overrides], return_hydra_config=True)
+        config: DictConfig = compose("train", overrides=[*overrides], return_hydra_config=True)
     config.hydra.runtime.output_dir = str(output_dir)
+    HydraConfig.instance().set_config(config)
     return config
 
 

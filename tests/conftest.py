@@ -9,7 +9,9 @@ import pytest
 import torch
 from jaxtyping import config, install_import_hook
 
-install_import_hook("asd_lightning", "beartype.beartype")
+import tests.checker  # noqa: F401  (the hook below looks it up by name)
+
+install_import_hook("asd_lightning", "tests.checker.check")
 
 from asd_lightning.data.synthetic import synthesize  # noqa: E402  (after the hook, so that it is checked too)
 

@@ -209,20 +209,23 @@ def read_metrics(path: Path) -> list[MachineMetrics]:
 
 
 def render_table(result: EvaluationResult) -> Table:
-    """The metrics in per cent, as a table for the terminal; the notes are its caption."""
+    """The main metrics in per cent, as a table for an 80-column terminal; the notes are its caption."""
     from rich.table import Table
 
     table = Table(title=f"Official score {_percent(result.official_score)} %", caption="\n".join(result.notes) or None)
-    for index, heading in enumerate(_HEADINGS):
-        table.add_column(heading, justify="left" if index == 0 else "right")
+    shown = [_HEADINGS.index(heading) for heading in _TERMINAL_HEADINGS]
+    for index in shown:
+        table.add_column(_HEADINGS[index], justify="left" if index == 0 else "right")
     for row in [*result.machines, result.overall]:
         if row.machine == ALL:
             table.add_section()
-        table.add_row(*_cells(row), style="bold" if row.machine == ALL else None)
+        cells = _cells(row)
+        table.add_row(*(cells[index] for index in shown), style="bold" if row.machine == ALL else None)
     return table
 
 
 _HEADINGS = ("machine", "sec", "AUC s", "AUC t", "pAUC", "hmean", "AUC", "P s", "P t", "R s", "R t", "F1 s", "F1 t")
+_TERMINAL_HEADINGS = ("machine", "AUC s", "AUC t", "pAUC", "hmean", "AUC", "F1 s", "F1 t")
 
 
 def _percent(value: float) -> str:

@@ -65,10 +65,13 @@ class MahalanobisScorer:
         self._training, self._is_target = training_embeddings(embeddings, is_target), is_target.copy()
         clips = unit_length(self._training, "training embeddings") if self.normalize else self._training
         domains = [clips[flags] for flags in (~is_target, is_target) if flags.any()]
-        shared = empirical_covariance(
-            np.concatenate([domain - domain.mean(axis=0) for domain in domains]), assume_centered=True
-        )
-        self._gaussians = [_Gaussian(domain.mean(axis=0), self._whitening(domain, shared)) for domain in domains]
+        centered = [domain - domain.mean(axis=0) for domain in domains]
+        own = [self.covariance == "per_domain" and len(domain) > 1 for domain in domains]
+        shared = None if all(own) else self._whitening(np.concatenate(centered))
+        self._gaussians = [
+            _Gaussian(domain.mean(axis=0), shared if shared is not None and not alone else self._whitening(about_mean))
+            for domain, about_mean, alone in zip(domains, centered, own, strict=True)
+        ]
         return self
 
     def anomaly_score(self, embeddings: Float[np.ndarray, "m dim"]) -> Float[np.ndarray, " m"]:
@@ -96,15 +99,13 @@ class MahalanobisScorer:
             self.folds,
         )
 
-    def _whitening(
-        self, domain: Float[np.ndarray, "n dim"], shared: Float[np.ndarray, "dim dim"]
-    ) -> Float[np.ndarray, "dim dim"]:
-        own = self.covariance == "per_domain" and len(domain) > 1
-        covariance = shrunk_covariance(empirical_covariance(domain) if own else shared, self.shrinkage)
+    def _whitening(self, centered: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, "dim dim"]:
+        """W with ``W W^T`` the inverse of the shrunk covariance of clips whose mean is 0."""
+        covariance = shrunk_covariance(empirical_covariance(centered, assume_centered=True), self.shrinkage)
         variance, direction = np.linalg.eigh(covariance)
         if variance[0] <= SMALLEST_RELATIVE_VARIANCE * variance[-1]:
             raise UserError(
-                f"the covariance of {len(domain)} clips in {len(variance)} dimensions has no inverse: "
+                f"the covariance of {len(centered)} clips in {len(variance)} dimensions has no inverse: "
                 f"raise shrinkage (now {self.shrinkage}), or look for identical clips"
             )
         return np.asarray(direction / np.sqrt(variance))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import torch
 from hydra.utils import instantiate
 
 from asd_lightning.data.labels import ClassLabel
+from asd_lightning.embedder import Embedder
+from asd_lightning.encoders.checkpoints import architecture_only, encoder_arguments
 from asd_lightning.errors import UserError
 from asd_lightning.training.module import AnomalousSoundModule
 
@@ -23,7 +26,8 @@ def build_module(config: dict[str, Any], classes: Sequence[ClassLabel]) -> Anoma
         classes: position = label.
     """
     parts = instantiate(config, _convert_="all")
-    return AnomalousSoundModule(classes=classes, config=config, **parts)
+    complete = _with_encoder_configs(config, parts["embedder"])
+    return AnomalousSoundModule(classes=classes, config=complete, **parts)
 
 
 def load_module(checkpoint: Path, changes: dict[str, Any] | None = None) -> AnomalousSoundModule:
@@ -38,9 +42,18 @@ def load_module(checkpoint: Path, changes: dict[str, Any] | None = None) -> Anom
     """
     content = read_checkpoint(checkpoint)
     config = content["asd_config"] | (changes or {})
-    module = build_module(config, [ClassLabel(*label) for label in content["asd_classes"]])
+    with architecture_only():
+        module = build_module(config, [ClassLabel(*label) for label in content["asd_classes"]])
     module.load_state_dict(content["state_dict"])
     return module.eval()
+
+
+def _with_encoder_configs(config: dict[str, Any], embedder: Embedder) -> dict[str, Any]:
+    """``config`` with what the encoders took from their weights' files: those need not be there to build them again."""
+    complete = copy.deepcopy(config)
+    for name, branch in embedder.branches.named_children():
+        complete["embedder"]["branches"][name]["encoder"] |= encoder_arguments(branch.get_submodule("encoder"))
+    return complete
 
 
 def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
@@ -54,7 +67,9 @@ def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise UserError(f"{checkpoint}: not readable as a checkpoint ({error}); train again or copy it again") from error
+        raise UserError(
+            f"{checkpoint}: not readable as a checkpoint ({error}); train again or copy it again"
+        ) from error
     if "asd_config" not in content:
         raise UserError(f"{checkpoint}: not a checkpoint of asd train")
     return content

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import pytorch_lightning as pl
 import torch
@@ -29,6 +29,7 @@ from asd_lightning.training.gather import gather_by_clip_id
 from asd_lightning.training.randomness import seed_step
 
 
+@runtime_checkable
 class SchedulerFactory(Protocol):
     """Makes the schedule of a run of ``updates`` optimizer updates of ``accumulate`` micro-batches each."""
 

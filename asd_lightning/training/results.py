@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import platform
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
-import torch
 from rich.console import Console
 
-from asd_lightning import __version__
-from asd_lightning.evaluation.clip_scores import write_scores
 from asd_lightning.atomic import write_atomically
+from asd_lightning.evaluation.clip_scores import write_scores
 from asd_lightning.evaluation.metrics import render_table, write_metrics
 from asd_lightning.report.plots import plot_scores
 from asd_lightning.training.module import AnomalousSoundModule, TestOutcome
+
+_VERSIONS = ("asd-lightning", "torch", "torchaudio", "pytorch-lightning", "scikit-learn", "imbalanced-learn")
 
 
 class ResultsWriter(pl.Callback):
@@ -51,9 +52,8 @@ class ResultsWriter(pl.Callback):
 
     def _write_embeddings(self, outcome: TestOutcome) -> None:
         (reference_ids, query_ids), (reference, query) = outcome.clip_ids, outcome.embeddings
-        arrays = {"reference_ids": reference_ids, "query_ids": query_ids, "reference": reference, "query": query}
         with write_atomically(self._directory / "embeddings.npz") as file:
-            np.savez(file, **arrays)
+            np.savez(file, reference_ids=reference_ids, query_ids=query_ids, reference=reference, query=query)
 
     def _write_summary(self, trainer: pl.Trainer, module: AnomalousSoundModule, outcome: TestOutcome) -> None:
         summary = self.about | {
@@ -62,12 +62,7 @@ class ResultsWriter(pl.Callback):
             "num_parameters": sum(parameter.numel() for parameter in module.embedder.parameters()),
             "device": str(trainer.strategy.root_device),
             "world_size": trainer.world_size,
-            "versions": {
-                "asd_lightning": __version__,
-                "torch": torch.__version__,
-                "pytorch_lightning": pl.__version__,
-                "python": platform.python_version(),
-            },
+            "versions": {name: version(name) for name in _VERSIONS} | {"python": platform.python_version()},
         }
         with write_atomically(self._directory / "summary.json") as file:
             file.write(json.dumps(summary, indent=2).encode())

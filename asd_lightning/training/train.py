@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,21 +14,28 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig
+from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, WeightAveraging
 
 from asd_lightning.configuration import CONF_DIR, instantiate_all, plain
 from asd_lightning.data.datamodule import ClipDataModule
 from asd_lightning.errors import UserError
 from asd_lightning.training.build import build_module
+from asd_lightning.training.quiet import hide_irrelevant_messages
 from asd_lightning.training.results import ResultsWriter
 
 logger = logging.getLogger(__name__)
+
+CHECKPOINT = "checkpoints/last.ckpt"
+_NEED_TRAINING = (WeightAveraging, ModelCheckpoint, LearningRateMonitor)
 
 
 def main(overrides: Sequence[str]) -> int:
     """Run ``asd train`` with Hydra's arguments; returns the exit status."""
     script = sys.argv[0]
 
-    @hydra.main(config_path=str(CONF_DIR), config_name="train", version_base="1.3")
+    @hydra.main(  # type: ignore[untyped-decorator]
+        config_path=str(CONF_DIR), config_name="train", version_base="1.3"
+    )
     def job(config: DictConfig) -> float:
         # Lightning starts the processes of other devices with the command line it finds here.
         sys.argv = [script, "train", *overrides]
@@ -55,33 +63,43 @@ def train(config: DictConfig, output_dir: Path) -> float:
     Raises:
         UserError: bad data, or a run folder that already holds a run.
     """
-    pl.seed_everything(config.seed, workers=True, verbose=False)
+    hide_irrelevant_messages()
     checkpoint = _checkpoint_to_resume(output_dir, config.resume)
+    pl.seed_everything(config.seed, workers=True, verbose=False)
     datamodule: ClipDataModule = instantiate(config.data)
     datamodule.prepare_data()
     module = build_module(plain(config.model), datamodule.classes)
-    trainer: pl.Trainer = instantiate(
-        config.trainer,
-        callbacks=_callbacks(config),
-        logger=instantiate_all(config.logger),
-        default_root_dir=str(output_dir),
-    )
+    trainer = make_trainer(config, output_dir)
     if trainer.max_steps > 0:
         trainer.fit(module, datamodule, ckpt_path=checkpoint, weights_only=True)
     if config.test:
         trainer.test(module, datamodule, verbose=False)
-    return module.outcome.result.official_score if module.outcome else float("nan")
+    if trainer.max_steps == 0:
+        # Nothing was trained, but the run can still be tested again or deployed.
+        trainer.save_checkpoint(output_dir / CHECKPOINT)
+    return module.outcome.result.official_score if module.outcome else math.nan
 
 
-def _callbacks(config: DictConfig) -> list[pl.Callback]:
+def make_trainer(config: DictConfig, output_dir: Path) -> pl.Trainer:
+    """The configured trainer; callbacks that need a training are left out where there is none."""
     callbacks = instantiate_all(config.callbacks)
     if config.trainer.max_steps == 0:
-        callbacks = [callback for callback in callbacks if isinstance(callback, (ResultsWriter,))]
-    return callbacks
+        callbacks = [callback for callback in callbacks if not isinstance(callback, _NEED_TRAINING)]
+    for callback in callbacks:
+        if isinstance(callback, ResultsWriter):
+            callback.about = {"name": config.name, "experiment": _experiment(), "seed": config.seed}
+    trainer: pl.Trainer = instantiate(
+        config.trainer, callbacks=callbacks, logger=instantiate_all(config.logger), default_root_dir=str(output_dir)
+    )
+    return trainer
+
+
+def _experiment() -> str:
+    return str(HydraConfig.get().runtime.choices.experiment)
 
 
 def _checkpoint_to_resume(output_dir: Path, resume: bool) -> Path | None:
-    checkpoint = output_dir / "checkpoints" / "last.ckpt"
+    checkpoint = output_dir / CHECKPOINT
     if not checkpoint.exists():
         return None
     if not resume:

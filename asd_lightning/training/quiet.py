@@ -1,0 +1,22 @@
+"""What Lightning says that no user of this package can act on."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+
+
+def hide_irrelevant_messages() -> None:
+    """Drop advertisements, and advice against what the configuration does on purpose."""
+    for advice in (
+        r".*does not have many workers.*",  # clips are decoded already: reading them is no bottleneck
+        r".*LeafSpec.*is deprecated.*",
+        r".*smaller than the logging interval.*",
+        r".*Checkpoint directory .* exists and is not empty.*",
+    ):
+        warnings.filterwarnings("ignore", message=advice)
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_is_no_advertisement)
+
+
+def _is_no_advertisement(record: logging.LogRecord) -> bool:
+    return "Tip:" not in record.getMessage()

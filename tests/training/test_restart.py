@@ -1,0 +1,115 @@
+"""A run that is killed goes on as if nothing had happened."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from asd_lightning.errors import UserError
+from asd_lightning.training import train as training
+from asd_lightning.training.train import train
+from tests.training.runs import assert_identical, last_checkpoint, tiny_config, tiny_overrides
+
+RESTORED = ("state_dict", "current_model_state", "averaging_state", "optimizer_states", "lr_schedulers", "global_step")
+# Dropout, layer-drop, masks, mixup and accumulation: every draw there is.
+CHANGES = ["accumulate=2", "test=false", "data.num_workers=0"]
+
+
+class KilledError(Exception):
+    """Stands for the signal."""
+
+
+class Kill(pl.Callback):
+    """Stops the process' work at one micro-step, as a signal would."""
+
+    def __init__(self, micro_step: int) -> None:
+        self.micro_step = micro_step
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if batch_idx == self.micro_step:
+            raise KilledError
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tiny_data, tmp_path_factory):
+    output = tmp_path_factory.mktemp("uninterrupted")
+    train(tiny_config(output, tiny_data, changes=CHANGES), output)
+    return last_checkpoint(output)
+
+
+def train_until_killed(monkeypatch, output, data, micro_step):
+    make = training.make_trainer
+
+    def make_trainer(*arguments):
+        trainer = make(*arguments)
+        trainer.callbacks.append(Kill(micro_step))
+        return trainer
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "make_trainer", make_trainer)
+        with pytest.raises(KilledError):
+            train(tiny_config(output, data, changes=CHANGES), output)
+
+
+@pytest.mark.parametrize("micro_step", [5, 8, 11])
+def test_goes_on_bit_for_bit(tiny_data, tmp_path, monkeypatch, uninterrupted, micro_step):
+    """Checkpoints are written after updates 2, 4, 6, that is micro-steps 4, 8, 12."""
+    train_until_killed(monkeypatch, tmp_path, tiny_data, micro_step)
+    torch.manual_seed(12345)  # what the new process' generators happen to hold
+    assert last_checkpoint(tmp_path)["global_step"] == micro_step // 4 * 2
+    train(tiny_config(tmp_path, tiny_data, changes=[*CHANGES, "resume=true"]), tmp_path)
+    resumed = last_checkpoint(tmp_path)
+    for key in RESTORED:
+        assert_identical(resumed[key], uninterrupted[key], key)
+
+
+def test_the_guard_matters(tiny_data, tmp_path, monkeypatch, uninterrupted):
+    """Without the step's own seed the resumed run differs: the comparison above can fail."""
+    train_until_killed(monkeypatch, tmp_path, tiny_data, micro_step=5)
+    monkeypatch.setattr("asd_lightning.training.module.seed_step", lambda *_: None)
+    train(tiny_config(tmp_path, tiny_data, changes=[*CHANGES, "resume=true"]), tmp_path)
+    with pytest.raises(AssertionError):
+        assert_identical(last_checkpoint(tmp_path)["state_dict"], uninterrupted["state_dict"])
+
+
+def test_a_run_is_never_overwritten(tiny_data, tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/last.ckpt").write_bytes(b"weights of last week")
+    with pytest.raises(UserError, match=r"already holds a run; go on with resume=true, or choose another name="):
+        train(tiny_config(tmp_path, tiny_data), tmp_path)
+
+
+def asd_train(tmp_path, tiny_data, *more):
+    overrides = [*tiny_overrides(tiny_data, updates=40), *CHANGES, "hydra.run.dir=run", *more]
+    environment = os.environ | {"OMP_NUM_THREADS": "2"}
+    command = [sys.executable, "-m", "asd_lightning.cli", "train", *overrides]
+    return subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def test_survives_sigkill(tiny_data, tmp_path):
+    """The command itself, killed for real once it has checkpoints, twice, against an uninterrupted run."""
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    straight = asd_train(whole, tiny_data)
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    process = asd_train(killed, tiny_data)
+    checkpoint = killed / "run/checkpoints/last.ckpt"
+    deadline = time.monotonic() + 200
+    while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, process.stdout.read().decode()
+    assert 0 < last_checkpoint(killed / "run")["global_step"] < 40
+    process = asd_train(killed, tiny_data, "resume=true")
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, output.decode()
+    output, _ = straight.communicate(timeout=200)
+    assert straight.returncode == 0, output.decode()
+    for key in RESTORED:
+        assert_identical(last_checkpoint(killed / "run")[key], last_checkpoint(whole / "run")[key], key)
