@@ -7,6 +7,8 @@ detection", ICASSP 2023, Table 1.  For the 80,000 bins of a 10 s clip the shapes
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -60,7 +62,7 @@ class SpectrumCNN(nn.Module):
             length, width = -(-length // stride), channels
         self.convolutions = nn.Sequential(*layers)
         widths = [channels * length] + [out_dim] * _DENSE_LAYERS
-        hidden = [_dense(before, after) for before, after in zip(widths[:-1], widths[1:], strict=True)]
+        hidden = [_dense(before, after) for before, after in pairwise(widths)]
         self.dense = nn.Sequential(*hidden, nn.Linear(out_dim, out_dim, bias=False))
 
     def forward(self, spectrum: Float[Tensor, "batch bins"]) -> Float[Tensor, "batch dim"]:

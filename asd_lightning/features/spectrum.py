@@ -19,7 +19,8 @@ class MagnitudeSpectrum(nn.Module):
     def forward(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch bins"]:
         # Half precision would overflow: bins of a full-scale clip reach 1e4 and beyond.
         with torch.autocast(waveform.device.type, enabled=False):
-            return torch.fft.rfft(waveform.float()).abs()[:, : waveform.shape[1] // 2]
+            spectrum: Tensor = torch.fft.rfft(waveform.float())
+            return spectrum.abs()[:, : waveform.shape[1] // 2]
 
 
 class LogMelSpectrogram(nn.Module):

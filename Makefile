@@ -1,0 +1,45 @@
+# `make` lists the targets.  The first one that needs Python makes .venv; nothing outside this folder is touched.
+PYTHON ?= python3
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow lint format types wheel clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: .venv/.ready  ## make .venv with the pinned packages (about 5 GB)
+
+.venv/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+		|| (echo "Python 3.11, 3.12 or 3.13 is needed; name one with: make PYTHON=python3.12 ..."; exit 1)
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade uv
+	$(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt --editable '.[dev,sweep]'
+	@touch $@
+
+demo: .venv/.ready  ## synthetic machines -> training -> anomaly table, in minutes
+	$(BIN)/asd synth --preset demo --out data/demo
+	$(BIN)/asd train scale=demo experiment=system1 name=demo_$$(date +%Y-%m-%d_%H-%M-%S)
+
+test: .venv/.ready  ## all quick tests
+	$(BIN)/pytest -m "not slow and not gpu and not network and not weights"
+
+test-slow: .venv/.ready  ## full-size encoders, long trainings
+	$(BIN)/pytest -m "slow"
+
+lint: .venv/.ready  ## ruff: errors and layout
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: .venv/.ready  ## ruff: mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: .venv/.ready  ## mypy --strict
+	$(BIN)/mypy
+
+wheel: .venv/.ready  ## build dist/*.whl
+	$(BIN)/python -m build --wheel --outdir dist .
+
+clean:  ## remove the environment and caches, not data and runs
+	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache
