@@ -53,7 +53,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 EXPECTED = {name.removeprefix("fan/"): content for name, content in MEMBERS.items()}
 
 
-@pytest.mark.parametrize("prefix", ["fan/", "", "dev_data/raw/fan/"])
+@pytest.mark.parametrize("prefix", ["fan/", "", "dev_data/raw/fan/", "fan_r2/"])
 def test_members_land_in_the_machines_folder(tmp_path: Path, prefix: str) -> None:
     members = {prefix + name: content for name, content in EXPECTED.items()}
     sizes = unpack(write_zip(tmp_path / "dev_fan.zip", members), tmp_path)

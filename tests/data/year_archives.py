@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from asd_lightning.data.download.years import Year
@@ -14,25 +14,27 @@ DEV = ("fan", "gearbox")
 EVALUATION = "bearing"
 
 
-def publish_year(server: RecordServer, year: Year, machines: Path) -> None:
-    """Serve ``machines`` as that year's records: fan and gearbox as development, bearing as evaluation machine."""
-    dev = {f"dev_{name}.zip": zipped(machines, (machines / name).rglob("*")) for name in DEV}
-    server.add_record(year.records["dev"], dev)
-    train = [*(machines / EVALUATION / "train").iterdir(), machines / EVALUATION / "attributes_00.csv"]
-    server.add_record(year.records["train"], {f"eval_data_{EVALUATION}_train.zip": zipped(machines, train)})
-    test = anonymous(machines)
-    archive = pack({f"{EVALUATION}/test/{name}": path.read_bytes() for name, path in test.items()})
-    server.add_record(year.records["test"], {f"eval_data_{EVALUATION}_test.zip": archive})
+def publish_year(
+    server: RecordServer, year: Year, machines: Path, dev: Sequence[str] = DEV, evaluation: str = EVALUATION
+) -> None:
+    """Serve ``machines`` as that year's records: ``dev`` as development machines, one as evaluation machine."""
+    server.add_record(
+        year.records["dev"], {f"dev_{name}.zip": zipped(machines, (machines / name).rglob("*")) for name in dev}
+    )
+    train = [path for path in (machines / evaluation).rglob("*") if path.parent.name != "test"]
+    server.add_record(year.records["train"], {f"eval_data_{evaluation}_train.zip": zipped(machines, train)})
+    test = anonymous(machines, evaluation)
+    archive = pack({f"{evaluation}/test/{name}": path.read_bytes() for name, path in test.items()})
+    server.add_record(year.records["test"], {f"eval_data_{evaluation}_test.zip": archive})
     if year.truth_url is not None:
         rows = [f"{name},{path.name}" for name, path in test.items()]
-        server.files[year.truth_url.removeprefix("https://raw.githubusercontent.com")] = "\n".join(
-            [EVALUATION, *rows]
-        ).encode()
+        path = year.truth_url.removeprefix("https://raw.githubusercontent.com")
+        server.files[path] = "\n".join([evaluation, *rows]).encode()
 
 
-def anonymous(machines: Path) -> dict[str, Path]:
+def anonymous(machines: Path, evaluation: str = EVALUATION) -> dict[str, Path]:
     """Test clips of the evaluation machine by the names they are published under."""
-    paths = sorted((machines / EVALUATION / "test").iterdir())
+    paths = sorted((machines / evaluation / "test").iterdir())
     return {f"section_00_{index:04d}.wav": path for index, path in enumerate(paths)}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import filecmp
+import re
 import shutil
 import stat
 import threading
@@ -134,7 +135,9 @@ def _name_below_machine(info: zipfile.ZipInfo, archive: Path, machine: str, dept
         raise HostileArchiveError(_refusal(archive, f"nests folders deeper than {depth}: {name!r}"))
     if _IGNORED_NAMES.intersection(path.parts):
         return None
-    parts = path.parts[path.parts.index(machine) + 1 :] if machine in path.parts[:-1] else path.parts
+    # A revised archive may call the machine's folder ToyCar_r2.
+    own = [re.fullmatch(rf"{re.escape(machine)}(_r\d+)?", part) is not None for part in path.parts[:-1]]
+    parts = path.parts[own.index(True) + 1 :] if any(own) else path.parts
     # Only a machine's own rooms and the attribute table beside them: another folder would pose as another split.
     if len(parts) > 1 and parts[0] not in _SPLITS:
         raise HostileArchiveError(

@@ -27,6 +27,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from asd_lightning.atomic import write_atomically
 from asd_lightning.data.download.archives import extract, is_extracted
 from asd_lightning.data.download.records import (
     RemoteFile,
@@ -178,11 +179,8 @@ class _Run:
         return self.state / "unpacked" / f"{file.name}.json"
 
     def _mark(self, file: RemoteFile, sizes: dict[str, int]) -> None:
-        marker = self._marker(file)
-        marker.parent.mkdir(exist_ok=True)
-        temporary = marker.with_suffix(".tmp")
-        temporary.write_text(json.dumps({"md5": file.md5, "sizes": sizes}))
-        temporary.replace(marker)
+        with write_atomically(self._marker(file)) as stream:
+            stream.write(json.dumps({"md5": file.md5, "sizes": sizes}).encode())
 
     def _is_done(self, file: RemoteFile) -> bool:
         if file.part == "truth":

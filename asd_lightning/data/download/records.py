@@ -12,6 +12,7 @@ from urllib.parse import quote, urljoin, urlsplit
 
 import requests
 
+from asd_lightning.atomic import write_atomically
 from asd_lightning.data.download.retry import RetryPolicy, get_json
 from asd_lightning.data.download.years import Part, Year
 from asd_lightning.errors import UserError
@@ -171,9 +172,8 @@ def select(files: Sequence[RemoteFile], machines: Sequence[str] | None) -> list[
 
 def write_file_list(path: Path, files: Sequence[RemoteFile]) -> None:
     """Pin ``files`` as JSON, for later use offline or with a mirror."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps([asdict(file) for file in files], indent=1) + "\n")
-    temporary.replace(path)
+    with write_atomically(path) as stream:
+        stream.write(json.dumps([asdict(file) for file in files], indent=1).encode())
 
 
 def read_file_list(path: Path) -> list[RemoteFile]:
