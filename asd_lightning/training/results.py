@@ -8,7 +8,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 from rich.console import Console
 
@@ -16,6 +15,14 @@ from asd_lightning.atomic import write_atomically
 from asd_lightning.evaluation.clip_scores import write_scores
 from asd_lightning.evaluation.metrics import render_table, write_metrics
 from asd_lightning.report.plots import plot_scores
+from asd_lightning.scoring.embedding_cache import (
+    CacheKey,
+    EmbeddingCache,
+    files_digest,
+    model_digest,
+    preprocessing_options,
+    write_embeddings,
+)
 from asd_lightning.training.module import AnomalousSoundModule, TestOutcome
 
 _VERSIONS = ("asd-lightning", "torch", "torchaudio", "pytorch-lightning", "scikit-learn", "imbalanced-learn")
@@ -41,7 +48,7 @@ class ResultsWriter(pl.Callback):
             raise RuntimeError("the test ended without an outcome")
         self._directory.mkdir(parents=True, exist_ok=True)
         write_scores(self._directory / "scores.csv", outcome.scores)
-        self._write_embeddings(outcome)
+        self._write_embeddings(trainer, pl_module, outcome)
         plot_scores(outcome.scores, self._directory / "scores.png")
         self._write_summary(trainer, pl_module, outcome)
         # Last: a run counts as finished when its metrics are there.
@@ -50,10 +57,18 @@ class ResultsWriter(pl.Callback):
         console.print(render_table(outcome.result))
         console.print(f"Results: {self._directory}", soft_wrap=True)
 
-    def _write_embeddings(self, outcome: TestOutcome) -> None:
-        (reference_ids, query_ids), (reference, query) = outcome.clip_ids, outcome.embeddings
-        with write_atomically(self._directory / "embeddings.npz") as file:
-            np.savez(file, reference_ids=reference_ids, query_ids=query_ids, reference=reference, query=query)
+    def _write_embeddings(self, trainer: pl.Trainer, module: AnomalousSoundModule, outcome: TestOutcome) -> None:
+        table = trainer.datamodule.clips  # type: ignore[attr-defined]
+        reference, query = (tuple(table[clip_id] for clip_id in ids) for ids in outcome.clip_ids)
+        saved: dict[str, Any] = {}
+        module.on_save_checkpoint(saved)
+        key = CacheKey(
+            model=model_digest(module.state_dict(), saved["asd_config"]),
+            preprocessing=preprocessing_options(self.about.get("data", {})),
+            files=files_digest([*reference, *query]),
+        )
+        cache = EmbeddingCache(*outcome.embeddings, reference, query, key)
+        write_embeddings(self._directory / "embeddings.npz", cache)
 
     def _write_summary(self, trainer: pl.Trainer, module: AnomalousSoundModule, outcome: TestOutcome) -> None:
         summary = self.about | {

@@ -87,7 +87,12 @@ def make_trainer(config: DictConfig, output_dir: Path) -> pl.Trainer:
         callbacks = [callback for callback in callbacks if not isinstance(callback, _NEED_TRAINING)]
     for callback in callbacks:
         if isinstance(callback, ResultsWriter):
-            callback.about = {"name": config.name, "experiment": _experiment(), "seed": config.seed}
+            callback.about = {
+                "name": config.name,
+                "experiment": _experiment(),
+                "seed": config.seed,
+                "data": plain(config.data),
+            }
     trainer: pl.Trainer = instantiate(
         config.trainer, callbacks=callbacks, logger=instantiate_all(config.logger), default_root_dir=str(output_dir)
     )
