@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
+from asd_lightning.errors import UserError
+
 SamplerName = Literal["uniform", "class_balanced"]
 
 # Streams of one seed that must not meet.
@@ -56,7 +58,7 @@ class StepSampler(Sampler[list[Draw]]):
             world_size: number of processes.
 
         Raises:
-            ValueError: fewer clips than one step takes, for the uniform sampler.
+            UserError: fewer clips than one step takes, for the uniform sampler.
         """
         self._labels = np.asarray(labels)
         self._batch_size = batch_size
@@ -67,7 +69,7 @@ class StepSampler(Sampler[list[Draw]]):
         self._sampler = sampler
         self._rank = rank
         if sampler == "uniform" and len(self._labels) < self._step_size:
-            raise ValueError(
+            raise UserError(
                 f"{len(self._labels)} training clips do not fill one step of {self._step_size}; "
                 "lower data.batch_size or set data.sampler=class_balanced"
             )

@@ -16,7 +16,7 @@ from asd_lightning.training.build import load_module
 from asd_lightning.training.quiet import hide_irrelevant_messages
 from asd_lightning.training.train import CHECKPOINT, make_trainer
 
-_ARGUMENT = "run="
+_RUN, _OUT = "run=", "out="
 # Callbacks that only a training has.
 _TRAINING = ("ema", "checkpoint", "learning_rate")
 # What a test may change; the embedder and its head are the checkpoint's.
@@ -24,23 +24,25 @@ _CHANGEABLE = ("scorer", "threshold", "score_after_head")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run ``asd test run=RUN [overrides]``; returns the exit status.
+    """Run ``asd test run=RUN [out=DIR] [overrides]``; returns the exit status.
 
     Raises:
         UserError: no run given, or it has no checkpoint.
     """
-    runs = [argument.removeprefix(_ARGUMENT) for argument in arguments if argument.startswith(_ARGUMENT)]
-    if len(runs) != 1:
-        raise UserError("give the run to test: asd test run=runs/NAME [model/scorer=... data.root=...]")
-    run = Path(runs[0])
-    retest(run, [argument for argument in arguments if not argument.startswith(_ARGUMENT)])
+    runs = [argument.removeprefix(_RUN) for argument in arguments if argument.startswith(_RUN)]
+    outs = [argument.removeprefix(_OUT) for argument in arguments if argument.startswith(_OUT)]
+    if len(runs) != 1 or len(outs) > 1:
+        raise UserError("give the run to test: asd test run=runs/NAME [out=DIR] [model/scorer=... data.root=...]")
+    overrides = [argument for argument in arguments if not argument.startswith((_RUN, _OUT))]
+    retest(Path(runs[0]), overrides, Path(outs[0]) if outs else None)
     return 0
 
 
-def retest(run: Path, overrides: Sequence[str] = ()) -> float:
+def retest(run: Path, overrides: Sequence[str] = (), out: Path | None = None) -> float:
     """Test the checkpoint of ``run`` again with its own configuration, changed by ``overrides``.
 
-    Results go to ``results`` in the run's folder, or to ``results_2``, ``results_3``... where there are some already.
+    Results go to ``out``; by default to ``results`` in the run's folder, or to ``results_2``, ``results_3``... where
+    there are some already.
 
     Returns:
         The official score.
@@ -49,7 +51,7 @@ def retest(run: Path, overrides: Sequence[str] = ()) -> float:
         UserError: the folder is not a run, or has no checkpoint.
     """
     hide_irrelevant_messages()
-    results = _new_results(run)
+    results = out or _new_results(run)
     config = _configuration(run, overrides, results)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     changes = {name: value for name, value in plain(config.model).items() if name in _CHANGEABLE}

@@ -11,15 +11,19 @@ from pathlib import Path
 import hydra
 import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, WeightAveraging
+from pytorch_lightning.utilities import rank_zero_only
 
+from asd_lightning.atomic import write_atomically
 from asd_lightning.configuration import CONF_DIR, instantiate_all, plain
 from asd_lightning.data.datamodule import ClipDataModule
 from asd_lightning.errors import UserError
+from asd_lightning.training import sweep
 from asd_lightning.training.build import build_module
+from asd_lightning.training.dashboard import finishing_wandb
 from asd_lightning.training.quiet import hide_irrelevant_messages
 from asd_lightning.training.results import ResultsWriter
 
@@ -41,35 +45,70 @@ def main(overrides: Sequence[str]) -> int:
         sys.argv = [script, "train", *overrides]
         return _run(config)
 
-    sys.argv = [script, *overrides]
-    job()
-    return 0
+    sys.argv = [script, *overrides, *sweep.sweep_overrides(overrides)]
+    try:
+        job()
+    except SystemExit as stop:
+        # Hydra's own exit: 1 where a launcher has given up, 2 where the sweep was refused; the finished jobs count.
+        if sweep.SweepStart.folder is None or stop.code == 2:
+            raise
+    if sweep.SweepStart.folder is None or rank_zero_only.rank != 0:
+        return 0
+    return sweep.finish_sweep(sweep.SweepStart.folder)
 
 
 def _run(config: DictConfig) -> float:
-    """One job; a user's error ends a single run without a traceback, and is kept as the job's failure in a sweep."""
+    """One job.  A user's error ends a single run without a traceback; in a sweep a failed job does not stop the others.
+
+    Either way the run's folder says why it failed.
+    """
+    output_dir = Path(HydraConfig.get().runtime.output_dir)
+    (output_dir / sweep.FAILURE).unlink(missing_ok=True)
     try:
-        return train(config, Path(HydraConfig.get().runtime.output_dir))
-    except UserError as error:
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
+        with write_atomically(output_dir / "config.yaml") as file:
+            file.write(OmegaConf.to_yaml(config, resolve=True).encode())
+        return train(config, output_dir)
+    except Exception as error:
+        cause = _cause(error)
+        sweep.record_failure(output_dir, cause)
+        if not sweep.is_sweep() and not isinstance(cause, UserError):
             raise
-        logger.error("%s", error)
+        logger.error("%s", cause, exc_info=None if isinstance(cause, UserError) else cause)
+    if not sweep.is_sweep():
         sys.exit(2)
+    if sweep.processes_started_elsewhere():
+        # The other processes of this job wait for this one: only its end makes their launcher stop them.
+        sys.exit(1)
+    return math.nan
+
+
+def _cause(error: Exception) -> Exception:
+    """A user's error as it was raised, where Hydra has wrapped it."""
+    if isinstance(error, InstantiationException) and isinstance(error.__cause__, UserError):
+        return error.__cause__
+    return error
 
 
 def train(config: DictConfig, output_dir: Path) -> float:
     """Train and test as configured; returns the official score (nan where there is nothing to compare with).
 
     Raises:
-        UserError: bad data, or a run folder that already holds a run.
+        UserError: bad data, a run folder that already holds a run, or a sweep over several processes.
     """
     hide_irrelevant_messages()
+    with finishing_wandb():
+        return _train_and_test(config, output_dir)
+
+
+def _train_and_test(config: DictConfig, output_dir: Path) -> float:
     checkpoint = _checkpoint_to_resume(output_dir, config.resume)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     datamodule: ClipDataModule = instantiate(config.data)
     datamodule.prepare_data()
     module = build_module(plain(config.model), datamodule.classes)
     trainer = make_trainer(config, output_dir)
+    if sweep.is_sweep():
+        sweep.refuse_starting_again(trainer)
     if trainer.max_steps > 0:
         trainer.fit(module, datamodule, ckpt_path=checkpoint, weights_only=True)
     if config.test:
@@ -96,6 +135,8 @@ def make_trainer(config: DictConfig, output_dir: Path) -> pl.Trainer:
     trainer: pl.Trainer = instantiate(
         config.trainer, callbacks=callbacks, logger=instantiate_all(config.logger), default_root_dir=str(output_dir)
     )
+    for each in trainer.loggers:
+        each.log_hyperparams({key: value for key, value in plain(config).items() if key != "hydra"})
     return trainer
 
 

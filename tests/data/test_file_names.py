@@ -78,5 +78,5 @@ def test_seven_machines_of_2025_have_no_attribute_and_hold_46_7_percent_of_the_c
 
 @pytest.mark.usefixtures("unchecked")
 def test_unknown_scheme_is_named():
-    with pytest.raises(UserError, match="labels='colour'.*machine_attribute"):
+    with pytest.raises(UserError, match=r"labels='colour'.*machine_attribute"):
         class_table(clips_of_2025(), "colour")
