@@ -6,11 +6,12 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 
 from asd_lightning import __version__
 from asd_lightning.errors import UserError
 
-# name -> one line of help.  The module asd_lightning.commands.<name> is imported when the subcommand runs:
+# name -> one line of help.  The module asd_lightning.commands.<name> (- is _) is imported when the subcommand runs:
 # torch takes seconds to import, and `asd --help` should not wait for it.
 COMMANDS = {
     "synth": "write synthetic machines in DCASE layout",
@@ -20,6 +21,7 @@ COMMANDS = {
     "train": "train, then test (takes Hydra overrides, -m, --cfg job)",
     "test": "score a trained run again (takes Hydra overrides)",
     "compare": "one table from many runs",
+    "score-sweep": "many back-ends over one run's embeddings",
     "submit": "write or check a challenge submission",
 }
 
@@ -35,7 +37,7 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     for name, summary in COMMANDS.items():
         subparser = subparsers.add_parser(name, help=summary, description=summary)
         if name == command and name not in HYDRA_COMMANDS:
-            importlib.import_module(f"asd_lightning.commands.{name}").add_arguments(subparser)
+            _module(name).add_arguments(subparser)
     return parser
 
 
@@ -52,9 +54,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _dispatch(arguments: list[str]) -> int:
     command = arguments[0] if arguments and arguments[0] in COMMANDS else None
     if command in HYDRA_COMMANDS:
-        return int(importlib.import_module(f"asd_lightning.commands.{command}").run(arguments[1:]))
+        return int(_module(command).run(arguments[1:]))
     parsed = build_parser(command).parse_args(arguments)
-    return int(importlib.import_module(f"asd_lightning.commands.{parsed.command}").run(parsed))
+    return int(_module(parsed.command).run(parsed))
+
+
+def _module(command: str) -> ModuleType:
+    return importlib.import_module(f"asd_lightning.commands.{command.replace('-', '_')}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,85 @@
+"""``asd score-sweep``: many back-ends over one run's embeddings."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asd_lightning.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_UNBOUNDED = 10_000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """``asd score-sweep RUN [scorer=all | scorer=knn,ldn] [threshold=gamma] [--out DIR]``."""
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run of asd train")
+    parser.add_argument(
+        "choices",
+        nargs="*",
+        metavar="scorer=A,B | threshold=T",
+        help="back-ends (default all) and decision threshold (default gamma), by their files under conf/model",
+    )
+    parser.add_argument("--out", type=Path, help="folder for scorers.csv and scorers.md (default RUN/score_sweep)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Score with each back-end, print one table and write it."""
+    choices = _choices(args.choices)
+    from omegaconf import OmegaConf
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from asd_lightning.evaluation.sweep_tables import render_sweep, write_sweep
+    from asd_lightning.scoring.sweep import BASELINE, choose_back_ends, load_threshold, sweep
+    from asd_lightning.training.run_embeddings import embeddings_of_run
+
+    names = choose_back_ends(choices.get("scorer", "all"))
+    threshold = load_threshold(choices.get("threshold", "gamma"))
+    console = Console()
+    _say_once(console)
+    cache = embeddings_of_run(args.run)
+    seed = int(OmegaConf.load(args.run / ".hydra" / "config.yaml").seed)
+    with Progress(console=console, transient=True) as progress:
+        swept = sweep(cache, names, threshold, seed, progress=progress)
+    title = f"{args.run.resolve().name}: {len(swept)} back-ends over {len(cache.query)} test clips"
+    table = render_sweep(swept, BASELINE, title)
+    if not console.is_terminal:
+        # A file or a pipe has no width of its own: no column need be folded.
+        console = Console(width=min(Console(width=_UNBOUNDED).measure(table).maximum, _UNBOUNDED))
+    console.print(table)
+    out = args.out or args.run / "score_sweep"
+    write_sweep(swept, BASELINE, title, out)
+    print(f"scorers.csv, scorers.md written to {out}")
+    return 0
+
+
+def _say_once(console: Console) -> None:
+    """What twenty back-ends have to say of the same machine is worth one line."""
+    from rich.logging import RichHandler
+
+    said: set[str] = set()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        new = message not in said
+        said.add(message)
+        return new
+
+    handler = RichHandler(console=console, show_time=False, show_path=False)
+    handler.addFilter(is_new)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+
+
+def _choices(words: list[str]) -> dict[str, str]:
+    choices = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name not in ("scorer", "threshold") or not equals:
+            raise UserError(f"{word!r}: expected scorer=NAME,NAME or scorer=all, or threshold=NAME")
+        choices[name] = value
+    return choices

@@ -1,0 +1,139 @@
+"""Many back-ends over one set of embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from rich.progress import Progress
+
+from asd_lightning.configuration import CONF_DIR
+from asd_lightning.errors import UserError
+from asd_lightning.evaluation.clip_scores import ClipScore
+from asd_lightning.evaluation.intervals import Interval, bootstrap_difference, bootstrap_intervals
+from asd_lightning.scoring.embedding_cache import EmbeddingCache
+from asd_lightning.scoring.machines import score_machines
+from asd_lightning.scoring.protocol import Scorer
+from asd_lightning.scoring.thresholds import Threshold
+
+EVERY = "all"
+BASELINE = "knn"
+"""The report's back-end: the others are compared with it."""
+
+
+@dataclass(frozen=True)
+class Swept:
+    """One back-end's result.
+
+    Attributes:
+        name: of the back-end's configuration.
+        scores: of every test clip; empty where the back-end failed.
+        intervals: of every metric, see ``bootstrap_intervals``.
+        differences: of every metric to ``BASELINE``'s on the same clips; empty where that was not swept.
+        failure: why there are no scores; "" where there are.
+    """
+
+    name: str
+    scores: tuple[ClipScore, ...]
+    intervals: tuple[Interval, ...]
+    differences: tuple[Interval, ...]
+    failure: str
+
+
+def known_back_ends() -> list[str]:
+    """Names of all configured back-ends, the report's first."""
+    return sorted(_names("scorer"), key=lambda name: (name != BASELINE, name))
+
+
+def choose_back_ends(choice: str) -> list[str]:
+    """The back-ends of ``all`` or of a comma-separated list, each once.
+
+    Raises:
+        UserError: a name that no file under ``conf/model/scorer`` has.
+    """
+    known = known_back_ends()
+    if choice == EVERY:
+        return known
+    names = [name.strip() for name in choice.split(",") if name.strip()]
+    if not names or set(names) - set(known):
+        unknown = ", ".join(name for name in names if name not in known) or "(none named)"
+        raise UserError(f"scorer={choice}: unknown {unknown}; choose all, or from {', '.join(known)}")
+    return list(dict.fromkeys(names))
+
+
+def load_threshold(name: str, seed: int = 0) -> Threshold:
+    """The configured decision threshold called ``name``.
+
+    Raises:
+        UserError: no file under ``conf/model/threshold`` has that name.
+    """
+    if name not in _names("threshold"):
+        raise UserError(f"threshold={name}: choose from {', '.join(_names('threshold'))}")
+    threshold: Threshold = _load("threshold", name, seed)
+    return threshold
+
+
+def sweep(
+    cache: EmbeddingCache,
+    names: Sequence[str],
+    threshold: Threshold,
+    seed: int = 0,
+    resamples: int = 1000,
+    progress: Progress | None = None,
+) -> list[Swept]:
+    """Score one set of embeddings with each back-end.
+
+    A back-end that cannot be fitted to these embeddings is a row with a reason, and the others go on.
+
+    Args:
+        cache: embeddings of training and test clips.
+        names: of back-ends, see ``choose_back_ends``.
+        threshold: of the decisions, for every back-end.
+        seed: of back-ends and resampling.
+        resamples: of the bootstrap.
+        progress: shows how far the sweep is.
+    """
+    swept: dict[str, tuple[tuple[ClipScore, ...], str]] = {}
+    task = progress.add_task("scoring", total=2 * len(names)) if progress else None
+    for name in names:
+        try:
+            swept[name] = tuple(_scores(cache, _load("scorer", name, seed), threshold)), ""
+        except UserError as error:
+            swept[name] = (), str(error)
+        if progress and task is not None:
+            progress.advance(task)
+    baseline = swept[BASELINE][0] if BASELINE in swept else ()
+    results = []
+    for name, (scores, failure) in swept.items():
+        intervals = bootstrap_intervals(scores, resamples, seed=seed) if scores else []
+        with_baseline = bool(scores and baseline and name != BASELINE)
+        differences = bootstrap_difference(scores, baseline, resamples, seed=seed) if with_baseline else []
+        results.append(Swept(name, scores, tuple(intervals), tuple(differences), failure))
+        if progress and task is not None:
+            progress.advance(task)
+    return results
+
+
+def _scores(cache: EmbeddingCache, make_scorer: Callable[[], Scorer], threshold: Threshold) -> list[ClipScore]:
+    clips = [*cache.reference_clips, *cache.query_clips]
+    reference_ids, query_ids = np.split(np.arange(len(clips)), [len(cache.reference)])
+    reference, query = (reference_ids, cache.reference), (query_ids, cache.query)
+    return score_machines(clips, reference, query, make_scorer, threshold)
+
+
+def _names(group: str) -> list[str]:
+    return sorted(path.stem for path in _folder(group).glob("*.yaml"))
+
+
+def _folder(group: str) -> Path:
+    return CONF_DIR / "model" / group
+
+
+def _load(group: str, name: str, seed: int) -> Any:
+    config = OmegaConf.create({"seed": seed, "part": OmegaConf.load(_folder(group) / f"{name}.yaml")})
+    return instantiate(config.part, _convert_="all")
