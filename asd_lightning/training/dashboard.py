@@ -150,7 +150,7 @@ def wandb_logger(
         init: further arguments of ``wandb.init``, such as ``entity`` or ``tags``.
     """
     folder = Path(save_dir)
-    if rank_zero_only.rank == 0:
+    if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
         init = {"id": _run_id(folder)} | _mode() | init
     if is_sweep():
         name = folder.name

@@ -55,6 +55,7 @@ class SweepStart(Callback):  # type: ignore[misc]
             return
         HydraConfig.instance().set_config(config)
         try:
+            _refuse_dated_folder(config.hydra.overrides.hydra)
             refuse_starting_again(instantiate(config.trainer, logger=False))
         except UserError as error:
             logger.error("%s", error)
@@ -119,7 +120,7 @@ def finish_sweep(folder: Path) -> int:
     except UserError as error:
         logger.error("%s", error)
         return 1
-    failed = [run for run in find_runs([folder]) if run.failure]
+    failed = [run for run in find_runs([folder]) if run.failure or (run.folder / FAILURE).is_file()]
     for run in failed:
         logger.error("failed: %s: %s", run.folder.name, _reason(run.folder) or run.failure)
     return 1 if failed else 0
@@ -128,6 +129,11 @@ def finish_sweep(folder: Path) -> int:
 def processes_started_elsewhere() -> bool:
     """Whether torchrun or Slurm has started this process as one of several."""
     return any(int(os.environ.get(variable, "1")) > 1 for variable in ("WORLD_SIZE", "SLURM_NTASKS"))
+
+
+def _refuse_dated_folder(overrides: Sequence[str]) -> None:
+    if processes_started_elsewhere() and not any(text.startswith("hydra.sweep.dir=") for text in overrides):
+        raise UserError("each process would date its own sweep folder: give the sweep a name=")
 
 
 def _current(key: str) -> str:

@@ -46,6 +46,7 @@ def main(overrides: Sequence[str]) -> int:
         return _run(config)
 
     sys.argv = [script, *overrides, *sweep.sweep_overrides(overrides)]
+    sweep.SweepStart.folder = None
     try:
         job()
     except SystemExit as stop:
@@ -127,7 +128,7 @@ def make_trainer(config: DictConfig, output_dir: Path) -> pl.Trainer:
     for callback in callbacks:
         if isinstance(callback, ResultsWriter):
             callback.about = {
-                "name": config.name,
+                "name": config.system,
                 "experiment": _experiment(),
                 "seed": config.seed,
                 "data": plain(config.data),
