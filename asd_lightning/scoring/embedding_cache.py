@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
+from numpy.typing import NDArray
 
 from asd_lightning.atomic import write_atomically
 from asd_lightning.data.layout import Clip
@@ -133,7 +134,7 @@ def recordings_state(cache: EmbeddingCache) -> Literal["unchanged", "changed", "
     return "unchanged" if found == cache.key.files else "changed"
 
 
-def _clips(columns: Mapping[str, ndarray[Any, Any]]) -> tuple[Clip, ...]:
+def _clips(columns: Mapping[str, NDArray[Any]]) -> tuple[Clip, ...]:
     rows = zip(*(columns[name].tolist() for name in (*_TEXT_COLUMNS, "start", "seconds")), strict=True)
     return tuple(
         Clip(
