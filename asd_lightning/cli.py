@@ -22,6 +22,7 @@ COMMANDS = {
     "test": "score a trained run again (takes Hydra overrides)",
     "compare": "one table from many runs",
     "score-sweep": "many back-ends over one run's embeddings",
+    "report": "one self-contained HTML page about runs",
     "submit": "write or check a challenge submission",
 }
 

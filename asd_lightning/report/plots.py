@@ -9,8 +9,8 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from asd_lightning.evaluation.clip_scores import ClipScore
 from asd_lightning.atomic import write_atomically
+from asd_lightning.evaluation.clip_scores import ClipScore
 
 _COLOURS = {
     ("normal", "source"): "#4477aa",

@@ -1,0 +1,140 @@
+"""What the report knows of a run: read from its folder, never computed again from audio."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.progress import Progress
+
+from asd_lightning.errors import UserError
+from asd_lightning.evaluation.clip_scores import ClipScore, read_scores
+from asd_lightning.evaluation.comparison import Run, find_runs
+from asd_lightning.evaluation.intervals import Interval, bootstrap_intervals
+from asd_lightning.evaluation.metrics import ALL, EvaluationResult, evaluate
+from asd_lightning.scoring.embedding_cache import EmbeddingCache, read_embeddings
+
+MachineKey = tuple[str, str]
+"""Machine and section; ``(ALL, "")`` is the row over all of them."""
+OVERALL: MachineKey = (ALL, "")
+
+
+@dataclass(frozen=True)
+class ReportedRun:
+    """One finished run.
+
+    Attributes:
+        folder: the run's.
+        label: its name, made unique within the report.
+        summary: of ``results/summary.json``.
+        scores: of the test clips.
+        result: the official numbers of ``scores``.
+        intervals: machine and metric -> 95 % bootstrap interval.
+        embeddings: with the table of clips; ``None`` where the run has none that can be read.
+        config: the composed configuration, as YAML.
+        notes: what is missing, in sentences.
+    """
+
+    folder: Path
+    label: str
+    summary: dict[str, Any]
+    scores: tuple[ClipScore, ...]
+    result: EvaluationResult
+    intervals: dict[tuple[MachineKey, str], Interval]
+    embeddings: EmbeddingCache | None
+    config: str
+    notes: tuple[str, ...]
+
+    def clips_of(self, key: MachineKey) -> list[ClipScore]:
+        """Scores of one machine's clips."""
+        return [score for score in self.scores if (score.machine, score.section) == key]
+
+    def interval(self, key: MachineKey, metric: str) -> Interval | None:
+        """Estimate and interval of a metric; ``None`` for a machine that this run has no metric of."""
+        return self.intervals.get((key, metric))
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the run's data folder is still there and holds synthetic machines."""
+        root = self.summary.get("data", {}).get("root") or _data(self.config).get("root")
+        return isinstance(root, str) and (Path(root) / "synthetic.json").is_file()
+
+
+def read_runs(
+    folders: Sequence[Path], resamples: int, progress: Progress
+) -> tuple[list[ReportedRun], list[tuple[str, str]]]:
+    """The finished runs at or below ``folders``, and (folder, reason) of those that have failed.
+
+    Raises:
+        UserError: a folder without runs, or no run that has finished.
+    """
+    found = find_runs(folders)
+    failed = [(str(run.folder), run.failure) for run in found if run.failure]
+    finished = [run for run in found if not run.failure]
+    if not finished:
+        reasons = "; ".join(f"{folder}: {reason}" for folder, reason in failed)
+        raise UserError(f"no finished run to report on ({reasons})")
+    labels = _labels(finished)
+    task = progress.add_task("reading runs", total=len(finished))
+    runs = []
+    for run, label in zip(finished, labels, strict=True):
+        runs.append(_read(run, label, resamples))
+        progress.advance(task)
+    return runs, failed
+
+
+def machines_of(runs: Sequence[ReportedRun]) -> list[MachineKey]:
+    """Every machine with scores in any run, in the order the published table has them: ToyCar after slider."""
+    keys = {(score.machine, score.section) for run in runs for score in run.scores}
+    return sorted(keys, key=lambda key: (key[0].lower(), key[1]))
+
+
+def _read(run: Run, label: str, resamples: int) -> ReportedRun:
+    results = run.folder / "results"
+    scores = tuple(read_scores(results / "scores.csv"))
+    embeddings, notes = None, []
+    try:
+        embeddings = read_embeddings(results / "embeddings.npz")
+    except UserError as error:
+        notes.append(f"No embedding map and no sound: {error}")
+    rows = bootstrap_intervals(scores, resamples)
+    return ReportedRun(
+        folder=run.folder,
+        label=label,
+        summary=json.loads((results / "summary.json").read_text(encoding="utf-8")),
+        scores=scores,
+        result=evaluate(scores),
+        intervals={((row.machine, row.section), row.metric): row for row in rows},
+        embeddings=embeddings,
+        config=_config(run.folder),
+        notes=tuple(notes),
+    )
+
+
+def _labels(runs: Sequence[Run]) -> list[str]:
+    """The runs' names; with the seed, or the folder, where that is what tells them apart."""
+    candidates = (
+        [run.system for run in runs],
+        [f"{run.system} seed {run.seed}" for run in runs],
+        [run.folder.resolve().name for run in runs],
+        [str(run.folder) for run in runs],
+    )
+    return next((names for names in candidates if len(set(names)) == len(names)), candidates[-1])
+
+
+def _config(folder: Path) -> str:
+    path = folder / ".hydra" / "config.yaml"
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
+def _data(config: str) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(config)
+    except yaml.YAMLError:
+        return {}
+    data = content.get("data") if isinstance(content, dict) else None
+    return data if isinstance(data, dict) else {}

@@ -1,0 +1,87 @@
+"""Pictures and sound of single clips, as data that a page can carry with it."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import soundfile
+from jaxtyping import Float
+from matplotlib.image import imsave
+from scipy.signal import stft
+
+from asd_lightning.data.audio import DecodeOptions, decode, to_float
+from asd_lightning.data.layout import Clip
+
+SAMPLE_RATE = 16_000
+AUDIO_SECONDS = 5.0
+"""Of each clip, from its middle."""
+_WINDOW = 1024
+_RANGE_DB = 70.0
+_PICTURE = (110, 240)
+_PEAK = 0.7
+_LARGEST_GAIN = 30.0
+
+
+class ClipMedia(NamedTuple):
+    """A clip's spectrogram and sound as data URIs; ``seconds`` of the whole clip, ``heard`` of the sound."""
+
+    picture: str
+    audio: str
+    seconds: float
+    heard: float
+
+
+def clip_media(clip: Clip, channel: int | str = 0) -> ClipMedia:
+    """Spectrogram of the whole clip, and its middle ``AUDIO_SECONDS`` as FLAC, brought to one peak level.
+
+    Raises:
+        BadAudioError: the recording is not there any more, or cannot be read.
+    """
+    options = DecodeOptions(SAMPLE_RATE, "mean" if channel == "mean" else 1 if channel == 1 else 0)
+    waveform = to_float(decode(Path(clip.path), options, clip.start, clip.seconds))
+    heard = _middle(waveform, round(AUDIO_SECONDS * SAMPLE_RATE))
+    seconds = len(waveform) / SAMPLE_RATE
+    return ClipMedia(_picture(waveform), _flac(heard), seconds, len(heard) / SAMPLE_RATE)
+
+
+def _middle(waveform: Float[np.ndarray, " samples"], length: int) -> Float[np.ndarray, " part"]:
+    start = max(len(waveform) - length, 0) // 2
+    return waveform[start : start + length]
+
+
+def _flac(waveform: Float[np.ndarray, " samples"]) -> str:
+    peak = float(np.abs(waveform).max())
+    gain = min(_PEAK / peak, _LARGEST_GAIN) if peak else 1.0
+    buffer = io.BytesIO()
+    soundfile.write(buffer, gain * waveform, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    return _data_uri("audio/flac", buffer.getvalue())
+
+
+def _picture(waveform: Float[np.ndarray, " samples"]) -> str:
+    """Power in dB, 0 to 8 kHz upwards, each picture from its own maximum down."""
+    _, _, spectrum = stft(waveform, SAMPLE_RATE, nperseg=min(_WINDOW, len(waveform)), nfft=_WINDOW, noverlap=None)
+    power = np.abs(spectrum[:-1]) ** 2
+    decibels = 10 * np.log10(np.maximum(_shrunk(power), 1e-16))
+    top = float(decibels.max())
+    buffer = io.BytesIO()
+    imsave(buffer, decibels[::-1], cmap="magma", vmin=top - _RANGE_DB, vmax=top, format="png")
+    return _data_uri("image/png", buffer.getvalue())
+
+
+def _shrunk(power: Float[np.ndarray, "bins frames"]) -> Float[np.ndarray, "rows columns"]:
+    """Means over blocks, so that the picture has at most the size it is shown in."""
+    for axis, size in enumerate(_PICTURE):
+        count = power.shape[axis]
+        starts = np.unique(np.linspace(0, count, min(size, count), endpoint=False).astype(int))
+        lengths = np.diff(starts, append=count)
+        sums = np.add.reduceat(power, starts, axis=axis)
+        power = sums / (lengths[:, None] if axis == 0 else lengths)
+    return power
+
+
+def _data_uri(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

@@ -1,0 +1,131 @@
+"""Inline SVG: axes and marks.  Colours are CSS classes of the page, so that charts follow light, dark and print.
+
+Everything that may come from a file name passes through ``Markup.format``, which escapes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from markupsafe import Markup
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Linear map from data ``low..high`` to pixels ``start..end``."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        span = self.high - self.low
+        share = (value - self.low) / span if span else 0.5
+        return round(self.start + share * (self.end - self.start), 1)
+
+
+@dataclass(frozen=True)
+class Axes:
+    """The plotting area of a chart of ``width`` x ``height`` pixels, with margins for labels."""
+
+    width: int
+    height: int
+    x: Scale
+    y: Scale
+
+    @staticmethod
+    def of(
+        x: tuple[float, float],
+        y: tuple[float, float],
+        width: int = 360,
+        height: int = 240,
+        left: int = 40,
+        bottom: int = 36,
+        top: int = 8,
+        right: int = 10,
+    ) -> Axes:
+        return Axes(width, height, Scale(*x, left, width - right), Scale(*y, height - bottom, top))
+
+
+def svg(axes: Axes, description: str, parts: Iterable[Markup]) -> Markup:
+    """The chart; ``description`` is what those who do not see it are told."""
+    return Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
+        axes.width, axes.height, description, Markup("").join(parts)
+    )
+
+
+def text(x: float, y: float, content: str, anchor: str = "middle", css: str = "") -> Markup:
+    return Markup('<text x="{}" y="{}" text-anchor="{}" class="{}">{}</text>').format(x, y, anchor, css, content)
+
+
+def line(x1: float, y1: float, x2: float, y2: float, css: str) -> Markup:
+    return Markup('<path d="M{} {}L{} {}" class="{}"/>').format(x1, y1, x2, y2, css)
+
+
+def rectangle(x: float, y: float, width: float, height: float, css: str) -> Markup:
+    return Markup('<rect x="{}" y="{}" width="{}" height="{}" class="{}"/>').format(
+        round(x, 1), round(y, 1), round(width, 1), round(height, 1), css
+    )
+
+
+def polyline(axes: Axes, x: Iterable[float], y: Iterable[float], css: str) -> Markup:
+    points = " ".join(f"{axes.x(a):g},{axes.y(b):g}" for a, b in zip(x, y, strict=True))
+    return Markup('<polyline points="{}" class="{}"/>').format(points, css)
+
+
+def dots(points: Iterable[tuple[float, float]], css: str) -> Markup:
+    """Round marks at pixel positions, as one path: the page's CSS gives their size as a stroke's width."""
+    return _marks(points, "h0", css + " dot")
+
+
+def crosses(points: Iterable[tuple[float, float]], css: str) -> Markup:
+    """Diagonal crosses at pixel positions."""
+    return _marks(points, "m-2.5-2.5l5 5m0-5l-5 5", css + " cross")
+
+
+def _marks(points: Iterable[tuple[float, float]], shape: str, css: str) -> Markup:
+    path = "".join(f"M{x:g} {y:g}{shape}" for x, y in points)
+    return Markup('<path d="{}" class="{}"/>').format(path, css) if path else Markup("")
+
+
+def frame(
+    axes: Axes,
+    x_ticks: Sequence[float],
+    y_ticks: Sequence[float],
+    x_label: str,
+    y_label: str,
+    x_name: Callable[[float], str] = "{:g}".format,
+    y_name: Callable[[float], str] = "{:g}".format,
+) -> Markup:
+    """Grid lines with their numbers, and what the axes show."""
+    left, right, bottom, top = axes.x.start, axes.x.end, axes.y.start, axes.y.end
+    parts = []
+    for tick in x_ticks:
+        x = axes.x(tick)
+        parts += [line(x, bottom, x, top, "grid"), text(x, bottom + 13, x_name(tick))]
+    for tick in y_ticks:
+        y = axes.y(tick)
+        parts += [line(left, y, right, y, "grid"), text(left - 5, y + 4, y_name(tick), "end")]
+    middle = round((top + bottom) / 2, 1)
+    parts.append(text(round((left + right) / 2, 1), axes.height - 6, x_label, css="label"))
+    parts.append(
+        Markup('<text transform="translate(11 {})rotate(-90)" text-anchor="middle" class="label">{}</text>').format(
+            middle, y_label
+        )
+    )
+    return Markup("").join(parts)
+
+
+def round_ticks(low: float, high: float, count: int = 5) -> list[float]:
+    """At most about ``count`` + 1 multiples of 1, 2 or 5 times a power of ten within ``low..high``."""
+    span = high - low
+    if not span > 0:
+        return [low]
+    rough = span / count
+    power = 10.0 ** np.floor(np.log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
+    first = np.ceil(low / step - 1e-9)
+    return [round(float(i * step), 12) for i in np.arange(first, np.floor(high / step + 1e-9) + 1)]
