@@ -9,7 +9,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 _PACKAGE = Path(__file__).resolve().parent
 # Inside the wheel, or beside the package in a checkout.
@@ -25,6 +25,8 @@ def compose_train(overrides: Sequence[str], output_dir: Path) -> DictConfig:
         config: DictConfig = compose("train", overrides=[*overrides], return_hydra_config=True)
     config.hydra.runtime.output_dir = str(output_dir)
     HydraConfig.instance().set_config(config)
+    with open_dict(config):
+        del config["hydra"]
     return config
 
 

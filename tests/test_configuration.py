@@ -1,0 +1,91 @@
+"""Every file of the configuration composes, and every system builds what its name says."""
+
+import pytest
+import torch
+from hydra.utils import instantiate
+
+from asd_lightning.configuration import CONF_DIR, compose_train, plain
+from asd_lightning.data.labels import ClassLabel
+from asd_lightning.encoders.beats import BEATs
+from asd_lightning.encoders.eat import EAT
+from asd_lightning.encoders.spectrum_cnn import SpectrumCNN
+from asd_lightning.losses.arcface import SubCenterArcFace
+from asd_lightning.training.build import build_module
+
+CLASSES = [ClassLabel("fan/a", True), ClassLabel("fan/b", True), ClassLabel("pump/noAttribute", False)]
+
+
+def names(group):
+    return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+
+
+def build(tmp_path, *overrides):
+    config = compose_train(["encoders=tiny", "name=x", *overrides], tmp_path)
+    return build_module(plain(config.model), CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "encoders", "dims"),
+    [
+        ("system1", {"beats": BEATs, "fft": SpectrumCNN}, 256),
+        ("system2", {"eat": EAT, "fft": SpectrumCNN}, 256),
+        ("system3", {"eat": EAT, "beats": BEATs}, 256),
+        ("system4", {"eat": EAT, "beats": BEATs, "fft": SpectrumCNN}, 384),
+    ],
+)
+def test_systems_are_lists_of_branches(tmp_path, experiment, encoders, dims):
+    embedder = build(tmp_path, f"experiment={experiment}").embedder
+    assert {name: type(branch.encoder) for name, branch in embedder.branches.items()} == encoders
+    assert sum(embedder.embed_dims.values()) == dims
+    fft_is_normalised = {"fft": torch.nn.Identity} if experiment != "system4" else {}
+    for name, branch in embedder.branches.items():
+        assert isinstance(branch.normalization, fft_is_normalised.get(name, torch.nn.Module))
+    if experiment == "system4":
+        norms = embedder.branches["fft"].eval()(torch.randn(2, 160_000)).norm(dim=1)
+        torch.testing.assert_close(norms, torch.ones(2))
+
+
+@pytest.mark.parametrize("experiment", names("experiment"))
+def test_every_experiment_composes_and_builds(tmp_path, experiment):
+    build(tmp_path, f"experiment={experiment}")
+
+
+@pytest.mark.parametrize("scorer", names("model/scorer"))
+def test_every_back_end_builds(tmp_path, scorer):
+    config = compose_train([f"model/scorer={scorer}", "name=x"], tmp_path)
+    assert hasattr(instantiate(config.model.scorer)(), "leave_one_out_scores")
+
+
+@pytest.mark.parametrize("threshold", names("model/threshold"))
+def test_every_threshold_builds(tmp_path, threshold):
+    config = compose_train([f"model/threshold={threshold}", "name=x"], tmp_path)
+    assert instantiate(config.model.threshold).fit(torch.linspace(0.1, 1, 100).double().numpy()) > 0
+
+
+def test_the_presets_of_the_sub_centres(tmp_path):
+    def centres(*overrides):
+        loss = build(tmp_path, "experiment=fft", *overrides).loss
+        (arcface,) = [module for module in loss.modules() if isinstance(module, SubCenterArcFace)]
+        return len(arcface.weight)
+
+    assert centres() == 3 * 114
+    assert centres("model/loss=aithu_subcenters") == 1 + 1 + 16
+
+
+def test_the_defaults_are_the_reports(tmp_path):
+    config = plain(compose_train(["name=x"], tmp_path))
+    assert config["trainer"]["max_steps"] == 10_000
+    assert config["accumulate"] == 8
+    assert config["data"]["batch_size"] == 16
+    assert config["model"]["optimizer"] == {
+        "_target_": "torch.optim.AdamW",
+        "_partial_": True,
+        "lr": 1e-4,
+        "weight_decay": 0.01,
+    }
+    assert config["model"]["scheduler"]["warmup"] == 960
+    assert config["callbacks"]["ema"]["decay"] == 0.9995
+    assert config["model"]["loss"]["margin"] == 0.2
+    assert config["model"]["loss"]["temperature"] == 0.04
+    assert config["model"]["scorer"]["smote"]["ratio"] == 0.2
+    assert config["model"]["scorer"]["smote"]["neighbors"] == 3
