@@ -13,6 +13,7 @@ from rich.console import Console
 
 from asd_lightning.atomic import write_atomically
 from asd_lightning.evaluation.clip_scores import write_scores
+from asd_lightning.evaluation.complexity import count_macs
 from asd_lightning.evaluation.metrics import render_table, write_metrics
 from asd_lightning.report.plots import plot_scores
 from asd_lightning.scoring.embedding_cache import (
@@ -74,6 +75,7 @@ class ResultsWriter(pl.Callback):
         summary = self.about | {
             "official_score": outcome.result.official_score,
             "updates": trainer.global_step,
+            "macs": count_macs(module.embedder, trainer.datamodule.num_samples),  # type: ignore[attr-defined]
             "num_parameters": sum(parameter.numel() for parameter in module.embedder.parameters()),
             "device": str(trainer.strategy.root_device),
             "world_size": trainer.world_size,
