@@ -94,7 +94,7 @@ def embedding_map(embeddings: Float[ndarray, "clips dim"]) -> EmbeddingMap:
     length = np.linalg.norm(embeddings.astype(np.float64), axis=1, keepdims=True)
     directions = embeddings / np.maximum(length, np.finfo(np.float64).tiny)
     components = min(2, *directions.shape)
-    pca = PCA(components, svd_solver="full" if min(directions.shape) < 500 else "randomized", random_state=0)
+    pca = PCA(components, svd_solver="covariance_eigh")
     points = np.zeros((len(directions), 2))
     points[:, :components] = pca.fit_transform(directions)
     return EmbeddingMap(points, float(np.nan_to_num(pca.explained_variance_ratio_.sum())))
