@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from imblearn.over_sampling import SMOTE
 from jaxtyping import Float
+from sklearn.neighbors import NearestNeighbors
 
 from asd_lightning.errors import UserError
 
@@ -60,7 +61,9 @@ def oversample(target: Float[np.ndarray, "n dim"], source_clips: int, settings: 
     if wanted <= 0:
         return Oversampled(none, f"SMOTE skipped: {count} target clips already reach {settings.ratio} x {source_clips}")
     neighbors = min(settings.neighbors, count - 1)
-    smote = SMOTE(sampling_strategy={1: count + wanted}, k_neighbors=neighbors, random_state=seed)
+    # The tree finds the same neighbours as the default and starts no threads, which cost more than so few clips do.
+    tree = NearestNeighbors(n_neighbors=neighbors + 1, algorithm="kd_tree")
+    smote = SMOTE(sampling_strategy={1: count + wanted}, k_neighbors=tree, random_state=seed)
     # Of the source clips only their number enters, and that is in the strategy already: one row stands for them all,
     # which makes leave-one-out scores several times faster, and which imbalanced-learn warns about.
     with warnings.catch_warnings():
