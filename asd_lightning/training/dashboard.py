@@ -190,7 +190,7 @@ def _numbers(outcome: TestOutcome) -> dict[str, Any]:
     content |= {f"test/hmean/{machine_name(row)}": row.hmean for row in machines}
     values: dict[str, list[float]] = {}
     for score in outcome.scores:
-        values.setdefault(f"test/scores/{score.machine}/{score.condition}", []).append(score.anomaly_score)
+        values.setdefault(f"test/histogram/{score.machine}/{score.condition}", []).append(score.anomaly_score)
     return content | {name: wandb.Histogram(of_one) for name, of_one in values.items()}
 
 
@@ -229,7 +229,7 @@ def _mode() -> dict[str, str | None]:
 
 
 def _has_account(api_key: str | None, base_url: str) -> bool:
-    if api_key or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+    if api_key or os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     path = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
     try:

@@ -28,6 +28,7 @@ from asd_lightning.commands import compare
 from asd_lightning.configuration import CONF_DIR
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.comparison import find_runs
+from asd_lightning.training.quiet import hide_irrelevant_messages
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ class SweepStart(Callback):  # type: ignore[misc]
         if config.hydra.runtime.choices["hydra/launcher"] in _REMOTE_LAUNCHERS:
             return
         HydraConfig.instance().set_config(config)
+        hide_irrelevant_messages()
         try:
             _refuse_dated_folder(config.hydra.overrides.hydra)
             refuse_starting_again(instantiate(config.trainer, logger=False))
@@ -87,13 +89,13 @@ def sweep_overrides(overrides: Sequence[str]) -> list[str]:
     if not {"-m", "--multirun"} & set(overrides):
         return []
     parsed = OverridesParser.create().parse_overrides([text for text in overrides if not text.startswith("-")])
+    # Of an argument given twice the last one counts.
+    given = {override.get_key_element(): override for override in parsed}
     added = []
-    given = {override.get_key_element() for override in parsed}
-    name = next((override.value() for override in parsed if override.get_key_element() == "name"), None)
-    if name is not None and "hydra.sweep.dir" not in given:
-        added.append(f"hydra.sweep.dir='runs/{name}'")
-    swept = [override.key_or_group for override in parsed if override.is_sweep_override()]
-    parts = [f"{key.split('.')[-1].split('/')[-1]}={_current(key)}" for key in swept if key not in _UNNAMED_KEYS]
+    if "name" in given and "hydra.sweep.dir" not in given:
+        added.append(f"hydra.sweep.dir='runs/{given['name'].value()}'")
+    swept = [key for key, override in given.items() if override.is_sweep_override() and key not in _UNNAMED_KEYS]
+    parts = [f"{key.split('.')[-1].split('/')[-1]}={_current(key)}" for key in swept]
     if parts and "system" not in given:
         added.append(f"system='{' '.join(['${hydra:runtime.choices.experiment}', *parts])}'")
     return added
