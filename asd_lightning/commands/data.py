@@ -29,8 +29,9 @@ def _check(args: argparse.Namespace) -> int:
 
     from asd_lightning.atomic import write_atomically
     from asd_lightning.data.check import check, print_report
+    from asd_lightning.evaluation.ground_truth import label_clips
 
-    report = check(args.folder, args.year, Console(stderr=True))
+    report = check(args.folder, args.year, Console(stderr=True), label_clips)
     print_report(report, Console())
     if args.json is not None:
         with write_atomically(args.json) as stream:
@@ -42,7 +43,8 @@ def _stats(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from asd_lightning.data.gallery import write_gallery
+    from asd_lightning.evaluation.ground_truth import label_clips
 
-    write_gallery(args.folder, args.output, Console(stderr=True))
+    write_gallery(args.folder, args.output, Console(stderr=True), label_clips)
     print(f"{args.output} written")
     return 0

@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
     from asd_lightning.data.download.pipeline import Selection, Source, download_year
     from asd_lightning.data.download.years import find_year
+    from asd_lightning.evaluation.ground_truth import read_ground_truth
 
     year = find_year(args.dataset)
     root = args.output or Path("data", f"dcase{year.year}")
@@ -52,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
             jobs=args.jobs,
             keep_archives=args.keep_archives,
             console=console,
+            check_truth=read_ground_truth,
         )
     except KeyboardInterrupt:
         console.print("stopped; the same command goes on from here")

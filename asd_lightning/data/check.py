@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +15,6 @@ from rich.table import Table
 
 from asd_lightning.data.attribute_table import read_attribute_table
 from asd_lightning.data.audio import BadAudioError
-from asd_lightning.data.download.truth import find_truth, read_truth, with_truth
 from asd_lightning.data.download.years import (
     SOURCE_TRAINING_CLIPS,
     TARGET_TRAINING_CLIPS,
@@ -87,10 +86,16 @@ class Report:
         return {"root": str(self.root), "year": self.year, "ok": self.ok, "machines": machines, "findings": findings}
 
 
-def check(root: Path, year: int | None = None, console: Console | None = None) -> Report:
+def check(
+    root: Path,
+    year: int | None = None,
+    console: Console | None = None,
+    label: Callable[[Path, Sequence[Clip]], list[Clip]] | None = None,
+) -> Report:
     """Read every clip below ``root`` and compare what is there with what the year should have.
 
-    Without ``year`` it is taken from the download's own notes or the folder's name.
+    Without ``year`` it is taken from the download's own notes or the folder's name. ``label`` tells, from the folder
+    and its clips, the labels of anonymous test clips; without it they stay anonymous.
 
     Raises:
         UserError: no such folder, no clips, or an unknown year.
@@ -100,9 +105,8 @@ def check(root: Path, year: int | None = None, console: Console | None = None) -
     year = year or guess_year(root)
     known = YEARS.get(year) if year else None
     clips = find_clips(root)
-    truth = find_truth(root)
-    if truth is not None:
-        clips = with_truth(clips, read_truth(truth))
+    if label is not None:
+        clips = label(root, clips)
     measured = measure_all([clip.path for clip in clips], console)
     by_machine: dict[str, list[Clip]] = defaultdict(list)
     for clip in clips:

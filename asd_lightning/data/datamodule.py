@@ -17,7 +17,7 @@ from asd_lightning.data.batch import Batch
 from asd_lightning.data.cache import ClipStore
 from asd_lightning.data.dataset import ClipDataset, Pad
 from asd_lightning.data.labels import ClassLabel, LabelScheme, class_table, encode_labels
-from asd_lightning.data.layout import Clip, find_clips
+from asd_lightning.data.layout import Clip, find_clips, find_truth
 from asd_lightning.data.recordings import cut_recordings
 from asd_lightning.data.sampler import SamplerName, StepSampler
 from asd_lightning.errors import UserError
@@ -53,6 +53,7 @@ class ClipDataModule(pl.LightningDataModule):
         sampler: SamplerName = "uniform",
         num_workers: int = 0,
         cache_dir: str | Path = "cache/clips",
+        truth: str | Path | None = None,
         on_bad_file: Literal["skip", "stop"] = "skip",
         seed: int = 0,
     ) -> None:
@@ -71,6 +72,8 @@ class ClipDataModule(pl.LightningDataModule):
         sampler: draw clips uniformly, or classes first.
         num_workers: processes that read ahead; 0 reads in the training process.
         cache_dir: where decoded clips are kept.
+        truth: the organisers' truth about anonymous test clips, joined onto the scores when all is scored; by default
+            what a download has left below ``root``, if anything.  It is never opened here.
         on_bad_file: leave unusable recordings out and name them at the end, or stop.
         seed: of every draw.
         """
@@ -88,6 +91,7 @@ class ClipDataModule(pl.LightningDataModule):
         self._sampler: SamplerName = sampler
         self._num_workers = num_workers
         self._cache_dir = Path(cache_dir)
+        self._truth = truth
         self._on_bad_file = on_bad_file
         self._seed = seed
         self._store: ClipStore | None = None
@@ -96,10 +100,12 @@ class ClipDataModule(pl.LightningDataModule):
         """Find and decode every clip, once per node; further calls do nothing.
 
         Raises:
-            UserError: nothing usable below the root, or an unusable recording while ``on_bad_file`` is ``stop``.
+            UserError: nothing usable below the root, an unusable recording while ``on_bad_file`` is ``stop``, or no
+                such truth.
         """
         if self._store is not None:
             return
+        self._refuse_absent_truth()
         found = [clip for clip in find_clips(self._root, self._machines, self._seed) if clip.split != "supplemental"]
         store = ClipStore(cut_recordings(found, self._clip_seconds), self._cache_dir, self._options)
         self._report_skipped(store.skipped)
@@ -117,6 +123,11 @@ class ClipDataModule(pl.LightningDataModule):
     @property
     def classes(self) -> list[ClassLabel]:
         return class_table((self.clips[clip_id] for clip_id in self._reference_ids()), self._labels)
+
+    @property
+    def truth_path(self) -> Path | None:
+        """Where the truth about anonymous test clips is, for those who come after the scoring."""
+        return find_truth(self._root) if self._truth is None else Path(self._truth)
 
     @property
     def num_samples(self) -> int:
@@ -186,6 +197,11 @@ class ClipDataModule(pl.LightningDataModule):
             pin_memory=_on_gpu(self),
             **how,
         )
+
+    def _refuse_absent_truth(self) -> None:
+        path = self.truth_path
+        if path is not None and not path.exists():
+            raise UserError(f"{path}: no such truth; give a list or folder with data.truth, or leave it out")
 
     def _report_skipped(self, skipped: dict[str, str]) -> None:
         if not skipped:

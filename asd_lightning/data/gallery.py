@@ -6,7 +6,7 @@ import base64
 import html
 import io
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from scipy.signal import stft
 
 from asd_lightning.atomic import write_atomically
 from asd_lightning.data.audio import BadAudioError, read_audio
-from asd_lightning.data.download.truth import find_truth, read_truth, with_truth
 from asd_lightning.data.layout import Clip, find_clips
 from asd_lightning.data.measurement import Measurement, measure_all
 from asd_lightning.errors import UserError
@@ -48,16 +47,22 @@ class _Machine:
         return np.array([getattr(result, field) for result in good], dtype=float)
 
 
-def write_gallery(root: Path, page: Path, console: Console | None = None) -> None:
+def write_gallery(
+    root: Path,
+    page: Path,
+    console: Console | None = None,
+    label: Callable[[Path, Sequence[Clip]], list[Clip]] | None = None,
+) -> None:
     """Read every clip below ``root`` and write ``page``, with figures and styles inside: it loads nothing else.
+
+    ``label`` tells, from the folder and its clips, the labels of anonymous test clips; without it they stay anonymous.
 
     Raises:
         UserError: no such folder, no clips, or the page cannot be written.
     """
     clips = find_clips(root)
-    truth = find_truth(root)
-    if truth is not None:
-        clips = with_truth(clips, read_truth(truth))
+    if label is not None:
+        clips = label(root, clips)
     measured = measure_all([clip.path for clip in clips], console)
     sections = [_section(machine) for machine in _machines(clips, measured)]
     try:

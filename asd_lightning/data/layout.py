@@ -93,6 +93,25 @@ def find_clips(root: Path | str, machines: Sequence[str] | None = None, seed: in
     return sorted(clips, key=lambda clip: (clip.machine, clip.split, clip.name))
 
 
+def find_truth(root: Path | str) -> Path | None:
+    """Where below ``root`` the organisers' truth about anonymous test clips lies: its place alone, it is not opened.
+
+    ``eval_data_list_<year>.csv``, or the folder that holds ``ground_truth_data/``, in ``root`` or ``root/eval_data``.
+
+    Raises:
+        UserError: there are several.
+    """
+    places = (Path(root), Path(root) / "eval_data")
+    found = [path for place in places for path in sorted(place.glob("eval_data_list_*.csv"))]
+    found += [place for place in places if (place / "ground_truth_data").is_dir()]
+    if len(found) > 1:
+        raise UserError(
+            f"{root}: several truths about the test clips: {', '.join(map(str, found))}; name the right one with "
+            "data.truth, or remove the others"
+        )
+    return found[0] if found else None
+
+
 def _machine_folders(root: Path) -> list[tuple[str, Path]]:
     """Machine name and folder of each machine below ``root``."""
     if _is_machine(root):

@@ -1,5 +1,7 @@
 """The organisers' truth about evaluation clips, joined by name onto scores that were made without it.
 
+The only reader of truth files. What makes scores (data, encoders, features, losses, scoring) never imports it.
+
 Two published forms are read:
 
 * the evaluator's folders: ``ground_truth_data/ground_truth_<machine>_section_<nn>_test.csv`` with rows ``file,0|1``
@@ -14,17 +16,23 @@ A true name is ``section_00_<domain>_test_<condition>_<index>_<attribute>.wav``;
 from __future__ import annotations
 
 import csv
+import logging
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar, cast
 
+from asd_lightning.data.file_names import Condition, Domain
+from asd_lightning.data.layout import Clip, find_truth
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.clip_scores import ClipScore
 
+logger = logging.getLogger(__name__)
+
 _TRUTH_FILE = re.compile(r"ground_truth_(.+)_section_(\d+)_test\.csv")
-_CLIP = re.compile(r"section_(\d+)_(?:test_)?(\d+)(?:\.wav)?")
-_TRUE_NAME = re.compile(r"section_\d+_(source|target)_(?:test_)?(normal|anomaly)_\d+(?:_(.+?))?(?:\.wav)?")
+_CLIP = re.compile(r"section_(\d+)_(?:test_)?(\d+)(?i:\.wav|\.flac)?")
+_TRUE_NAME = re.compile(r"section_\d+_(source|target)_(?:test_)?(normal|anomaly)_\d+(?:_(.+?))?(?i:\.wav|\.flac)?")
 
 Value = TypeVar("Value")
 
@@ -54,13 +62,56 @@ def read_ground_truth(path: Path) -> dict[ClipKey, ClipTruth]:
     )
 
 
+def label_scores(scores: Sequence[ClipScore], path: Path) -> list[ClipScore]:
+    """``scores`` with the truth at ``path`` joined, see ``join_ground_truth``; its notes go to the log.
+
+    Where every score is labelled already there is nothing to join, and ``path`` is not read.
+    """
+    if all(score.condition != "unknown" for score in scores):
+        return list(scores)
+    try:
+        joined, notes = join_ground_truth(scores, read_ground_truth(path))
+    except UserError as error:
+        raise UserError(
+            f"{path}: does not fit what was scored: {error}. The weights are kept: asd test run=RUN data.truth=FILE"
+        ) from error
+    logger.info("labels of the test clips are those of %s", path)
+    for note in notes:
+        logger.warning("%s", note)
+    return joined
+
+
+def label_clips(root: Path, clips: Sequence[Clip]) -> list[Clip]:
+    """``clips`` with the labels that a truth below ``root`` has for the unlabelled test clips: to look at, not score.
+
+    Raises ``UserError`` where there are several truths, or the one there is cannot be read.
+    """
+    path = find_truth(root)
+    if path is None:
+        return list(clips)
+    truth = read_ground_truth(path)
+    return [_labelled(clip, truth) for clip in clips]
+
+
+def _labelled(clip: Clip, truth: dict[ClipKey, ClipTruth]) -> Clip:
+    match = _CLIP.fullmatch(clip.path.name)
+    if match is None or clip.split != "test" or clip.condition != "unknown":
+        return clip
+    true = truth.get((clip.machine, match[1], int(match[2])))
+    if true is None:
+        return clip
+    domain, condition = cast(Domain, true.domain), cast(Condition, true.condition)
+    return replace(clip, domain=domain, condition=condition, attribute=true.attribute)
+
+
 def join_ground_truth(
     scores: Sequence[ClipScore], truth: dict[ClipKey, ClipTruth]
 ) -> tuple[list[ClipScore], tuple[str, ...]]:
     """``scores`` with domain, condition and attribute filled in, and notes on what was left without a partner.
 
-    A machine that the truth does not know keeps its scores as they are.  Raises ``UserError`` where no machine is
-    known, where a clip of a known machine is not in the truth, or where a file name already says otherwise.
+    A machine that the truth does not know, and a clip whose name is labelled already, keep their scores as they are.
+    Raises ``UserError`` where no machine is known, where an unlabelled clip of a known machine is not in the truth, or
+    where a file name already says otherwise.
     """
     machines = {machine for machine, _, _ in truth}
     scored = {score.machine for score in scores}
@@ -76,16 +127,17 @@ def join_ground_truth(
     if lost:
         raise UserError(f"{len(lost)} scored clips are not in the ground truth: {_some(lost)}; is it of another year?")
     joined = [_with_truth(score, truth[key]) if key else score for score, key in zip(scores, keys, strict=True)]
-    return joined, tuple(_notes(machines, scored, set(truth) - set(keys)))
+    blind = {score.machine for score in scores if score.condition == "unknown"}
+    return joined, tuple(_notes(machines, scored, blind, set(truth) - set(keys)))
 
 
-def _notes(machines: set[str], scored: set[str], unscored: set[ClipKey]) -> Iterable[str]:
-    if unknown := scored - machines:
+def _notes(machines: set[str], scored: set[str], blind: set[str], unscored: set[ClipKey]) -> Iterable[str]:
+    if unknown := blind - machines:
         yield f"The ground truth does not know {_some(unknown)}: no truth joined."
     if absent := machines - scored:
         yield f"No scores for {_some(absent)}, which the ground truth has."
     for machine in sorted(machines & scored):
-        missing = sorted(key for key in unscored if key[0] == machine)
+        missing = sorted(key for key in unscored if key[0] == machine and machine in blind)
         if missing:
             names = [f"section_{section}_{number:04d}" for _, section, number in missing]
             yield f"{machine}: {len(missing)} clips of the ground truth have no score ({_some(names)})."
@@ -99,8 +151,10 @@ def _with_truth(score: ClipScore, truth: ClipTruth) -> ClipScore:
     return score._replace(domain=domain, condition=truth.condition, attribute=truth.attribute or score.attribute)
 
 
-def _key(score: ClipScore) -> ClipKey:
+def _key(score: ClipScore) -> ClipKey | None:
     match = _CLIP.fullmatch(score.file)
+    if match is None and score.condition != "unknown":
+        return None
     if match is None:
         raise UserError(f"{score.machine}/{score.file}: an evaluation clip is named section_<nn>_<nnnn>.wav")
     return score.machine, match[1], int(match[2])
@@ -173,8 +227,11 @@ def _read_list(path: Path, machine: str = "") -> dict[ClipKey, ClipTruth]:
 
 
 def _rows(path: Path) -> Iterable[tuple[int, list[str]]]:
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        yield from ((number, row) for number, row in enumerate(csv.reader(stream), start=1) if any(row))
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            yield from ((number, row) for number, row in enumerate(csv.reader(stream), start=1) if any(row))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: not readable as CSV ({error}); fetch the truth file again") from error
 
 
 def _truth_key(path: Path, number: int, machine: str, name: str) -> ClipKey:

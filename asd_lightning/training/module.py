@@ -19,6 +19,7 @@ from asd_lightning.data.datamodule import ClipDataModule
 from asd_lightning.data.labels import ClassLabel
 from asd_lightning.embedder import Embedder
 from asd_lightning.evaluation.clip_scores import ClipScore
+from asd_lightning.evaluation.ground_truth import label_scores
 from asd_lightning.evaluation.metrics import EvaluationResult, evaluate
 from asd_lightning.features.mixup import mixup
 from asd_lightning.losses.one_stage import OneStageLoss
@@ -134,6 +135,9 @@ class AnomalousSoundModule(pl.LightningModule):
         reference, query = (gather_by_clip_id(*_columns(self._seen[loader])) for loader in (0, 1))
         self._seen = {}
         scores = score_machines(self._datamodule().clips, reference, query, self._make_scorer, self._threshold)
+        # Only now: what was scored has never seen the truth.
+        if (truth := self._datamodule().truth_path) is not None:
+            scores = label_scores(scores, truth)
         result = evaluate(scores)
         self.outcome = TestOutcome((reference[0], query[0]), (reference[1], query[1]), scores, result)
         self.log("test/official_score", result.official_score, rank_zero_only=True)

@@ -20,6 +20,7 @@ from asd_lightning.data.check import Report, check, guess_year, print_report
 from asd_lightning.data.download.years import YEARS, Year
 from asd_lightning.data.measurement import measure
 from asd_lightning.errors import UserError
+from asd_lightning.evaluation.ground_truth import label_clips
 
 RATE = 16_000
 QUIET = Console(file=io.StringIO())
@@ -235,7 +236,7 @@ def evaluation_layout(root: Path, tmp_path: Path) -> Path:
 
 def test_truth_gives_the_test_clips_their_labels(root: Path, tmp_path: Path, small_year: Year) -> None:
     released = evaluation_layout(root, tmp_path)
-    report = check(released, small_year.year, QUIET)
+    report = check(released, small_year.year, QUIET, label_clips)
     assert [text for text in messages(report) if "fan" in text] == []
     assert report.machines[0].clips["test", "target", "anomaly"] == 6
 
@@ -243,7 +244,7 @@ def test_truth_gives_the_test_clips_their_labels(root: Path, tmp_path: Path, sma
 def test_without_truth_the_test_clips_are_blind(root: Path, tmp_path: Path, small_year: Year) -> None:
     released = evaluation_layout(root, tmp_path)
     (released / "eval_data" / "eval_data_list_2025.csv").unlink()
-    report = check(released, small_year.year, QUIET)
+    report = check(released, small_year.year, QUIET, label_clips)
     blind = "warning fan: has test clips without labels: they are scored, not evaluated"
     assert [text for text in messages(report) if "fan" in text] == [blind]
     assert report.machines[0].clips["test", "unknown", "unknown"] == 24

@@ -23,6 +23,7 @@ from asd_lightning.data.download.retry import RetryPolicy
 from asd_lightning.data.download.years import YEARS
 from asd_lightning.data.layout import find_clips
 from asd_lightning.errors import UserError
+from asd_lightning.evaluation.ground_truth import read_ground_truth
 from tests.data.record_server import Fault, RecordServer, serving
 from tests.data.small_disk import small_disk
 from tests.data.year_archives import DEV, EVALUATION, anonymous, publish_year
@@ -57,6 +58,7 @@ def download(
         jobs,
         keep_archives,
         Console(file=io.StringIO()),
+        read_ground_truth,
     )
 
 

@@ -19,7 +19,6 @@ from asd_lightning.data.download.records import (
     write_file_list,
 )
 from asd_lightning.data.download.retry import RetryPolicy, new_session
-from asd_lightning.data.download.truth import read_truth
 from asd_lightning.data.download.years import YEARS, find_year
 from asd_lightning.errors import UserError
 from tests.data.record_server import RecordServer, entry, serving
@@ -222,35 +221,3 @@ def test_a_wrong_pinned_list_is_refused(tmp_path: Path, rows: Any) -> None:
     path.write_text(rows if isinstance(rows, str) else json.dumps(rows))
     with pytest.raises(UserError, match=r"list.json"):
         read_file_list(path)
-
-
-def write_truth(folder: Path, text: str) -> Path:
-    path = folder / "eval_data_list_2024.csv"
-    path.write_text(text)
-    return path
-
-
-def test_truth_names_become_labels(tmp_path: Path) -> None:
-    truth = read_truth(
-        write_truth(
-            tmp_path,
-            "3DPrinter\nsection_00_0001.wav,section_00_target_test_anomaly_0001_mdl_B_spd_2.wav\n"
-            "RoboticArm\nsection_00_0000.wav,section_00_source_normal_0035_weight15_BckgF\n"
-            "AirCompressor,\r\nsection_00_0001.wav,section_00_source_test_normal_0001_noAttribute.wav\r\n\n",
-        )
-    )
-    labels = {key: (name.domain, name.condition, name.attribute) for key, name in truth.items()}
-    assert labels == {
-        ("3DPrinter", "section_00_0001.wav"): ("target", "anomaly", "mdl_B_spd_2"),
-        ("RoboticArm", "section_00_0000.wav"): ("source", "normal", "weight15_BckgF"),
-        ("AirCompressor", "section_00_0001.wav"): ("source", "normal", ""),
-    }
-    assert {name.split for name in truth.values()} == {"test"}
-
-
-@pytest.mark.parametrize(
-    "text", ["", "\n", "a,b\n", "fan\na,b\n", "fan\nsection_00_0001.wav,x,y\n", "<html>\n<p>x,y</p>"]
-)
-def test_what_is_not_a_truth_file_is_refused(tmp_path: Path, text: str) -> None:
-    with pytest.raises(UserError, match="fetch the truth file again"):
-        read_truth(write_truth(tmp_path, text))

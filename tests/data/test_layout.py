@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from asd_lightning.data.layout import find_clips
+from asd_lightning.data.layout import find_clips, find_truth
 from asd_lightning.data.recordings import cut_recordings
 from asd_lightning.errors import UserError
 
@@ -115,3 +115,18 @@ def test_refusals(tmp_path):
     record(single / "pump/normal/only.wav")
     with pytest.raises(UserError, match=r"only\.wav: the only normal recording of pump"):
         find_clips(single)
+
+
+def test_the_truth_is_found_where_a_download_leaves_it(tmp_path):
+    assert find_truth(tmp_path) is None
+    evaluation = tmp_path / "eval_data"
+    evaluation.mkdir()
+    (evaluation / "eval_data_list_2025.csv").write_text("")
+    assert find_truth(tmp_path) == find_truth(evaluation) == evaluation / "eval_data_list_2025.csv"
+    (tmp_path / "ground_truth_data").mkdir()
+    with pytest.raises(
+        UserError, match=r"several truths .*eval_data_list_2025\.csv, .*name the right one with data\.truth"
+    ):
+        find_truth(tmp_path)
+    (evaluation / "eval_data_list_2025.csv").unlink()
+    assert find_truth(tmp_path) == tmp_path

@@ -1,12 +1,23 @@
+import ast
 import math
 import shutil
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from asd_lightning.data.file_names import Condition, Split
+from asd_lightning.data.layout import Clip
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.clip_scores import ClipScore
-from asd_lightning.evaluation.ground_truth import ClipTruth, join_ground_truth, read_ground_truth
+from asd_lightning.evaluation.ground_truth import (
+    ClipTruth,
+    join_ground_truth,
+    label_clips,
+    label_scores,
+    read_ground_truth,
+)
 from asd_lightning.evaluation.metrics import evaluate
 from tests.evaluation.official import EVALUATOR, evaluator_dir, labelled_scores
 from tests.reference import REPOSITORY, needs_reference
@@ -22,6 +33,8 @@ section_00_0000.wav,section_00_source_normal_0035_weight15_BckgF.wav
 section_00_0003.wav,section_00_target_anomaly_0059_weight25_BckgE
 gearbox
 eval_data/gearbox/test/section_00_0007,section_00_target_test_anomaly_0007_volt_1.0_pro_y.wav
+3DPrinter
+section_00_0001.WAV,section_00_target_test_anomaly_0001_mdl_B_spd_2.WAV
 """
 
 
@@ -44,6 +57,7 @@ def test_a_years_list_with_all_its_quirks(tmp_path: Path) -> None:
         ("RoboticArm", "00", 0): ClipTruth("source", "normal", "weight15_BckgF"),
         ("RoboticArm", "00", 3): ClipTruth("target", "anomaly", "weight25_BckgE"),
         ("gearbox", "00", 7): ClipTruth("target", "anomaly", "volt_1.0_pro_y"),
+        ("3DPrinter", "00", 1): ClipTruth("target", "anomaly", "mdl_B_spd_2"),
     }
 
 
@@ -95,7 +109,7 @@ def test_what_has_no_partner_is_said(tmp_path: Path) -> None:
     assert joined[1] is stranger
     text = "\n".join(notes)
     assert "does not know pump" in text
-    assert "No scores for AirCompressor, RoboticArm, gearbox" in text
+    assert "No scores for 3DPrinter, AirCompressor, RoboticArm, gearbox" in text
     assert "bandsaw: 1 clips of the ground truth have no score (section_00_0000)" in text
 
 
@@ -130,6 +144,8 @@ def test_truth_that_does_not_fit_is_refused(tmp_path: Path, clip: ClipScore, mes
         ("fan\nclip.wav,section_00_source_test_normal_0000_a.wav\n", "row 2: 'clip.wav' is not a clip name"),
         ("fan\n" + "section_00_0000.wav,section_00_source_test_normal_0000_a.wav\n" * 2, "row 3: fan .* second time"),
         ("", "no clip in it"),
+        ("\n", "no clip in it"),
+        ("<html>\n<p>x,y</p>", "row 2: expected"),
     ],
 )
 def test_a_bad_list_is_named(tmp_path: Path, text: str, message: str) -> None:
@@ -163,8 +179,89 @@ def test_a_path_without_truth_is_named(tmp_path: Path) -> None:
         read_ground_truth(tmp_path)
 
 
-@pytest.mark.parametrize("room", ["data", "encoders", "features", "losses", "scoring"])
-def test_no_room_that_makes_scores_reads_the_truth(room: str) -> None:
+@pytest.mark.parametrize("content", [b"fan\xff\n", b"fan\n\x00\n" + b"x" * 200_000])
+def test_what_is_no_text_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "list.csv").write_bytes(content)
+    with pytest.raises(UserError, match=r"list\.csv: not readable as CSV .*; fetch the truth file again"):
+        read_ground_truth(tmp_path / "list.csv")
+
+
+def test_clips_with_labelled_names_need_no_truth(tmp_path: Path) -> None:
+    path = written(tmp_path / "list.csv", LIST)
+    labelled = score("bandsaw", "section_00_source_test_normal_0001.wav", domain="source", condition="normal")
+    assert label_scores([labelled], tmp_path / "never read") == [labelled]
+    blind = score("bandsaw", "section_00_0005.WAV")
+    first, second = label_scores([labelled, blind], path)
+    assert first is labelled
+    assert second.condition == "anomaly"
+    with pytest.raises(UserError, match=r"list\.csv: does not fit what was scored.*asd test run=RUN data\.truth=FILE"):
+        label_scores([score("pump", "section_00_0005.wav")], path)
+
+
+def clip(root: Path, name: str, split: Split = "test", condition: Condition = "unknown") -> Clip:
+    return Clip(
+        path=root / name, machine="bandsaw", name=name, split=split, domain="unknown", condition=condition, attribute=""
+    )
+
+
+def test_only_anonymous_test_clips_are_labelled(tmp_path: Path) -> None:
+    anonymous = clip(tmp_path, "section_00_0005.wav")
+    others = [
+        clip(tmp_path, "section_00_0099.wav"),
+        clip(tmp_path, "monday.wav"),
+        clip(tmp_path, "section_00_0005.wav", condition="normal"),
+        clip(tmp_path, "section_00_0005.wav", split="supplemental"),
+    ]
+    assert label_clips(tmp_path, [anonymous, *others]) == [anonymous, *others]
+    written(tmp_path / "eval_data" / "eval_data_list_2023.csv", LIST)
+    expected = replace(anonymous, domain="source", condition="anomaly", attribute="vel_15")
+    assert label_clips(tmp_path, [anonymous, *others]) == [expected, *others]
+
+
+ROOMS = ("data", "encoders", "features", "losses", "scoring")
+READER = "asd_lightning.evaluation.ground_truth"
+
+
+def imported_by(source: Path) -> set[str]:
+    """Modules that a file imports, wherever in it; ``from a import b`` may mean the module ``a.b``."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def reachable(sources: Iterable[Path]) -> set[str]:
+    """All modules of the package that importing ``sources`` brings in, through however many others."""
+    seen: set[str] = set()
+    pending = {name for source in sources for name in imported_by(source)}
+    while pending:
+        seen.add(name := pending.pop())
+        path = REPOSITORY.joinpath(*name.split("."))
+        for source in (path.with_suffix(".py"), path / "__init__.py"):
+            if name.startswith("asd_lightning") and source.is_file():
+                pending |= imported_by(source) - seen
+    return seen
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_no_room_that_makes_scores_reaches_the_truth(room: str) -> None:
     sources = list((REPOSITORY / "asd_lightning" / room).rglob("*.py"))
     assert sources
-    assert not [source for source in sources if "evaluation.ground_truth" in source.read_text()]
+    assert READER not in reachable(sources)
+
+
+def test_the_guard_would_notice() -> None:
+    assert READER in reachable([REPOSITORY / "asd_lightning/training/train.py"])
+
+
+def test_there_is_one_reader() -> None:
+    """Nothing else in the package opens a truth file: their names stand with the reader and with the finder alone."""
+    names = {
+        source.relative_to(REPOSITORY / "asd_lightning").as_posix()
+        for source in (REPOSITORY / "asd_lightning").rglob("*.py")
+        if "ground_truth_data" in source.read_text()
+    }
+    assert names == {"evaluation/ground_truth.py", "data/layout.py"}

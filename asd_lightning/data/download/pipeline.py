@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -39,7 +39,6 @@ from asd_lightning.data.download.records import (
 )
 from asd_lightning.data.download.retry import RetryPolicy, new_session
 from asd_lightning.data.download.transfer import fetch
-from asd_lightning.data.download.truth import read_truth
 from asd_lightning.data.download.years import PARTS, Part, Year
 from asd_lightning.errors import UserError
 
@@ -82,8 +81,11 @@ def download_year(
     jobs: int = 4,
     keep_archives: bool = False,
     console: Console | None = None,
+    check_truth: Callable[[Path], object] = lambda _: None,
 ) -> Outcome:
     """Bring a year of Task 2 to ``root`` in the released layout, ``root/{dev_data,eval_data}/raw/<machine>/...``.
+
+    ``check_truth`` raises UserError where a file is no truth file; such a file is not kept.
 
     Raises:
         UserError: a file could not be had (the others are complete), or there is too little space, or another
@@ -99,7 +101,7 @@ def download_year(
             stop = threading.Event()
             policy = policy or RetryPolicy(sleep=stop.wait)
             files = _planned(year, state, selection or Selection(), source or Source(), policy)
-            return _Run(root, policy, stop, keep_archives, console).all(files, jobs)
+            return _Run(root, policy, stop, keep_archives, console, check_truth).all(files, jobs)
     except Timeout as error:
         raise UserError(f"another download into {root} is running: wait for it, or stop it first") from error
     except OSError as error:
@@ -128,7 +130,13 @@ class _Run:
     """One call's workers and what they share."""
 
     def __init__(
-        self, root: Path, policy: RetryPolicy, stop: threading.Event, keep_archives: bool, console: Console | None
+        self,
+        root: Path,
+        policy: RetryPolicy,
+        stop: threading.Event,
+        keep_archives: bool,
+        console: Console | None,
+        check_truth: Callable[[Path], object],
     ) -> None:
         self.root = root
         self.state = root / STATE_FOLDER
@@ -136,6 +144,7 @@ class _Run:
         self.stop = stop
         self.keep_archives = keep_archives
         self.display = _Display(console)
+        self.check_truth = check_truth
 
     def all(self, files: Sequence[RemoteFile], jobs: int) -> Outcome:
         """Fetch and unpack ``files``; one that fails does not keep the others from being completed."""
@@ -158,7 +167,7 @@ class _Run:
         with self.display.file(file) as shown, new_session() as session:
             fetch(session, file, archive, self.policy, shown.received, self.stop)
             if file.part == "truth":
-                read_truth(archive)
+                self._refuse_other_than_truth(archive)
                 self._truth_path(file).parent.mkdir(parents=True, exist_ok=True)
                 archive.replace(self._truth_path(file))
                 return
@@ -168,6 +177,13 @@ class _Run:
             self._mark(file, sizes)
             if not self.keep_archives:
                 archive.unlink()
+
+    def _refuse_other_than_truth(self, path: Path) -> None:
+        try:
+            self.check_truth(path)
+        except UserError as error:
+            path.unlink()
+            raise UserError(f"{error}: the server sent something else; fetch the truth file again") from error
 
     def _machine_folder(self, file: RemoteFile) -> Path:
         return self.root / ("dev_data" if file.part == "dev" else "eval_data") / "raw" / file.machine
