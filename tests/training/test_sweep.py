@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -128,11 +129,12 @@ def test_one_process_of_several_ends_when_its_job_fails(tiny_data, asd_train, mo
     assert started == ["0_statistics_seed0"]
 
 
-def test_several_processes_are_refused(tiny_data, asd_train):
+def test_several_processes_are_refused(tiny_data, asd_train, caplog):
     more = [f"data.root={tiny_data}", "experiment=statistics,fft", "trainer=ddp", "devices=2"]
     with pytest.raises(SystemExit) as stop:
         asd_train(*overrides_of(tiny_data, *more))
     assert stop.value.code == 2
+    assert re.search(WAY_OUT, caplog.text)
     assert not Path("runs").exists()
 
 
