@@ -106,8 +106,8 @@ class KaldiFbank(nn.Module):
         torch.sub(centred[..., 1:], delayed[..., :-1], out=emphasised[..., 1:])
         torch.sub(centred[..., 0], delayed[..., 0], out=emphasised[..., 0])
         emphasised.mul_(window)
-        squares = torch.view_as_real(torch.fft.rfft(padded)).square_().flatten(-2)
-        return (squares @ mel).clamp_(min=_ENERGY_FLOOR).log_()
+        squares = torch.view_as_real(torch.fft.rfft(padded)).square_()
+        return ((squares[..., 0] + squares[..., 1]) @ mel).clamp_(min=_ENERGY_FLOOR).log_()
 
     def extra_repr(self) -> str:
         return f"{self.window_type}, mean={self.mean}, std={self.std}, target_frames={self.target_frames}"
@@ -116,13 +116,12 @@ class KaldiFbank(nn.Module):
 @lru_cache(maxsize=32)
 def _tables(
     window_type: WindowType, waveform_scale: float, dtype: torch.dtype, device: torch.device
-) -> tuple[Float[Tensor, " 400"], Float[Tensor, "514 128"]]:
-    """The window, waveform scale included, and the mel bands, each row twice for the real and the imaginary square."""
+) -> tuple[Float[Tensor, " 400"], Float[Tensor, "257 128"]]:
+    """The window, waveform scale included, and the mel bands."""
     window = torch.hann_window(FRAME_LENGTH, periodic=False, dtype=dtype)
     if window_type == "povey":
         window = window.pow(_POVEY_EXPONENT)
-    mel = _mel_table().repeat_interleave(2, dim=0)
-    return (window * waveform_scale).to(device), mel.to(device=device, dtype=dtype)
+    return (window * waveform_scale).to(device), _mel_table().to(device=device, dtype=dtype)
 
 
 def _mel_table() -> Float[Tensor, "257 128"]:
