@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Float
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 # Options of the data module that leave the embedding of a given recording as it is.  Whatever else there is counts.
 _WITHOUT_EFFECT = frozenset(
     {"_target_", "_convert_", "root", "machines", "labels", "batch_size", "test_batch_size", "sampler", "on_bad_file"}
-    | {"cache_dir", "num_workers", "seed"}
+    | {"cache_dir", "num_workers", "seed", "truth"}
 )
 _TEXT_COLUMNS = ("path", "machine", "name", "section", "split", "domain", "condition", "attribute")
 
@@ -85,7 +86,7 @@ def read_embeddings(path: Path) -> EmbeddingCache:
             key = CacheKey(**json.loads(str(content["key"])))
             clips = _clips({name: content[name] for name in (*_TEXT_COLUMNS, "start", "seconds")})
             reference, query = content["reference"], content["query"]
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, EOFError, BadZipFile, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: not embeddings with their clips ({error}); test the run again") from error
     if len(clips) != len(reference) + len(query):
         raise UserError(f"{path}: {len(clips)} clips for {len(reference) + len(query)} embeddings; test the run again")

@@ -1,0 +1,109 @@
+import csv
+
+import numpy as np
+import pytest
+import torch
+
+from asd_lightning.cli import main
+from asd_lightning.evaluation.clip_scores import read_scores
+from asd_lightning.evaluation.metrics import evaluate
+from asd_lightning.scoring.embedding_cache import read_embeddings, write_embeddings
+from tests.scoring.runs import make_run
+
+
+@pytest.fixture
+def run(tmp_path):
+    make_run(tmp_path / "run", tmp_path / "data")
+    return tmp_path / "run"
+
+
+def test_one_table_is_printed_and_written(run, capsys):
+    assert main(["score-sweep", str(run), "scorer=knn,mahalanobis,kmeans_4", "threshold=quantile"]) == 0
+    shown = capsys.readouterr().out
+    assert all(word in shown for word in ("3 back-ends", "mahalanobis", "fan", "pump", "official score", "interval"))
+    with (run / "score_sweep" / "scorers.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    official = {
+        row["scorer"]: float(row["estimate"])
+        for row in rows
+        if (row["quantity"], row["machine"], row["metric"]) == ("value", "all", "hmean")
+    }
+    # The run was scored with k-NN: its own numbers come out again.
+    assert official["knn"] == evaluate(read_scores(run / "results" / "scores.csv")).official_score
+    assert official.keys() == {"knn", "mahalanobis", "kmeans_4"}
+    markdown = (run / "score_sweep" / "scorers.md").read_text()
+    assert f"{100 * official['kmeans_4']:.2f}" in markdown
+    assert markdown.count("\n| ") == 4
+
+
+def test_the_run_stays_as_it_was(run, tmp_path):
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    assert main(["score-sweep", str(run), "scorer=knn", "--out", str(tmp_path / "out")]) == 0
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["scorers.csv", "scorers.md"]
+
+
+def test_wrong_words_are_named(run, capsys):
+    for words, message in (
+        (["scorer"], "expected scorer=NAME"),
+        (["k=5"], "expected scorer=NAME"),
+        (["scorer=nothing"], "unknown nothing"),
+        (["threshold=nothing"], "threshold=nothing: choose from"),
+    ):
+        assert main(["score-sweep", str(run), *words]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_no_run_is_an_error(tmp_path, capsys):
+    assert main(["score-sweep", str(tmp_path)]) == 2
+    assert "not the folder of a run" in capsys.readouterr().err
+
+
+def test_moved_recordings_are_said_and_do_not_stop_it(run, tmp_path, caplog):
+    (tmp_path / "data").rename(tmp_path / "elsewhere")
+    assert main(["score-sweep", str(run), "scorer=knn"]) == 0
+    assert "not where they were" in caplog.text
+
+
+def test_without_valid_embeddings_or_checkpoint_there_is_nothing_to_score(run, capsys):
+    (run / "checkpoints" / "last.ckpt").unlink()
+    (run / "results" / "embeddings.npz").write_bytes(b"")
+    assert main(["score-sweep", str(run), "scorer=knn"]) == 2
+    assert "train again" in capsys.readouterr().err
+
+
+def test_a_damaged_checkpoint_is_named(run, capsys):
+    (run / "checkpoints" / "last.ckpt").write_bytes(b"x")
+    assert main(["score-sweep", str(run), "scorer=knn"]) == 2
+    assert "not readable as a checkpoint" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("change", ["weights", "options", "recording", "file"])
+def test_embeddings_of_something_else_are_made_again(run, tmp_path, monkeypatch, caplog, change):
+    """Whatever the key holds: once it differs, the run is tested again, and what that leaves is scored."""
+    cache = read_embeddings(run / "results" / "embeddings.npz")
+    if change == "weights":
+        checkpoint = torch.load(run / "checkpoints" / "last.ckpt")
+        checkpoint["state_dict"]["weight"][0, 0] += 1e-6
+        torch.save(checkpoint, run / "checkpoints" / "last.ckpt")
+        reason = "made with other weights"
+    elif change == "options":
+        config = run / ".hydra" / "config.yaml"
+        config.write_text(config.read_text().replace("pad: tile", "pad: zero"))
+        reason = "made with another pad"
+    elif change == "recording":
+        cache.query_clips[0].path.write_bytes(cache.query_clips[1].path.read_bytes())
+        reason = "the recordings have changed"
+    else:
+        np.savez(run / "results" / "embeddings.npz", query=np.zeros((1, 1)))
+        reason = "not embeddings with their clips"
+    tested = []
+
+    def retest(folder):
+        tested.append(folder)
+        write_embeddings(folder / "results_2" / "embeddings.npz", cache)
+
+    monkeypatch.setattr("asd_lightning.training.retest.retest", retest)
+    assert main(["score-sweep", str(run), "scorer=knn"]) == 0
+    assert tested == [run]
+    assert reason in caplog.text
