@@ -35,9 +35,8 @@ def embed(name, split, domain, count, seed):
 @pytest.fixture(scope="module", params=sorted(MACHINES))
 def scores(request):
     """Scores of calibration clips, fresh source clips and fresh target clips; the target is in the bank, too."""
-    bank = np.concatenate(
-        [embed(request.param, "train", "source", BANK, 1), embed(request.param, "train", "target", 4, 2)]
-    )
+    name = request.param
+    bank = np.concatenate([embed(name, "train", "source", BANK, 1), embed(name, "train", "target", 4, 2)])
     scorer = KNNScorer().fit(bank, np.arange(len(bank)) >= BANK)
     parts = (("source", CALIBRATION, 3), ("source", FRESH, 4), ("target", FRESH, 5))
     return [scorer.anomaly_score(embed(name, "test", *part)) for part in parts]
