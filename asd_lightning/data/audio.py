@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 import soundfile
 import torch
+from jaxtyping import Float32
 from numpy.typing import NDArray
 from torchaudio.functional import resample
 
@@ -24,6 +26,17 @@ _NOT_AUDIO = "{path}: not readable as audio ({error}); convert it to WAV or FLAC
 # Written by programs that stream and cannot go back to fill in the length: the data then run to the file's end.
 _UNKNOWN_LENGTHS = frozenset({0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000, 0xFFFFF000})
 
+# Beyond any recording (two thousand years at 16 kHz): what libsndfile says of a FLAC whose header leaves it open.
+_MOST_FRAMES = 1 << 50
+
+
+class Recording(NamedTuple):
+    """Samples, shape (samples, channels), int16 or float32 in [-1, 1]; rate in Hz; format as libsndfile names it."""
+
+    samples: Samples
+    sample_rate: int
+    subtype: str
+
 
 class BadAudioError(UserError):
     """A recording that cannot be used: the message names the file, what is wrong and what to do."""
@@ -36,7 +49,7 @@ class DecodeOptions:
     Attributes:
         sample_rate: in Hz; other rates are resampled (windowed sinc).
         channel: which channel of several, counted from 0, or their mean.  In the 2026 release channel 0 is the near
-            microphone.
+            microphone and channel 1 the far one.
     """
 
     sample_rate: int = 16_000
@@ -46,8 +59,8 @@ class DecodeOptions:
 def decode(path: Path, options: DecodeOptions, start: float = 0.0, seconds: float | None = None) -> Samples:
     """Samples of one recording, shape (samples,).
 
-    16-bit sources that are neither resampled nor mixed stay int16, full scale 2^15; all else becomes float32 in
-    [-1, 1] as the file has it.  WAV (16, 24, 32-bit, float) and FLAC are read, any rate, any channel count.
+    8 and 16-bit sources that are neither resampled nor mixed become int16, full scale 2^15; all else becomes float32 in
+    [-1, 1] as the file has it.  WAV (8, 16, 24, 32-bit, float, RF64) and FLAC are read, any rate, any channel count.
 
     Args:
         path: the recording.
@@ -58,24 +71,63 @@ def decode(path: Path, options: DecodeOptions, start: float = 0.0, seconds: floa
     Raises:
         BadAudioError: empty, truncated, not audio, unreadable, without samples, NaN or infinite, no such channel.
     """
+    samples, rate, _ = read_recording(path, start, seconds)
+    mono = _select_channel(path, samples, options.channel)
+    _refuse_not_finite(path, mono)
+    return mono if rate == options.sample_rate else _resample(mono, rate, options.sample_rate)
+
+
+def decode_channels(
+    path: Path, sample_rate: int, start: float = 0.0, seconds: float | None = None
+) -> Float32[np.ndarray, "channels samples"]:
+    """All channels of one recording in [-1, 1], else like `decode`."""
+    samples, rate, _ = read_recording(path, start, seconds)
+    _refuse_not_finite(path, samples)
+    channels = to_float(np.ascontiguousarray(samples.T))
+    return channels if rate == sample_rate else _resample(channels, rate, sample_rate)
+
+
+def read_recording(path: Path, start: float = 0.0, seconds: float | None = None) -> Recording:
+    """A recording as the file has it; see `decode` for what is read and what is raised (but NaN is passed on)."""
     check_container(path)
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(_name(path)) as file:
+            _refuse_unknown_length(path, file.frames)
             rate, subtype = file.samplerate, file.subtype
             file.seek(min(round(start * rate), file.frames))
-            frames = -1 if seconds is None else round(seconds * rate)
+            remaining = file.frames - file.tell()
+            frames = remaining if seconds is None else min(round(seconds * rate), remaining)
             dtype = "int16" if subtype in {"PCM_16", "PCM_S8", "PCM_U8"} else "float32"
-            samples = file.read(frames, dtype=dtype, always_2d=True)
+            samples: Samples = file.read(frames, dtype=dtype, always_2d=True)
     except (soundfile.LibsndfileError, OSError) as error:
-        raise BadAudioError(
-            f"{path}: not readable as audio ({error}); convert it to WAV or FLAC, or remove it"
-        ) from error
-    if not len(samples):
+        raise BadAudioError(_NOT_AUDIO.format(path=path, error=error)) from error
+    except MemoryError as error:
+        raise BadAudioError(f"{path}: too long to be decoded at once; cut it into shorter recordings") from error
+    if not frames:
         raise BadAudioError(f"{path}: holds no samples; record it again or remove it")
-    mono = _select_channel(path, samples, options.channel)
-    if mono.dtype != np.int16 and not np.isfinite(mono).all():
+    if len(samples) < frames:
+        raise BadAudioError(
+            f"{path}: truncated, {frames:,} samples are promised and {len(samples):,} are there; copy it again or "
+            "remove it"
+        )
+    return Recording(samples, rate, subtype)
+
+
+def _name(path: Path) -> str | bytes:
+    """The path as libsndfile takes it: POSIX names are bytes, not all of them UTF-8."""
+    return os.fsencode(path) if os.name == "posix" else str(path)
+
+
+def _refuse_unknown_length(path: Path, frames: int) -> None:
+    if frames > _MOST_FRAMES:
+        raise BadAudioError(
+            f"{path}: its header does not tell its length; write it again, as with: flac --force {path}"
+        )
+
+
+def _refuse_not_finite(path: Path, samples: Samples) -> None:
+    if samples.dtype != np.int16 and not np.isfinite(samples).all():
         raise BadAudioError(f"{path}: holds NaN or infinite samples; export it again or remove it")
-    return mono if rate == options.sample_rate else _resample(mono, rate, options.sample_rate)
 
 
 def to_float(samples: Samples) -> NDArray[np.float32]:
@@ -99,11 +151,20 @@ def duration(path: Path) -> float:
     """
     check_container(path)
     try:
-        return float(soundfile.info(path).duration)
+        info = soundfile.info(_name(path))
     except (soundfile.LibsndfileError, OSError) as error:
-        raise BadAudioError(
-            f"{path}: not readable as audio ({error}); convert it to WAV or FLAC, or remove it"
-        ) from error
+        raise BadAudioError(_NOT_AUDIO.format(path=path, error=error)) from error
+    _refuse_unknown_length(path, info.frames)
+    return float(info.duration)
+
+
+def file_state(path: Path) -> list[int]:
+    """What changes when a recording does: size, modification time, whether it can be read; else the error's number."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        return [error.errno or -1]
+    return [status.st_size, status.st_mtime_ns, int(os.access(path, os.R_OK))]
 
 
 def is_silent(samples: Samples) -> bool:
@@ -150,6 +211,8 @@ def check_container(path: Path) -> None:
         raise BadAudioError(f"{path}: {hint}") from error
     except PermissionError as error:
         raise BadAudioError(f"{path}: no permission to read; change it (chmod +r) or remove the file") from error
+    except OSError as error:
+        raise BadAudioError(_NOT_AUDIO.format(path=path, error=error)) from error
     if declared is None:
         return
     offset, length = declared
@@ -161,13 +224,21 @@ def check_container(path: Path) -> None:
 
 
 def _declared_wav_bytes(file: BinaryIO) -> tuple[int, int] | None:
-    """Offset and declared length of a WAV's data chunk; ``None`` for other formats and for RF64."""
+    """Offset and declared length of a WAV's data chunk; ``None`` for other formats.
+
+    RF64 tells lengths beyond 4 GB in a chunk ``ds64`` that goes before (EBU Tech 3306).
+    """
     header = file.read(12)
-    if header[:4] != b"RIFF" or header[8:] != b"WAVE":
+    order = {b"RIFF": "<", b"RIFX": ">", b"RF64": "<"}.get(header[:4])
+    if order is None or header[8:] != b"WAVE":
         return None
+    long_length = None
     while len(chunk := file.read(8)) == 8:
-        name, length = struct.unpack("<4sI", chunk)
+        name, length = struct.unpack(f"{order}4sI", chunk)
         if name == b"data":
-            return file.tell(), length
-        file.seek(length + length % 2, 1)
+            return file.tell(), length if long_length is None else long_length
+        end = file.tell() + length + length % 2
+        if name == b"ds64" and len(lengths := file.read(16)) == 16:
+            (long_length,) = struct.unpack("<8xQ", lengths)
+        file.seek(end)
     return None

@@ -1,9 +1,14 @@
 """The clip cache: each recording is decoded once into a memory-mapped file.
 
 One store per machine and split: ``<key>/samples.bin`` holds the clips' samples end to end, ``<key>/index.json`` their
-places, types and check sums.  The key is a digest of every clip's path, size and modification time and of the decoding
-options, so a changed recording is another store and a stale one is never read.  A store is written under a temporary
-name and renamed; a torn one (wrong size, wrong check sum) is removed and written again.
+places, types and check sums.  The key is a digest of every clip's path, size and modification time and of the way of
+decoding, so a changed recording is another store and a stale one is never read.  A store is written under a temporary
+name and renamed; a torn one (wrong size, wrong check sum), or one that lacks a recording which can be read by now, is
+removed and written again.
+
+A store whose recordings have changed or gone is removed when the next one of the same recordings is written.  Stores of
+other options (rate, channel, clip length, another hold-out) stay: a sweep may go back to them.  The whole folder can be
+deleted at any time; what is needed of it is decoded again.
 """
 
 from __future__ import annotations
@@ -15,7 +20,7 @@ import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import groupby, islice
@@ -23,18 +28,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from asd_lightning.data.audio import BadAudioError, DecodeOptions, Samples, decode, is_silent, to_float
+from asd_lightning.data.audio import (
+    BadAudioError,
+    DecodeOptions,
+    Samples,
+    decode,
+    file_state,
+    is_silent,
+    to_float,
+)
+from asd_lightning.data.far_channel import decode_reduced
 from asd_lightning.data.layout import Clip
 from asd_lightning.errors import UserError
+from asd_lightning.features.far_microphone import FarMicrophoneReduction
 
 logger = logging.getLogger(__name__)
 
 # Raise it when the bytes on disk change their meaning.
-_FORMAT = 1
+_FORMAT = 2
 _DECODERS = min(8, os.cpu_count() or 1)
 
 
@@ -49,6 +64,42 @@ class _Entry:
     error: str = ""
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """A store as it should be: clips of one machine and split, the state of each one's file, how they are decoded."""
+
+    clips: list[Clip]
+    states: list[list[int]]
+    options: DecodeOptions
+    reduction: FarMicrophoneReduction | None
+
+    @property
+    def title(self) -> list[str]:
+        return [self.clips[0].machine, self.clips[0].split]
+
+    def key(self) -> str:
+        digest = hashlib.sha256(json.dumps([_FORMAT, asdict(self.options)]).encode())
+        if self.reduction is not None:
+            digest.update(self.reduction.coefficients.numpy().tobytes())
+        for clip, state in zip(self.clips, self.states, strict=True):
+            piece = [str(clip.path.absolute()), *state, clip.start, clip.seconds, clip.split]
+            digest.update(json.dumps(piece).encode())
+        return digest.hexdigest()[:24]
+
+    def decode(self, clip: Clip) -> Samples | BadAudioError:
+        """Samples of one clip, or what is wrong with it."""
+        try:
+            if self.reduction is None:
+                samples = decode(clip.path, self.options, clip.start, clip.seconds)
+            else:
+                samples = decode_reduced(clip, self.reduction, self.options.sample_rate)
+        except BadAudioError as error:
+            return error
+        if is_silent(samples):
+            return _judge_silence(clip, samples)
+        return samples
+
+
 class ClipStore:
     """Decoded clips, memory-mapped; picklable, so that data-loader workers open their own map.
 
@@ -57,8 +108,17 @@ class ClipStore:
         skipped: path -> why it was left out.
     """
 
-    def __init__(self, clips: Sequence[Clip], cache_dir: Path, options: DecodeOptions) -> None:
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        cache_dir: Path,
+        options: DecodeOptions,
+        reductions: Mapping[str, FarMicrophoneReduction] | None = None,
+    ) -> None:
         """Open the stores of ``clips``, decoding what is not there yet, with a progress bar.
+
+        ``reductions``: machine -> far-microphone reduction that its clips go through; ``options.channel`` then counts
+        for nothing.
 
         Raises:
             UserError: the cache folder cannot be written.
@@ -72,7 +132,9 @@ class ClipStore:
         with Progress(*columns) as progress:
             bar = _DecodingBar(progress, len(clips))
             for _, group in groupby(clips, key=lambda clip: (clip.machine, clip.split)):
-                self._add(list(group), cache_dir, options, bar)
+                own = list(group)
+                reduction = (reductions or {}).get(own[0].machine)
+                self._add(_Plan(own, [file_state(clip.path) for clip in own], options, reduction), cache_dir, bar)
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -104,15 +166,17 @@ class ClipStore:
             self._maps[file] = np.memmap(self._files[file], dtype=np.uint8, mode="r")
         return self._maps[file]
 
-    def _add(self, clips: list[Clip], cache_dir: Path, options: DecodeOptions, bar: _DecodingBar) -> None:
-        folder = _ready_store(clips, cache_dir, options, bar)
-        for clip, entry in zip(clips, _read_index(folder), strict=True):
+    def _add(self, plan: _Plan, cache_dir: Path, bar: _DecodingBar) -> None:
+        folder = _ready_store(plan, cache_dir, bar)
+        for clip, entry in zip(plan.clips, _read_index(folder), strict=True):
             if entry.error:
                 self.skipped[str(clip.path)] = entry.error
             else:
                 self.clips.append(clip)
                 self._places.append((len(self._files), entry))
         self._files.append(folder / "samples.bin")
+        # Now: workers forked later inherit the map, which outlives the file should another run replace the store.
+        self._map(len(self._files) - 1)
 
 
 class _DecodingBar:
@@ -129,20 +193,21 @@ class _DecodingBar:
         self._progress.advance(self._task, count)
 
 
-def _ready_store(clips: list[Clip], cache_dir: Path, options: DecodeOptions, bar: _DecodingBar) -> Path:
+def _ready_store(plan: _Plan, cache_dir: Path, bar: _DecodingBar) -> Path:
     """The folder of an intact store, written now if need be; others who want the same one wait for it."""
-    folder = cache_dir / _key(clips, options)
+    folder = cache_dir / plan.key()
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_suffix(".lock")):
-            if folder.is_dir() and not _intact(folder):
-                logger.warning("%s: the cached clips are damaged and are decoded again", folder)
+        with FileLock(_lock(folder)):
+            if folder.is_dir() and (fault := _fault(folder, plan)):
+                logger.warning("%s: %s; decoded again", folder, fault)
                 shutil.rmtree(folder)
             if folder.is_dir():
-                bar.advance(len(clips))
+                bar.advance(len(plan.clips))
             else:
-                bar.show(f"{clips[0].machine} {clips[0].split}")
-                _write_store(folder, clips, options, bar)
+                bar.show(" ".join(plan.title))
+                _write_store(folder, plan, bar)
+                _remove_stale(folder, plan)
     except OSError as error:
         raise UserError(
             f"{cache_dir}: cannot write the clip cache ({error}); free space or set data.cache_dir"
@@ -150,37 +215,64 @@ def _ready_store(clips: list[Clip], cache_dir: Path, options: DecodeOptions, bar
     return folder
 
 
-def _key(clips: Iterable[Clip], options: DecodeOptions) -> str:
-    digest = hashlib.sha256(json.dumps([_FORMAT, asdict(options)]).encode())
-    state: list[int]
-    for clip in clips:
-        path = clip.path.absolute()
-        try:
-            status = path.stat()
-            state = [status.st_size, status.st_mtime_ns, os.access(path, os.R_OK)]
-        except OSError as error:
-            state = [error.errno or -1]
-        digest.update(json.dumps([str(path), *state, clip.start, clip.seconds, clip.split]).encode())
-    return digest.hexdigest()[:24]
+def _lock(folder: Path) -> Path:
+    return folder.with_suffix(".lock")
 
 
-def _write_store(folder: Path, clips: list[Clip], options: DecodeOptions, bar: _DecodingBar) -> None:
+def _write_store(folder: Path, plan: _Plan, bar: _DecodingBar) -> None:
+    for leftover in folder.parent.glob(f"{folder.name}.*.partial"):
+        # Of a process that was killed: the lock is ours.
+        shutil.rmtree(leftover, ignore_errors=True)
     partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".partial", dir=folder.parent))
     try:
         entries = []
         with (partial / "samples.bin").open("wb") as file:
-            for samples in _decode_all(clips, options):
+            for samples in _decode_all(plan):
                 entries.append(_append(file, samples))
                 bar.advance()
             # A map of an empty file is an error, also where every clip was bad.
             file.write(b"\0")
             file.flush()
             os.fsync(file.fileno())
-            index = {"format": _FORMAT, "bytes": file.tell(), "entries": [asdict(entry) for entry in entries]}
+            size = file.tell()
+        index = {
+            "format": _FORMAT,
+            "bytes": size,
+            "of": plan.title,
+            "files": {str(clip.path.absolute()): s for clip, s in zip(plan.clips, plan.states, strict=True)},
+            "entries": [asdict(entry) for entry in entries],
+        }
         (partial / "index.json").write_text(json.dumps(index))
         partial.replace(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _remove_stale(folder: Path, plan: _Plan) -> None:
+    """Remove stores that share recordings with a new one and that no key leads to any more.
+
+    One that shares none may be of a disk that is not mounted just now.
+    """
+    paths = {str(clip.path.absolute()) for clip in plan.clips}
+    for index_path in folder.parent.glob("*/index.json"):
+        if index_path.parent == folder:
+            continue
+        try:
+            index = json.loads(index_path.read_text())
+            files = index["files"] if index["of"] == plan.title else {}
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if not paths.isdisjoint(files) and any(file_state(Path(path)) != state for path, state in files.items()):
+            _remove_unless_in_use(index_path.parent)
+
+
+def _remove_unless_in_use(folder: Path) -> None:
+    try:
+        with FileLock(_lock(folder), timeout=0):
+            logger.info("%s: its recordings have changed; removed", folder)
+            shutil.rmtree(folder, ignore_errors=True)
+    except Timeout:
+        logger.info("%s: its recordings have changed, but another process is reading it", folder)
 
 
 def _append(file: Any, samples: Samples | BadAudioError) -> _Entry:
@@ -192,30 +284,31 @@ def _append(file: Any, samples: Samples | BadAudioError) -> _Entry:
     return entry
 
 
-def _decode_all(clips: list[Clip], options: DecodeOptions) -> Iterator[Samples | BadAudioError]:
+def _decode_all(plan: _Plan) -> Iterator[Samples | BadAudioError]:
     """Decode in order, a few at a time: what is decoded ahead is bounded, however many clips there are."""
-    pending = iter(clips)
+    pending = iter(plan.clips)
     with ThreadPoolExecutor(_DECODERS) as pool:
         while batch := list(islice(pending, 4 * _DECODERS)):
-            yield from pool.map(lambda clip: _decode_or_error(clip, options), batch)
-
-
-def _decode_or_error(clip: Clip, options: DecodeOptions) -> Samples | BadAudioError:
-    try:
-        samples = decode(clip.path, options, clip.start, clip.seconds)
-    except BadAudioError as error:
-        return error
-    if is_silent(samples):
-        return _judge_silence(clip, samples)
-    return samples
+            yield from pool.map(plan.decode, batch)
 
 
 def _judge_silence(clip: Clip, samples: Samples) -> Samples | BadAudioError:
     """Silence in training would pass for normal: left out.  A silent test clip may be the fault itself: scored."""
-    if clip.split == "train":
+    if clip.split != "test":
         return BadAudioError(f"{clip.path}: silent; check the microphone, record it again or remove it")
     logger.warning("%s: silent; it is scored like any other clip", clip.path)
     return samples
+
+
+def _fault(folder: Path, plan: _Plan) -> str:
+    """Why a store cannot be used; "" where it can."""
+    if not _intact(folder):
+        return "the cached clips are damaged"
+    bad = [clip for clip, entry in zip(plan.clips, _read_index(folder), strict=True) if entry.error]
+    # A file system that was away for a moment must not cost a recording for good.
+    if any(not isinstance(plan.decode(clip), BadAudioError) for clip in bad):
+        return "a recording that was left out can be read by now"
+    return ""
 
 
 def _intact(folder: Path) -> bool:

@@ -241,7 +241,9 @@ def _names(machine: str, clips: Sequence[Clip]) -> Iterator[Finding]:
     taken = {clip.path for clip in clips}
     for folder in sorted(folders):
         stray = [
-            path for path in sorted(folder.rglob("*")) if path.suffix.lower() in AUDIO_SUFFIXES and path not in taken
+            path
+            for path in sorted(folder.rglob("*"))
+            if path.suffix.lower() in AUDIO_SUFFIXES and path not in taken and not path.name.startswith(".")
         ]
         if stray:
             message = "not used, since their names do not follow section_00_<domain>_<split>_<condition>_<index>"

@@ -15,11 +15,13 @@ from torch.utils.data import DataLoader
 from asd_lightning.data.audio import Channel, DecodeOptions
 from asd_lightning.data.batch import Batch
 from asd_lightning.data.cache import ClipStore
-from asd_lightning.data.dataset import ClipDataset, Pad
+from asd_lightning.data.dataset import ClipDataset, NoiseSource, Pad
+from asd_lightning.data.far_channel import fit_reductions
 from asd_lightning.data.labels import ClassLabel, LabelScheme, class_table, encode_labels
 from asd_lightning.data.layout import Clip, find_clips, find_truth
 from asd_lightning.data.recordings import cut_recordings
 from asd_lightning.data.sampler import SamplerName, StepSampler
+from asd_lightning.data.supplemental import Supplemental, as_labelled, is_clean, is_noise
 from asd_lightning.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -45,7 +47,7 @@ class ClipDataModule(pl.LightningDataModule):
         labels: LabelScheme = "machine_attribute",
         clip_seconds: float = 10.0,
         sample_rate: int = 16_000,
-        channel: Channel = 0,
+        channel: Channel | Literal["reduced"] = 0,
         pad: Pad = "tile",
         test_windows: int = 1,
         batch_size: int = 16,
@@ -54,6 +56,8 @@ class ClipDataModule(pl.LightningDataModule):
         num_workers: int = 0,
         cache_dir: str | Path = "cache/clips",
         truth: str | Path | None = None,
+        supplemental: Supplemental = "none",
+        supplemental_snr_db: Sequence[float] = (0.0, 15.0),
         on_bad_file: Literal["skip", "stop"] = "skip",
         seed: int = 0,
     ) -> None:
@@ -64,7 +68,8 @@ class ClipDataModule(pl.LightningDataModule):
         clip_seconds: length of every waveform served: longer clips are cropped, at random in training and at the
             centre in test; shorter ones are padded.
         sample_rate: in Hz.
-        channel: which channel of several, or ``mean``.
+        channel: which channel of several, their ``mean``, or ``reduced``: the near one less what the far one tells of
+            the surroundings, see `asd_lightning.features.far_microphone`; fitted to each machine's training clips.
         pad: repeat a short clip, or follow it with zeros.
         test_windows: score the mean embedding of this many crops, evenly spaced over the clip.
         batch_size: clips per micro-batch and device.
@@ -74,6 +79,10 @@ class ClipDataModule(pl.LightningDataModule):
         cache_dir: where decoded clips are kept.
         truth: the organisers' truth about anonymous test clips, joined onto the scores when all is scored; by default
             what a download has left below ``root``, if anything.  It is never opened here.
+        supplemental: use of supplemental clips in training alone: ``noise`` mixes noise-only clips of the same machine
+            into the training waveforms, ``clean`` trains on clean machine sound too, in the machine's class without
+            attributes; ``both``, or ``none``.  The reference never holds one.
+        supplemental_snr_db: lowest and highest ratio (dB) at which noise is mixed in; drawn uniformly.
         on_bad_file: leave unusable recordings out and name them at the end, or stop.
         seed: of every draw.
         """
@@ -82,7 +91,8 @@ class ClipDataModule(pl.LightningDataModule):
         self._machines = machines
         self._labels: LabelScheme = labels
         self._clip_seconds = clip_seconds
-        self._options = DecodeOptions(sample_rate, channel)
+        self._reduced = channel == "reduced"
+        self._options = DecodeOptions(sample_rate, 0 if channel == "reduced" else channel)
         self._samples = round(clip_seconds * sample_rate)
         self._pad: Pad = pad
         self._test_windows = test_windows
@@ -92,6 +102,8 @@ class ClipDataModule(pl.LightningDataModule):
         self._num_workers = num_workers
         self._cache_dir = Path(cache_dir)
         self._truth = truth
+        self._supplemental: Supplemental = supplemental
+        self._snr_db = _ordered_pair(supplemental_snr_db)
         self._on_bad_file = on_bad_file
         self._seed = seed
         self._store: ClipStore | None = None
@@ -106,11 +118,16 @@ class ClipDataModule(pl.LightningDataModule):
         if self._store is not None:
             return
         self._refuse_absent_truth()
-        found = [clip for clip in find_clips(self._root, self._machines, self._seed) if clip.split != "supplemental"]
-        store = ClipStore(cut_recordings(found, self._clip_seconds), self._cache_dir, self._options)
+        found = find_clips(self._root, self._machines, self._seed)
+        if self._supplemental == "none":
+            found = [clip for clip in found if clip.split != "supplemental"]
+        clips = cut_recordings(found, self._clip_seconds)
+        reductions = fit_reductions(clips, self._cache_dir, self._options.sample_rate) if self._reduced else None
+        store = ClipStore(clips, self._cache_dir, self._options, reductions)
         self._report_skipped(store.skipped)
         self._store = store
         self._refuse_unfit()
+        self._choose_supplemental()
 
     def setup(self, stage: str) -> None:
         """Open the decoded clips on every process."""
@@ -122,7 +139,7 @@ class ClipDataModule(pl.LightningDataModule):
 
     @property
     def classes(self) -> list[ClassLabel]:
-        return class_table((self.clips[clip_id] for clip_id in self._reference_ids()), self._labels)
+        return class_table((as_labelled(self.clips[clip_id]) for clip_id in self._training_ids()), self._labels)
 
     @property
     def truth_path(self) -> Path | None:
@@ -139,8 +156,10 @@ class ClipDataModule(pl.LightningDataModule):
         trainer = self.trainer
         if trainer is None:
             raise RuntimeError("the training loader needs the trainer, for its step, rank and length: call trainer.fit")
-        clip_ids = self._reference_ids()
-        labels = encode_labels([self.clips[clip_id] for clip_id in clip_ids], self.classes, self._labels)
+        if trainer.max_steps < 0:
+            raise UserError("the training loader is as long as the run: set trainer.max_steps")
+        clip_ids = self._training_ids()
+        labels = self._encoded(clip_ids)
         accumulate = trainer.accumulate_grad_batches
         sampler = StepSampler(
             labels,
@@ -152,7 +171,8 @@ class ClipDataModule(pl.LightningDataModule):
             rank=trainer.global_rank,
             world_size=trainer.world_size,
         )
-        return self._loader(self._dataset(clip_ids, labels, windows=1), batch_sampler=sampler)
+        noise = NoiseSource(self._noise_ids(), self._snr_db) if self._supplemental in ("noise", "both") else None
+        return self._loader(self._dataset(clip_ids, labels, windows=1, noise=noise), batch_sampler=sampler)
 
     def test_dataloader(self) -> list[DataLoader[Batch]]:
         """[reference, query]: normal training clips, then test clips."""
@@ -174,18 +194,35 @@ class ClipDataModule(pl.LightningDataModule):
     def _reference_ids(self) -> list[int]:
         return [i for i, clip in enumerate(self.clips) if clip.split == "train" and clip.condition != "anomaly"]
 
+    def _training_ids(self) -> list[int]:
+        clean = (i for i, clip in enumerate(self.clips) if self._supplemental in ("clean", "both") and is_clean(clip))
+        return [*self._reference_ids(), *clean]
+
+    def _noise_ids(self) -> dict[str, list[int]]:
+        ids: dict[str, list[int]] = {}
+        for clip_id, clip in enumerate(self.clips):
+            if is_noise(clip):
+                ids.setdefault(clip.machine, []).append(clip_id)
+        return ids
+
+    def _encoded(self, clip_ids: Sequence[int]) -> list[int]:
+        return encode_labels([as_labelled(self.clips[clip_id]) for clip_id in clip_ids], self.classes, self._labels)
+
     def _query_ids(self) -> list[int]:
         return [i for i, clip in enumerate(self.clips) if clip.split == "test"]
 
-    def _dataset(self, clip_ids: list[int], labels: list[int], windows: int) -> ClipDataset:
-        return ClipDataset(self._opened(), clip_ids, labels, self._samples, pad=self._pad, windows=windows)
+    def _dataset(
+        self, clip_ids: list[int], labels: list[int], windows: int, noise: NoiseSource | None = None
+    ) -> ClipDataset:
+        return ClipDataset(self._opened(), clip_ids, labels, self._samples, pad=self._pad, windows=windows, noise=noise)
 
     def _test_loader(self, clip_ids: list[int]) -> DataLoader[Batch]:
         # Each process takes its share; the test step gathers them again by clip_id.
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         mine = clip_ids[rank::world_size]
-        labels = encode_labels([self.clips[clip_id] for clip_id in mine], self.classes, self._labels)
-        return self._loader(self._dataset(mine, labels, self._test_windows), batch_size=self._test_batch_size)
+        return self._loader(
+            self._dataset(mine, self._encoded(mine), self._test_windows), batch_size=self._test_batch_size
+        )
 
     def _loader(self, dataset: ClipDataset, **how: Any) -> DataLoader[Batch]:
         workers = self._num_workers
@@ -226,6 +263,32 @@ class ClipDataModule(pl.LightningDataModule):
         for machine in sorted(trained):
             if not any(c.machine == machine and c.split == "train" and c.domain == "target" for c in store.clips):
                 logger.info("%s: no target-domain training clips; scored against the source domain alone", machine)
+
+    def _choose_supplemental(self) -> None:
+        """Both kinds are decoded, for other runs too; those asked for are kept, and must be there."""
+        wanted = {"noise": [is_noise], "clean": [is_clean], "both": [is_noise, is_clean], "none": []}[
+            self._supplemental
+        ]
+        for is_kind, kind in ((is_noise, "noise"), (is_clean, "clean machine sound")):
+            if is_kind not in wanted:
+                continue
+            having = {clip.machine for clip in self.clips if is_kind(clip)}
+            if not having:
+                raise UserError(
+                    f"{self._root}: no supplemental clips of {kind} (section_00_<kind>_<number>.wav in "
+                    "<machine>/supplemental); fetch them, or set data.supplemental=none"
+                )
+            for machine in sorted({clip.machine for clip in self.clips} - having):
+                logger.warning("%s: no supplemental clips of %s; trained on without", machine, kind)
+        self._opened().keep(lambda clip: clip.split != "supplemental" or any(is_kind(clip) for is_kind in wanted))
+
+
+def _ordered_pair(snr_db: Sequence[float]) -> tuple[float, float]:
+    if len(snr_db) != 2 or not snr_db[0] <= snr_db[1]:
+        raise UserError(
+            f"data.supplemental_snr_db={list(snr_db)}: give the lowest and the highest ratio in dB, as [0, 15]"
+        )
+    return float(snr_db[0]), float(snr_db[1])
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -12,7 +13,8 @@ from torch.utils.data import Dataset
 
 from asd_lightning.data.batch import Batch
 from asd_lightning.data.cache import ClipStore
-from asd_lightning.data.sampler import Draw
+from asd_lightning.data.sampler import Draw, NoiseDraw
+from asd_lightning.data.supplemental import add_noise
 
 Pad = Literal["tile", "zero"]
 
@@ -25,11 +27,19 @@ def fit_length(waveform: NDArray[np.float32], samples: int, pad: Pad = "tile") -
     return np.resize(waveform, samples) if pad == "tile" else np.pad(waveform, (0, missing))
 
 
+@dataclass(frozen=True)
+class NoiseSource:
+    """What may be mixed into training clips: each machine's noise clips (places in the store), and the range of SNR."""
+
+    clip_ids: Mapping[str, Sequence[int]]
+    snr_db: tuple[float, float]
+
+
 class ClipDataset(Dataset[Batch]):
     """Cropped waveforms, fetched a batch at a time.
 
-    Items are asked for by `Draw` in training (random crop) and by number in test (``windows`` crops, evenly spaced
-    from the clip's beginning to its end; a single one is the centre).
+    Items are asked for by `Draw` in training (random crop, noise mixed in) and by number in test (``windows`` crops,
+    evenly spaced from the clip's beginning to its end; a single one is the centre).
     """
 
     def __init__(
@@ -41,12 +51,14 @@ class ClipDataset(Dataset[Batch]):
         *,
         pad: Pad = "tile",
         windows: int = 1,
+        noise: NoiseSource | None = None,
     ) -> None:
         self._store = store
         self._clip_ids = list(clip_ids)
         self._labels = list(labels)
         self._samples = samples
         self._pad: Pad = pad
+        self._noise = noise
         self._crops = [0.5] if windows == 1 else np.linspace(0.0, 1.0, windows).tolist()
 
     def __len__(self) -> int:
@@ -57,16 +69,16 @@ class ClipDataset(Dataset[Batch]):
 
     def __getitems__(self, items: Sequence[int] | Sequence[Draw]) -> Batch:
         """A whole batch at once: each clip is copied straight to its place."""
-        if isinstance(items[0], Draw):
-            places = [item.clip for item in items if isinstance(item, Draw)]
-            crops = [[item.crop] for item in items if isinstance(item, Draw)]
-        else:
-            places = [int(item) for item in items if not isinstance(item, Draw)]
-            crops = [self._crops] * len(places)
+        draws = [item for item in items if isinstance(item, Draw)]
+        places = [draw.clip for draw in draws] or [int(item) for item in items if not isinstance(item, Draw)]
+        crops = [[draw.crop] for draw in draws] or [self._crops] * len(places)
         waveform = np.empty((len(places), len(crops[0]), self._samples), dtype=np.float32)
         for row, place, positions in zip(waveform, places, crops, strict=True):
             for window, position in zip(row, positions, strict=True):
                 window[:] = self._crop(self._clip_ids[place], position)
+        if self._noise is not None:
+            for row, draw in zip(waveform, draws, strict=True):
+                row[0] = self._with_noise(row[0], self._clip_ids[draw.clip], draw.noise, self._noise)
         return Batch(
             torch.from_numpy(waveform[:, 0] if waveform.shape[1] == 1 else waveform),
             torch.tensor([self._labels[place] for place in places]),
@@ -77,3 +89,14 @@ class ClipDataset(Dataset[Batch]):
         spare = max(self._store.samples(clip_id) - self._samples, 0)
         start = min(int(position * (spare + 1)), spare)
         return fit_length(self._store.read(clip_id, start, start + self._samples), self._samples, self._pad)
+
+    def _with_noise(
+        self, waveform: NDArray[np.float32], clip_id: int, draw: NoiseDraw, source: NoiseSource
+    ) -> NDArray[np.float32]:
+        """A waveform of a machine without noise clips stays as it is."""
+        ids = source.clip_ids.get(self._store.clips[clip_id].machine, ())
+        if not ids:
+            return waveform
+        low, high = source.snr_db
+        noise = self._crop(ids[int(draw.clip * len(ids))], draw.crop)
+        return add_noise(waveform, noise, low + draw.snr * (high - low))

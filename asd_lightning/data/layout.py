@@ -69,7 +69,7 @@ def find_clips(root: Path | str, machines: Sequence[str] | None = None, seed: in
         seed: of the hold-out drawn where a plain folder has no ``test/``.
 
     Raises:
-        UserError: nothing there, an unknown machine asked for, or two recordings of one name.
+        UserError: nothing there, an unknown machine asked for, two recordings of one name, or a name that is not text.
     """
     root = Path(root)
     if not root.is_dir():
@@ -89,6 +89,7 @@ def find_clips(root: Path | str, machines: Sequence[str] | None = None, seed: in
             f"{root}: no recordings found; expected <machine>/train/*.wav and <machine>/test/*.wav, the unpacked "
             "DCASE archives (dev_data/raw/<machine>/...), or normal/*.wav of your own"
         )
+    _refuse_unwritable_names(clips)
     _refuse_duplicates(clips)
     return sorted(clips, key=lambda clip: (clip.machine, clip.split, clip.name))
 
@@ -122,7 +123,7 @@ def _machine_folders(root: Path) -> list[tuple[str, Path]]:
         for parent in parents
         if parent.is_dir()
         for folder in sorted(parent.iterdir())
-        if folder.is_dir() and _is_machine(folder)
+        if not folder.name.startswith(".") and folder.is_dir() and _is_machine(folder)
     ]
 
 
@@ -130,39 +131,54 @@ def _is_machine(folder: Path) -> bool:
     return any((folder / name).is_dir() for name in (*_NORMAL_FOLDERS, "test", "supplemental"))
 
 
-def _recordings(folder: Path) -> Iterator[Path]:
-    """Audio files below ``folder``; a broken link is listed too, so that reading it can say so."""
-    for parent, _, names in os.walk(folder):
-        for name in sorted(names):
-            path = Path(parent, name)
-            if path.suffix.lower() in AUDIO_SUFFIXES and not name.startswith("."):
-                yield path
+def _recordings(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """Audio files below ``folder``, in an order that is the same on every file system.
+
+    Links are followed, except to a folder they lie in; a broken one is listed, so that reading it can say so.  Hidden
+    names (``._clip.wav``, which macOS leaves on other file systems, holds no sound) are left out.
+    """
+    if not folder.is_dir() or (real := folder.resolve()) in above:
+        return
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be listed ({error.strerror}); make it readable or remove it") from error
+    for path in paths:
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            yield from _recordings(path, above | {real})
+        elif path.suffix.lower() in AUDIO_SUFFIXES:
+            yield path
 
 
 def _clips_of_machine(machine: str, folder: Path, seed: int) -> list[Clip]:
-    dcase = [clip for split in _SPLITS for clip in _dcase_clips(machine, folder / split)]
-    return dcase or _plain_clips(machine, folder, seed)
+    paths = [path for split in _SPLITS for path in _recordings(folder / split)]
+    clips = {path: clip for path in paths if (clip := _dcase_clip(machine, path)) is not None}
+    if not clips:
+        return _plain_clips(machine, folder, seed)
+    if others := [path for path in paths if path not in clips]:
+        logger.warning(
+            "%s: %d recordings are not used, since their names do not follow those of the others, such as %s",
+            machine, len(others), others[0],
+        )  # fmt: skip
+    return list(clips.values())
 
 
-def _dcase_clips(machine: str, folder: Path) -> list[Clip]:
-    clips = []
-    for path in _recordings(folder):
-        name = parse_file_name(path.stem)
-        if name is None:
-            continue
-        clips.append(
-            Clip(
-                path=path,
-                machine=machine,
-                name=path.name,
-                section=name.section,
-                split=name.split,
-                domain=name.domain,
-                condition=name.condition,
-                attribute=name.attribute,
-            )
-        )
-    return clips
+def _dcase_clip(machine: str, path: Path) -> Clip | None:
+    name = parse_file_name(path.stem)
+    if name is None:
+        return None
+    return Clip(
+        path=path,
+        machine=machine,
+        name=path.name,
+        section=name.section,
+        split=name.split,
+        domain=name.domain,
+        condition=name.condition,
+        attribute=name.attribute,
+    )
 
 
 def _plain_clips(machine: str, folder: Path, seed: int) -> list[Clip]:
@@ -208,6 +224,24 @@ def _hold_out(machine: str, normal: list[Path], seed: int) -> tuple[list[Path], 
         machine, count, len(normal), seed, ", ".join(path.name for path in held_out),
     )  # fmt: skip
     return [path for index, path in enumerate(normal) if index not in chosen], held_out
+
+
+def _refuse_unwritable_names(clips: Sequence[Clip]) -> None:
+    """A name that is not UTF-8 could not be written into the table of scores when all is done."""
+    bad = [clip.path for clip in clips if not _is_text(str(clip.path))]
+    if bad:
+        raise UserError(
+            f"{len(bad)} recordings have names that are not UTF-8, such as {os.fsencode(bad[0])!r}; rename them, as "
+            "with convmv -f latin1 -t utf8"
+        )
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _refuse_duplicates(clips: Sequence[Clip]) -> None:

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from jaxtyping import Float, Int16
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from asd_lightning.data.audio import BadAudioError, check_container
+from asd_lightning.data.audio import BadAudioError, read_recording
 
 _WORKERS = min(8, os.cpu_count() or 1)
 # Below one step of 24 bits; keeps the logarithm of silence finite.
@@ -55,16 +54,8 @@ def measure(path: Path) -> Measurement:
     Raises:
         BadAudioError: empty, truncated, not audio, without samples, NaN or infinite.
     """
-    check_container(path)
-    try:
-        with soundfile.SoundFile(path) as file:
-            rate, subtype = file.samplerate, file.subtype
-            samples = file.read(dtype="int16" if subtype == "PCM_16" else "float64", always_2d=True)
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise BadAudioError(f"{path}: not readable as audio ({error}); copy it again or remove it") from error
-    if not len(samples):
-        raise BadAudioError(f"{path}: holds no samples; copy it again or remove it")
-    scaled = samples / 2**15 if samples.dtype == np.int16 else samples
+    samples, rate, subtype = read_recording(path)
+    scaled = samples / 2**15 if samples.dtype == np.int16 else samples.astype(np.float64)
     if not np.isfinite(scaled).all():
         raise BadAudioError(f"{path}: holds NaN or infinite samples; export it again or remove it")
     return Measurement(

@@ -37,4 +37,6 @@ def _cut(clip: Clip, clip_seconds: float) -> Iterator[Clip]:
     count = int(total / clip_seconds + 0.5)
     for number in range(count):
         start = number * clip_seconds
-        yield dataclasses.replace(clip, name=f"{clip.name}#t={start:g}", start=start, seconds=clip_seconds)
+        # In full: a rounded second would give two pieces of a day-long recording one name.
+        place = f"{start:.6f}".rstrip("0").rstrip(".")
+        yield dataclasses.replace(clip, name=f"{clip.name}#t={place}", start=start, seconds=clip_seconds)

@@ -17,14 +17,23 @@ from asd_lightning.errors import UserError
 SamplerName = Literal["uniform", "class_balanced"]
 
 # Streams of one seed that must not meet.
-_ORDER, _BALANCED, _CROP = 1, 2, 3
+_ORDER, _BALANCED, _CROP, _NOISE = 1, 2, 3, 4
+
+
+class NoiseDraw(NamedTuple):
+    """Which noise clip is mixed in, where it is cropped, and how loud it is: each uniform in [0, 1)."""
+
+    clip: float
+    crop: float
+    snr: float
 
 
 class Draw(NamedTuple):
-    """One slot of a batch: which clip, and where to crop it (0 = at its beginning, 1 = at its end)."""
+    """One slot of a batch: which clip, where to crop it (0 = at its beginning, 1 = at its end), what to mix in."""
 
     clip: int
     crop: float
+    noise: NoiseDraw
 
 
 class StepSampler(Sampler[list[Draw]]):
@@ -61,6 +70,8 @@ class StepSampler(Sampler[list[Draw]]):
             UserError: fewer clips than one step takes, for the uniform sampler.
         """
         self._labels = np.asarray(labels)
+        self._by_class = np.argsort(self._labels, kind="stable")
+        _, self._first, self._count = np.unique(self._labels[self._by_class], return_index=True, return_counts=True)
         self._batch_size = batch_size
         self._step_size = batch_size * world_size
         self._total = total
@@ -85,8 +96,9 @@ class StepSampler(Sampler[list[Draw]]):
         """The draws of this rank at ``step``."""
         clips = self._uniform(step) if self._sampler == "uniform" else self._class_balanced(step)
         crops = np.random.default_rng([self._seed, _CROP, step]).random(self._step_size)
-        mine = slice(self._rank * self._batch_size, (self._rank + 1) * self._batch_size)
-        return [Draw(int(clip), float(crop)) for clip, crop in zip(clips[mine], crops[mine], strict=True)]
+        noise = np.random.default_rng([self._seed, _NOISE, step]).random((self._step_size, 3))
+        mine = range(self._rank * self._batch_size, (self._rank + 1) * self._batch_size)
+        return [Draw(int(clips[slot]), float(crops[slot]), NoiseDraw(*noise[slot].tolist())) for slot in mine]
 
     def _uniform(self, step: int) -> NDArray[np.int64]:
         epoch, position = divmod(step, len(self._labels) // self._step_size)
@@ -101,8 +113,6 @@ class StepSampler(Sampler[list[Draw]]):
 
     def _class_balanced(self, step: int) -> NDArray[np.int64]:
         rng = np.random.default_rng([self._seed, _BALANCED, step])
-        by_class = np.argsort(self._labels, kind="stable")
-        _, first, count = np.unique(self._labels[by_class], return_index=True, return_counts=True)
-        chosen = rng.integers(len(first), size=self._step_size)
-        clips: NDArray[np.int64] = by_class[first[chosen] + rng.integers(count[chosen])]
+        chosen = rng.integers(len(self._first), size=self._step_size)
+        clips: NDArray[np.int64] = self._by_class[self._first[chosen] + rng.integers(self._count[chosen])]
         return clips
