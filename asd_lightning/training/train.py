@@ -137,7 +137,7 @@ def make_trainer(config: DictConfig, output_dir: Path) -> pl.Trainer:
         config.trainer, callbacks=callbacks, logger=instantiate_all(config.logger), default_root_dir=str(output_dir)
     )
     for each in trainer.loggers:
-        each.log_hyperparams({key: value for key, value in plain(config).items() if key != "hydra"})
+        each.log_hyperparams(plain(config))
     return trainer
 
 
