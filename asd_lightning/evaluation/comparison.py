@@ -1,7 +1,8 @@
 """Many runs, one table: every system's mean and sample standard deviation over its seeds.
 
 A run is a folder with ``.hydra`` or ``config.yaml``.  It is finished once ``results/metrics.csv`` and
-``results/summary.json`` can be read; otherwise it is a failed job, which is named and loses nothing else.
+``results/summary.json`` can be read; otherwise it is a failed job, which is named with the first line of its
+``failure.txt`` and loses nothing else.
 """
 
 from __future__ import annotations
@@ -108,9 +109,15 @@ def _read_run(folder: Path) -> Run:
         return Run(folder, said["name"], said["seed"], tuple(read_metrics(metrics)), "")
     except UserError as error:
         config = _read_config(folder)
-        name, seed = config.get("name"), config.get("seed")
+        name, seed = config.get("system", config.get("name")), config.get("seed")
         system = name if isinstance(name, str) and name and "${" not in name else UNNAMED
-        return Run(folder, system, seed if isinstance(seed, int) else None, (), str(error))
+        return Run(folder, system, seed if isinstance(seed, int) else None, (), _reason(folder) or str(error))
+
+
+def _reason(folder: Path) -> str:
+    """Why the job says that it failed; "" where it was killed before it could."""
+    path = folder / "failure.txt"
+    return path.read_text(encoding="utf-8", errors="replace").partition("\n")[0] if path.is_file() else ""
 
 
 def _read_summary(path: Path) -> dict[str, Any]:
@@ -129,7 +136,8 @@ def _read_summary(path: Path) -> dict[str, Any]:
 
 def _read_config(folder: Path) -> dict[str, Any]:
     """What a failed job was meant to be; nothing, where its configuration cannot be read either."""
-    for path in (folder / ".hydra" / "config.yaml", folder / "config.yaml"):
+    # The run's own first: in Hydra's, values that refer to others are not resolved.
+    for path in (folder / "config.yaml", folder / ".hydra" / "config.yaml"):
         if path.is_file():
             try:
                 config = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from asd_lightning.configuration import compose_train, plain
 from asd_lightning.errors import UserError
 from asd_lightning.training.build import load_module
+from asd_lightning.training.dashboard import finishing_wandb
 from asd_lightning.training.quiet import hide_irrelevant_messages
 from asd_lightning.training.train import CHECKPOINT, make_trainer
 
@@ -56,8 +57,9 @@ def retest(run: Path, overrides: Sequence[str] = (), out: Path | None = None) ->
     pl.seed_everything(config.seed, workers=True, verbose=False)
     changes = {name: value for name, value in plain(config.model).items() if name in _CHANGEABLE}
     module = load_module(run / CHECKPOINT, changes)
-    trainer = make_trainer(config, results)
-    trainer.test(module, instantiate(config.data), verbose=False)
+    with finishing_wandb():
+        trainer = make_trainer(config, results)
+        trainer.test(module, instantiate(config.data), verbose=False)
     if module.outcome is None:
         raise RuntimeError("the test ended without an outcome")
     return module.outcome.result.official_score

@@ -91,7 +91,7 @@ def test_a_failed_job_is_named_and_loses_no_other(tiny_data, asd_train, capsys, 
     (failed,) = (row for row in rows if row["source"] == "failed")
     assert failed["seeds"].endswith("runs/swept/0_statistics_seed0")
     assert any(row["source"] == "runs" and row["system"] == f"statistics root={tiny_data}" for row in rows)
-    assert "0_statistics_seed0" in (folder / "comparison.md").read_text()
+    assert reason in (folder / "comparison.md").read_text()
     printed = "".join(capsys.readouterr())
     assert "Traceback" not in printed
     assert reason in printed
