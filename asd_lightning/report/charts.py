@@ -29,6 +29,7 @@ _CSS = {
 }
 _UNKNOWN = "un"
 _ROW = 17
+_LONGEST_LABEL = 20
 
 
 class IntervalRow(NamedTuple):
@@ -163,13 +164,18 @@ def interval_chart(description: str, rows: Sequence[IntervalRow], label_width: i
     parts.append(line(axes.x(50), axes.y.start, axes.x(50), axes.y.end, "chance"))
     for index, row in enumerate(rows):
         y = axes.y(index + 0.5)
-        parts.append(text(label_width - 8, y + 4, row.label, "end"))
+        parts.append(text(label_width - 8, y + 4, _shortened(row.label), "end"))
         if not math.isnan(row.low):
             parts.append(line(axes.x(row.low), y, axes.x(row.high), y, f"whisker {row.css}"))
         if not math.isnan(row.estimate):
             parts.append(dots([(axes.x(row.estimate), y)], f"{row.css} big"))
         parts += [line(axes.x(value), y - 5, axes.x(value), y + 5, f"tick {row.css}") for value in row.others]
     return svg(axes, description, parts)
+
+
+def _shortened(label: str) -> str:
+    """As much of a label as its margin holds; the legend has it whole."""
+    return label if len(label) <= _LONGEST_LABEL else f"{label[: _LONGEST_LABEL - 1]}…"
 
 
 def _bars(axes: Axes, edges: np.ndarray, base: np.ndarray, height: np.ndarray, css: str) -> list[Markup]:

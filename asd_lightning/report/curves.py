@@ -93,11 +93,13 @@ def embedding_map(embeddings: Float[ndarray, "clips dim"]) -> EmbeddingMap:
     """First two principal components of embeddings brought to length 1, as cosine distances see them."""
     length = np.linalg.norm(embeddings.astype(np.float64), axis=1, keepdims=True)
     directions = embeddings / np.maximum(length, np.finfo(np.float64).tiny)
+    points = np.zeros((len(directions), 2))
+    if not directions.std(axis=0).any():
+        return EmbeddingMap(points, 0.0)
     components = min(2, *directions.shape)
     pca = PCA(components, svd_solver="covariance_eigh")
-    points = np.zeros((len(directions), 2))
     points[:, :components] = pca.fit_transform(directions)
-    return EmbeddingMap(points, float(np.nan_to_num(pca.explained_variance_ratio_.sum())))
+    return EmbeddingMap(points, float(pca.explained_variance_ratio_.sum()))
 
 
 def machine_rows(cache: EmbeddingCache, machine: str, section: str) -> tuple[list[int], list[int]]:

@@ -11,17 +11,20 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
+Real = float | int
+"""A run-time checker tells the two apart."""
+
 
 @dataclass(frozen=True)
 class Scale:
     """Linear map from data ``low..high`` to pixels ``start..end``."""
 
-    low: float
-    high: float
-    start: float
-    end: float
+    low: Real
+    high: Real
+    start: Real
+    end: Real
 
-    def __call__(self, value: float) -> float:
+    def __call__(self, value: Real) -> float:
         span = self.high - self.low
         share = (value - self.low) / span if span else 0.5
         return round(self.start + share * (self.end - self.start), 1)
@@ -38,8 +41,8 @@ class Axes:
 
     @staticmethod
     def of(
-        x: tuple[float, float],
-        y: tuple[float, float],
+        x: tuple[Real, Real],
+        y: tuple[Real, Real],
         width: int = 360,
         height: int = 240,
         left: int = 40,
@@ -57,48 +60,48 @@ def svg(axes: Axes, description: str, parts: Iterable[Markup]) -> Markup:
     )
 
 
-def text(x: float, y: float, content: str, anchor: str = "middle", css: str = "") -> Markup:
+def text(x: Real, y: Real, content: str, anchor: str = "middle", css: str = "") -> Markup:
     return Markup('<text x="{}" y="{}" text-anchor="{}" class="{}">{}</text>').format(x, y, anchor, css, content)
 
 
-def line(x1: float, y1: float, x2: float, y2: float, css: str) -> Markup:
+def line(x1: Real, y1: Real, x2: Real, y2: Real, css: str) -> Markup:
     return Markup('<path d="M{} {}L{} {}" class="{}"/>').format(x1, y1, x2, y2, css)
 
 
-def rectangle(x: float, y: float, width: float, height: float, css: str) -> Markup:
+def rectangle(x: Real, y: Real, width: Real, height: Real, css: str) -> Markup:
     return Markup('<rect x="{}" y="{}" width="{}" height="{}" class="{}"/>').format(
         round(x, 1), round(y, 1), round(width, 1), round(height, 1), css
     )
 
 
-def polyline(axes: Axes, x: Iterable[float], y: Iterable[float], css: str) -> Markup:
+def polyline(axes: Axes, x: Iterable[Real], y: Iterable[Real], css: str) -> Markup:
     points = " ".join(f"{axes.x(a):g},{axes.y(b):g}" for a, b in zip(x, y, strict=True))
     return Markup('<polyline points="{}" class="{}"/>').format(points, css)
 
 
-def dots(points: Iterable[tuple[float, float]], css: str) -> Markup:
+def dots(points: Iterable[tuple[Real, Real]], css: str) -> Markup:
     """Round marks at pixel positions, as one path: the page's CSS gives their size as a stroke's width."""
     return _marks(points, "h0", css + " dot")
 
 
-def crosses(points: Iterable[tuple[float, float]], css: str) -> Markup:
+def crosses(points: Iterable[tuple[Real, Real]], css: str) -> Markup:
     """Diagonal crosses at pixel positions."""
     return _marks(points, "m-2.5-2.5l5 5m0-5l-5 5", css + " cross")
 
 
-def _marks(points: Iterable[tuple[float, float]], shape: str, css: str) -> Markup:
+def _marks(points: Iterable[tuple[Real, Real]], shape: str, css: str) -> Markup:
     path = "".join(f"M{x:g} {y:g}{shape}" for x, y in points)
     return Markup('<path d="{}" class="{}"/>').format(path, css) if path else Markup("")
 
 
 def frame(
     axes: Axes,
-    x_ticks: Sequence[float],
-    y_ticks: Sequence[float],
+    x_ticks: Sequence[Real],
+    y_ticks: Sequence[Real],
     x_label: str,
     y_label: str,
-    x_name: Callable[[float], str] = "{:g}".format,
-    y_name: Callable[[float], str] = "{:g}".format,
+    x_name: Callable[[Real], str] = "{:g}".format,
+    y_name: Callable[[Real], str] = "{:g}".format,
 ) -> Markup:
     """Grid lines with their numbers, and what the axes show."""
     left, right, bottom, top = axes.x.start, axes.x.end, axes.y.start, axes.y.end
@@ -119,7 +122,7 @@ def frame(
     return Markup("").join(parts)
 
 
-def round_ticks(low: float, high: float, count: int = 5) -> list[float]:
+def round_ticks(low: Real, high: Real, count: int = 5) -> list[float]:
     """At most about ``count`` + 1 multiples of 1, 2 or 5 times a power of ten within ``low..high``."""
     span = high - low
     if not span > 0:

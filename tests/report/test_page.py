@@ -1,0 +1,173 @@
+"""The page as text: whole, self-contained, escaped, and true to the runs' own files."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from asd_lightning.errors import UserError
+from asd_lightning.evaluation.metrics import read_metrics
+from asd_lightning.report.page import write_report
+from tests.evaluation.runs import finished_run
+from tests.scoring.runs import make_run
+
+HOSTILE = "<img src=x onerror=boom()>&\"'"
+VOID = {"meta", "link", "img", "br", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, the visible text, and whether every tag is closed in order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.words, self._open, self.unclosed = [], [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        if not self._open or self._open.pop() != tag:
+            self.unclosed.append((tag, self.getpos()))
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    def of(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def two_runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    make_run(folder / "a", folder / "data", name="first")
+    make_run(folder / "b", folder / "data", name="second", seed=1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(two_runs, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out") / "report.html"
+    text = write_report([two_runs / "a", two_runs / "b"], out, resamples=50).read_text()
+    return Page(text)
+
+
+def test_the_page_is_well_formed_and_loads_nothing(page):
+    assert page.unclosed == []
+    names = ("src", "href", "data", "poster")
+    addresses = [attributes[name] for _, attributes in page.tags for name in names if name in attributes]
+    assert addresses
+    assert [address[:40] for address in addresses if not address.startswith(("data:", "#"))] == []
+    assert {tag for tag, _ in page.tags} & {"iframe", "object", "embed", "form"} == set()
+    styles = "".join(page.words)
+    assert "@import" not in styles
+    assert "url(" not in styles
+
+
+def test_links_lead_somewhere(page):
+    places = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
+    assert {attributes["href"][1:] for attributes in page.of("a")} <= places
+
+
+def test_pictures_charts_and_players_say_what_they_are(page):
+    assert all(attributes["alt"] for attributes in page.of("img"))
+    assert all(attributes["aria-label"] for attributes in page.of("svg"))
+    assert all(attributes["aria-label"] for attributes in page.of("audio"))
+    assert all(attributes["scope"] in ("col", "row") for attributes in page.of("th"))
+    assert len(page.of("img")) > 4
+    assert len(page.of("audio")) > 4
+
+
+def test_nothing_plays_by_itself(page):
+    for attributes in page.of("audio"):
+        assert "autoplay" not in attributes
+        assert attributes["preload"] == "none"
+
+
+def test_the_numbers_are_those_of_the_runs(page, two_runs):
+    text = "".join(page.words)
+    for name in ("a", "b"):
+        for row in read_metrics(two_runs / name / "results" / "metrics.csv"):
+            assert f"{100 * row.hmean:.1f}" in text
+
+
+def test_runs_of_a_sweep_are_found_and_failed_ones_named(two_runs, tmp_path):
+    failed = two_runs / "c"
+    (failed / ".hydra").mkdir(parents=True, exist_ok=True)
+    text = write_report([two_runs], tmp_path / "r.html", resamples=10).read_text()
+    assert "1 failed run left out" in text
+    assert "no results/metrics.csv" in text
+
+
+def test_without_a_finished_run_there_is_no_report(tmp_path):
+    (tmp_path / "run" / ".hydra").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"no finished run to report on .*no results/metrics\.csv"):
+        write_report([tmp_path / "run"], tmp_path / "r.html")
+    assert not (tmp_path / "r.html").exists()
+
+
+def test_names_cannot_speak_html(tmp_path):
+    make_run(tmp_path / "run", tmp_path / "data", machines=(f"fan{HOSTILE}",), name=HOSTILE)
+    (tmp_path / "run" / ".hydra" / "config.yaml").write_text(f"seed: 0\nname: '{HOSTILE[:20]}</pre><script>boom()'\n")
+    text = write_report([tmp_path / "run"], tmp_path / "r.html", resamples=10).read_text()
+    assert HOSTILE in "".join(Page(text).words)  # shown, as text
+    assert "<img src=x" not in text
+    assert text.count("<script>") == 1
+    assert not any("onerror" in attributes for _, attributes in Page(text).tags)
+    assert all(attributes["src"].startswith("data:") for attributes in Page(text).of("img"))
+
+
+def test_with_the_recordings_gone_the_report_is_made_and_says_so(tmp_path):
+    make_run(tmp_path / "run", tmp_path / "data")
+    (tmp_path / "data").rename(tmp_path / "elsewhere")
+    page = Page(write_report([tmp_path / "run"], tmp_path / "r.html", resamples=10).read_text())
+    assert re.search(r"\d+ recordings could not be read", "".join(page.words))
+    assert page.of("audio") == page.of("img") == []
+    assert len(page.of("svg")) > 6
+
+
+def test_a_run_without_embeddings_or_labels_is_reported(tmp_path):
+    """Evaluation machines have no truth; older runs have no table of clips."""
+    run = finished_run(tmp_path / "run", machines=("fan", "valve"))
+    page = Page(write_report([run], tmp_path / "r.html", resamples=10).read_text())
+    text = "".join(page.words)
+    assert "No embedding map and no sound" in text
+    assert "AutoTrash section 00: the condition of its 5 clips is unknown" in text
+    assert page.unclosed == []
+
+
+def test_the_published_table_stands_beside_its_machines(tmp_path):
+    run = finished_run(tmp_path / "run", machines=("fan", "valve", "ToyCar"))
+    text = "".join(Page(write_report([run], tmp_path / "r.html", resamples=10).read_text()).words)
+    assert "XJU 4 EAT-BEATs-FFT" in text
+    assert "54.9" in text  # system 4, fan
+    assert "is printed as 75.58 / 55.52 / 54.21 / 60.37" in text
+    assert "synthetic" not in text
+
+
+def test_synthetic_machines_are_not_compared_in_silence(tmp_path):
+    make_run(tmp_path / "run", tmp_path / "data")
+    (tmp_path / "data" / "synthetic.json").write_text("{}")
+    summary = tmp_path / "run" / "results" / "summary.json"
+    summary.write_text(json.dumps(json.loads(summary.read_text()) | {"data": {"root": str(tmp_path / "data")}}))
+    text = write_report([tmp_path / "run"], tmp_path / "r.html", resamples=10).read_text()
+    assert "share no more than their names" in text
+
+
+def test_settings_that_differ_are_listed(page):
+    assert "Settings that differ" in "".join(page.words)
+    rows = [words for words in page.words if words == "seed"]
+    assert rows
+
+
+def test_a_folder_that_cannot_be_written_is_named(two_runs, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="name another file with --out"):
+        write_report([two_runs / "a"], tmp_path / "file" / "r.html", resamples=10)
