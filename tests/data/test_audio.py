@@ -2,13 +2,14 @@
 
 import os
 import struct
+import wave
 
 import numpy as np
 import pytest
 import scipy.signal
 import soundfile
 
-from asd_lightning.data.audio import BadAudioError, DecodeOptions, decode, duration, read_audio
+from asd_lightning.data.audio import BadAudioError, DecodeOptions, decode, decode_channels, duration, read_audio
 
 RATE = 16_000
 
@@ -175,3 +176,80 @@ def test_a_streamed_header_of_unknown_length_is_read_to_the_end(tmp_path):
     data[place : place + 4] = b"\xff" * 4
     path.write_bytes(data)
     assert len(decode(path, DecodeOptions())) == 1_000
+
+
+def test_eight_bits(tmp_path):
+    """Unsigned in the file, 128 is zero; written by the standard library."""
+    values = np.array([0, 64, 127, 128, 129, 255], dtype=np.uint8)
+    with wave.open(str(tmp_path / "clip.wav"), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(1)
+        file.setframerate(RATE)
+        file.writeframes(values.tobytes())
+    np.testing.assert_array_equal(read_audio(tmp_path / "clip.wav"), (values.astype(float) - 128) / 128)
+
+
+@pytest.mark.parametrize(
+    ("container", "endian"), [("WAVEX", "FILE"), ("RF64", "FILE"), ("WAV", "BIG"), ("WAV", "LITTLE")]
+)
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24"])
+def test_kinds_of_wav_whole_and_truncated(tmp_path, waveform, container, endian, subtype):
+    path = tmp_path / "clip.wav"
+    soundfile.write(path, waveform, RATE, format=container, endian=endian, subtype=subtype)
+    assert path.read_bytes()[:4] == {"RF64": b"RF64"}.get(container, b"RIFX" if endian == "BIG" else b"RIFF")
+    np.testing.assert_allclose(read_audio(path), waveform, atol=2**-15)
+    os.truncate(path, path.stat().st_size - 1_000)
+    with pytest.raises(BadAudioError, match="truncated, its header promises"):
+        read_audio(path)
+
+
+def a_flac(path, seconds=1.0):
+    soundfile.write(path, np.random.default_rng(0).uniform(-1, 1, round(RATE * seconds)), RATE)
+    return path
+
+
+def test_a_flac_that_does_not_tell_its_length_is_refused(tmp_path):
+    """As written by programs that stream: the total in STREAMINFO, 36 bits from byte 21 of the file on, is zero."""
+    path = a_flac(tmp_path / "clip.flac")
+    data = bytearray(path.read_bytes())
+    data[21] &= 0xF0
+    data[22:26] = bytes(4)
+    path.write_bytes(data)
+    for read in (read_audio, duration):
+        with pytest.raises(BadAudioError, match=r"does not tell its length; write it again, as with: flac"):
+            read(path)
+
+
+def test_names_that_are_not_utf_8(tmp_path):
+    path = a_flac(tmp_path / "plain.flac")
+    odd = path.rename(tmp_path / os.fsdecode(b"P\xfcmpe.flac"))
+    assert len(read_audio(odd)) == RATE
+    assert duration(odd) == 1.0
+
+
+def test_what_is_no_file_is_named(tmp_path):
+    (tmp_path / "folder.wav").mkdir()
+    (tmp_path / "loop.wav").symlink_to(tmp_path / "loop.wav")
+    for name in ("folder.wav", "loop.wav", "plain.wav/below.wav"):
+        (tmp_path / "plain.wav").write_bytes(b"RIFF")
+        with pytest.raises(BadAudioError, match=name):
+            read_audio(tmp_path / name)
+
+
+def test_a_recording_that_vanishes_while_it_is_read(tmp_path, monkeypatch):
+    path = a_wav(tmp_path)
+    monkeypatch.setattr("asd_lightning.data.audio.check_container", lambda path: path.unlink())
+    with pytest.raises(BadAudioError, match=r"bad\.wav: not readable as audio"):
+        read_audio(path)
+
+
+def test_all_channels(tmp_path, waveform):
+    three = np.stack([waveform, waveform[::-1], 0.5 * waveform], axis=1)
+    soundfile.write(tmp_path / "clip.wav", three, RATE, subtype="PCM_16")
+    channels = decode_channels(tmp_path / "clip.wav", RATE, start=0.05, seconds=0.1)
+    np.testing.assert_allclose(channels, three[800:2400].T, atol=2**-15)
+    halved = decode_channels(tmp_path / "clip.wav", RATE // 2)
+    assert halved.shape == (3, 2_000)
+    for channel in (0, 1):
+        options = DecodeOptions(RATE // 2, channel)
+        np.testing.assert_allclose(halved[channel], read_audio(tmp_path / "clip.wav", options), atol=1e-6)

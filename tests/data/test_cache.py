@@ -4,13 +4,14 @@ import json
 import multiprocessing
 import os
 import pickle
+import shutil
 
 import numpy as np
 import pytest
 import soundfile
 
 from asd_lightning.data import cache
-from asd_lightning.data.audio import DecodeOptions, decode, read_audio
+from asd_lightning.data.audio import BadAudioError, DecodeOptions, decode, read_audio
 from asd_lightning.data.cache import ClipStore
 from asd_lightning.data.layout import Clip, find_clips
 from asd_lightning.errors import UserError
@@ -147,3 +148,81 @@ def test_clip_pieces(folder, tmp_path):
     )
     store = ClipStore([clip], tmp_path / "cache", OPTIONS)
     np.testing.assert_array_equal(store.read(0), read_audio(path)[160:480])
+
+
+def stores(tmp_path) -> set[str]:
+    return {path.parent.name for path in (tmp_path / "cache").glob("*/index.json")}
+
+
+def test_a_store_of_changed_recordings_is_removed_when_it_is_replaced(folder, tmp_path):
+    open_store(folder, tmp_path, DecodeOptions(sample_rate=8_000))
+    kept = stores(tmp_path)
+    open_store(folder, tmp_path)
+    (stale,) = stores(tmp_path) - kept
+    soundfile.write(next(folder.rglob("*0001.wav")), np.full(50, 0.1) * np.arange(50), 16_000)
+    open_store(folder, tmp_path)
+    # The other rate's store is as stale: its recording has changed too.
+    assert len(stores(tmp_path)) == 1
+    assert not stores(tmp_path) & {stale, *kept}
+    assert_true(open_store(folder, tmp_path))
+
+
+def test_stores_of_unchanged_or_absent_recordings_stay(folder, tmp_path):
+    """Of another choice of clips, as other seeds hold out others, and of a disk that is not mounted now."""
+    clips = find_clips(folder)
+    other = folder.parent / "other" / "data"
+    shutil.copytree(folder, other)
+    for choice in (clips, clips[:4], clips[2:], find_clips(other)):
+        ClipStore(choice, tmp_path / "cache", OPTIONS)
+    before = stores(tmp_path)
+    assert len(before) == 4
+    other.rename(other.with_name("unmounted"))
+    ClipStore(clips[1:], tmp_path / "cache", OPTIONS)
+    assert stores(tmp_path) > before
+
+
+def test_a_store_in_use_outlives_its_replacement(folder, tmp_path):
+    old = open_store(folder, tmp_path)
+    expected = old.read(1)
+    soundfile.write(next(folder.rglob("*0001.wav")), np.full(50, 0.1) * np.arange(50), 16_000)
+    open_store(folder, tmp_path)
+    assert len(stores(tmp_path)) == 1
+    np.testing.assert_array_equal(old.read(1), expected)
+
+
+def test_what_a_killed_process_left_is_removed(folder, tmp_path):
+    open_store(folder, tmp_path)
+    (key,) = stores(tmp_path)
+    shutil.rmtree(tmp_path / "cache" / key)
+    leftover = tmp_path / "cache" / f"{key}.abc.partial"
+    leftover.mkdir()
+    (leftover / "samples.bin").write_bytes(bytes(1_000))
+    assert_true(open_store(folder, tmp_path))
+    assert not leftover.exists()
+
+
+def test_a_recording_that_was_away_for_a_moment_is_not_lost_for_good(folder, tmp_path, monkeypatch, caplog):
+    victim = next(folder.rglob("*0003.wav"))
+
+    def away(path, *rest):
+        if path == victim:
+            raise BadAudioError(f"{path}: not readable as audio (System error.)")
+        return decode(path, *rest)
+
+    monkeypatch.setattr(cache, "decode", away)
+    assert len(open_store(folder, tmp_path)) == 5
+    assert len(open_store(folder, tmp_path)) == 5
+    monkeypatch.undo()
+    store = open_store(folder, tmp_path)
+    assert len(store) == 6
+    assert not store.skipped
+    assert "can be read by now" in caplog.text
+    assert_true(store)
+
+
+def test_a_recording_that_vanishes_between_listing_and_decoding(folder, tmp_path):
+    clips = find_clips(folder)
+    clips[2].path.unlink()
+    store = ClipStore(clips, tmp_path / "cache", OPTIONS)
+    assert store.clips == clips[:2] + clips[3:]
+    assert store.skipped == {str(clips[2].path): f"{clips[2].path}: no such file"}

@@ -1,5 +1,6 @@
 """The three layouts, and what is refused."""
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -130,3 +131,101 @@ def test_the_truth_is_found_where_a_download_leaves_it(tmp_path):
         find_truth(tmp_path)
     (evaluation / "eval_data_list_2025.csv").unlink()
     assert find_truth(tmp_path) == tmp_path
+
+
+TRAINING_CLIP = "section_00_source_train_normal_0000.wav"
+
+
+def test_hidden_files_and_folders_are_no_clips(tmp_path, caplog):
+    record(tmp_path / "fan/train" / TRAINING_CLIP)
+    (tmp_path / "fan/train" / f"._{TRAINING_CLIP}").write_bytes(b"what macOS leaves")
+    record(tmp_path / "fan/train/.Trash" / TRAINING_CLIP)
+    record(tmp_path / ".old/train" / TRAINING_CLIP)
+    assert [clip.path for clip in find_clips(tmp_path)] == [tmp_path / "fan/train" / TRAINING_CLIP]
+    assert not caplog.records
+
+
+def test_links_to_files_and_folders_are_followed_but_not_in_circles(tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    record(elsewhere / "clips" / TRAINING_CLIP)
+    record(elsewhere / "monday" / "section_00_target_train_normal_0001.wav")
+    root = tmp_path / "data"
+    (root / "fan").mkdir(parents=True)
+    (root / "fan/train").symlink_to(elsewhere / "clips")
+    (elsewhere / "clips/more").symlink_to(elsewhere / "monday")
+    (elsewhere / "monday/circle").symlink_to(elsewhere / "clips")
+    (elsewhere / "clips/section_00_source_train_normal_0002.wav").symlink_to(elsewhere / "clips" / TRAINING_CLIP)
+    names = [clip.path.relative_to(root).as_posix() for clip in find_clips(root)]
+    assert names == [
+        f"fan/train/{TRAINING_CLIP}",
+        "fan/train/section_00_source_train_normal_0002.wav",
+        "fan/train/more/section_00_target_train_normal_0001.wav",
+    ]
+    (root / "valve").symlink_to(root / "fan")
+    assert {clip.machine for clip in find_clips(root)} == {"fan", "valve"}
+
+
+def test_upper_case_suffixes(tmp_path):
+    record(tmp_path / "fan/train/section_00_source_train_normal_0000_spd_1.WAV")
+    (clip,) = find_clips(tmp_path)
+    assert clip.attribute == "spd_1"
+    record(tmp_path / "fan/train/section_00_source_train_normal_0000_spd_1.wav")
+    with pytest.raises(UserError, match="share a name"):
+        find_clips(tmp_path)
+
+
+@pytest.mark.parametrize("where", ["fan/train", os.fsdecode(b"f\xe4n/train")])
+def test_names_that_cannot_be_written_into_a_table_are_refused(tmp_path, where):
+    odd = os.fsdecode(b"section_00_source_train_normal_0000_g\xfcte.wav")
+    record(tmp_path / TRAINING_CLIP)
+    (tmp_path / where).mkdir(parents=True)
+    (tmp_path / TRAINING_CLIP).rename(tmp_path / where / odd)
+    with pytest.raises(
+        UserError, match=r"1 recordings have names that are not UTF-8, such as b'.*g\\xfcte\.wav'; rename"
+    ):
+        find_clips(tmp_path)
+
+
+def test_the_order_is_that_of_the_names_on_every_file_system(tmp_path, monkeypatch):
+    """Also the hold-out's, which is drawn by place in the order."""
+    for folder in ("a", "b", "c"):
+        for number in range(5):
+            record(tmp_path / f"pump/normal/{folder}/{number}.wav")
+    expected = find_clips(tmp_path)
+    iterdir = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda self: iter(sorted(iterdir(self), reverse=True)))
+    assert find_clips(tmp_path) == expected
+    monkeypatch.setattr(Path, "iterdir", lambda self: iter(sorted(iterdir(self), key=lambda path: hash(str(path)))))
+    assert find_clips(tmp_path) == expected
+
+
+def test_names_outside_the_grammar_of_the_others_are_told(tmp_path, caplog):
+    record(tmp_path / "fan/train" / TRAINING_CLIP)
+    record(tmp_path / "fan/train/monday.wav")
+    assert len(find_clips(tmp_path)) == 1
+    assert "fan: 1 recordings are not used" in caplog.text
+    assert "monday.wav" in caplog.text
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
+    record(tmp_path / "fan/train" / TRAINING_CLIP)
+    iterdir = Path.iterdir
+
+    def refuse(self):
+        if self.name == "train":
+            raise PermissionError(13, "Permission denied")
+        return iterdir(self)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(UserError, match=r"fan/train: cannot be listed \(Permission denied\)"):
+        find_clips(tmp_path)
+
+
+def test_pieces_of_a_day_have_names_of_their_own(monkeypatch, tmp_path):
+    record(tmp_path / "pump/train/a.wav")
+    record(tmp_path / "pump/test/b.wav")
+    monkeypatch.setattr("asd_lightning.data.recordings.duration", lambda _: 200_000.0)
+    names = [clip.name for clip in cut_recordings(find_clips(tmp_path), clip_seconds=1.5)]
+    assert len(set(names)) == len(names) == 2 * 133_333
+    assert names[-1] == "train/a.wav#t=199998"
+    assert names[-2] == "train/a.wav#t=199996.5"
