@@ -173,9 +173,15 @@ def test_one_failure_does_not_keep_the_others(server: RecordServer, tiny_data: P
     assert contents(tmp_path) == expected(tiny_data, server)
 
 
-def test_a_truth_file_that_is_none_is_not_kept(server: RecordServer, tmp_path: Path) -> None:
-    server.fault = lambda request: Fault(content=b"<html>gone</html>") if TRUTH in request.path else None
-    with pytest.raises(UserError, match="fetch the truth file again"):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"<html>gone</html>", "answered with a web page"), (b"gone\n", "fetch the truth file again")],
+)
+def test_a_truth_file_that_is_none_is_not_kept(
+    server: RecordServer, tmp_path: Path, content: bytes, message: str
+) -> None:
+    server.fault = lambda request: Fault(content=content) if TRUTH in request.path else None
+    with pytest.raises(UserError, match=message):
         download(server, tmp_path, Selection(("truth",)))
     assert not (tmp_path / "eval_data" / TRUTH).exists()
     server.fault = lambda _: None

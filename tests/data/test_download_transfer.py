@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 
-from asd_lightning.data.download.records import RemoteFile
 from asd_lightning.data.download.retry import RetryPolicy, get_json, new_session
-from asd_lightning.data.download.transfer import CHUNK_BYTES, StoppedError, fetch
+from asd_lightning.data.download.transfer import CHUNK_BYTES, StoppedError, Wanted, fetch, file_digest
 from asd_lightning.errors import UserError
 from tests.data.record_server import Fault, RecordServer, Request, serving
 from tests.data.small_disk import small_disk
@@ -39,7 +39,7 @@ class Fetching:
     """One fetch into a folder, with pauses recorded in the place of being waited for."""
 
     def __init__(self, server: RecordServer, folder: Path, tries: int = 4) -> None:
-        self.remote = RemoteFile(NAME, f"{server.url}/{NAME}", "dev", "fan", len(CONTENT), MD5)
+        self.wanted = Wanted(f"{server.url}/{NAME}", MD5, size=len(CONTENT))
         self.destination = folder / NAME
         self.part = folder / f"{NAME}.part"
         self.pauses: list[float] = []
@@ -47,9 +47,14 @@ class Fetching:
         self.stop = threading.Event()
         self.policy = RetryPolicy(tries=tries, sleep=self.pauses.append)
 
+    def report(self, present: int, total: int | None) -> None:
+        assert total in (None, len(CONTENT))
+        self.reported.append(present)
+
     def __call__(self) -> bytes:
         with new_session() as session:
-            fetch(session, self.remote, self.destination, self.policy, self.reported.append, self.stop)
+            digest = fetch(session, self.wanted, self.destination, self.policy, self.report, self.stop)
+        assert digest == file_digest(self.destination, self.wanted.algorithm)
         return self.destination.read_bytes()
 
 
@@ -205,10 +210,11 @@ def test_a_wrong_range_is_not_glued_in(server: RecordServer, tmp_path: Path) -> 
     server.files[f"/{NAME}"] = CONTENT[:-10]
     fetching = Fetching(server, tmp_path, tries=2)
     fetching.part.write_bytes(CONTENT[:1000])
-    with pytest.raises(UserError, match="gave up after 2 tries"):
+    with pytest.raises(UserError, match=rf"has {len(CONTENT) - 10} bytes, not the published {len(CONTENT)}.*--mirror"):
         fetching()
-    assert server.starts(NAME)[:2] == [1000, 0]
+    assert server.starts(NAME) == [1000, 0]
     assert not fetching.destination.exists()
+    assert not fetching.part.exists()
 
 
 def test_redirects_are_followed_with_their_range(server: RecordServer, tmp_path: Path) -> None:
@@ -247,12 +253,12 @@ def test_a_proxy_from_the_environment_is_used(
 def test_stopping_keeps_what_has_arrived(server: RecordServer, tmp_path: Path) -> None:
     fetching = Fetching(server, tmp_path)
 
-    def stop_early(count: int) -> None:
+    def stop_early(count: int, total: int | None) -> None:
         if count > 300_000:
             fetching.stop.set()
 
     with new_session() as session, pytest.raises(StoppedError):
-        fetch(session, fetching.remote, fetching.destination, fetching.policy, stop_early, fetching.stop)
+        fetch(session, fetching.wanted, fetching.destination, fetching.policy, stop_early, fetching.stop)
     kept = fetching.part.stat().st_size
     assert 300_000 < kept < len(CONTENT)
     assert Fetching(server, tmp_path)() == CONTENT
@@ -260,14 +266,69 @@ def test_stopping_keeps_what_has_arrived(server: RecordServer, tmp_path: Path) -
 
 
 def test_disk_full_is_told_and_keeps_what_has_arrived(server: RecordServer, tmp_path: Path) -> None:
-    with small_disk(tmp_path / "small", "512k") as folder:
-        (folder / "ballast").write_bytes(bytes(200_000))
+    with small_disk(tmp_path / "small", "1200k") as folder:
+        fetching = Fetching(server, folder)
+
+        def fill_up(count: int, total: int | None) -> None:
+            if count > 300_000 and not (folder / "ballast").exists():
+                (folder / "ballast").write_bytes(bytes(600_000))
+
+        fetching.report = fill_up  # type: ignore[method-assign]
         with pytest.raises(UserError, match=r"no space left.*free some and run the command again"):
-            Fetching(server, folder)()
+            fetching()
         part = (folder / f"{NAME}.part").read_bytes()
         assert len(part) > 100_000
         assert part == CONTENT[: len(part)]
         assert len(server.requests) == 1  # a full disk is no reason to ask again
+
+
+def test_too_small_a_disk_is_told_before_the_first_byte(server: RecordServer, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "small", "512k") as folder:
+        with pytest.raises(UserError, match=r"no space left in .*1\.0 MB are needed.*free some"):
+            Fetching(server, folder)()
+        assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("known", ["md5", "sha256", "size", "nothing"])
+def test_whatever_is_published_of_a_file_a_cut_line_is_mended(server: RecordServer, tmp_path: Path, known: str) -> None:
+    server.fault = lambda request: Fault(send_until=600_000) if request.number == 0 else None
+    fetching = Fetching(server, tmp_path)
+    sha256 = hashlib.sha256(CONTENT).hexdigest()
+    fetching.wanted = {
+        "md5": Wanted(fetching.wanted.url, MD5),
+        "sha256": Wanted(fetching.wanted.url, sha256, "sha256"),
+        "size": Wanted(fetching.wanted.url, size=len(CONTENT)),
+        "nothing": Wanted(fetching.wanted.url, algorithm="sha256"),
+    }[known]
+    assert fetching() == CONTENT
+    assert server.starts(NAME) == [0, kept_of(600_000)]
+
+
+@pytest.mark.parametrize("algorithm", ["md5", "sha256"])
+def test_only_a_checksum_vouches_for_what_an_earlier_call_left(
+    server: RecordServer, tmp_path: Path, algorithm: Literal["md5", "sha256"]
+) -> None:
+    fetching = Fetching(server, tmp_path)
+    fetching.part.write_bytes(bytes(1000))
+    fetching.destination.write_bytes(bytes(len(CONTENT)))
+    fetching.wanted = Wanted(fetching.wanted.url, None, algorithm, len(CONTENT))
+    assert fetching() == CONTENT
+    assert server.starts(NAME) == [0]
+    fetching.wanted = Wanted(fetching.wanted.url, file_digest(fetching.destination, algorithm), algorithm)
+    assert fetching() == CONTENT
+    assert server.starts(NAME) == [0]
+
+
+def test_a_web_page_in_place_of_the_file_is_told_and_not_kept(server: RecordServer, tmp_path: Path) -> None:
+    page = b"<!DOCTYPE html><p>Sign in</p>"
+    server.fault = lambda _: Fault(content=page)
+    fetching = Fetching(server, tmp_path)
+    fetching.wanted = Wanted(fetching.wanted.url, MD5)
+    expected = pytest.raises(UserError, match=r"answered with a web page, not with a file: .*--mirror")
+    with new_session() as session, expected:
+        fetch(session, fetching.wanted, fetching.destination, fetching.policy)
+    assert fetching.part.read_bytes() == b""
+    assert not fetching.destination.exists()
 
 
 def test_json_that_is_none_names_the_address(server: RecordServer) -> None:

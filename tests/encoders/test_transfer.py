@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from asd_lightning.data.download.retry import RetryPolicy
-from asd_lightning.encoders.transfer import CHUNK_BYTES, download
+from asd_lightning.data.download.transfer import CHUNK_BYTES
+from asd_lightning.encoders.transfer import download
 from asd_lightning.errors import UserError
 
 PAYLOAD = np.random.default_rng(0).bytes(5 * CHUNK_BYTES + 17)

@@ -38,7 +38,7 @@ from asd_lightning.data.download.records import (
     write_file_list,
 )
 from asd_lightning.data.download.retry import RetryPolicy, new_session
-from asd_lightning.data.download.transfer import fetch
+from asd_lightning.data.download.transfer import Wanted, fetch
 from asd_lightning.data.download.years import PARTS, Part, Year
 from asd_lightning.errors import UserError
 
@@ -165,7 +165,8 @@ class _Run:
     def _one(self, file: RemoteFile) -> None:
         archive = self.state / file.name
         with self.display.file(file) as shown, new_session() as session:
-            fetch(session, file, archive, self.policy, shown.received, self.stop)
+            wanted = Wanted(file.url, file.md5, size=file.size)
+            fetch(session, wanted, archive, self.policy, lambda present, _: shown.received(present), self.stop)
             if file.part == "truth":
                 self._refuse_other_than_truth(archive)
                 self._truth_path(file).parent.mkdir(parents=True, exist_ok=True)

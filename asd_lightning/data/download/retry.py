@@ -67,8 +67,10 @@ def new_session() -> requests.Session:
     return session
 
 
-def check_status(response: requests.Response) -> None:
-    """Pass a good answer.
+def check_status(
+    response: requests.Response, advice: str = "check the address, or name another server with --mirror"
+) -> None:
+    """Pass a good answer; ``advice`` ends the message of a final refusal.
 
     Raises:
         PassingError: worth another try (429, 5xx, time-outs), with the server's Retry-After.
@@ -79,7 +81,7 @@ def check_status(response: requests.Response) -> None:
     what = f"{response.url} answered {response.status_code} {response.reason}"
     if response.status_code in _PASSING:
         raise PassingError(what, _retry_after_seconds(response.headers.get("Retry-After")))
-    raise UserError(f"{what}: check the address, or name another server with --mirror")
+    raise UserError(f"{what}: {advice}")
 
 
 def get_json(session: requests.Session, url: str, policy: RetryPolicy) -> Any:
