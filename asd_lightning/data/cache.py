@@ -74,8 +74,8 @@ class _Plan:
     reduction: FarMicrophoneReduction | None
 
     @property
-    def title(self) -> list[str]:
-        return [self.clips[0].machine, self.clips[0].split]
+    def title(self) -> tuple[str, str]:
+        return self.clips[0].machine, self.clips[0].split
 
     def key(self) -> str:
         digest = hashlib.sha256(json.dumps([_FORMAT, asdict(self.options)]).encode())
@@ -129,12 +129,16 @@ class ClipStore:
         self._files: list[Path] = []
         self._maps: dict[int, np.memmap[Any, np.dtype[np.uint8]]] = {}
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        written: dict[Path, _Plan] = {}
         with Progress(*columns) as progress:
             bar = _DecodingBar(progress, len(clips))
             for _, group in groupby(clips, key=lambda clip: (clip.machine, clip.split)):
                 own = list(group)
                 reduction = (reductions or {}).get(own[0].machine)
-                self._add(_Plan(own, [file_state(clip.path) for clip in own], options, reduction), cache_dir, bar)
+                self._add(
+                    _Plan(own, [file_state(clip.path) for clip in own], options, reduction), cache_dir, bar, written
+                )
+        _remove_stale(cache_dir, written)
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -166,8 +170,8 @@ class ClipStore:
             self._maps[file] = np.memmap(self._files[file], dtype=np.uint8, mode="r")
         return self._maps[file]
 
-    def _add(self, plan: _Plan, cache_dir: Path, bar: _DecodingBar) -> None:
-        folder = _ready_store(plan, cache_dir, bar)
+    def _add(self, plan: _Plan, cache_dir: Path, bar: _DecodingBar, written: dict[Path, _Plan]) -> None:
+        folder = _ready_store(plan, cache_dir, bar, written)
         for clip, entry in zip(plan.clips, _read_index(folder), strict=True):
             if entry.error:
                 self.skipped[str(clip.path)] = entry.error
@@ -193,8 +197,8 @@ class _DecodingBar:
         self._progress.advance(self._task, count)
 
 
-def _ready_store(plan: _Plan, cache_dir: Path, bar: _DecodingBar) -> Path:
-    """The folder of an intact store, written now if need be; others who want the same one wait for it."""
+def _ready_store(plan: _Plan, cache_dir: Path, bar: _DecodingBar, written: dict[Path, _Plan]) -> Path:
+    """The folder of an intact store, written now if need be (and noted); others who want the same one wait for it."""
     folder = cache_dir / plan.key()
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
@@ -207,7 +211,7 @@ def _ready_store(plan: _Plan, cache_dir: Path, bar: _DecodingBar) -> Path:
             else:
                 bar.show(" ".join(plan.title))
                 _write_store(folder, plan, bar)
-                _remove_stale(folder, plan)
+                written[folder] = plan
     except OSError as error:
         raise UserError(
             f"{cache_dir}: cannot write the clip cache ({error}); free space or set data.cache_dir"
@@ -248,21 +252,24 @@ def _write_store(folder: Path, plan: _Plan, bar: _DecodingBar) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _remove_stale(folder: Path, plan: _Plan) -> None:
+def _remove_stale(cache_dir: Path, written: Mapping[Path, _Plan]) -> None:
     """Remove stores that share recordings with a new one and that no key leads to any more.
 
     One that shares none may be of a disk that is not mounted just now.
     """
-    paths = {str(clip.path.absolute()) for clip in plan.clips}
-    for index_path in folder.parent.glob("*/index.json"):
-        if index_path.parent == folder:
+    paths: dict[tuple[str, str], set[str]] = {}
+    for plan in written.values():
+        paths.setdefault(plan.title, set()).update(str(clip.path.absolute()) for clip in plan.clips)
+    for index_path in cache_dir.glob("*/index.json") if written else ():
+        if index_path.parent in written:
             continue
         try:
             index = json.loads(index_path.read_text())
-            files = index["files"] if index["of"] == plan.title else {}
+            files, shared = index["files"], paths.get(tuple(index["of"]), set())
         except (OSError, ValueError, KeyError, TypeError):
+            # Of another version, or being removed by another process.
             continue
-        if not paths.isdisjoint(files) and any(file_state(Path(path)) != state for path, state in files.items()):
+        if not shared.isdisjoint(files) and any(file_state(Path(path)) != state for path, state in files.items()):
             _remove_unless_in_use(index_path.parent)
 
 

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from hydra.utils import instantiate
 
+from asd_lightning.configuration import compose_train
 from asd_lightning.data import far_channel
 from asd_lightning.data.audio import read_audio
 from asd_lightning.data.datamodule import ClipDataModule
@@ -161,3 +163,18 @@ def test_unusable_training_clips_do_not_spoil_the_fit(root, tmp_path, caplog):
     served = module(root, tmp_path)
     assert sum(clip.machine == "fan" and clip.split == "train" for clip in served.clips) == 8
     assert "3 recordings skipped" in caplog.text
+
+
+def test_an_unwritable_cache_is_named(root, tmp_path):
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    with pytest.raises(UserError, match=r"cannot write the far microphone's coefficients.*data\.cache_dir"):
+        module(root, tmp_path)
+
+
+def test_the_option_reaches_the_data_module_from_the_command_line(root, tmp_path):
+    data = [f"data.root={root}", f"data.cache_dir={tmp_path / 'cache'}", "data.clip_seconds=0.5"]
+    config = compose_train(["experiment=statistics", "data.channel=reduced", *data], tmp_path)
+    served = instantiate(config.data)
+    served.prepare_data()
+    for clip_id in range(3):
+        np.testing.assert_array_equal(served.waveform(clip_id), module(root, tmp_path).waveform(clip_id))
