@@ -183,7 +183,7 @@ def test_stores_of_unchanged_or_absent_recordings_stay(folder, tmp_path):
 
 def test_a_store_in_use_outlives_its_replacement(folder, tmp_path):
     old = open_store(folder, tmp_path)
-    expected = old.read(1)
+    expected = read_audio(old.clips[1].path)
     soundfile.write(next(folder.rglob("*0001.wav")), np.full(50, 0.1) * np.arange(50), 16_000)
     open_store(folder, tmp_path)
     assert len(stores(tmp_path)) == 1
