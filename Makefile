@@ -22,7 +22,7 @@ demo: .venv/.ready  ## synthetic machines -> training -> anomaly table, in minut
 	$(BIN)/asd train scale=demo experiment=system1 name=demo_$$(date +%Y-%m-%d_%H-%M-%S)
 
 test: .venv/.ready  ## all quick tests
-	$(BIN)/pytest -m "not slow and not gpu and not network and not weights"
+	$(BIN)/pytest -n 2 -m "not slow and not gpu and not network and not weights"
 
 test-slow: .venv/.ready  ## full-size encoders, long trainings
 	$(BIN)/pytest -m "slow"

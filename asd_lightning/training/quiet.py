@@ -12,6 +12,7 @@ def hide_irrelevant_messages() -> None:
         r".*does not have many workers.*",  # clips are decoded already: reading them is no bottleneck
         r".*LeafSpec.*is deprecated.*",
         r".*smaller than the logging interval.*",
+        r".*dataloader is not resumable.*",  # its sampler is a function of the step
         r".*Checkpoint directory .* exists and is not empty.*",
     ):
         warnings.filterwarnings("ignore", message=advice)

@@ -120,3 +120,11 @@ def test_restored_scores_equal_trained_ones_exactly(tiny_data, tmp_path, system)
         averaged, raw = (last_checkpoint(tmp_path)[key] for key in ("state_dict", "current_model_state"))
         assert all(torch.equal(value, averaged[name]) for name, value in restored.state_dict().items())
         assert any(not torch.equal(value, raw[name]) for name, value in averaged.items())
+
+
+def test_a_run_of_any_length_ends_with_a_checkpoint_of_what_was_tested(tiny_data, tmp_path):
+    """Checkpoints come every 2 updates; this run has 3."""
+    train(tiny_config(tmp_path, tiny_data, "fft", ["test=false"], updates=3), tmp_path)
+    checkpoint = last_checkpoint(tmp_path)
+    assert checkpoint["global_step"] == 3
+    assert {"current_model_state", "averaging_state"} <= checkpoint.keys()
