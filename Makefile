@@ -17,9 +17,11 @@ setup: .venv/.ready  ## make .venv with the pinned packages (about 5 GB)
 	$(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt --editable '.[dev,sweep]'
 	@touch $@
 
-demo: .venv/.ready  ## synthetic machines -> training -> anomaly table, in minutes
+demo: NAME := demo_$(shell date +%Y-%m-%d_%H-%M-%S)
+demo: .venv/.ready  ## synthetic machines -> training -> tables and a report, in minutes
 	$(BIN)/asd synth --preset demo --out data/demo
-	$(BIN)/asd train scale=demo experiment=system1 name=demo_$$(date +%Y-%m-%d_%H-%M-%S)
+	$(BIN)/asd train -m scale=demo experiment=statistics,system1 name=$(NAME)
+	$(BIN)/asd report runs/$(NAME) --out runs/$(NAME)/report.html
 
 test: .venv/.ready  ## all quick tests
 	$(BIN)/pytest -n 2 -m "not slow and not gpu and not network and not weights"

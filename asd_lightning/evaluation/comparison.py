@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,13 +27,17 @@ UNNAMED = "(unnamed)"
 
 @dataclass(frozen=True)
 class Run:
-    """One run folder; ``failure`` says why it has no ``rows``, and is "" for a finished run."""
+    """One run folder; ``failure`` says why it has no ``rows``, and is "" for a finished run.
+
+    ``synthetic``: its data folder is still there and holds synthetic machines.
+    """
 
     folder: Path
     system: str
     seed: int | None
     rows: tuple[MachineMetrics, ...]
     failure: str
+    synthetic: bool = False
 
 
 class Spread(NamedTuple):
@@ -106,7 +110,7 @@ def _read_run(folder: Path) -> Run:
         if not metrics.is_file():
             raise UserError("no results/metrics.csv")
         said = _read_summary(summary)
-        return Run(folder, said["name"], said["seed"], tuple(read_metrics(metrics)), "")
+        return Run(folder, said["name"], said["seed"], tuple(read_metrics(metrics)), "", said["synthetic"])
     except UserError as error:
         config = _read_config(folder)
         name, seed = config.get("system", config.get("name")), config.get("seed")
@@ -131,7 +135,14 @@ def _read_summary(path: Path) -> dict[str, Any]:
         raise UserError("results/summary.json has no name")
     if not isinstance(summary.get("seed"), int | None):
         raise UserError("results/summary.json: seed is not a whole number")
-    return {"name": summary["name"], "seed": summary.get("seed")}
+    return {"name": summary["name"], "seed": summary.get("seed"), "synthetic": is_synthetic(summary)}
+
+
+def is_synthetic(summary: Mapping[str, Any]) -> bool:
+    """Whether a run's summary names a data folder that is still there and holds synthetic machines."""
+    data = summary.get("data")
+    root = data.get("root") if isinstance(data, dict) else None
+    return isinstance(root, str) and (Path(root) / "synthetic.json").is_file()
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -169,6 +180,8 @@ def _spread(values: Sequence[float]) -> Spread:
 
 
 def _notes(systems: Sequence[System]) -> Iterator[str]:
+    if any(run.synthetic for system in systems for run in system.finished):
+        yield "Synthetic machines share names with real ones and nothing else: published scores do not compare."
     machines: dict[tuple[str, ...], list[str]] = {}
     for system in systems:
         for run in system.finished:

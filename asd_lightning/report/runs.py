@@ -13,7 +13,7 @@ from rich.progress import Progress
 
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.clip_scores import ClipScore, read_scores
-from asd_lightning.evaluation.comparison import Run, find_runs
+from asd_lightning.evaluation.comparison import Run, find_runs, is_synthetic
 from asd_lightning.evaluation.intervals import Interval, bootstrap_intervals
 from asd_lightning.evaluation.metrics import ALL, EvaluationResult, evaluate
 from asd_lightning.scoring.embedding_cache import EmbeddingCache, read_embeddings
@@ -60,8 +60,7 @@ class ReportedRun:
     @property
     def synthetic(self) -> bool:
         """Whether the run's data folder is still there and holds synthetic machines."""
-        root = self.summary.get("data", {}).get("root") or _data(self.config).get("root")
-        return isinstance(root, str) and (Path(root) / "synthetic.json").is_file()
+        return is_synthetic(self.summary) or is_synthetic({"data": _data(self.config)})
 
 
 def read_runs(

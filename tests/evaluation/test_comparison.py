@@ -263,3 +263,13 @@ def test_summary_may_say_more_than_is_read(tmp_path: Path) -> None:
     (run / "results" / "summary.json").write_text(json.dumps(summary | {"extra": 1, "seed": None}))
     (system,) = compare_runs([tmp_path]).systems
     assert system.finished[0].seed is None
+
+
+def test_synthetic_machines_are_said_to_be_other_machines(tmp_path: Path) -> None:
+    folder = finished_run(tmp_path / "run", "system1", 0, ("fan",))
+    (tmp_path / "machines").mkdir()
+    summary = json.loads((folder / "results/summary.json").read_text())
+    (folder / "results/summary.json").write_text(json.dumps(summary | {"data": {"root": str(tmp_path / "machines")}}))
+    assert not any("Synthetic" in note for note in compare_runs([folder]).notes)
+    (tmp_path / "machines/synthetic.json").write_text("{}")
+    assert any("published scores do not compare" in note for note in compare_runs([folder]).notes)
