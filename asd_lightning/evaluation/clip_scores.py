@@ -45,6 +45,32 @@ def write_scores(path: Path, scores: Sequence[ClipScore]) -> None:
     write_text_atomically(path, text.getvalue())
 
 
+def challenge_paths(folder: Path, scores: Sequence[ClipScore]) -> list[Path]:
+    """The files that `write_challenge_files` writes, sorted by machine and section, scores before decisions."""
+    sections = sorted({(score.machine, score.section) for score in scores})
+    return [
+        folder / f"{kind}_{machine}_section_{section}_test.csv"
+        for machine, section in sections
+        for kind in ("anomaly_score", "decision_result")
+    ]
+
+
+def write_challenge_files(folder: Path, scores: Sequence[ClipScore]) -> list[Path]:
+    """Write the scores as the challenge takes them, two files without header for each section of each machine.
+
+    ``anomaly_score_<machine>_section_<section>_test.csv`` has rows ``file,score``, ``decision_result_...`` has rows
+    ``file,0`` or ``file,1``.
+    """
+    texts = {path: io.StringIO() for path in challenge_paths(folder, scores)}
+    for score in sorted(scores, key=lambda score: score.file):
+        score_path, decision_path = challenge_paths(folder, [score])
+        csv.writer(texts[score_path], lineterminator="\n").writerow([score.file, repr(float(score.anomaly_score))])
+        csv.writer(texts[decision_path], lineterminator="\n").writerow([score.file, int(score.decision)])
+    for path, text in texts.items():
+        write_text_atomically(path, text.getvalue())
+    return list(texts)
+
+
 def read_scores(path: Path) -> list[ClipScore]:
     """Read what ``write_scores`` wrote.
 

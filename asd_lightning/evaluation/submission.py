@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from asd_lightning.errors import UserError
-from asd_lightning.evaluation.clip_scores import ClipScore, read_scores
+from asd_lightning.evaluation.clip_scores import ClipScore, challenge_paths, read_scores, write_challenge_files
 from asd_lightning.evaluation.files import write_text_atomically
 from asd_lightning.evaluation.metrics import ALL, MachineMetrics, read_metrics
 
@@ -56,14 +56,13 @@ def write_submission(run: Path, label: str, out: Path, info: Path | None = None)
     """
     if not LABEL.fullmatch(label):
         raise UserError(f"--label {label}: a label has the form {LABEL_FORM}")
-    sections = _sections(read_scores(run / "results" / "scores.csv"))
+    scores = _submitted(read_scores(run / "results" / "scores.csv"))
     meta = _filled(describe(label, _read_summary(run), _development_metrics(run)), info)
-    texts = dict(_score_files(sections))
-    texts[f"{label}{META_SUFFIX}"] = yaml.safe_dump(meta, sort_keys=False, allow_unicode=True, width=100)
-    _refuse_strangers(out, texts)
-    for name, text in texts.items():
-        write_text_atomically(out / name, text)
-    return [out / name for name in texts]
+    meta_path = out / f"{label}{META_SUFFIX}"
+    _refuse_strangers(out, {path.name for path in challenge_paths(out, scores)} | {meta_path.name})
+    paths = write_challenge_files(out, scores)
+    write_text_atomically(meta_path, yaml.safe_dump(meta, sort_keys=False, allow_unicode=True, width=100))
+    return [*paths, meta_path]
 
 
 def describe(label: str, summary: Mapping[str, Any], development: Sequence[MachineMetrics]) -> dict[str, Any]:
@@ -150,29 +149,20 @@ def _development_metrics(run: Path) -> list[MachineMetrics]:
     return [row for row in read_metrics(path) if row.machine != ALL] if path.is_file() else []
 
 
-def _sections(scores: Sequence[ClipScore]) -> dict[tuple[str, str], list[ClipScore]]:
-    evaluation = [score for score in scores if EVALUATION_NAME.fullmatch(score.file)]
-    sections: dict[tuple[str, str], list[ClipScore]] = {}
-    for score in sorted(evaluation or scores, key=lambda clip: (clip.machine, clip.section, clip.file)):
+def _submitted(scores: Sequence[ClipScore]) -> list[ClipScore]:
+    """The evaluation clips, or all where there are none."""
+    for score in scores:
         if not math.isfinite(score.anomaly_score):
             raise UserError(f"{score.machine}/{score.file}: anomaly_score is {score.anomaly_score}; test the run again")
-        sections.setdefault((score.machine, score.section), []).append(score)
-    if not sections:
+    if not scores:
         raise UserError("the run has no scores: nothing to submit")
-    return sections
+    return [score for score in scores if EVALUATION_NAME.fullmatch(score.file)] or list(scores)
 
 
-def _score_files(sections: Mapping[tuple[str, str], Sequence[ClipScore]]) -> Iterable[tuple[str, str]]:
-    for (machine, section), clips in sections.items():
-        end = f"{machine}_section_{section}_test.csv"
-        yield f"anomaly_score_{end}", "".join(f"{clip.file},{float(clip.anomaly_score)!r}\n" for clip in clips)
-        yield f"decision_result_{end}", "".join(f"{clip.file},{int(clip.decision)}\n" for clip in clips)
-
-
-def _refuse_strangers(out: Path, texts: Mapping[str, str]) -> None:
+def _refuse_strangers(out: Path, own: set[str]) -> None:
     present = [path.name for path in sorted(out.iterdir())] if out.is_dir() else []
     strangers = [
-        name for name in present if name not in texts and (SCORE_FILE.fullmatch(name) or name.endswith(META_SUFFIX))
+        name for name in present if name not in own and (SCORE_FILE.fullmatch(name) or name.endswith(META_SUFFIX))
     ]
     if strangers:
         raise UserError(f"--out {out}: holds another submission ({strangers[0]}, ...); choose an empty folder")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 
 from asd_lightning.atomic import write_atomically
 from asd_lightning.evaluation.clip_scores import ClipScore
+from asd_lightning.evaluation.metrics import MAX_FPR
+from asd_lightning.report.curves import roc
 
 _COLOURS = {
     ("normal", "source"): "#4477aa",
@@ -24,22 +26,48 @@ _COLUMNS = 4
 
 def plot_scores(scores: Sequence[ClipScore], path: Path) -> None:
     """Draw a histogram of anomaly scores for each machine, by domain and condition, with the decision threshold."""
+    _plot_machines(scores, path, _histogram, "anomaly score (higher = more anomalous)", "clips")
+
+
+def plot_roc(scores: Sequence[ClipScore], path: Path) -> None:
+    """Draw each machine's ROC curves: normal clips of either domain against all anomalies, as the official AUCs."""
+    _plot_machines(scores, path, _roc, "false-alarm rate", "hit rate")
+
+
+def _plot_machines(
+    scores: Sequence[ClipScore],
+    path: Path,
+    draw: Callable[[Axes, Sequence[ClipScore]], None],
+    x_label: str,
+    y_label: str,
+) -> None:
+    """One panel for each machine and one legend for all."""
     machines = sorted({score.machine for score in scores})
     columns = min(_COLUMNS, len(machines))
     rows = math.ceil(len(machines) / columns)
-    figure = Figure(figsize=(4.2 * columns, 3.0 * rows + 0.5), layout="constrained")
+    figure = Figure(figsize=(max(4.2 * columns, 8.0), 3.0 * rows + 0.5), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis, machine in zip(axes, machines, strict=False):
-        _histogram(axis, [score for score in scores if score.machine == machine])
+        draw(axis, [score for score in scores if score.machine == machine])
         axis.set_title(machine)
     for axis in axes[len(machines) :]:
         axis.set_axis_off()
     handles = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=5, frameon=False)
-    figure.supxlabel("anomaly score (higher = more anomalous)")
-    figure.supylabel("clips")
+    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=5, frameon=False)
+    figure.supxlabel(x_label)
+    figure.supylabel(y_label)
     with write_atomically(path) as file:
         figure.savefig(file, format="png", dpi=120)
+
+
+def _roc(axis: Axes, scores: Sequence[ClipScore]) -> None:
+    for domain, style in (("source", "-"), ("target", "--")):
+        curve = roc(scores, domain)
+        if curve is not None:
+            axis.plot(curve.x, curve.y, style, color=_COLOURS["normal", domain], label=f"normal clips of {domain}")
+    axis.plot([0, 1], [0, 1], ":", color=_UNKNOWN, linewidth=1, label="chance")
+    axis.axvline(MAX_FPR, color=_UNKNOWN, linewidth=0.5)
+    axis.set_aspect("equal")
 
 
 def _histogram(axis: Axes, scores: Sequence[ClipScore]) -> None:

@@ -16,8 +16,11 @@ def hide_irrelevant_messages() -> None:
         r".*Checkpoint directory .* exists and is not empty.*",
     ):
         warnings.filterwarnings("ignore", message=advice)
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_is_no_advertisement)
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_is_of_use)
 
 
-def _is_no_advertisement(record: logging.LogRecord) -> bool:
-    return "Tip:" not in record.getMessage()
+def _is_of_use(record: logging.LogRecord) -> bool:
+    message = record.getMessage()
+    return not any(
+        useless in message for useless in ("Tip:", "TPU available", "`weights_only` was not set", "Skipping")
+    )

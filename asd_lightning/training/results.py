@@ -12,10 +12,10 @@ import pytorch_lightning as pl
 from rich.console import Console
 
 from asd_lightning.atomic import write_atomically
-from asd_lightning.evaluation.clip_scores import write_scores
+from asd_lightning.evaluation.clip_scores import write_challenge_files, write_scores
 from asd_lightning.evaluation.complexity import count_macs
 from asd_lightning.evaluation.metrics import render_table, write_metrics
-from asd_lightning.report.plots import plot_scores
+from asd_lightning.report.plots import plot_roc, plot_scores
 from asd_lightning.scoring.embedding_cache import (
     CacheKey,
     EmbeddingCache,
@@ -50,7 +50,9 @@ class ResultsWriter(pl.Callback):
         self._directory.mkdir(parents=True, exist_ok=True)
         write_scores(self._directory / "scores.csv", outcome.scores)
         self._write_embeddings(trainer, pl_module, outcome)
+        write_challenge_files(self._directory / "challenge", outcome.scores)
         plot_scores(outcome.scores, self._directory / "scores.png")
+        plot_roc(outcome.scores, self._directory / "roc.png")
         self._write_summary(trainer, pl_module, outcome)
         # Last: a run counts as finished when its metrics are there.
         write_metrics(outcome.result, self._directory)
