@@ -1,0 +1,149 @@
+"""System 4 at full size, training in bfloat16 on a GPU: speed, memory, the data loader's share, hours for a run.
+
+    python benchmarks/training_gpu.py
+
+Steps go through the package's own module, optimizer and data module, on recordings of noise decoded into the clip
+cache.  Weights are random: they cost what pretrained ones cost.  Writes ``training_gpu.json`` and ``training_gpu.md``
+beside this file.  Without a CUDA device it runs a few steps of tiny encoders on the processor, to show that it works,
+and writes nothing.  It has not been run on a GPU yet, so no results lie beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import soundfile
+import torch
+from encoders_gpu import CUDA, DEVICE, matrix_rate
+from hydra.utils import instantiate
+
+from asd_lightning.configuration import compose_train, plain
+from asd_lightning.evaluation.complexity import count_macs
+from asd_lightning.training.build import build_module
+
+HERE = Path(__file__).parent
+RUN_UPDATES, ACCUMULATE, REPORT_BATCH = 10_000, 8, 16
+PRECISION = "bf16-mixed" if CUDA else "32-true"
+
+
+class Clock(pl.Callback):
+    """When each batch arrived and when its step was done, after a warm-up."""
+
+    def __init__(self) -> None:
+        self.arrived: list[float] = []
+        self.done: list[float] = []
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        self.arrived.append(time.perf_counter())
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        if CUDA:
+            torch.cuda.synchronize()
+        self.done.append(time.perf_counter())
+
+    def shares(self, warm_up: int) -> tuple[float, float]:
+        """Seconds per step, and the share of them spent waiting for the loader."""
+        ends, starts = np.array(self.done), np.array(self.arrived)
+        total = ends[-1] - ends[warm_up - 1]
+        waiting = (starts[warm_up:] - ends[warm_up - 1 : -1]).sum()
+        return total / (len(ends) - warm_up), float(waiting / total)
+
+
+def recordings(folder: Path, clips: int, clip_seconds: float) -> Path:
+    rng = np.random.default_rng(0)
+    for number in range(clips):
+        path = folder / f"data/fan/train/section_00_source_train_normal_{number:04d}_speed_{number % 4}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, rng.uniform(-0.5, 0.5, round(16_000 * clip_seconds)), 16_000, subtype="PCM_16")
+    return folder / "data"
+
+
+def measure(folder: Path, data: Path, batch: int, steps: int, clip_seconds: float) -> dict[str, Any]:
+    overrides = [
+        "experiment=system4",
+        f"encoders={'random' if CUDA else 'tiny'}",
+        f"data.root={data}",
+        f"data.cache_dir={folder / 'cache'}",
+        f"data.clip_seconds={clip_seconds}",
+        f"data.batch_size={batch}",
+        f"data.num_workers={8 if CUDA else 0}",
+        "accumulate=1",
+        "name=benchmark",
+    ]
+    config = compose_train(overrides, folder)
+    datamodule = instantiate(config.data)
+    datamodule.prepare_data()
+    module = build_module(plain(config.model), datamodule.classes)
+    macs = count_macs(module.embedder.eval(), datamodule.num_samples)
+    module.train()
+    clock = Clock()
+    trainer = pl.Trainer(
+        max_steps=steps, max_epochs=1, precision=PRECISION, devices=1, callbacks=[clock], logger=False,
+        use_distributed_sampler=False, enable_checkpointing=False, enable_progress_bar=False, limit_val_batches=0,
+        enable_model_summary=False, accelerator="gpu" if CUDA else "cpu",
+    )  # fmt: skip
+    if CUDA:
+        torch.cuda.reset_peak_memory_stats()
+    trainer.fit(module, datamodule)
+    step, waiting = clock.shares(warm_up=max(1, steps // 5))
+    rate = matrix_rate("bfloat16" if CUDA else "float32", repeats=5)
+    return {
+        "batch": batch,
+        "clips_per_second": batch / step,
+        # Forward and backward are three times the forward's products.
+        "share_of_matrix_rate": 3 * 2 * macs * batch / step / rate,
+        "peak_memory_gib": torch.cuda.max_memory_allocated() / 2**30 if CUDA else None,
+        "data_loader_share": waiting,
+        "projected_hours": RUN_UPDATES * ACCUMULATE * REPORT_BATCH / (batch / step) / 3600,
+    }
+
+
+def table(result: dict[str, Any]) -> str:
+    lines = [
+        f"System 4, full size, bfloat16, measured on {result['device']}, torch {result['torch']}.",
+        "",
+        "| batch | clips/s | share of matrix rate | peak memory | loader's share | hours for 10,000 x 128 clips |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in result["rows"]:
+        memory = "-" if row["peak_memory_gib"] is None else f"{row['peak_memory_gib']:.1f} GiB"
+        lines.append(
+            f"| {row['batch']} | {row['clips_per_second']:.1f} | {row['share_of_matrix_rate']:.2f} | {memory} | "
+            f"{row['data_loader_share']:.1%} | {row['projected_hours']:.2f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batches", type=int, nargs="+", default=[16, 64] if CUDA else [4])
+    parser.add_argument("--steps", type=int, default=50 if CUDA else 4)
+    arguments = parser.parse_args()
+    clip_seconds = 10.0 if CUDA else 1.0
+    result: dict[str, Any] = {
+        "device": torch.cuda.get_device_name() if CUDA else str(DEVICE),
+        "torch": torch.__version__,
+    }
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        data = recordings(folder, clips=max(arguments.batches) * 4, clip_seconds=clip_seconds)
+        result["rows"] = [measure(folder, data, batch, arguments.steps, clip_seconds) for batch in arguments.batches]
+    print(table(result))
+    if not CUDA:
+        print("No CUDA device: this was a trial run in small, whose numbers mean nothing; none are written.")
+        return
+    for suffix, text in ((".json", json.dumps(result, indent=1) + "\n"), (".md", table(result))):
+        temporary = HERE / f"training_gpu{suffix}.part"
+        temporary.write_text(text)
+        temporary.replace(HERE / f"training_gpu{suffix}")
+
+
+if __name__ == "__main__":
+    main()
