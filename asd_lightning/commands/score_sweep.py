@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,8 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
+    from asd_lightning.data.layout import find_truth
+    from asd_lightning.evaluation.ground_truth import label_scores
     from asd_lightning.evaluation.sweep_tables import render_sweep, write_sweep
     from asd_lightning.scoring.sweep import BASELINE, choose_back_ends, load_threshold, sweep
     from asd_lightning.training.run_embeddings import embeddings_of_run
@@ -43,9 +46,12 @@ def run(args: argparse.Namespace) -> int:
     console = Console()
     _say_once(console)
     cache = embeddings_of_run(args.run)
-    seed = int(OmegaConf.load(args.run / ".hydra" / "config.yaml").seed)
+    config = OmegaConf.load(args.run / ".hydra" / "config.yaml")
+    given = config.data.get("truth")
+    truth = Path(given) if given else find_truth(Path(config.data.root))
+    label = partial(label_scores, path=truth) if truth else list
     with Progress(console=console, transient=True) as progress:
-        swept = sweep(cache, names, threshold, seed, progress=progress)
+        swept = sweep(cache, names, threshold, int(config.seed), progress=progress, label=label)
     title = f"{args.run.resolve().name}: {len(swept)} back-ends over {len(cache.query)} test clips"
     table = render_sweep(swept, BASELINE, title)
     if not console.is_terminal:

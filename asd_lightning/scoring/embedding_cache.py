@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 # Options of the data module that leave the embedding of a given recording as it is.  Whatever else there is counts.
 _WITHOUT_EFFECT = frozenset(
     {"_target_", "_convert_", "root", "machines", "labels", "batch_size", "test_batch_size", "sampler", "on_bad_file"}
-    | {"cache_dir", "num_workers", "seed", "truth"}
+    | {"cache_dir", "num_workers", "seed", "truth", "supplemental", "supplemental_snr_db"}
 )
 _TEXT_COLUMNS = ("path", "machine", "name", "section", "split", "domain", "condition", "attribute")
 

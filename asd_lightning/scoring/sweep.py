@@ -85,6 +85,7 @@ def sweep(
     seed: int = 0,
     resamples: int = 1000,
     progress: Progress | None = None,
+    label: Callable[[list[ClipScore]], list[ClipScore]] = list,
 ) -> list[Swept]:
     """Score one set of embeddings with each back-end.
 
@@ -97,12 +98,13 @@ def sweep(
         seed: of back-ends and resampling.
         resamples: of the bootstrap.
         progress: shows how far the sweep is.
+        label: says of finished scores what their clips were, where the clips are anonymous.
     """
     swept: dict[str, tuple[tuple[ClipScore, ...], str]] = {}
     task = progress.add_task("scoring", total=2 * len(names)) if progress else None
     for name in names:
         try:
-            swept[name] = tuple(_scores(cache, _load("scorer", name, seed), threshold)), ""
+            swept[name] = tuple(label(_scores(cache, _load("scorer", name, seed), threshold))), ""
         except UserError as error:
             swept[name] = (), str(error)
         if progress and task is not None:

@@ -36,7 +36,7 @@ def failed_job(folder: Path, config: str) -> Path:
 
 
 def shown(comparison: Comparison) -> str:
-    console = Console(width=220)
+    console = Console(width=1000)
     with console.capture() as capture:
         console.print(render_comparison(comparison))
     return capture.get()
