@@ -20,3 +20,9 @@ def write_atomically(path: Path) -> Iterator[BinaryIO]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_text_atomically(path: Path, text: str) -> None:
+    """Write ``text`` as UTF-8, line ends as they are, whole or not at all."""
+    with write_atomically(path) as file:
+        file.write(text.encode())

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from rich.progress import Progress
 
-from asd_lightning.evaluation.files import write_text_atomically
+from asd_lightning.atomic import write_text_atomically
 from asd_lightning.evaluation.intervals import Interval
 from asd_lightning.evaluation.metrics import ALL
 from asd_lightning.evaluation.sweep_tables import markdown_table

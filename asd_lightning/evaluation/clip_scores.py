@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from asd_lightning.atomic import write_text_atomically
 from asd_lightning.errors import UserError
-from asd_lightning.evaluation.files import write_text_atomically
 
 DOMAINS = ("source", "target", "unknown")
 CONDITIONS = ("normal", "anomaly", "unknown")

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asd_lightning.atomic import write_text_atomically
 from asd_lightning.evaluation.comparison import Comparison, Spread, System
-from asd_lightning.evaluation.files import write_text_atomically
 from asd_lightning.evaluation.metrics import ALL
 from asd_lightning.evaluation.published import (
     AS_PRINTED,

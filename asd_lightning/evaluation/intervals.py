@@ -21,8 +21,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
+from asd_lightning.atomic import write_text_atomically
 from asd_lightning.evaluation.clip_scores import ClipScore
-from asd_lightning.evaluation.files import write_text_atomically
 from asd_lightning.evaluation.metrics import ALL, MAX_FPR, METRICS, MachineMetrics, evaluate
 
 Replicates = dict[str, Float[ndarray, " resamples"]]

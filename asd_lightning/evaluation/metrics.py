@@ -24,9 +24,9 @@ from numpy import ndarray
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
+from asd_lightning.atomic import write_text_atomically
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.clip_scores import ClipScore
-from asd_lightning.evaluation.files import write_text_atomically
 
 if TYPE_CHECKING:
     from rich.table import Table

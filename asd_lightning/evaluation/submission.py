@@ -17,9 +17,9 @@ from typing import Any
 
 import yaml
 
+from asd_lightning.atomic import write_text_atomically
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.clip_scores import ClipScore, challenge_paths, read_scores, write_challenge_files
-from asd_lightning.evaluation.files import write_text_atomically
 from asd_lightning.evaluation.metrics import ALL, MachineMetrics, read_metrics
 
 LABEL = re.compile(r"[A-Za-z][A-Za-z-]*_[A-Za-z0-9-]+_task2_[1-4]")

@@ -10,7 +10,7 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asd_lightning.evaluation.files import write_text_atomically
+from asd_lightning.atomic import write_text_atomically
 from asd_lightning.evaluation.intervals import Interval
 from asd_lightning.evaluation.metrics import ALL
 
