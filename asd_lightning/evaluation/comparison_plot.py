@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from asd_lightning.atomic import write_atomically
 from asd_lightning.evaluation.comparison import Comparison, System
 from asd_lightning.evaluation.comparison_tables import published_row, published_systems
 from asd_lightning.evaluation.metrics import ALL
@@ -111,10 +111,5 @@ def _add_legend(figure: Figure, axes: Axes, series: Sequence[_Series]) -> None:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        figure.savefig(temporary, format="png", dpi=150)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with write_atomically(path) as file:
+        figure.savefig(file, format="png", dpi=150)
