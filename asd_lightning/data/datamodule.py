@@ -87,6 +87,8 @@ class ClipDataModule(pl.LightningDataModule):
         seed: of every draw.
         """
         super().__init__()
+        if not isinstance(clip_seconds, int | float) or not clip_seconds > 0:
+            raise UserError(f"data.clip_seconds={clip_seconds}: a number of seconds above 0 is needed")
         self._root = Path(root)
         self._machines = machines
         self._labels: LabelScheme = labels

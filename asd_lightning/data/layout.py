@@ -28,6 +28,7 @@ _SPLITS: tuple[Split, ...] = ("train", "test", "supplemental")
 _NORMAL_FOLDERS = ("train", "normal")
 _CONDITION_FOLDERS: dict[str, Condition] = {"normal": "normal", "anomaly": "anomaly", "abnormal": "anomaly"}
 _HELD_OUT = 0.2
+_NAMED_AT_MOST = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,7 +222,7 @@ def _hold_out(machine: str, normal: list[Path], seed: int) -> tuple[list[Path], 
     held_out = [path for index, path in enumerate(normal) if index in chosen]
     logger.warning(
         "%s has no normal test recordings: %d of %d normal recordings are held out for testing (seed %d): %s",
-        machine, count, len(normal), seed, ", ".join(path.name for path in held_out),
+        machine, count, len(normal), seed, ", ".join(f"{path.parent.name}/{path.name}" for path in held_out),
     )  # fmt: skip
     return [path for index, path in enumerate(normal) if index not in chosen], held_out
 
@@ -246,12 +247,16 @@ def _is_text(name: str) -> bool:
 
 def _refuse_duplicates(clips: Sequence[Clip]) -> None:
     def key(clip: Clip) -> tuple[str, str, str]:
-        return clip.machine, clip.split, clip.name.rpartition(".")[0]
+        # In the grammar the number is the clip, whatever the suffix; one's own names are names.
+        of_dcase = parse_file_name(clip.path.stem) is not None
+        return clip.machine, clip.split, clip.path.stem if of_dcase else clip.name
 
     counts = Counter(key(clip) for clip in clips)
-    twice = sorted(str(clip.path) for clip in clips if counts[key(clip)] > 1)
+    twice = sorted((key(clip), str(clip.path)) for clip in clips if counts[key(clip)] > 1)
     if twice:
+        named = ", ".join(path for _, path in twice[:_NAMED_AT_MOST])
+        more = ", ..." if len(twice) > _NAMED_AT_MOST else ""
         raise UserError(
-            f"{len(twice)} recordings share a name with another of the same machine, such as "
-            f"{twice[0]} and {twice[1]}; rename or remove one of each"
+            f"{len(twice)} recordings share a name with another of the same machine: {named}{more}; "
+            "rename or remove one of each"
         )

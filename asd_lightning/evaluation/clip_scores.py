@@ -13,6 +13,7 @@ from asd_lightning.errors import UserError
 
 DOMAINS = ("source", "target", "unknown")
 CONDITIONS = ("normal", "anomaly", "unknown")
+_CALLED = {"normal": "normal", "anomaly": "anomalous", "unknown": "unlabelled"}
 
 
 class ClipScore(NamedTuple):
@@ -43,6 +44,32 @@ def write_scores(path: Path, scores: Sequence[ClipScore]) -> None:
         numbers = [repr(float(score.anomaly_score)), repr(float(score.threshold)), int(score.decision)]
         writer.writerow([*score[:6], *numbers])
     write_text_atomically(path, text.getvalue())
+
+
+def alarm_lines(scores: Sequence[ClipScore]) -> list[str]:
+    """For each machine, how many clips of each condition were called anomalous, in a sentence.
+
+    Where the conditions are unknown the loudest alarms are named.  A threshold that calls most normal clips anomalous
+    is said to be too low.
+    """
+    machines = sorted({score.machine for score in scores})
+    return [_alarm_line(machine, [score for score in scores if score.machine == machine]) for machine in machines]
+
+
+def _alarm_line(machine: str, scores: Sequence[ClipScore]) -> str:
+    parts = []
+    for condition in CONDITIONS:
+        alarms = [score.decision for score in scores if score.condition == condition]
+        if alarms:
+            parts.append(f"{sum(alarms)} of {len(alarms)} {_CALLED[condition]} clips")
+    line = f"{machine}: alarm on {', '.join(parts)}"
+    called = sorted((s for s in scores if s.decision and s.condition == "unknown"), key=lambda s: -s.anomaly_score)
+    if called:
+        line += f" ({', '.join(score.file for score in called[:3])}{', ...' if len(called) > 3 else ''})"
+    normal = [score.decision for score in scores if score.condition == "normal"]
+    if normal and sum(normal) > len(normal) / 2:
+        line += " - the threshold is too low: the training clips are more alike than normal test clips are"
+    return line
 
 
 def challenge_paths(folder: Path, scores: Sequence[ClipScore]) -> list[Path]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -22,6 +23,7 @@ _COLOURS = {
 }
 _UNKNOWN = "#888888"
 _COLUMNS = 4
+_EXTREME = 3.0
 
 
 def plot_scores(scores: Sequence[ClipScore], path: Path) -> None:
@@ -74,6 +76,13 @@ def _histogram(axis: Axes, scores: Sequence[ClipScore]) -> None:
     groups: dict[tuple[str, str], list[float]] = {}
     for score in sorted(scores, key=lambda score: (score.condition != "normal", score.domain)):
         groups.setdefault((score.condition, score.domain), []).append(score.anomaly_score)
+    values = [score.anomaly_score for score in scores]
+    # One extreme score would press all others into a single bar: it joins the last one instead.
+    limit = _EXTREME * max(float(np.percentile(values, 95)), scores[0].threshold if scores[0].threshold > 0 else 0.0)
+    beyond = sum(value > limit > 0 for value in values)
+    if beyond:
+        axis.set_xlabel(f"last bar: {beyond} beyond {limit:.3g}", fontsize="small")
+        groups = {group: np.minimum(own, limit).tolist() for group, own in groups.items()}
     axis.hist(
         list(groups.values()),
         bins=20,

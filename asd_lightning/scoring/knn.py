@@ -146,7 +146,7 @@ class KNNScorer:
                 if len(clips) == 0:
                     log.warning("no %s clips: scored against the other domain alone", domain)
             log.info("bank of %d source and %d target items (%s)", len(self._source), len(items), note)
-            if self.k > min(len(self._source), len(items)):
+            if self.k > min(len(bank) for bank in (self._source, items) if len(bank)):
                 log.warning("k=%d is more than a bank holds: all items of that bank are averaged", self.k)
         return Bank(items, self.metric, self.local_density, self._lonely)
 

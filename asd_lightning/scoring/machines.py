@@ -17,6 +17,10 @@ from asd_lightning.scoring.thresholds import Threshold
 
 logger = logging.getLogger(__name__)
 
+# A training clip so many times the median distance away is worth a word.
+_FAR_OUT = 20.0
+_NAMED_AT_MOST = 3
+
 
 def score_machines(
     clips: Sequence[Clip],
@@ -49,12 +53,30 @@ def score_machines(
         is_target = np.array([clips[clip_id].domain == "target" for clip_id in reference[0][bank]])
         scorer = make_scorer().fit(reference[1][bank].astype(np.float64), is_target)
         anomaly_scores = scorer.anomaly_score(query[1][rows].astype(np.float64))
-        limit = threshold.fit(scorer.leave_one_out_scores()) if len(bank) > 1 else math.nan
+        limit = math.nan
+        if len(bank) > 1:
+            training_scores = scorer.leave_one_out_scores()
+            limit = threshold.fit(training_scores)
+            _name_outliers([clips[clip_id] for clip_id in reference[0][bank]], training_scores)
         scores += [
             _clip_score(clips[clip_id], float(value), limit)
             for clip_id, value in zip(query[0][rows], anomaly_scores, strict=True)
         ]
     return scores
+
+
+def _name_outliers(clips: Sequence[Clip], training_scores: Float[ndarray, " n"]) -> None:
+    """Warn of training clips unlike all others: each pulls the threshold up and makes sounds like itself pass."""
+    median = float(np.median(training_scores))
+    far = np.flatnonzero(training_scores > _FAR_OUT * median) if median > 0 else np.empty(0, np.int64)
+    if len(far):
+        worst = far[np.argsort(-training_scores[far], kind="stable")][:_NAMED_AT_MOST]
+        names = ", ".join(clips[row].name for row in worst)
+        logger.warning(
+            "%s: %d training clip(s) over %g times further from the others than is usual, such as %s; "
+            "listen to them, they raise the threshold",
+            *(clips[0].machine, len(far), _FAR_OUT, names),
+        )
 
 
 def _by_machine(clips: Sequence[Clip], clip_ids: Int[ndarray, " n"]) -> dict[tuple[str, str], Int[ndarray, " rows"]]:

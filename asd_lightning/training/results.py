@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 from rich.console import Console
 
 from asd_lightning.atomic import write_atomically
-from asd_lightning.evaluation.clip_scores import write_challenge_files, write_scores
+from asd_lightning.evaluation.clip_scores import alarm_lines, write_challenge_files, write_scores
 from asd_lightning.evaluation.complexity import count_macs
 from asd_lightning.evaluation.metrics import render_table, write_metrics
 from asd_lightning.report.plots import plot_roc, plot_scores
@@ -57,7 +57,10 @@ class ResultsWriter(pl.Callback):
         # Last: a run counts as finished when its metrics are there.
         write_metrics(outcome.result, self._directory)
         console = Console()
-        console.print(render_table(outcome.result))
+        if outcome.result.machines:
+            console.print(render_table(outcome.result))
+        for line in [*alarm_lines(outcome.scores), *(() if outcome.result.machines else outcome.result.notes)]:
+            console.print(line, markup=False, highlight=False)
         console.print(f"Results: {self._directory}", soft_wrap=True)
 
     def _write_embeddings(self, trainer: pl.Trainer, module: AnomalousSoundModule, outcome: TestOutcome) -> None:

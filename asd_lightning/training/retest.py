@@ -15,7 +15,8 @@ from asd_lightning.errors import UserError
 from asd_lightning.training.build import load_module
 from asd_lightning.training.dashboard import finishing_wandb
 from asd_lightning.training.quiet import hide_irrelevant_messages
-from asd_lightning.training.train import CHECKPOINT, make_trainer
+from asd_lightning.training.resume import CHECKPOINT
+from asd_lightning.training.train import make_trainer
 
 _RUN, _OUT = "run=", "out="
 # Callbacks that only a training has.

@@ -22,14 +22,14 @@ from asd_lightning.configuration import CONF_DIR, instantiate_all, plain
 from asd_lightning.data.datamodule import ClipDataModule
 from asd_lightning.errors import UserError
 from asd_lightning.training import sweep
-from asd_lightning.training.build import build_module
+from asd_lightning.training.build import build_module, read_checkpoint
 from asd_lightning.training.dashboard import finishing_wandb
 from asd_lightning.training.quiet import hide_irrelevant_messages
 from asd_lightning.training.results import ResultsWriter
+from asd_lightning.training.resume import CHECKPOINT, CONFIG, checkpoint_to_resume, refuse_another_run
 
 logger = logging.getLogger(__name__)
 
-CHECKPOINT = "checkpoints/last.ckpt"
 _NEED_TRAINING = (WeightAveraging, ModelCheckpoint, LearningRateMonitor)
 
 
@@ -66,9 +66,14 @@ def _run(config: DictConfig) -> float:
     output_dir = Path(HydraConfig.get().runtime.output_dir)
     (output_dir / sweep.FAILURE).unlink(missing_ok=True)
     try:
-        with write_atomically(output_dir / "config.yaml") as file:
+        if config.resume:
+            refuse_another_run(output_dir, config)
+        with write_atomically(output_dir / CONFIG) as file:
             file.write(OmegaConf.to_yaml(config, resolve=True).encode())
         return train(config, output_dir)
+    except KeyboardInterrupt:
+        _say_how_to_go_on(output_dir, config.name)
+        raise
     except Exception as error:
         cause = _cause(error)
         sweep.record_failure(output_dir, cause)
@@ -81,6 +86,13 @@ def _run(config: DictConfig) -> float:
         # The other processes of this job wait for this one: only its end makes their launcher stop them.
         sys.exit(1)
     return math.nan
+
+
+def _say_how_to_go_on(output_dir: Path, name: str) -> None:
+    if (output_dir / CHECKPOINT).exists():
+        logger.warning("interrupted; the same command with name=%s resume=true goes on from the last checkpoint", name)
+    else:
+        logger.warning("interrupted before the first checkpoint: nothing was kept")
 
 
 def _cause(error: Exception) -> Exception:
@@ -102,7 +114,7 @@ def train(config: DictConfig, output_dir: Path) -> float:
 
 
 def _train_and_test(config: DictConfig, output_dir: Path) -> float:
-    checkpoint = _checkpoint_to_resume(output_dir, config.resume)
+    checkpoint = checkpoint_to_resume(output_dir, config.resume)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     datamodule: ClipDataModule = instantiate(config.data)
     datamodule.prepare_data()
@@ -110,11 +122,15 @@ def _train_and_test(config: DictConfig, output_dir: Path) -> float:
     trainer = make_trainer(config, output_dir)
     if sweep.is_sweep():
         sweep.refuse_starting_again(trainer)
-    if trainer.max_steps > 0:
+    if checkpoint and read_checkpoint(checkpoint)["global_step"] >= trainer.max_steps:
+        # Lightning would load the weights that training left off with, and test those.
+        logger.info("%s: training is finished; testing its averaged weights again", output_dir)
+        module.load_state_dict(read_checkpoint(checkpoint)["state_dict"])
+    elif trainer.max_steps > 0:
         trainer.fit(module, datamodule, ckpt_path=checkpoint, weights_only=True)
     if config.test:
         trainer.test(module, datamodule, verbose=False)
-    if trainer.max_steps == 0:
+    if trainer.max_steps == 0 and not checkpoint:
         # Nothing was trained, but the run can still be tested again or deployed.
         trainer.save_checkpoint(output_dir / CHECKPOINT)
     return module.outcome.result.official_score if module.outcome else math.nan
@@ -143,12 +159,3 @@ def make_trainer(config: DictConfig, output_dir: Path) -> pl.Trainer:
 
 def _experiment() -> str:
     return str(HydraConfig.get().runtime.choices.experiment)
-
-
-def _checkpoint_to_resume(output_dir: Path, resume: bool) -> Path | None:
-    checkpoint = output_dir / CHECKPOINT
-    if not checkpoint.exists():
-        return None
-    if not resume:
-        raise UserError(f"{output_dir}: already holds a run; go on with resume=true, or choose another name=")
-    return checkpoint

@@ -229,3 +229,9 @@ def test_pieces_of_a_day_have_names_of_their_own(monkeypatch, tmp_path):
     assert len(set(names)) == len(names) == 2 * 133_333
     assert names[-1] == "train/a.wav#t=199998"
     assert names[-2] == "train/a.wav#t=199996.5"
+
+
+def test_ones_own_recordings_may_differ_in_the_suffix_alone(tmp_path):
+    for name in ("normal/a.wav", "normal/a.flac", "test/b.wav"):
+        record(tmp_path / name)
+    assert len(find_clips(tmp_path)) == 3

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asd_lightning.errors import UserError
-from asd_lightning.evaluation.clip_scores import CONDITIONS, DOMAINS, ClipScore, read_scores, write_scores
+from asd_lightning.evaluation.clip_scores import CONDITIONS, DOMAINS, ClipScore, alarm_lines, read_scores, write_scores
 
 CLIP = ClipScore("fan", "00", "section_00_0001.wav", "source", "normal", "m-n_W", 0.1 + 0.2, math.nan, 0)
 text = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8)
@@ -52,7 +52,7 @@ def test_writing_leaves_no_other_file_and_a_failure_keeps_the_old_one(
     def full_disk(*_: object, **__: object) -> int:
         raise OSError("no space left")
 
-    monkeypatch.setattr(Path, "write_text", full_disk)
+    monkeypatch.setattr(Path, "replace", full_disk)
     with pytest.raises(OSError, match="no space"):
         write_scores(path, [])
     assert [entry.name for entry in tmp_path.iterdir()] == ["scores.csv"]
@@ -81,3 +81,18 @@ def test_a_bad_row_is_named(tmp_path: Path, old: str, new: str, message: str) ->
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none\.csv: no such score file"):
         read_scores(tmp_path / "none.csv")
+
+
+def test_alarms_are_counted_for_each_machine() -> None:
+    fan = [
+        CLIP._replace(file=f"{n}", condition=kind, decision=n % 2) for kind in ("normal", "anomaly") for n in range(4)
+    ]
+    pump = [CLIP._replace(machine="pump", file=f"{n}.wav", condition="unknown", decision=int(n > 0)) for n in range(5)]
+    pump = [clip._replace(anomaly_score=float(n)) for n, clip in enumerate(pump)]
+    saw = [CLIP._replace(machine="saw", file=f"{n}", decision=1) for n in range(2)]
+    assert alarm_lines([*fan, *pump, *saw]) == [
+        "fan: alarm on 2 of 4 normal clips, 2 of 4 anomalous clips",
+        "pump: alarm on 4 of 5 unlabelled clips (4.wav, 3.wav, 2.wav, ...)",
+        "saw: alarm on 2 of 2 normal clips - the threshold is too low: "
+        "the training clips are more alike than normal test clips are",
+    ]

@@ -9,9 +9,11 @@ import time
 import pytest
 import pytorch_lightning as pl
 import torch
+from omegaconf import OmegaConf
 
 from asd_lightning.errors import UserError
 from asd_lightning.training import train as training
+from asd_lightning.training.resume import refuse_another_run
 from asd_lightning.training.train import train
 from tests.training.runs import assert_identical, last_checkpoint, tiny_config, tiny_overrides
 
@@ -82,6 +84,28 @@ def test_a_run_is_never_overwritten(tiny_data, tmp_path):
     (tmp_path / "checkpoints/last.ckpt").write_bytes(b"weights of last week")
     with pytest.raises(UserError, match=r"already holds a run; go on with resume=true, or choose another name="):
         train(tiny_config(tmp_path, tiny_data), tmp_path)
+
+
+def test_a_finished_run_is_tested_again_with_the_same_weights(tiny_data, tmp_path):
+    """Lightning would go on with the weights that training left off with, which are not the averaged ones."""
+    changes = ["accumulate=2", "data.num_workers=0"]
+    train(tiny_config(tmp_path, tiny_data, changes=changes), tmp_path)
+    scores, checkpoint = (tmp_path / name for name in ("results/scores.csv", "checkpoints/last.ckpt"))
+    before = scores.read_bytes(), checkpoint.read_bytes()
+    train(tiny_config(tmp_path, tiny_data, changes=[*changes, "resume=true"]), tmp_path)
+    assert (scores.read_bytes(), checkpoint.read_bytes()) == before
+
+
+def test_only_the_same_run_goes_on(tiny_data, tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/last.ckpt").touch()
+    (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(tiny_config(tmp_path, tiny_data), resolve=True))
+    same = ["resume=true", "devices=2", "data.num_workers=3", "model/scorer=ldn", "trainer.precision=bf16-mixed"]
+    refuse_another_run(tmp_path, tiny_config(tmp_path, tiny_data, changes=same))
+    with pytest.raises(
+        UserError, match=r"holds a run with data\.root=.*\(now elsewhere\), seed=0 \(now 1\).*; go on with"
+    ):
+        refuse_another_run(tmp_path, tiny_config(tmp_path, tiny_data, changes=["data.root=elsewhere", "seed=1"]))
 
 
 def asd_train(tmp_path, tiny_data, *more):

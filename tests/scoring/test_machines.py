@@ -1,0 +1,69 @@
+"""One bank for each machine, and what is said of odd training clips."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from asd_lightning.data.layout import Clip
+from asd_lightning.scoring.knn import KNNScorer
+from asd_lightning.scoring.machines import score_machines
+from asd_lightning.scoring.thresholds import QuantileThreshold
+
+
+def clip(machine: str, split: str, number: int, domain: str = "source") -> Clip:
+    name = f"{split}_{number}.wav"
+    return Clip(path=Path(name), machine=machine, name=name, split=split, domain=domain, condition="normal")
+
+
+@pytest.fixture
+def two_machines():
+    """Forty training and five test clips each; the second machine's embeddings lie elsewhere."""
+    rng = np.random.default_rng(0)
+    clips = [
+        clip(m, split, n)
+        for m in ("fan", "pump")
+        for split, count in (("train", 40), ("test", 5))
+        for n in range(count)
+    ]
+    embeddings = rng.normal(size=(90, 8)).astype(np.float32)
+    embeddings[45:] += 5
+    return clips, embeddings
+
+
+def scores_of(clips, embeddings):
+    ids = np.arange(len(clips))
+    is_train = np.array([clip.split == "train" for clip in clips])
+    split = [(ids[rows], embeddings[rows]) for rows in (is_train, ~is_train)]
+    make = partial(KNNScorer, metric="euclidean", smote=None)
+    return score_machines(clips, *split, make, QuantileThreshold())
+
+
+def test_each_machine_has_its_own_bank(two_machines):
+    clips, embeddings = two_machines
+    scores = scores_of(clips, embeddings)
+    for machine, rows in (("fan", slice(0, 45)), ("pump", slice(45, 90))):
+        bank, query = embeddings[rows][:40].astype(float), embeddings[rows][40:].astype(float)
+        nearest = np.linalg.norm(query[:, None] - bank, axis=2).min(1)
+        np.testing.assert_allclose([s.anomaly_score for s in scores if s.machine == machine], nearest, rtol=1e-9)
+
+
+def test_an_odd_training_clip_is_named(two_machines, caplog):
+    clips, embeddings = two_machines
+    scores_of(clips, embeddings)
+    assert "further from the others" not in caplog.text
+    embeddings[7] *= 200
+    scores_of(clips, embeddings)
+    assert (
+        "fan: 1 training clip(s) over 20 times further from the others than is usual, such as train_7.wav"
+        in caplog.text
+    )
+
+
+def test_a_machine_without_a_bank_is_left_out_and_said(two_machines, caplog):
+    clips, embeddings = two_machines
+    kept = [row for row, clip in enumerate(clips) if clip.machine == "fan" or clip.split == "test"]
+    scores = scores_of([clips[row] for row in kept], embeddings[kept])
+    assert {score.machine for score in scores} == {"fan"}
+    assert "pump section 00: no normal training clips" in caplog.text
