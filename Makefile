@@ -17,6 +17,8 @@ setup: .venv/.ready  ## make .venv with the pinned packages (about 5 GB)
 	$(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt --editable '.[dev,sweep]'
 	@touch $@
 
+# The matrices are small: more threads than one would wait for one another.
+demo: export OMP_NUM_THREADS = 1
 demo: NAME := demo_$(shell date +%Y-%m-%d_%H-%M-%S)
 demo: .venv/.ready  ## synthetic machines -> training -> tables and a report, in minutes
 	$(BIN)/asd synth --preset demo --out data/demo
