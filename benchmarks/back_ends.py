@@ -36,8 +36,8 @@ TITLES = {SYNTHETIC: "Demo machines (synthetic)", REAL: "Reference machines (rea
 INTRODUCTION = """# Back-ends compared
 
 Every back-end under `conf/model/scorer` over three embeddings: mean and standard deviation of each log-mel band
-(nothing trained), the spectrum CNN, and system 1 with tiny random-weight encoders, the latter two trained for 300
-updates (`asd train scale=demo`, seed 0). Cells are official scores in per cent with their 95 % bootstrap intervals over
+(nothing trained), the spectrum CNN, and system 1 with tiny random-weight encoders, the latter two trained by
+`asd train scale=demo`, seed 0. Cells are official scores in per cent with their 95 % bootstrap intervals over
 test clips; below each table stands the largest gain over `knn` with its paired interval. One training seed: the
 spread between seeds comes on top.
 """
