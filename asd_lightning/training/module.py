@@ -140,7 +140,8 @@ class AnomalousSoundModule(pl.LightningModule):
             scores = label_scores(scores, truth)
         result = evaluate(scores)
         self.outcome = TestOutcome((reference[0], query[0]), (reference[1], query[1]), scores, result)
-        self.log("test/official_score", result.official_score, rank_zero_only=True)
+        # Every rank has the same number; without sync_dist Lightning warns of one that could differ.
+        self.log("test/official_score", result.official_score, sync_dist=True)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> tuple[Tensor, Tensor]:
         """Clip ids and scored embeddings."""

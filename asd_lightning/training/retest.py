@@ -23,6 +23,8 @@ _RUN, _OUT = "run=", "out="
 _TRAINING = ("ema", "checkpoint", "learning_rate")
 # What a test may change; the embedder and its head are the checkpoint's.
 _CHANGEABLE = ("scorer", "threshold", "score_after_head")
+# Where the training ran: a test runs where it is started, on one device unless told otherwise.
+_PLACE = frozenset({"devices", "trainer"} | {f"trainer.{key}" for key in ("accelerator", "num_nodes", "strategy")})
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -70,7 +72,7 @@ def _configuration(run: Path, overrides: Sequence[str], results: Path) -> DictCo
     recorded = run / ".hydra" / "overrides.yaml"
     if not recorded.is_file():
         raise UserError(f"{run}: not the folder of a run, .hydra/overrides.yaml is missing; give one of asd train")
-    of_run = [str(override) for override in OmegaConf.load(recorded)]
+    of_run = [text for text in map(str, OmegaConf.load(recorded)) if text.lstrip("+~").split("=")[0] not in _PLACE]
     # Logs go beside the results, not over those of the training.
     fixed = [
         f"name={run.name}",

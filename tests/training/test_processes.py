@@ -1,6 +1,7 @@
 """Several processes: each clip is scored once, and the scores are those of one process."""
 
 import csv
+import json
 import os
 import subprocess
 import sys
@@ -49,8 +50,12 @@ def test_two_processes_train_and_write_one_set_of_results(run):
 def test_scores_equal_those_of_one_process(run, processes):
     alone, together = run / "results_alone", run / f"results_{processes}_processes"
     if not alone.exists():
-        asd(run, "test", "run=.", "trainer=default", "devices=1", f"out={alone}")
-    asd(run, "test", "run=.", f"devices={processes}", f"out={together}")
+        asd(run, "test", "run=.", f"out={alone}")
+    asd(run, "test", "run=.", "trainer=ddp", f"devices={processes}", f"out={together}")
+    assert [json.loads((each / "summary.json").read_text())["world_size"] for each in (alone, together)] == [
+        1,
+        processes,
+    ]
     one, several = anomaly_scores(alone), anomaly_scores(together)
     assert one.keys() == several.keys()
     # Batches are composed otherwise, so the last bits of an embedding may differ; the banks hold the same clips.

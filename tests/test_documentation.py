@@ -1,0 +1,94 @@
+"""Every command that the documentation shows is one the package understands."""
+
+import argparse
+import itertools
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from asd_lightning import cli
+from asd_lightning.configuration import CONF_DIR
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+NOT_OVERRIDES = re.compile(r"^(run=|out=|-m$|--multirun$|--cfg$|job$|--help$)")
+# Made-up names that stand for the reader's own.
+PLACEHOLDER = re.compile(r"^\[?[^=]*\]$|^\[[^=]*$|^\.\.\.$")
+
+
+def commands(text):
+    """(command, arguments) of each ``asd ...`` in code blocks and code spans."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.M | re.S) + re.findall(r"^(?: {4,}.*\n)+", text, re.M)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines() + re.findall(r"`(asd [^`]+)`", text)
+    for line in lines:
+        for found in re.findall(r"(?:\basd|\$\(which asd\)) +([a-z].*?)(?=&&|&$|$|  +#)", line.split("  #")[0].strip()):
+            command, *arguments = shlex.split(found, comments=True)
+            yield command, [argument for argument in arguments if not PLACEHOLDER.search(argument)]
+
+
+def documented():
+    found = {
+        f"{page.name}: asd {shlex.join([command, *arguments])}": (command, arguments)
+        for page in PAGES
+        for command, arguments in commands(page.read_text(encoding="utf-8"))
+    }
+    return [pytest.param(*each, id=name) for name, each in found.items()]
+
+
+def one_value_each(overrides):
+    """Each choice of a sweep as overrides of a single run."""
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    choices = [
+        [f"{one.get_key_element()}={value}" for value in one.sweep_string_iterator()]
+        if one.is_sweep_override()
+        else [one.input_line]
+        for one in parsed
+    ]
+    return itertools.product(*choices)
+
+
+def composes(overrides):
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        return compose("train", overrides=list(overrides), return_hydra_config=True)
+
+
+@pytest.mark.parametrize(("command", "arguments"), documented())
+def test_commands(command, arguments):
+    assert command in cli.COMMANDS
+    if command not in cli.HYDRA_COMMANDS:
+        # Without arguments it is a mention, not a call.
+        assert not arguments or isinstance(
+            cli.build_parser(command).parse_args([command, *arguments]), argparse.Namespace
+        )
+        return
+    overrides = [argument for argument in arguments if not NOT_OVERRIDES.match(argument)]
+    for run in one_value_each(overrides):
+        composes(run)
+
+
+def switches():
+    """The overrides in the last column of the README's table, each of their values."""
+    rows = [line for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    for cell in (re.split(r"(?<!\\)\|", row)[-2] for row in rows):
+        for span in re.findall(r"`([^`]+=[^`]*|~[^`]+)`", cell):
+            key, equals, values = span.partition("=")
+            for value in values.split("\\|"):
+                yield f"{key}{equals}{value.strip()}"
+
+
+@pytest.mark.parametrize("switch", sorted(set(switches())))
+def test_switches(switch):
+    # No value: the documentation says only that there is such a key.  A group needs some choice.
+    if "/" in switch.partition("=")[0] and switch.endswith("="):
+        assert (CONF_DIR / switch.removesuffix("=")).is_dir()
+    else:
+        composes([switch])
+
+
+def test_a_command_that_does_not_exist_would_be_found():
+    text = "```bash\nasd trian data.root=x   # a comment\n```\nand `asd train data.rot=x`"
+    assert list(commands(text)) == [("trian", ["data.root=x"]), ("train", ["data.rot=x"])]
