@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 from hydra.utils import instantiate
@@ -72,7 +73,9 @@ def _configuration(run: Path, overrides: Sequence[str], results: Path) -> DictCo
     recorded = run / ".hydra" / "overrides.yaml"
     if not recorded.is_file():
         raise UserError(f"{run}: not the folder of a run, .hydra/overrides.yaml is missing; give one of asd train")
-    of_run = [text for text in map(str, OmegaConf.load(recorded)) if text.lstrip("+~").split("=")[0] not in _PLACE]
+    # As they were given: references to Hydra's choices mean something only in the composition.
+    given: Any = OmegaConf.to_container(OmegaConf.load(recorded), resolve=False)
+    of_run = [text for text in given if text.lstrip("+~").split("=")[0] not in _PLACE]
     # Logs go beside the results, not over those of the training.
     fixed = [
         f"name={run.name}",

@@ -16,6 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from asd_lightning.errors import UserError
 from asd_lightning.training import sweep
 from asd_lightning.training import train as training
+from asd_lightning.training.retest import retest
 from tests.training.runs import tiny_overrides
 from tests.training.wandb_files import offline_runs
 
@@ -189,6 +190,13 @@ def test_names_of_systems(tiny_data, asd_train, monkeypatch):
     more = ["experiment=statistics", "model/threshold=gamma,quantile", "accumulate=2,4"]
     asd_train(*overrides_of(tiny_data, f"data.root={tiny_data}", *more))
     assert seen == [f"statistics threshold={t} accumulate={a}" for t in ("gamma", "quantile") for a in (2, 4)]
+
+
+def test_a_job_of_a_sweep_is_tested_again(tiny_data, asd_train):
+    more = [f"data.root={tiny_data}", "experiment=statistics", "model/threshold=gamma,quantile"]
+    assert asd_train(*overrides_of(tiny_data, *more)) == 0
+    retest(Path("runs/swept/0_statistics_seed0"), ["model/threshold=conformal"], Path("again"))
+    assert json.loads(Path("again/summary.json").read_text())["name"] == "statistics threshold=conformal"
 
 
 def launched(tmp_path: Path, data: Path, *launcher: str) -> None:
