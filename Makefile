@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format types wheel clean
+.PHONY: help setup demo test test-slow lint format types gpu-figures wheel clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,6 +41,10 @@ format: .venv/.ready  ## ruff: mend what it can
 
 types: .venv/.ready  ## mypy --strict
 	$(BIN)/mypy
+
+gpu-figures: .venv/.ready  ## measure encoders and training on a GPU, into benchmarks/
+	$(BIN)/python benchmarks/encoders_gpu.py
+	$(BIN)/python benchmarks/training_gpu.py
 
 wheel: .venv/.ready  ## build dist/*.whl
 	$(BIN)/python -m build --wheel --outdir dist .

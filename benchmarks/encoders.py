@@ -11,7 +11,6 @@ above what the process holds with the weights loaded.  Writes ``encoders.json`` 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import statistics
@@ -24,13 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from results import keep
 from torch import Tensor, nn
 
 from asd_lightning.encoders.beats import BEATs, BEATsConfig
 from asd_lightning.encoders.eat import EAT, EATConfig
 from asd_lightning.features.fbank import beats_fbank, eat_fbank
 
-HERE = Path(__file__).parent
 FORWARD_BATCH, TRAINING_BATCH, SECONDS = 8, 4, 10
 MATRIX = 2048
 
@@ -231,14 +230,7 @@ def main() -> None:
         print(peak_memory(*arguments.memory))
         return
     result = measure(arguments.threads, arguments.repeats)
-    for path, text in (
-        (HERE / "encoders.json", json.dumps(result, indent=1) + "\n"),
-        (HERE / "encoders.md", table(result)),
-    ):
-        temporary = path.with_suffix(path.suffix + ".part")
-        temporary.write_text(text)
-        temporary.replace(path)
-    print(table(result))
+    keep("encoders", result, table(result))
 
 
 if __name__ == "__main__":

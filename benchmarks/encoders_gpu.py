@@ -10,22 +10,20 @@ show that they work, and writes nothing.  It has not been run on a GPU yet, so n
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Any
 
 import torch
 import torchaudio.compliance.kaldi as kaldi
 from encoders import SECONDS, build, operations
+from results import keep
 from torch import Tensor, nn
 
 from asd_lightning.features.fbank import KaldiFbank, beats_fbank, eat_fbank
 
-HERE = Path(__file__).parent
 CUDA = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if CUDA else "cpu")
 LAYERS = 12 if CUDA else 1
@@ -149,14 +147,11 @@ def main() -> None:
     for name, front_end in (("beats", beats_fbank()), ("eat", eat_fbank())):
         result[name] = measure_encoder(name, front_end, arguments.batches, arguments.repeats)
         result[name]["filter_bank"] = measure_filter_bank(front_end, max(arguments.batches), arguments.repeats)
-    print(table(result))
     if not CUDA:
+        print(table(result))
         print("No CUDA device: this was a trial run in small, whose numbers mean nothing; none are written.")
         return
-    for suffix, text in ((".json", json.dumps(result, indent=1) + "\n"), (".md", table(result))):
-        temporary = HERE / f"encoders_gpu{suffix}.part"
-        temporary.write_text(text)
-        temporary.replace(HERE / f"encoders_gpu{suffix}")
+    keep("encoders_gpu", result, table(result))
 
 
 if __name__ == "__main__":

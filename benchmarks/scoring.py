@@ -10,7 +10,6 @@ not counted.  Processor time is given too: other work on the machine moves it le
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import statistics
@@ -21,6 +20,7 @@ from pathlib import Path
 import imblearn
 import numpy as np
 import sklearn
+from results import keep
 from rich.progress import track
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
@@ -142,12 +142,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     result = measure(arguments.threads, arguments.repeats)
-    for name, text in (("scoring.json", json.dumps(result, indent=2) + "\n"), ("scoring.md", table(result))):
-        path = Path(__file__).with_name(name)
-        temporary = path.with_suffix(path.suffix + ".part")
-        temporary.write_text(text)
-        temporary.replace(path)
-    print(table(result))
+    keep("scoring", result, table(result))
 
 
 if __name__ == "__main__":

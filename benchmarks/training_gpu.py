@@ -11,7 +11,6 @@ and writes nothing.  It has not been run on a GPU yet, so no results lie beside 
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from pathlib import Path
@@ -23,12 +22,12 @@ import soundfile
 import torch
 from encoders_gpu import CUDA, DEVICE, matrix_rate
 from hydra.utils import instantiate
+from results import keep
 
 from asd_lightning.configuration import compose_train, plain
 from asd_lightning.evaluation.complexity import count_macs
 from asd_lightning.training.build import build_module
 
-HERE = Path(__file__).parent
 RUN_UPDATES, ACCUMULATE, REPORT_BATCH = 10_000, 8, 16
 PRECISION = "bf16-mixed" if CUDA else "32-true"
 
@@ -135,14 +134,11 @@ def main() -> None:
         folder = Path(name)
         data = recordings(folder, clips=max(arguments.batches) * 4, clip_seconds=clip_seconds)
         result["rows"] = [measure(folder, data, batch, arguments.steps, clip_seconds) for batch in arguments.batches]
-    print(table(result))
     if not CUDA:
+        print(table(result))
         print("No CUDA device: this was a trial run in small, whose numbers mean nothing; none are written.")
         return
-    for suffix, text in ((".json", json.dumps(result, indent=1) + "\n"), (".md", table(result))):
-        temporary = HERE / f"training_gpu{suffix}.part"
-        temporary.write_text(text)
-        temporary.replace(HERE / f"training_gpu{suffix}")
+    keep("training_gpu", result, table(result))
 
 
 if __name__ == "__main__":

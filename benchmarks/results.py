@@ -1,0 +1,18 @@
+"""Where a benchmark leaves its figures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from asd_lightning.atomic import write_text_atomically
+
+HERE = Path(__file__).parent
+
+
+def keep(name: str, result: dict[str, Any], table: str) -> None:
+    """Print ``table``, and write it and the exact figures beside the benchmark: ``<name>.md``, ``<name>.json``."""
+    print(table)
+    write_text_atomically(HERE / f"{name}.json", json.dumps(result, indent=1) + "\n")
+    write_text_atomically(HERE / f"{name}.md", table)
