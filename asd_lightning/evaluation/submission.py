@@ -2,7 +2,12 @@
 
 anomaly_score_<machine>_section_00_test.csv     section_00_0000.wav,<float>      no header
 decision_result_<machine>_section_00_test.csv   section_00_0000.wav,<0 or 1>
-<label>.meta.yaml                               the fields of the organisers' template
+<label>.meta.yaml                               the fields of the organisers' template, in the form of 2025
+
+The template itself was not at hand.  The fields are those of descriptions that participants published on GitHub:
+Kret_CU_task2_1 of 2025 (MeghanRN/dcase2025_beats_knn), which has the description of 2022 (Xiao_HEU-HIT_task2_1 to 4,
+with the organisers' comments, in liuyoude/DCASE2022Task2-Record), MACS, and results as auc_source, auc_target, pauc.
+2021 (OptimusPrimus/dcase2021_task2) has neither attribute_usage nor domain_generalization_method.
 """
 
 from __future__ import annotations
@@ -10,17 +15,17 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
 from asd_lightning.atomic import write_text_atomically
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.clip_scores import ClipScore, challenge_paths, read_scores, write_challenge_files
-from asd_lightning.evaluation.metrics import ALL, MachineMetrics, read_metrics
+from asd_lightning.evaluation.metrics import MachineMetrics, read_metrics
 
 LABEL = re.compile(r"[A-Za-z][A-Za-z-]*_[A-Za-z0-9-]+_task2_[1-4]")
 LABEL_FORM = "<last name>_<institute>_task2_<1 to 4>, as in Huang_XJU_task2_1"
@@ -38,31 +43,43 @@ DESCRIPTION_FIELDS = {
     "embeddings": f"{TODO}: comma-separated, such as BEATs, EAT",
     "machine_learning_method": f"{TODO}: comma-separated, such as ArcFace, k-NN, SMOTE",
     "aggregation_method": f"{TODO}: how predictions are joined over time, or null",
+    "domain_adaptation_method": f"{TODO}: such as fine-tuning, or null",
+    "domain_generalization_method": f"{TODO}: such as SMOTE of target clips, or null",
     "ensemble_method_subsystem_count": None,
     "decision_making": None,
+    "attribute_usage": f"{TODO}: such as class labels, or null",
     "external_data_usage": f"{TODO}: such as pre-trained model, or null",
     "development_data_usage": f"{TODO}: such as pre-training, fine-tuning",
 }
 
 
-def write_submission(run: Path, label: str, out: Path, info: Path | None = None) -> list[Path]:
-    """Write the submission of a finished run to the folder ``out``; returns the files written.
+class Written(NamedTuple):
+    """A submission's files, and what a person should know before handing them in."""
+
+    files: list[Path]
+    notes: list[str]
+
+
+def write_submission(run: Path, label: str, out: Path, info: Path | None = None) -> Written:
+    """Write the submission of a finished run to the folder ``out``.
 
     ``run/results`` gives ``scores.csv``, ``summary.json`` and, for the results on the development machines,
     ``metrics.csv``.  Evaluation clips (``section_00_0001.wav``) are submitted; a run that scored none of them is
-    written whole, as a rehearsal.  ``info`` is a YAML file with any of the description's fields, nested alike.
+    written whole, as a rehearsal, and a note says so.  ``info`` is a YAML file with any of the description's fields,
+    nested alike.
     Raises ``UserError`` on a malformed label, on missing or unusable files, on scores that are not finite, and where
     ``out`` already holds files of another submission.
     """
     if not LABEL.fullmatch(label):
         raise UserError(f"--label {label}: a label has the form {LABEL_FORM}")
-    scores = _submitted(read_scores(run / "results" / "scores.csv"))
-    meta = _filled(describe(label, _read_summary(run), _development_metrics(run)), info)
+    scored = read_scores(run / "results" / "scores.csv")
+    scores = _submitted(scored)
+    meta = _filled(describe(label, _read_summary(run), _development_metrics(run, scored)), info)
     meta_path = out / f"{label}{META_SUFFIX}"
     _refuse_strangers(out, {path.name for path in challenge_paths(out, scores)} | {meta_path.name})
     paths = write_challenge_files(out, scores)
     write_text_atomically(meta_path, yaml.safe_dump(meta, sort_keys=False, allow_unicode=True, width=100))
-    return [*paths, meta_path]
+    return Written([*paths, meta_path], list(_notes(scores)))
 
 
 def describe(label: str, summary: Mapping[str, Any], development: Sequence[MachineMetrics]) -> dict[str, Any]:
@@ -144,9 +161,11 @@ def _read_summary(run: Path) -> dict[str, Any]:
     return summary
 
 
-def _development_metrics(run: Path) -> list[MachineMetrics]:
+def _development_metrics(run: Path, scored: Sequence[ClipScore]) -> list[MachineMetrics]:
+    """Metrics of machines whose clips' names tell the label; truth joined to others is no development result."""
     path = run / "results" / "metrics.csv"
-    return [row for row in read_metrics(path) if row.machine != ALL] if path.is_file() else []
+    machines = {score.machine for score in scored if not EVALUATION_NAME.fullmatch(score.file)}
+    return [row for row in read_metrics(path) if row.machine in machines] if path.is_file() else []
 
 
 def _submitted(scores: Sequence[ClipScore]) -> list[ClipScore]:
@@ -157,6 +176,18 @@ def _submitted(scores: Sequence[ClipScore]) -> list[ClipScore]:
     if not scores:
         raise UserError("the run has no scores: nothing to submit")
     return [score for score in scores if EVALUATION_NAME.fullmatch(score.file)] or list(scores)
+
+
+def _notes(submitted: Sequence[ClipScore]) -> Iterator[str]:
+    if not any(EVALUATION_NAME.fullmatch(score.file) for score in submitted):
+        yield (
+            "a rehearsal, not a submission: the run scored no evaluation clip (section_00_0000.wav), so its labelled "
+            "clips are written instead; get the evaluation set (asd download), train with its additional training "
+            "clips, and submit that run"
+        )
+    undecided = sorted({score.machine for score in submitted if math.isnan(score.threshold)})
+    if undecided:
+        yield f"no threshold for {', '.join(undecided)}: every decision there is 0 (normal)"
 
 
 def _refuse_strangers(out: Path, own: set[str]) -> None:

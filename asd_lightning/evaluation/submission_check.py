@@ -1,4 +1,4 @@
-"""Is a submission what the organisers will accept?  Every rule broken is one sentence."""
+"""Is a submission what the organisers will accept?  Whatever breaks a rule is one sentence."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -26,7 +26,14 @@ ClipNames = dict[tuple[str, str], list[str]]
 """(machine, section) -> file names of its test clips, ascending."""
 
 
-def check_submission(folder: Path, expected: ClipNames | None = None) -> list[str]:
+class Problem(NamedTuple):
+    """One thing that breaks a rule: the rule in a few words, and where and how it is broken."""
+
+    rule: str
+    text: str
+
+
+def check_submission(folder: Path, expected: ClipNames | None = None) -> list[Problem]:
     """What is wrong with the submission in ``folder``; empty if nothing is.
 
     ``expected``: the clips that must be scored, of ``names_in_data`` or ``names_in_list``; without it the score files
@@ -35,6 +42,19 @@ def check_submission(folder: Path, expected: ClipNames | None = None) -> list[st
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
     return [*_check_files(folder), *_check_scores(folder, expected), *_check_meta(folder)]
+
+
+def problem_lines(problems: Sequence[Problem], at_most: int | None) -> list[str]:
+    """The problems under their rules, of each rule ``at_most`` (``None``: all) and how many more there are."""
+    rules: dict[str, list[str]] = {}
+    for problem in problems:
+        rules.setdefault(problem.rule, []).append(problem.text)
+    lines = []
+    for rule, texts in rules.items():
+        lines += [f"{rule}: {len(texts)}", *(f"  {text}" for text in texts[:at_most])]
+        if len(texts[:at_most]) < len(texts):
+            lines.append(f"  and {len(texts) - len(texts[:at_most])} more")
+    return lines
 
 
 def names_in_data(root: Path) -> ClipNames:
@@ -58,34 +78,38 @@ def names_in_list(path: Path) -> ClipNames:
     return names
 
 
-def _check_files(folder: Path) -> Iterator[str]:
+_FILES, _CLIPS, _ROWS, _META = "files", "clips", "rows", "description"
+
+
+def _check_files(folder: Path) -> Iterator[Problem]:
     for path in sorted(folder.iterdir()):
         known = SCORE_FILE.fullmatch(path.name) or path.name.endswith((META_SUFFIX, ".pdf"))
         if not known and not path.name.startswith("."):
-            yield f"{path.name}: not a file of a submission"
+            yield Problem(_FILES, f"{path.name}: not a file of a submission")
 
 
-def _check_scores(folder: Path, expected: ClipNames | None) -> Iterator[str]:
+def _check_scores(folder: Path, expected: ClipNames | None) -> Iterator[Problem]:
     found: dict[tuple[str, str], set[str]] = {}
     for path in sorted(folder.iterdir()):
         if match := SCORE_FILE.fullmatch(path.name):
             found.setdefault((match[2], match[3]), set()).add(match[1])
     if not found:
-        yield "no anomaly_score_<machine>_section_<nn>_test.csv in the folder"
+        yield Problem(_FILES, "no anomaly_score_<machine>_section_<nn>_test.csv in the folder")
     for machine, section in sorted(set(expected or found) - set(found)):
-        yield f"{machine} section {section}: no score files"
+        yield Problem(_FILES, f"{machine} section {section}: no score files")
     for machine, section in sorted(set(found) - set(expected or found)):
-        yield f"{machine} section {section}: has score files, but no evaluation clips are known of it"
+        yield Problem(_FILES, f"{machine} section {section}: has score files, but no evaluation clips are known of it")
     for (machine, section), kinds in sorted(found.items()):
         end = f"{machine}_section_{section}_test.csv"
         for missing in sorted({"anomaly_score", "decision_result"} - kinds):
-            yield f"{missing}_{end}: missing"
+            yield Problem(_FILES, f"{missing}_{end}: missing")
         names = (expected or {}).get((machine, section))
         rows = {kind: _rows(folder / f"{kind}_{end}") for kind in sorted(kinds)}
         for kind in sorted(kinds):
             yield from _check_rows(f"{kind}_{end}", rows[kind], names, decisions=kind == "decision_result")
         if len(rows) == 2 and _names(rows["anomaly_score"]) != _names(rows["decision_result"]):
-            yield f"{machine} section {section}: the two files name different clips, or in different order"
+            text = f"{machine} section {section}: the two files name different clips, or in different order"
+            yield Problem(_CLIPS, text)
 
 
 def _rows(path: Path) -> list[list[str]]:
@@ -97,54 +121,57 @@ def _names(rows: Sequence[Sequence[str]]) -> list[str]:
     return [row[0] if row else "" for row in rows]
 
 
-def _check_rows(file: str, rows: list[list[str]], expected: list[str] | None, decisions: bool) -> Iterator[str]:
+def _check_rows(file: str, rows: list[list[str]], expected: list[str] | None, decisions: bool) -> Iterator[Problem]:
     if not rows:
-        yield f"{file}: empty"
+        yield Problem(_FILES, f"{file}: empty")
     for number, row in enumerate(rows, start=1):
         if problem := _row_problem(row, decisions):
-            yield f"{file}, row {number}: {problem}"
+            yield problem._replace(text=f"{file}, row {number}: {problem.text}")
     names = _names(rows)
     seen: set[str] = set()
     for number, name in enumerate(names, start=1):
         if name in seen:
-            yield f"{file}, row {number}: {name} comes a second time"
+            yield Problem(_CLIPS, f"{file}, row {number}: {name} comes a second time")
         seen.add(name)
     if names != sorted(names):
-        yield f"{file}: the rows are not in the order of the file names"
+        yield Problem(_CLIPS, f"{file}: the rows are not in the order of the file names")
     if expected is not None and (len(seen) != len(expected) or seen != set(expected)):
         missing, extra = sorted(set(expected) - seen), sorted(seen - set(expected))
         example = f"missing {missing[0]}" if missing else f"unknown {extra[0]}"
-        yield f"{file}: {len(missing)} of {len(expected)} clips missing, {len(extra)} unknown ({example})"
+        text = f"{file}: {len(missing)} of {len(expected)} clips missing, {len(extra)} unknown ({example})"
+        yield Problem(_CLIPS, text)
 
 
-def _row_problem(row: Sequence[str], decisions: bool) -> str:
+def _row_problem(row: Sequence[str], decisions: bool) -> Problem | None:
     if len(row) != 2:
-        return f"expected a file name and a number, got {','.join(row)!r}"
+        return Problem(_ROWS, f"expected a file name and a number, got {','.join(row)!r}")
     name, value = row
     if not EVALUATION_NAME.fullmatch(name):
-        return f"{name!r} is not a clip name like section_00_0000.wav"
+        return Problem("clip names", f"{name!r} is not a clip name like section_00_0000.wav")
     if decisions:
-        return "" if value in ("0", "1") else f"decision {value!r} is neither 0 nor 1"
+        return None if value in ("0", "1") else Problem("decisions", f"decision {value!r} is neither 0 nor 1")
     try:
         finite = math.isfinite(float(value))
     except ValueError:
-        return f"score {value!r} is not a number"
-    return "" if finite else f"score {value!r} is not finite"
+        return Problem("scores", f"score {value!r} is not a number")
+    return None if finite else Problem("scores", f"score {value!r} is not finite")
 
 
-def _check_meta(folder: Path) -> Iterator[str]:
+def _check_meta(folder: Path) -> Iterator[Problem]:
     files = sorted(folder.glob(f"*{META_SUFFIX}"))
     if len(files) != 1:
-        yield f"{len(files)} files named <label>{META_SUFFIX}; there must be one"
+        yield Problem(_FILES, f"{len(files)} files named <label>{META_SUFFIX}; there must be one")
     for path in files:
         try:
             meta = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            yield f"{path.name}: not YAML: {' '.join(str(error).split())}"
+            yield Problem(_META, f"{path.name}: not YAML: {' '.join(str(error).split())}")
             continue
         label = path.name.removesuffix(META_SUFFIX)
-        for problem in (*_check_tree(meta), *_check_label(meta, label), *_check_values(meta), *_todos(meta, "")):
-            yield f"{path.name}: {problem}"
+        for problem in (*_check_tree(meta), *_check_label(meta, label), *_check_values(meta)):
+            yield Problem(_META, f"{path.name}: {problem}")
+        for problem in _todos(meta, ""):
+            yield Problem("description, still to do", f"{path.name}: {problem}")
 
 
 _REQUIRED = (

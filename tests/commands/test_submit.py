@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from asd_lightning.cli import main
+from asd_lightning.evaluation.clip_scores import read_scores, write_scores
 from tests.evaluation.runs import finished_run
 from tests.evaluation.test_submission import INFO, LABEL
 
@@ -24,16 +25,36 @@ def test_write_then_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     shown = capsys.readouterr().out
     assert "anomaly_score_Polisher_section_00_test.csv: 1 of 6 clips missing" in shown
     assert "2 problems" in shown
+    assert shown.startswith("clips: 2\n  anomaly_score_Polisher")
 
 
 def test_without_info_the_rest_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = finished_run(tmp_path / "run")
     assert main(["submit", str(run), "--label", LABEL, "--out", str(tmp_path / "out")]) == 0
-    assert "left to do before it is valid" in capsys.readouterr().out
+    written = capsys.readouterr().out
+    assert "left to do before it is valid" in written
+    assert "description, still to do: 19" in written
+    assert "and 16 more" in written
     assert main(["submit", "--check", str(tmp_path / "out")]) == 1
     shown = capsys.readouterr().out
-    assert "authors[0].email is still 'TODO'" in shown
+    assert "authors[0].email is still 'TODO'" not in shown
     assert "clip names unchecked" in shown
+    assert main(["submit", "--check", str(tmp_path / "out"), "--all"]) == 1
+    assert "authors[0].email is still 'TODO'" in capsys.readouterr().out
+
+
+def test_a_run_of_labelled_clips_is_a_rehearsal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = finished_run(tmp_path / "run") / "results" / "scores.csv"
+    write_scores(path, [score for score in read_scores(path) if score.condition != "unknown"])
+    assert main(["submit", "run", "--label", LABEL]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("a rehearsal, not a submission")
+    assert f"5 files written to task2/{LABEL}" in shown
+    assert "clip names: 192\n" in shown
+    assert shown.count("is not a clip name") == 3
 
 
 def test_check_against_a_data_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -49,8 +70,10 @@ def test_check_against_a_data_folder(tmp_path: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["submit"], "give a run with --label and --out"),
-        (["submit", "run", "--label", LABEL], "give a run with --label and --out"),
+        (["submit"], "give a run with --label"),
+        (["submit", "run"], "give a run with --label"),
+        (["submit", "run", "--label", LABEL, "--all"], "run and --all do not go together"),
+        (["submit", "run", "--label", "../x"], "a label has the form"),
         (["submit", "run", "--check", "out"], "do not go together"),
         (["submit", "run", "--label", LABEL, "--out", "out", "--data", "data"], "do not go together"),
         (["submit", "--data", "data"], "give a run"),

@@ -10,9 +10,15 @@ import yaml
 
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.clip_scores import read_scores, write_scores
-from asd_lightning.evaluation.metrics import read_metrics
+from asd_lightning.evaluation.metrics import evaluate, read_metrics, write_metrics
 from asd_lightning.evaluation.submission import write_submission
-from asd_lightning.evaluation.submission_check import check_submission, names_in_data, names_in_list
+from asd_lightning.evaluation.submission_check import (
+    ClipNames,
+    check_submission,
+    names_in_data,
+    names_in_list,
+    problem_lines,
+)
 from tests.evaluation.official import EVALUATOR, evaluator_dir
 from tests.evaluation.runs import finished_run
 from tests.reference import needs_reference
@@ -32,6 +38,9 @@ system:
     embeddings: BEATs
     machine_learning_method: ArcFace, k-NN
     aggregation_method: null
+    domain_adaptation_method: null
+    domain_generalization_method: SMOTE
+    attribute_usage: class labels
     external_data_usage: pre-trained model
     development_data_usage: fine-tuning
   external_datasets:
@@ -59,6 +68,10 @@ def info(tmp_path: Path) -> Path:
 def submission(run_dir: Path, info: Path, tmp_path: Path) -> Path:
     write_submission(run_dir, LABEL, tmp_path / "out", info)
     return tmp_path / "out"
+
+
+def broken(folder: Path, expected: ClipNames | None = None) -> list[str]:
+    return [problem.text for problem in check_submission(folder, expected)]
 
 
 def test_a_described_submission_is_valid(submission: Path) -> None:
@@ -99,7 +112,7 @@ def test_what_only_a_person_knows_is_marked_and_refused(run_dir: Path, tmp_path:
     summary = run_dir / "results" / "summary.json"
     summary.write_text(json.dumps({"name": "eat", "num_parameters": None}))
     write_submission(run_dir, LABEL, tmp_path / "out")
-    problems = check_submission(tmp_path / "out", EXPECTED)
+    problems = broken(tmp_path / "out", EXPECTED)
     assert all("is still 'TODO" in problem for problem in problems)
     for field in ("abbreviation", "authors[0].lastname", "embeddings", "total_parameters", "MACS"):
         assert any(field in problem for problem in problems)
@@ -108,10 +121,11 @@ def test_what_only_a_person_knows_is_marked_and_refused(run_dir: Path, tmp_path:
 def test_a_run_without_evaluation_clips_is_written_whole(run_dir: Path, info: Path, tmp_path: Path) -> None:
     path = run_dir / "results" / "scores.csv"
     write_scores(path, [clip for clip in read_scores(path) if clip.condition != "unknown"])
-    write_submission(run_dir, LABEL, tmp_path / "out", info)
+    written = write_submission(run_dir, LABEL, tmp_path / "out", info)
+    assert [note.partition(":")[0] for note in written.notes] == ["a rehearsal, not a submission"]
     rows = (tmp_path / "out" / "anomaly_score_fan_section_00_test.csv").read_text().splitlines()
     assert len(rows) == 48
-    assert any("is not a clip name" in problem for problem in check_submission(tmp_path / "out"))
+    assert any("is not a clip name" in problem for problem in broken(tmp_path / "out"))
 
 
 @pytest.mark.parametrize("label", ["Huang_XJU_task1_1", "Huang_XJU_task2_5", "Huang_task2_1", "", "a/b_c_task2_1"])
@@ -233,7 +247,7 @@ def with_value(value: str) -> Callable[[Path], None]:
 )
 def test_every_broken_rule_is_named(submission: Path, file: str, damage: Callable[[Path], Any], message: str) -> None:
     damage(submission / file)
-    problems = check_submission(submission, EXPECTED)
+    problems = broken(submission, EXPECTED)
     assert any(message in problem for problem in problems), problems
 
 
@@ -245,6 +259,9 @@ def test_every_broken_rule_is_named(submission: Path, file: str, damage: Callabl
         "submission.authors",
         "system.description.input_sampling_rate",
         "system.description.decision_making",
+        "system.description.domain_adaptation_method",
+        "system.description.domain_generalization_method",
+        "system.description.attribute_usage",
         "system.complexity.total_parameters",
         "system.complexity.MACS",
         "system.external_datasets",
@@ -260,19 +277,62 @@ def test_a_field_that_lacks_is_the_one_thing_named(submission: Path, path: str) 
         tree = tree[key]
     del tree[last]
     (submission / META).write_text(yaml.safe_dump(meta))
-    assert check_submission(submission) == [f"{META}: {path} is missing"]
+    assert broken(submission) == [f"{META}: {path} is missing"]
 
 
 def test_authors_are_a_list(submission: Path) -> None:
     meta = yaml.safe_load((submission / META).read_text())
     meta["submission"]["authors"] = []
     (submission / META).write_text(yaml.safe_dump(meta))
-    assert check_submission(submission) == [f"{META}: submission.authors must be a list of authors"]
+    assert broken(submission) == [f"{META}: submission.authors must be a list of authors"]
+
+
+def test_the_truth_about_evaluation_clips_is_no_development_result(run_dir: Path, info: Path, tmp_path: Path) -> None:
+    path = run_dir / "results" / "scores.csv"
+    known = [
+        clip._replace(condition="anomaly" if number % 2 else "normal", domain="target" if number % 3 else "source")
+        for number, clip in enumerate(read_scores(path))
+        if clip.condition == "unknown"
+    ]
+    write_metrics(evaluate([*read_scores(path)[: -len(known)], *known]), run_dir / "results")
+    assert {"AutoTrash", "fan"} <= {row.machine for row in read_metrics(run_dir / "results" / "metrics.csv")}
+    write_submission(run_dir, LABEL, tmp_path / "out", info)
+    meta = yaml.safe_load((tmp_path / "out" / META).read_text())
+    assert list(meta["results"]["development_dataset"]) == ["fan", "valve"]
+
+
+def test_decisions_without_a_threshold_are_named(run_dir: Path, info: Path, tmp_path: Path) -> None:
+    path = run_dir / "results" / "scores.csv"
+    assert write_submission(run_dir, LABEL, tmp_path / "out", info).notes == []
+    scores = [
+        clip._replace(threshold=float("nan")) if clip.machine == "Polisher" else clip for clip in read_scores(path)
+    ]
+    write_scores(path, scores)
+    notes = write_submission(run_dir, LABEL, tmp_path / "out", info).notes
+    assert notes == ["no threshold for Polisher: every decision there is 0 (normal)"]
+
+
+def test_many_problems_of_one_rule_are_a_few_lines(submission: Path) -> None:
+    (submission / "notes.txt").touch()
+    for file in (SCORES, DECISIONS):
+        swapped_names = (submission / file).read_text().replace("section_", "clip_")
+        (submission / file).write_text(swapped_names)
+    problems = check_submission(submission)
+    assert problem_lines(problems, 2) == [
+        "files: 1",
+        "  notes.txt: not a file of a submission",
+        "clip names: 10",
+        f"  {SCORES}, row 1: 'clip_00_0000.wav' is not a clip name like section_00_0000.wav",
+        f"  {SCORES}, row 2: 'clip_00_0001.wav' is not a clip name like section_00_0000.wav",
+        "  and 8 more",
+    ]
+    assert len(problem_lines(problems, None)) == len(problems) + 2
+    assert problem_lines([], 2) == []
 
 
 def test_machines_are_those_of_the_data(submission: Path) -> None:
     expected = {("AutoTrash", "00"): EXPECTED["AutoTrash", "00"], ("HomeCamera", "00"): []}
-    problems = check_submission(submission, expected)
+    problems = broken(submission, expected)
     assert problems == [
         "HomeCamera section 00: no score files",
         "Polisher section 00: has score files, but no evaluation clips are known of it",
@@ -280,7 +340,7 @@ def test_machines_are_those_of_the_data(submission: Path) -> None:
 
 
 def test_an_empty_folder_and_no_folder(tmp_path: Path) -> None:
-    assert "no anomaly_score_<machine>" in check_submission(tmp_path)[0]
+    assert "no anomaly_score_<machine>" in broken(tmp_path)[0]
     with pytest.raises(UserError, match="no such folder"):
         check_submission(tmp_path / "nothing")
 
@@ -301,5 +361,5 @@ def test_names_in_a_data_folder(tmp_path: Path) -> None:
 
 @needs_reference(EVALUATOR)
 def test_a_submission_the_organisers_evaluator_read_passes_for_its_score_files() -> None:
-    problems = check_submission(evaluator_dir() / "system_a", names_in_list(evaluator_dir()))
+    problems = broken(evaluator_dir() / "system_a", names_in_list(evaluator_dir()))
     assert problems == ["0 files named <label>.meta.yaml; there must be one"]
