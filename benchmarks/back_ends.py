@@ -24,8 +24,8 @@ from rich.progress import Progress
 from asd_lightning.atomic import write_text_atomically
 from asd_lightning.evaluation.intervals import Interval
 from asd_lightning.evaluation.metrics import ALL
+from asd_lightning.evaluation.sweep import BASELINE, Swept, known_back_ends, load_threshold, sweep
 from asd_lightning.evaluation.sweep_tables import markdown_table
-from asd_lightning.scoring.sweep import BASELINE, Swept, known_back_ends, load_threshold, sweep
 from asd_lightning.training.run_embeddings import embeddings_of_run
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-_UNBOUNDED = 10_000
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """``asd compare DIR [DIR ...] [--out DIR]``."""
@@ -16,24 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the table; with ``--out`` write it as CSV, Markdown and PNG too."""
-    from rich.console import Console
+    from asd_lightning.evaluation.comparison_output import show_comparison
 
-    from asd_lightning.evaluation.comparison import compare_runs
-    from asd_lightning.evaluation.comparison_plot import plot_comparison
-    from asd_lightning.evaluation.comparison_tables import render_comparison, write_tables
-
-    comparison = compare_runs(args.folders)
-    table = render_comparison(comparison)
-    console = Console()
-    if not console.is_terminal:
-        # A file or a pipe has no width of its own: no column need be folded.
-        console = Console(width=Console(width=_UNBOUNDED).measure(table).maximum)
-    console.print(table)
-    if args.out is not None:
-        write_tables(comparison, args.out)
-        written = ["comparison.csv", "comparison.md"]
-        if comparison.machines:
-            plot_comparison(comparison, args.out / "comparison.png")
-            written.append("comparison.png")
-        print(f"{', '.join(written)} written to {args.out}")
+    show_comparison(args.folders, args.out)
     return 0

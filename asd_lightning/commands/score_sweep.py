@@ -13,8 +13,6 @@ from asd_lightning.errors import UserError
 if TYPE_CHECKING:
     from rich.console import Console
 
-_UNBOUNDED = 10_000
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """``asd score-sweep RUN [scorer=all | scorer=knn,ldn] [threshold=gamma] [--out DIR]``."""
@@ -37,8 +35,9 @@ def run(args: argparse.Namespace) -> int:
 
     from asd_lightning.data.layout import find_truth
     from asd_lightning.evaluation.ground_truth import label_scores
+    from asd_lightning.evaluation.sweep import BASELINE, choose_back_ends, load_threshold, sweep
     from asd_lightning.evaluation.sweep_tables import render_sweep, write_sweep
-    from asd_lightning.scoring.sweep import BASELINE, choose_back_ends, load_threshold, sweep
+    from asd_lightning.evaluation.terminal import print_table
     from asd_lightning.training.run_embeddings import embeddings_of_run
 
     names = choose_back_ends(choices.get("scorer", "all"))
@@ -53,11 +52,7 @@ def run(args: argparse.Namespace) -> int:
     with Progress(console=console, transient=True) as progress:
         swept = sweep(cache, names, threshold, int(config.seed), progress=progress, label=label)
     title = f"{args.run.resolve().name}: {len(swept)} back-ends over {len(cache.query)} test clips"
-    table = render_sweep(swept, BASELINE, title)
-    if not console.is_terminal:
-        # A file or a pipe has no width of its own: no column need be folded.
-        console = Console(width=min(Console(width=_UNBOUNDED).measure(table).maximum, _UNBOUNDED))
-    console.print(table)
+    print_table(render_sweep(swept, BASELINE, title))
     out = args.out or args.run / "score_sweep"
     write_sweep(swept, BASELINE, title, out)
     print(f"scorers.csv, scorers.md written to {out}")
@@ -78,7 +73,7 @@ def _say_once(console: Console) -> None:
 
     handler = RichHandler(console=console, show_time=False, show_path=False)
     handler.addFilter(is_new)
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
 
 
 def _choices(words: list[str]) -> dict[str, str]:

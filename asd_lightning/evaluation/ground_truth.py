@@ -26,7 +26,7 @@ from typing import NamedTuple, TypeVar, cast
 from asd_lightning.data.file_names import Condition, Domain
 from asd_lightning.data.layout import Clip, find_truth
 from asd_lightning.errors import UserError
-from asd_lightning.evaluation.clip_scores import ClipScore
+from asd_lightning.scoring.clip_scores import ClipScore
 
 logger = logging.getLogger(__name__)
 

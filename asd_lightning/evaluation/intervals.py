@@ -22,8 +22,8 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from asd_lightning.atomic import write_text_atomically
-from asd_lightning.evaluation.clip_scores import ClipScore
 from asd_lightning.evaluation.metrics import ALL, MAX_FPR, METRICS, MachineMetrics, evaluate
+from asd_lightning.scoring.clip_scores import ClipScore
 
 Replicates = dict[str, Float[ndarray, " resamples"]]
 """Metric name -> its value in every resample (nan: undefined)."""

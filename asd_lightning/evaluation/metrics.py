@@ -26,7 +26,7 @@ from sklearn.metrics import roc_auc_score
 
 from asd_lightning.atomic import write_text_atomically
 from asd_lightning.errors import UserError
-from asd_lightning.evaluation.clip_scores import ClipScore
+from asd_lightning.scoring.clip_scores import ClipScore
 
 if TYPE_CHECKING:
     from rich.table import Table

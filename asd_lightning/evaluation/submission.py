@@ -24,8 +24,8 @@ import yaml
 
 from asd_lightning.atomic import write_text_atomically
 from asd_lightning.errors import UserError
-from asd_lightning.evaluation.clip_scores import ClipScore, challenge_paths, read_scores, write_challenge_files
 from asd_lightning.evaluation.metrics import MachineMetrics, read_metrics
+from asd_lightning.scoring.clip_scores import ClipScore, challenge_paths, read_scores, write_challenge_files
 
 LABEL = re.compile(r"[A-Za-z][A-Za-z-]*_[A-Za-z0-9-]+_task2_[1-4]")
 LABEL_FORM = "<last name>_<institute>_task2_<1 to 4>, as in Huang_XJU_task2_1"

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING
 from asd_lightning.atomic import write_text_atomically
 from asd_lightning.evaluation.intervals import Interval
 from asd_lightning.evaluation.metrics import ALL
+from asd_lightning.evaluation.sweep import Swept
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-    from asd_lightning.scoring.sweep import Swept
 
 COLUMNS = ("scorer", "quantity", "machine", "section", "metric", "estimate", "low", "high")
 EXPLANATION = (

@@ -11,10 +11,10 @@ import numpy as np
 from markupsafe import Markup
 
 from asd_lightning.data.layout import Clip
-from asd_lightning.evaluation.clip_scores import ClipScore
 from asd_lightning.evaluation.metrics import MAX_FPR
 from asd_lightning.report.curves import LOWEST_RATE, Curve, det, deviate, embedding_map, histogram, machine_rows, roc
 from asd_lightning.report.svg import Axes, crosses, dots, frame, line, polyline, rectangle, round_ticks, svg, text
+from asd_lightning.scoring.clip_scores import ClipScore
 from asd_lightning.scoring.embedding_cache import EmbeddingCache
 
 SERIES = 8

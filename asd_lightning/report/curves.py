@@ -12,7 +12,7 @@ from scipy.special import ndtri
 from sklearn.decomposition import PCA
 from sklearn.metrics import det_curve, roc_curve
 
-from asd_lightning.evaluation.clip_scores import ClipScore
+from asd_lightning.scoring.clip_scores import ClipScore
 from asd_lightning.scoring.embedding_cache import EmbeddingCache
 
 BINS = 30

@@ -10,9 +10,9 @@ import numpy as np
 
 from asd_lightning.data.audio import BadAudioError
 from asd_lightning.data.layout import Clip
-from asd_lightning.evaluation.clip_scores import ClipScore
 from asd_lightning.report.runs import MachineKey, ReportedRun
 from asd_lightning.report.sound import ClipMedia, clip_media
+from asd_lightning.scoring.clip_scores import ClipScore
 
 AUDIO_BUDGET = 6_000_000
 """Bytes of sound that a page carries; clips beyond it have a picture alone."""

@@ -16,7 +16,6 @@ from rich.progress import Progress
 from asd_lightning import __version__
 from asd_lightning.atomic import write_atomically
 from asd_lightning.errors import UserError
-from asd_lightning.evaluation.clip_scores import ClipScore
 from asd_lightning.report.charts import MapCharts, det_chart, map_charts, roc_chart, score_histogram, series_css
 from asd_lightning.report.mistakes import AUDIO_BUDGET, MediaBudget, Mistake, per_kind, worst_clips
 from asd_lightning.report.runs import MachineKey, ReportedRun, machines_of, read_runs
@@ -30,6 +29,7 @@ from asd_lightning.report.tables import (
     official_chart,
     published_notes,
 )
+from asd_lightning.scoring.clip_scores import ClipScore
 
 RESAMPLES = 1000
 

@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from asd_lightning.atomic import write_atomically
-from asd_lightning.evaluation.clip_scores import ClipScore
 from asd_lightning.evaluation.metrics import MAX_FPR
 from asd_lightning.report.curves import roc
+from asd_lightning.scoring.clip_scores import ClipScore
 
 _COLOURS = {
     ("normal", "source"): "#4477aa",

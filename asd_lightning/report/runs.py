@@ -12,10 +12,10 @@ import yaml
 from rich.progress import Progress
 
 from asd_lightning.errors import UserError
-from asd_lightning.evaluation.clip_scores import ClipScore, read_scores
 from asd_lightning.evaluation.comparison import Run, find_runs, is_synthetic
 from asd_lightning.evaluation.intervals import Interval, bootstrap_intervals
 from asd_lightning.evaluation.metrics import ALL, EvaluationResult, evaluate
+from asd_lightning.scoring.clip_scores import ClipScore, read_scores
 from asd_lightning.scoring.embedding_cache import EmbeddingCache, read_embeddings
 
 MachineKey = tuple[str, str]

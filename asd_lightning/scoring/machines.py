@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from asd_lightning.data.layout import Clip
-from asd_lightning.evaluation.clip_scores import ClipScore
+from asd_lightning.scoring.clip_scores import ClipScore
 from asd_lightning.scoring.protocol import Scorer
 from asd_lightning.scoring.thresholds import Threshold
 

@@ -23,9 +23,9 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from asd_lightning.data.batch import Batch
 from asd_lightning.data.datamodule import ClipDataModule
-from asd_lightning.evaluation.clip_scores import ClipScore
 from asd_lightning.evaluation.comparison import machine_name
 from asd_lightning.evaluation.metrics import MachineMetrics
+from asd_lightning.scoring.clip_scores import ClipScore
 from asd_lightning.training.module import AnomalousSoundModule, TestOutcome
 from asd_lightning.training.sweep import is_sweep
 

@@ -18,11 +18,11 @@ from asd_lightning.data.batch import Batch
 from asd_lightning.data.datamodule import ClipDataModule
 from asd_lightning.data.labels import ClassLabel
 from asd_lightning.embedder import Embedder
-from asd_lightning.evaluation.clip_scores import ClipScore
 from asd_lightning.evaluation.ground_truth import label_scores
 from asd_lightning.evaluation.metrics import EvaluationResult, evaluate
 from asd_lightning.features.mixup import mixup
 from asd_lightning.losses.one_stage import OneStageLoss
+from asd_lightning.scoring.clip_scores import ClipScore
 from asd_lightning.scoring.machines import score_machines
 from asd_lightning.scoring.protocol import Scorer
 from asd_lightning.scoring.thresholds import Threshold

@@ -12,10 +12,10 @@ import pytorch_lightning as pl
 from rich.console import Console
 
 from asd_lightning.atomic import write_atomically
-from asd_lightning.evaluation.clip_scores import alarm_lines, write_challenge_files, write_scores
 from asd_lightning.evaluation.complexity import count_macs
 from asd_lightning.evaluation.metrics import render_table, write_metrics
 from asd_lightning.report.plots import plot_roc, plot_scores
+from asd_lightning.scoring.clip_scores import alarm_lines, write_challenge_files, write_scores
 from asd_lightning.scoring.embedding_cache import (
     CacheKey,
     EmbeddingCache,

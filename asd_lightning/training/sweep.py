@@ -6,7 +6,6 @@ sweeper raises after a failed job, and its ``on_multirun_end`` is then never cal
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import sys
@@ -24,10 +23,10 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from asd_lightning.atomic import write_atomically
-from asd_lightning.commands import compare
 from asd_lightning.configuration import CONF_DIR
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.comparison import find_runs
+from asd_lightning.evaluation.comparison_output import show_comparison
 from asd_lightning.training.quiet import hide_irrelevant_messages
 
 logger = logging.getLogger(__name__)
@@ -118,7 +117,7 @@ def finish_sweep(folder: Path) -> int:
         Exit status: 1 if a run has failed.
     """
     try:
-        compare.run(argparse.Namespace(folders=[folder], out=folder))
+        show_comparison([folder], folder)
     except UserError as error:
         logger.error("%s", error)
         return 1

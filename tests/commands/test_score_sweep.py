@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from asd_lightning.cli import main
-from asd_lightning.evaluation.clip_scores import read_scores
 from asd_lightning.evaluation.metrics import evaluate
+from asd_lightning.scoring.clip_scores import read_scores
 from asd_lightning.scoring.embedding_cache import read_embeddings, write_embeddings
 from tests.scoring.runs import make_run
 

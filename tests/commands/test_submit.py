@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from asd_lightning.cli import main
-from asd_lightning.evaluation.clip_scores import read_scores, write_scores
+from asd_lightning.scoring.clip_scores import read_scores, write_scores
 from tests.evaluation.runs import finished_run
 from tests.evaluation.test_submission import INFO, LABEL
 

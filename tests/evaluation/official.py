@@ -3,7 +3,7 @@
 import csv
 from pathlib import Path
 
-from asd_lightning.evaluation.clip_scores import ClipScore
+from asd_lightning.scoring.clip_scores import ClipScore
 from tests.reference import shared_dir
 
 EVALUATOR = "dcase/evaluator_2024"

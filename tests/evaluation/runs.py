@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from asd_lightning.evaluation.clip_scores import ClipScore, write_scores
 from asd_lightning.evaluation.metrics import evaluate, write_metrics
+from asd_lightning.scoring.clip_scores import ClipScore, write_scores
 
 
 def development_clips(machine: str, seed: int, each: int = 12) -> list[ClipScore]:

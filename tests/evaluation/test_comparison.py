@@ -9,12 +9,12 @@ import pytest
 from rich.console import Console
 
 from asd_lightning.errors import UserError
-from asd_lightning.evaluation.clip_scores import read_scores
 from asd_lightning.evaluation.comparison import UNNAMED, Comparison, compare_runs
 from asd_lightning.evaluation.comparison_plot import plot_comparison
 from asd_lightning.evaluation.comparison_tables import COLUMNS, render_comparison, write_tables
 from asd_lightning.evaluation.metrics import evaluate, write_metrics
 from asd_lightning.evaluation.published import TABLE_2, TABLE_2_AVERAGES
+from asd_lightning.scoring.clip_scores import read_scores
 from tests.evaluation.runs import finished_run
 
 SEVEN = tuple(TABLE_2["XJU 2 EAT-FFT"])

@@ -10,7 +10,6 @@ import pytest
 from asd_lightning.data.file_names import Condition, Split
 from asd_lightning.data.layout import Clip
 from asd_lightning.errors import UserError
-from asd_lightning.evaluation.clip_scores import ClipScore
 from asd_lightning.evaluation.ground_truth import (
     ClipTruth,
     join_ground_truth,
@@ -19,6 +18,7 @@ from asd_lightning.evaluation.ground_truth import (
     read_ground_truth,
 )
 from asd_lightning.evaluation.metrics import evaluate
+from asd_lightning.scoring.clip_scores import ClipScore
 from tests.evaluation.official import EVALUATOR, evaluator_dir, labelled_scores
 from tests.reference import REPOSITORY, needs_reference
 

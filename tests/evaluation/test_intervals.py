@@ -8,7 +8,6 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from asd_lightning.evaluation.clip_scores import ClipScore
 from asd_lightning.evaluation.intervals import (
     bootstrap_difference,
     bootstrap_intervals,
@@ -17,6 +16,7 @@ from asd_lightning.evaluation.intervals import (
     write_intervals,
 )
 from asd_lightning.evaluation.metrics import METRICS, evaluate
+from asd_lightning.scoring.clip_scores import ClipScore
 from tests.evaluation.official import EVALUATOR, labelled_scores, result_rows
 from tests.reference import needs_reference
 

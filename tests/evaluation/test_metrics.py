@@ -9,7 +9,6 @@ from rich.console import Console
 from sklearn.metrics import f1_score, precision_score, recall_score
 
 from asd_lightning.errors import UserError
-from asd_lightning.evaluation.clip_scores import ClipScore
 from asd_lightning.evaluation.metrics import (
     EvaluationResult,
     evaluate,
@@ -18,6 +17,7 @@ from asd_lightning.evaluation.metrics import (
     render_table,
     write_metrics,
 )
+from asd_lightning.scoring.clip_scores import ClipScore
 from tests.evaluation.official import EVALUATOR, labelled_scores, machines, result_rows
 from tests.reference import needs_reference
 

@@ -9,7 +9,6 @@ import pytest
 import yaml
 
 from asd_lightning.errors import UserError
-from asd_lightning.evaluation.clip_scores import read_scores, write_scores
 from asd_lightning.evaluation.metrics import evaluate, read_metrics, write_metrics
 from asd_lightning.evaluation.submission import write_submission
 from asd_lightning.evaluation.submission_check import (
@@ -19,6 +18,7 @@ from asd_lightning.evaluation.submission_check import (
     names_in_list,
     problem_lines,
 )
+from asd_lightning.scoring.clip_scores import read_scores, write_scores
 from tests.evaluation.official import EVALUATOR, evaluator_dir
 from tests.evaluation.runs import finished_run
 from tests.reference import needs_reference

@@ -3,9 +3,9 @@ import pytest
 from scipy.stats import norm
 from sklearn.metrics import auc
 
-from asd_lightning.evaluation.clip_scores import ClipScore
 from asd_lightning.evaluation.metrics import evaluate
 from asd_lightning.report.curves import BINS, det, embedding_map, histogram, roc
+from asd_lightning.scoring.clip_scores import ClipScore
 from tests.evaluation.runs import development_clips, evaluation_clips
 
 

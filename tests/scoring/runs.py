@@ -11,8 +11,8 @@ import torch
 import yaml
 
 from asd_lightning.data.layout import Clip
-from asd_lightning.evaluation.clip_scores import write_scores
 from asd_lightning.evaluation.metrics import evaluate, write_metrics
+from asd_lightning.scoring.clip_scores import write_scores
 from asd_lightning.scoring.embedding_cache import (
     CacheKey,
     EmbeddingCache,

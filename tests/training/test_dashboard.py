@@ -10,8 +10,8 @@ import pytest
 import soundfile
 from sklearn.metrics import roc_auc_score
 
-from asd_lightning.evaluation.clip_scores import ClipScore, read_scores
 from asd_lightning.evaluation.metrics import read_metrics
+from asd_lightning.scoring.clip_scores import ClipScore, read_scores
 from asd_lightning.training import dashboard
 from asd_lightning.training.dashboard import finishing_wandb, worst_clips
 from asd_lightning.training.train import train

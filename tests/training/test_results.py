@@ -5,8 +5,8 @@ import json
 
 import matplotlib.image
 
-from asd_lightning.evaluation.clip_scores import read_scores
 from asd_lightning.evaluation.metrics import read_metrics
+from asd_lightning.scoring.clip_scores import read_scores
 from asd_lightning.training.train import train
 from tests.training.runs import tiny_config
 

@@ -6,9 +6,9 @@ import torch
 from omegaconf import OmegaConf
 
 from asd_lightning.configuration import compose_train
-from asd_lightning.evaluation.clip_scores import read_scores
+from asd_lightning.evaluation.sweep import sweep
+from asd_lightning.scoring.clip_scores import read_scores
 from asd_lightning.scoring.knn import KNNScorer
-from asd_lightning.scoring.sweep import sweep
 from asd_lightning.scoring.thresholds import GammaThreshold
 from asd_lightning.training.run_embeddings import embeddings_of_run
 from asd_lightning.training.train import train

@@ -8,7 +8,7 @@ import pytest
 
 from asd_lightning.data.datamodule import ClipDataModule
 from asd_lightning.errors import UserError
-from asd_lightning.evaluation.clip_scores import read_scores
+from asd_lightning.scoring.clip_scores import read_scores
 from asd_lightning.training.train import train
 from tests.training.runs import tiny_config
 

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asd_lightning.errors import UserError
-from asd_lightning.evaluation.clip_scores import CONDITIONS, DOMAINS, ClipScore, alarm_lines, read_scores, write_scores
+from asd_lightning.scoring.clip_scores import CONDITIONS, DOMAINS, ClipScore, alarm_lines, read_scores, write_scores
 
 CLIP = ClipScore("fan", "00", "section_00_0001.wav", "source", "normal", "m-n_W", 0.1 + 0.2, math.nan, 0)
 text = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8)

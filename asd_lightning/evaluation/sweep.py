@@ -14,8 +14,8 @@ from rich.progress import Progress
 
 from asd_lightning.configuration import CONF_DIR
 from asd_lightning.errors import UserError
-from asd_lightning.evaluation.clip_scores import ClipScore
 from asd_lightning.evaluation.intervals import Interval, bootstrap_difference, bootstrap_intervals
+from asd_lightning.scoring.clip_scores import ClipScore
 from asd_lightning.scoring.embedding_cache import EmbeddingCache
 from asd_lightning.scoring.machines import score_machines
 from asd_lightning.scoring.protocol import Scorer

@@ -6,8 +6,8 @@ import pytest
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.intervals import bootstrap_difference
 from asd_lightning.evaluation.metrics import evaluate
+from asd_lightning.evaluation.sweep import BASELINE, choose_back_ends, known_back_ends, load_threshold, sweep
 from asd_lightning.scoring.centers import KMeansScorer
-from asd_lightning.scoring.sweep import BASELINE, choose_back_ends, known_back_ends, load_threshold, sweep
 from asd_lightning.scoring.thresholds import ConformalThreshold, GammaThreshold, QuantileThreshold
 from tests.scoring.runs import make_cache, make_clips
 
