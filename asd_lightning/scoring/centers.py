@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 import numpy as np
 from jaxtyping import Bool, Float
 from sklearn.cluster import KMeans
 
-from asd_lightning.errors import UserError
+from asd_lightning.scoring.arguments import require_at_least, require_choice
 from asd_lightning.scoring.held_out import held_out_scores
 from asd_lightning.scoring.neighbors import Metric, nearest
 from asd_lightning.scoring.protocol import query_embeddings, training_embeddings, unit_length
@@ -33,10 +31,9 @@ class KMeansScorer:
     """
 
     def __init__(self, clusters: int = 16, metric: Metric = "cosine", folds: int = 10, seed: int = 0) -> None:
-        if clusters < 1 or folds < 2:
-            raise UserError(f"clusters={clusters}, folds={folds}: at least 1 cluster and 2 folds are needed")
-        if metric not in get_args(Metric):
-            raise UserError(f"metric={metric!r}: choose one of {', '.join(get_args(Metric))}")
+        require_at_least("clusters", clusters, 1)
+        require_at_least("folds", folds, 2)
+        require_choice("metric", metric, Metric)
         self.clusters = clusters
         self.metric: Metric = metric
         self.folds = folds
@@ -69,12 +66,7 @@ class KMeansScorer:
         Raises:
             UserError: there is a single clip.
         """
-        return held_out_scores(
-            lambda: KMeansScorer(self.clusters, self.metric, self.folds, self.seed),
-            self._training,
-            self._is_target,
-            self.folds,
-        )
+        return held_out_scores(self, self._training, self._is_target, self.folds)
 
     def _centers_of(self, clips: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, "c dim"]:
         if len(clips) <= self.clusters:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
 
 from asd_lightning.errors import UserError
+from asd_lightning.scoring.arguments import require_choice
 
 Scale = Literal["zscore", "rank"]
 Combination = Literal["mean", "min"]
@@ -29,11 +30,8 @@ class ScoreFusion:
     """
 
     def __init__(self, scale: Scale = "zscore", combination: Combination = "mean") -> None:
-        if scale not in get_args(Scale) or combination not in get_args(Combination):
-            raise UserError(
-                f"scale={scale!r}, combination={combination!r}: choose scale from {', '.join(get_args(Scale))} "
-                f"and combination from {', '.join(get_args(Combination))}"
-            )
+        require_choice("scale", scale, Scale)
+        require_choice("combination", combination, Combination)
         self.scale = scale
         self.combination = combination
 

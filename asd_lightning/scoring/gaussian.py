@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, get_args
+import math
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -10,6 +11,7 @@ from sklearn.covariance import empirical_covariance, shrunk_covariance
 from sklearn.mixture import GaussianMixture
 
 from asd_lightning.errors import UserError
+from asd_lightning.scoring.arguments import require_at_least, require_between, require_choice
 from asd_lightning.scoring.held_out import held_out_scores
 from asd_lightning.scoring.protocol import query_embeddings, training_embeddings, unit_length
 
@@ -46,10 +48,10 @@ class MahalanobisScorer:
     def __init__(
         self, covariance: Covariance = "shared", shrinkage: float = 0.1, normalize: bool = True, folds: int = 10
     ) -> None:
-        if covariance not in get_args(Covariance):
-            raise UserError(f"covariance={covariance!r}: choose one of {', '.join(get_args(Covariance))}")
-        if not 0 <= shrinkage <= 1 or folds < 2:
-            raise UserError(f"shrinkage={shrinkage}, folds={folds}: shrinkage is from 0 to 1, folds at least 2")
+        require_choice("covariance", covariance, Covariance)
+        require_at_least("folds", folds, 2)
+        if not 0 <= shrinkage <= 1:
+            raise UserError(f"shrinkage={shrinkage}: must be from 0 to 1")
         self.covariance: Covariance = covariance
         self.shrinkage = shrinkage
         self.normalize = normalize
@@ -92,12 +94,7 @@ class MahalanobisScorer:
         Raises:
             UserError: there is a single clip, or a fold leaves a covariance without inverse.
         """
-        return held_out_scores(
-            lambda: MahalanobisScorer(self.covariance, self.shrinkage, self.normalize, self.folds),
-            self._training,
-            self._is_target,
-            self.folds,
-        )
+        return held_out_scores(self, self._training, self._is_target, self.folds)
 
     def _whitening(self, centered: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, "dim dim"]:
         """W with ``W W^T`` the inverse of the shrunk covariance of clips whose mean is 0."""
@@ -137,15 +134,10 @@ class GaussianMixtureScorer:
         folds: int = 10,
         seed: int = 0,
     ) -> None:
-        if components < 1 or not regularization > 0 or folds < 2:
-            raise UserError(
-                f"components={components}, regularization={regularization}, folds={folds}: "
-                "at least 1 component, a regularization above 0 and 2 folds are needed"
-            )
-        if covariance_type not in get_args(MixtureCovariance):
-            raise UserError(
-                f"covariance_type={covariance_type!r}: choose one of {', '.join(get_args(MixtureCovariance))}"
-            )
+        require_at_least("components", components, 1)
+        require_at_least("folds", folds, 2)
+        require_between("regularization", regularization, 0, math.inf)
+        require_choice("covariance_type", covariance_type, MixtureCovariance)
         self.components = components
         self.covariance_type: MixtureCovariance = covariance_type
         self.per_domain = per_domain
@@ -188,18 +180,7 @@ class GaussianMixtureScorer:
         Raises:
             UserError: there is a single clip.
         """
-        return held_out_scores(self._unfitted, self._training, self._is_target, self.folds)
-
-    def _unfitted(self) -> GaussianMixtureScorer:
-        return GaussianMixtureScorer(
-            self.components,
-            self.covariance_type,
-            self.per_domain,
-            self.regularization,
-            self.normalize,
-            self.folds,
-            self.seed,
-        )
+        return held_out_scores(self, self._training, self._is_target, self.folds)
 
     def _mixture(self, clips: Float[np.ndarray, "n dim"]) -> GaussianMixture:
         if len(clips) == 1:  # scikit-learn fits nothing to one clip; two of it have the same mean and no spread either

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -12,12 +12,12 @@ from asd_lightning.scoring.protocol import Scorer
 
 
 def held_out_scores(
-    unfitted: Callable[[], Scorer],
+    scorer: Scorer,
     embeddings: Float[np.ndarray, "n dim"],
     is_target: Bool[np.ndarray, " n"],
     folds: int,
 ) -> Float[np.ndarray, " n"]:
-    """Score of each training clip by a back-end fitted on the other folds.
+    """Score of each training clip by a copy of ``scorer`` fitted on the other folds.
 
     Each domain is dealt out over the folds in turn, in the clips' order.  ``folds`` at or above n leaves out one clip
     at a time.
@@ -33,5 +33,5 @@ def held_out_scores(
     scores = np.empty(count)
     for out in range(min(folds, count)):
         held = fold == out
-        scores[held] = unfitted().fit(embeddings[~held], is_target[~held]).anomaly_score(embeddings[held])
+        scores[held] = copy.copy(scorer).fit(embeddings[~held], is_target[~held]).anomaly_score(embeddings[held])
     return scores

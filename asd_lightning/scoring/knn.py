@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from asd_lightning.errors import UserError
+from asd_lightning.scoring.arguments import require_at_least, require_choice
 from asd_lightning.scoring.bank import Bank
 from asd_lightning.scoring.neighbors import Metric
 from asd_lightning.scoring.protocol import query_embeddings, training_embeddings, unit_length
@@ -62,13 +63,11 @@ class KNNScorer:
         smote: Smote | None = SMOTE_OF_REPORT,
         seed: int = 0,
     ) -> None:
-        if k < 1 or (local_density is not None and local_density < 1):
-            raise UserError(f"k={k}, local_density={local_density}: a number of neighbours is at least 1")
-        if metric not in get_args(Metric) or fusion not in get_args(Fusion):
-            raise UserError(
-                f"metric={metric!r}, fusion={fusion!r}: choose metric from {', '.join(get_args(Metric))} "
-                f"and fusion from {', '.join(get_args(Fusion))}"
-            )
+        require_at_least("k", k, 1)
+        if local_density is not None:
+            require_at_least("local_density", local_density, 1)
+        require_choice("metric", metric, Metric)
+        require_choice("fusion", fusion, Fusion)
         self.k = k
         self.metric: Metric = metric
         self.fusion = fusion

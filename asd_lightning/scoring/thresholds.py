@@ -14,6 +14,7 @@ from jaxtyping import Float
 from scipy import stats
 
 from asd_lightning.errors import UserError
+from asd_lightning.scoring.arguments import require_between
 
 LARGEST_MISPLACEMENT = 0.1
 
@@ -46,8 +47,7 @@ class GammaThreshold:
     """
 
     def __init__(self, percentile: float = 90.0) -> None:
-        if not 0 < percentile < 100:
-            raise UserError(f"percentile={percentile}: must be above 0 and below 100")
+        require_between("percentile", percentile, 0, 100)
         self.percentile = percentile
 
     def fit(self, training_scores: Float[np.ndarray, " n"]) -> float:
@@ -88,8 +88,7 @@ class QuantileThreshold:
     """
 
     def __init__(self, quantile: float = 0.9) -> None:
-        if not 0 < quantile < 1:
-            raise UserError(f"quantile={quantile}: must be above 0 and below 1")
+        require_between("quantile", quantile, 0, 1)
         self.quantile = quantile
 
     def fit(self, training_scores: Float[np.ndarray, " n"]) -> float:
@@ -117,8 +116,7 @@ class ConformalThreshold:
     """
 
     def __init__(self, false_alarm_rate: float = 0.1) -> None:
-        if not 0 < false_alarm_rate < 1:
-            raise UserError(f"false_alarm_rate={false_alarm_rate}: must be above 0 and below 1")
+        require_between("false_alarm_rate", false_alarm_rate, 0, 1)
         self.false_alarm_rate = false_alarm_rate
 
     def fit(self, training_scores: Float[np.ndarray, " n"]) -> float:

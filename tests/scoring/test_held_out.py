@@ -28,7 +28,7 @@ def test_no_clip_is_scored_by_a_back_end_that_saw_it(source, target, folds):
     sizes = []
     numbers = np.arange(float(source + target))[:, None]
     is_target = np.random.default_rng(0).permutation(source + target) < target
-    scores = held_out_scores(lambda: Recorder(sizes), numbers, is_target, folds)
+    scores = held_out_scores(Recorder(sizes), numbers, is_target, folds)
     np.testing.assert_array_equal(scores, np.zeros(source + target))
     assert len(sizes) == min(folds, source + target)
     for domain, clips in enumerate((source, target)):
@@ -39,4 +39,4 @@ def test_no_clip_is_scored_by_a_back_end_that_saw_it(source, target, folds):
 
 def test_a_single_clip():
     with pytest.raises(UserError, match="at least two"):
-        held_out_scores(lambda: Recorder([]), np.ones((1, 1)), np.array([True]), 10)
+        held_out_scores(Recorder([]), np.ones((1, 1)), np.array([True]), 10)
