@@ -20,6 +20,7 @@ import yaml
 
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.metrics import ALL, METRICS, MachineMetrics, read_metrics
+from asd_lightning.scoring.clip_scores import machine_name
 
 UNNAMED = "(unnamed)"
 """System of a failed job whose configuration names none."""
@@ -88,11 +89,6 @@ def find_runs(folders: Sequence[Path]) -> list[Run]:
         for path in paths:
             found.setdefault(path.resolve(), _read_run(path))
     return [found[path] for path in sorted(found)]
-
-
-def machine_name(row: MachineMetrics) -> str:
-    """The machine, with its section where that is not the only usual one."""
-    return row.machine if row.section in ("", "00") else f"{row.machine} {row.section}"
 
 
 def _run_folders(folder: Path) -> Iterator[Path]:
@@ -168,7 +164,7 @@ def _system(name: str, runs: Sequence[Run]) -> System:
     for run in finished:
         for row in run.rows:
             for metric in METRICS:
-                values.setdefault((machine_name(row), metric), []).append(getattr(row, metric))
+                values.setdefault((machine_name(row.machine, row.section), metric), []).append(getattr(row, metric))
     spread = {key: _spread(seeds) for key, seeds in values.items()}
     return System(name, spread, finished, tuple(run for run in runs if run.failure))
 
@@ -185,7 +181,7 @@ def _notes(systems: Sequence[System]) -> Iterator[str]:
     machines: dict[tuple[str, ...], list[str]] = {}
     for system in systems:
         for run in system.finished:
-            own = tuple(sorted(machine_name(row) for row in run.rows if row.machine != ALL))
+            own = tuple(sorted(machine_name(row.machine, row.section) for row in run.rows if row.machine != ALL))
             users = machines.setdefault(own, [])
             if system.name not in users:
                 users.append(system.name)

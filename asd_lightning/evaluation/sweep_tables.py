@@ -14,6 +14,7 @@ from asd_lightning.atomic import write_text_atomically
 from asd_lightning.evaluation.intervals import Interval
 from asd_lightning.evaluation.metrics import ALL
 from asd_lightning.evaluation.sweep import Swept
+from asd_lightning.scoring.clip_scores import machine_name
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -100,7 +101,7 @@ def _failures(swept: Sequence[Swept]) -> list[str]:
 
 
 def _machine(row: Interval) -> str:
-    return row.machine if row.section in ("", "00") else f"{row.machine} {row.section}"
+    return machine_name(row.machine, row.section)
 
 
 def _percent(value: float) -> str:

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from asd_lightning.data.layout import Clip
 from asd_lightning.evaluation.metrics import MAX_FPR
 from asd_lightning.report.curves import LOWEST_RATE, Curve, det, deviate, embedding_map, histogram, machine_rows, roc
+from asd_lightning.report.palette import UNKNOWN, group_tint
 from asd_lightning.report.svg import Axes, crosses, dots, frame, line, polyline, rectangle, round_ticks, svg, text
 from asd_lightning.scoring.clip_scores import ClipScore
 from asd_lightning.scoring.embedding_cache import EmbeddingCache
@@ -21,13 +22,6 @@ SERIES = 8
 """Colours for runs and attributes; the page's CSS has as many."""
 _DET_TICKS = (0.01, 0.05, 0.2, 0.5, 0.8, 0.95, 0.99)
 _RATE_TICKS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-_CSS = {
-    ("normal", "source"): "ns",
-    ("normal", "target"): "nt",
-    ("anomaly", "source"): "as",
-    ("anomaly", "target"): "at",
-}
-_UNKNOWN = "un"
 _ROW = 17
 _LONGEST_LABEL = 20
 
@@ -41,11 +35,6 @@ class IntervalRow(NamedTuple):
     low: float = math.nan
     high: float = math.nan
     others: tuple[float, ...] = ()
-
-
-def group_css(condition: str, domain: str) -> str:
-    """CSS class of clips of one condition and domain."""
-    return _CSS.get((condition, domain), _UNKNOWN)
 
 
 def series_css(index: int) -> str:
@@ -75,7 +64,7 @@ def score_histogram(machine: str, scores: Sequence[ClipScore]) -> Markup:
     for groups, sign in ((up, 1), (down, -1)):
         base = np.zeros(len(found.edges) - 1)
         for group in groups:
-            parts += _bars(axes, found.edges, base, sign * found.counts[group], group_css(*group))
+            parts += _bars(axes, found.edges, base, sign * found.counts[group], group_tint(*group).css)
             base = base + sign * found.counts[group]
     parts.append(line(axes.x.start, axes.y(0), axes.x.end, axes.y(0), "axis"))
     threshold = scores[0].threshold
@@ -198,7 +187,7 @@ def _by_domain(
     groups: dict[tuple[bool, bool, str], list[tuple[float, float]]] = {}
     for index, clip in enumerate(clips):
         anomaly = clip.condition == "anomaly"
-        css = group_css(clip.condition, clip.domain) + (" train" if index in training else "")
+        css = group_tint(clip.condition, clip.domain).css + (" train" if index in training else "")
         groups.setdefault((index not in training, anomaly, css), []).append(place[index])
     # Training clips first: the test clips lie on top of them.
     return [(crosses if anomaly else dots)(points, css) for (_, anomaly, css), points in sorted(groups.items())]
@@ -212,6 +201,6 @@ def _by_attribute(
     css = {name: series_css(index) for index, name in enumerate(named)}
     groups: dict[tuple[str, bool], list[tuple[float, float]]] = {}
     for clip, point in zip(clips, place, strict=True):
-        groups.setdefault((css.get(clip.attribute, _UNKNOWN), clip.condition == "anomaly"), []).append(point)
+        groups.setdefault((css.get(clip.attribute, UNKNOWN.css), clip.condition == "anomaly"), []).append(point)
     marks = [(crosses if anomaly else dots)(points, name) for (name, anomaly), points in sorted(groups.items())]
     return named, marks

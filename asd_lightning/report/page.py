@@ -18,6 +18,7 @@ from asd_lightning.atomic import write_atomically
 from asd_lightning.errors import UserError
 from asd_lightning.report.charts import MapCharts, det_chart, map_charts, roc_chart, score_histogram, series_css
 from asd_lightning.report.mistakes import AUDIO_BUDGET, MediaBudget, Mistake, per_kind, worst_clips
+from asd_lightning.report.palette import TINTS
 from asd_lightning.report.runs import MachineKey, ReportedRun, machines_of, read_runs
 from asd_lightning.report.settings import differing_settings, environment_rows
 from asd_lightning.report.sound import AUDIO_SECONDS
@@ -29,7 +30,7 @@ from asd_lightning.report.tables import (
     official_chart,
     published_notes,
 )
-from asd_lightning.scoring.clip_scores import ClipScore
+from asd_lightning.scoring.clip_scores import ClipScore, machine_name
 
 RESAMPLES = 1000
 
@@ -84,7 +85,7 @@ def write_report(folders: Sequence[Path], out: Path, resamples: int = RESAMPLES)
 def _section(
     number: int, key: MachineKey, runs: Sequence[ReportedRun], budget: MediaBudget, count: int
 ) -> MachineSection:
-    name = machine_label(key)
+    name = machine_name(*key)
     scores = [(run.label, run.clips_of(key)) for run in runs]
     parts = []
     for index, (run, (_, clips)) in enumerate(zip(runs, scores, strict=True)):
@@ -95,12 +96,6 @@ def _section(
     labelled = any(len(_conditions(clips)) == 2 for _, clips in scores)
     roc, det = roc_chart(name, scores), det_chart(name, scores)
     return MachineSection(f"m{number}", name, tuple(parts), labelled, roc, det, tuple(mistakes))
-
-
-def machine_label(key: MachineKey) -> str:
-    """The machine, with its section where that is not the only usual one."""
-    machine, section = key
-    return machine if section in ("", "00") else f"{machine} {section}"
 
 
 def _conditions(clips: Sequence[ClipScore]) -> set[str]:
@@ -129,6 +124,7 @@ def _render(
         "made": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "version": __version__,
         "runs": runs,
+        "tints": TINTS,
         "failed": failed,
         "notes": _notes(runs, keys),
         "synthetic": any(run.synthetic for run in runs) and any(row.published for row in rows),

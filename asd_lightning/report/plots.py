@@ -13,15 +13,9 @@ from matplotlib.figure import Figure
 from asd_lightning.atomic import write_atomically
 from asd_lightning.evaluation.metrics import MAX_FPR
 from asd_lightning.report.curves import roc
+from asd_lightning.report.palette import UNKNOWN, group_tint
 from asd_lightning.scoring.clip_scores import ClipScore
 
-_COLOURS = {
-    ("normal", "source"): "#4477aa",
-    ("normal", "target"): "#66ccee",
-    ("anomaly", "source"): "#cc3311",
-    ("anomaly", "target"): "#ee7733",
-}
-_UNKNOWN = "#888888"
 _COLUMNS = 4
 _EXTREME = 3.0
 
@@ -66,9 +60,11 @@ def _roc(axis: Axes, scores: Sequence[ClipScore]) -> None:
     for domain, style in (("source", "-"), ("target", "--")):
         curve = roc(scores, domain)
         if curve is not None:
-            axis.plot(curve.x, curve.y, style, color=_COLOURS["normal", domain], label=f"normal clips of {domain}")
-    axis.plot([0, 1], [0, 1], ":", color=_UNKNOWN, linewidth=1, label="chance")
-    axis.axvline(MAX_FPR, color=_UNKNOWN, linewidth=0.5)
+            axis.plot(
+                curve.x, curve.y, style, color=group_tint("normal", domain).light, label=f"normal clips of {domain}"
+            )
+    axis.plot([0, 1], [0, 1], ":", color=UNKNOWN.light, linewidth=1, label="chance")
+    axis.axvline(MAX_FPR, color=UNKNOWN.light, linewidth=0.5)
     axis.set_aspect("equal")
 
 
@@ -87,7 +83,7 @@ def _histogram(axis: Axes, scores: Sequence[ClipScore]) -> None:
         list(groups.values()),
         bins=20,
         stacked=True,
-        color=[_COLOURS.get(group, _UNKNOWN) for group in groups],
+        color=[group_tint(*group).light for group in groups],
         label=[f"{condition}, {domain}" for condition, domain in groups],
     )
     if not math.isnan(scores[0].threshold):

@@ -14,6 +14,7 @@ from asd_lightning.evaluation.metrics import ALL
 from asd_lightning.evaluation.published import AS_PRINTED, CORRECTED
 from asd_lightning.report.charts import IntervalRow, interval_chart, series_css
 from asd_lightning.report.runs import OVERALL, MachineKey, ReportedRun
+from asd_lightning.scoring.clip_scores import machine_name
 
 SHOWN = ("auc_source", "auc_target", "pauc", "hmean")
 _OVERALL_LABEL = "all machines"
@@ -83,7 +84,7 @@ def metric_rows(runs: Sequence[ReportedRun], keys: Sequence[MachineKey]) -> list
             if all(found):
                 cells = tuple(MetricCell(cell.estimate, cell.low, cell.high) for cell in found if cell)
                 overall = key == OVERALL
-                name = _OVERALL_LABEL if overall else _name(key)
+                name = _OVERALL_LABEL if overall else machine_name(*key)
                 rows.append(MetricRow(name, run.label, series_css(index), False, False, overall, cells))
         rows += _published(key, _measured(runs, keys))
     return rows
@@ -117,7 +118,7 @@ def decision_rows(runs: Sequence[ReportedRun], keys: Sequence[MachineKey]) -> li
                     group = [clip for clip in clips if (clip.condition, clip.domain) == (condition, domain)]
                     rates.append(Rate(sum(clip.decision == wrong for clip in group), len(group)))
             a, b, c, d = rates
-            rows.append(DecisionRow(_name(key), run.label, series_css(index), clips[0].threshold, (a, b, c, d)))
+            rows.append(DecisionRow(machine_name(*key), run.label, series_css(index), clips[0].threshold, (a, b, c, d)))
     return rows
 
 
@@ -147,7 +148,7 @@ def machine_chart(runs: Sequence[ReportedRun], keys: Sequence[MachineKey]) -> Ma
         found = [published_row(system, key[0], measured) for system in systems]
         values = tuple(row.hmean for row in found if row)
         if lines:
-            rows += [lines[0]._replace(label=_name(key)), *lines[1:]]
+            rows += [lines[0]._replace(label=machine_name(*key)), *lines[1:]]
             rows += [IntervalRow("published", "published", others=values)] if values else []
     return interval_chart("Harmonic mean of AUC source, AUC target and pAUC by machine", rows) if rows else None
 
@@ -181,7 +182,7 @@ def _published(key: MachineKey, measured: Sequence[str]) -> Iterator[MetricRow]:
         if row:
             cells = tuple(MetricCell(getattr(row, metric) / 100) for metric in SHOWN)
             overall = key == OVERALL
-            name = _OVERALL_LABEL if overall else _name(key)
+            name = _OVERALL_LABEL if overall else machine_name(*key)
             yield MetricRow(name, system, "", True, (system, key[0]) == CORRECTED, overall, cells)
 
 
@@ -190,7 +191,3 @@ def _interval_row(run: ReportedRun, index: int, key: MachineKey, label: str) -> 
     if found is None or math.isnan(found.estimate):
         return None
     return IntervalRow(label, series_css(index), 100 * found.estimate, 100 * found.low, 100 * found.high)
-
-
-def _name(key: MachineKey) -> str:
-    return key[0] if key[1] in ("", "00") else f"{key[0]} {key[1]}"

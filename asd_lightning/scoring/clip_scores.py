@@ -35,6 +35,11 @@ class ClipScore(NamedTuple):
     decision: int
 
 
+def machine_name(machine: str, section: str) -> str:
+    """The machine, with its section where that is not the only usual one."""
+    return machine if section in ("", "00") else f"{machine} {section}"
+
+
 def write_scores(path: Path, scores: Sequence[ClipScore]) -> None:
     """Write ``scores`` as CSV; floats are written so that ``read_scores`` gives the same bits back."""
     text = io.StringIO()

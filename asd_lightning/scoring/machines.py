@@ -11,7 +11,8 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from asd_lightning.data.layout import Clip
-from asd_lightning.scoring.clip_scores import ClipScore
+from asd_lightning.errors import UserError
+from asd_lightning.scoring.clip_scores import ClipScore, machine_name
 from asd_lightning.scoring.protocol import Scorer
 from asd_lightning.scoring.thresholds import Threshold
 
@@ -40,6 +41,9 @@ def score_machines(
         query: ids and embeddings of test clips.
         make_scorer: an unfitted scorer, one for each machine and section.
         threshold: turns a machine's leave-one-out training scores into its decision threshold.
+
+    Raises:
+        UserError: the scorer or the threshold cannot be fitted to a machine, which is named.
     """
     scores: list[ClipScore] = []
     reference_groups = _by_machine(clips, reference[0])
@@ -50,19 +54,37 @@ def score_machines(
                 "%s section %s: no normal training clips of this section; its test clips are not scored", *key
             )
             continue
-        is_target = np.array([clips[clip_id].domain == "target" for clip_id in reference[0][bank]])
-        scorer = make_scorer().fit(reference[1][bank].astype(np.float64), is_target)
-        anomaly_scores = scorer.anomaly_score(query[1][rows].astype(np.float64))
-        limit = math.nan
-        if len(bank) > 1:
-            training_scores = scorer.leave_one_out_scores()
-            limit = threshold.fit(training_scores)
-            _name_outliers([clips[clip_id] for clip_id in reference[0][bank]], training_scores)
-        scores += [
-            _clip_score(clips[clip_id], float(value), limit)
-            for clip_id, value in zip(query[0][rows], anomaly_scores, strict=True)
-        ]
+        try:
+            scores += _score_machine(
+                [clips[clip_id] for clip_id in reference[0][bank]],
+                reference[1][bank],
+                [clips[clip_id] for clip_id in query[0][rows]],
+                query[1][rows],
+                make_scorer(),
+                threshold,
+            )
+        except UserError as error:
+            raise UserError(f"{machine_name(*key)}: {error}") from error
     return scores
+
+
+def _score_machine(
+    training: Sequence[Clip],
+    training_embeddings: Float[ndarray, "n dim"],
+    test: Sequence[Clip],
+    test_embeddings: Float[ndarray, "m dim"],
+    scorer: Scorer,
+    threshold: Threshold,
+) -> list[ClipScore]:
+    is_target = np.array([clip.domain == "target" for clip in training])
+    fitted = scorer.fit(training_embeddings.astype(np.float64), is_target)
+    anomaly_scores = fitted.anomaly_score(test_embeddings.astype(np.float64))
+    limit = math.nan
+    if len(training) > 1:
+        training_scores = fitted.leave_one_out_scores()
+        limit = threshold.fit(training_scores)
+        _name_outliers(training, training_scores)
+    return [_clip_score(clip, float(value), limit) for clip, value in zip(test, anomaly_scores, strict=True)]
 
 
 def _name_outliers(clips: Sequence[Clip], training_scores: Float[ndarray, " n"]) -> None:

@@ -23,9 +23,8 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from asd_lightning.data.batch import Batch
 from asd_lightning.data.datamodule import ClipDataModule
-from asd_lightning.evaluation.comparison import machine_name
 from asd_lightning.evaluation.metrics import MachineMetrics
-from asd_lightning.scoring.clip_scores import ClipScore
+from asd_lightning.scoring.clip_scores import ClipScore, machine_name
 from asd_lightning.training.module import AnomalousSoundModule, TestOutcome
 from asd_lightning.training.sweep import is_sweep
 
@@ -187,7 +186,7 @@ def _numbers(outcome: TestOutcome) -> dict[str, Any]:
         "test/metrics": wandb.Table(columns=columns, data=[list(astuple(row)) for row in rows]),
         "test/scores": wandb.Table(columns=list(ClipScore._fields), data=[list(score) for score in outcome.scores]),
     }
-    content |= {f"test/hmean/{machine_name(row)}": row.hmean for row in machines}
+    content |= {f"test/hmean/{machine_name(row.machine, row.section)}": row.hmean for row in machines}
     values: dict[str, list[float]] = {}
     for score in outcome.scores:
         values.setdefault(f"test/histogram/{score.machine}/{score.condition}", []).append(score.anomaly_score)

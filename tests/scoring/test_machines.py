@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from asd_lightning.data.layout import Clip
+from asd_lightning.errors import UserError
 from asd_lightning.scoring.knn import KNNScorer
 from asd_lightning.scoring.machines import score_machines
 from asd_lightning.scoring.thresholds import QuantileThreshold
@@ -47,6 +48,13 @@ def test_each_machine_has_its_own_bank(two_machines):
         bank, query = embeddings[rows][:40].astype(float), embeddings[rows][40:].astype(float)
         nearest = np.linalg.norm(query[:, None] - bank, axis=2).min(1)
         np.testing.assert_allclose([s.anomaly_score for s in scores if s.machine == machine], nearest, rtol=1e-9)
+
+
+def test_a_machine_that_cannot_be_scored_is_named(two_machines):
+    clips, embeddings = two_machines
+    embeddings[50] = np.nan
+    with pytest.raises(UserError, match="pump: training embeddings: 1 of 40 rows hold NaN"):
+        scores_of(clips, embeddings)
 
 
 def test_an_odd_training_clip_is_named(two_machines, caplog):
