@@ -78,7 +78,7 @@ def compare_runs(folders: Sequence[Path]) -> Comparison:
 
 
 def find_runs(folders: Sequence[Path]) -> list[Run]:
-    """The runs at or below each folder, each once, by path."""
+    """The runs at or below each folder, each once: in the order of the folders, and below one by path."""
     found: dict[Path, Run] = {}
     for folder in folders:
         if not folder.is_dir():
@@ -88,7 +88,7 @@ def find_runs(folders: Sequence[Path]) -> list[Run]:
             raise UserError(f"{folder}: no run in it; a run's folder has .hydra or config.yaml")
         for path in paths:
             found.setdefault(path.resolve(), _read_run(path))
-    return [found[path] for path in sorted(found)]
+    return list(found.values())
 
 
 def _run_folders(folder: Path) -> Iterator[Path]:

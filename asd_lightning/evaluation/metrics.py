@@ -26,7 +26,7 @@ from sklearn.metrics import roc_auc_score
 
 from asd_lightning.atomic import write_text_atomically
 from asd_lightning.errors import UserError
-from asd_lightning.scoring.clip_scores import ClipScore
+from asd_lightning.scoring.clip_scores import ClipScore, read_rows
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -102,7 +102,7 @@ def evaluate(scores: Sequence[ClipScore]) -> EvaluationResult:
 
     Clips of unknown condition are left out, those of unknown domain count in ``auc`` and ``pauc`` and, if anomalous,
     against the normal clips of either domain.  What is undefined is nan, and the means are over what is defined.
-    Raises ``ValueError`` on no scores, on a clip that comes twice, and on a score that is not finite.
+    Raises ``UserError`` on no scores, on a clip that comes twice, and on a score that is not finite.
     """
     _check(scores)
     groups: dict[tuple[str, str], list[ClipScore]] = {}
@@ -195,8 +195,7 @@ def write_metrics(result: EvaluationResult, directory: Path) -> None:
 def read_metrics(path: Path) -> list[MachineMetrics]:
     """The rows of a ``metrics.csv``, the last of which is ``machine=all``; ``UserError`` if it is something else."""
     expected = [field.name for field in fields(MachineMetrics)]
-    with path.open(encoding="utf-8", newline="") as stream:
-        header, *rows = list(csv.reader(stream)) or [[]]
+    header, *rows = read_rows(path) or [[]]
     if header != expected:
         raise UserError(f"{path}: the first row must be {','.join(expected)}")
     try:
@@ -260,14 +259,16 @@ def _arithmetic_mean(values: Iterable[float]) -> float:
 
 def _check(scores: Sequence[ClipScore]) -> None:
     if not scores:
-        raise ValueError("scores is empty: there is nothing to evaluate")
+        raise UserError("no scores: there is nothing to evaluate")
     counts = Counter((score.machine, score.section, score.file) for score in scores)
     clip, count = counts.most_common(1)[0]
     if count > 1:
-        raise ValueError(f"{'/'.join(clip)} has {count} scores; each clip may have one")
+        raise UserError(f"{'/'.join(clip)} has {count} scores; each clip may have one")
     for score in scores:
         if not math.isfinite(score.anomaly_score):
-            raise ValueError(f"{score.machine}/{score.file}: anomaly_score is {score.anomaly_score}, not finite")
+            raise UserError(
+                f"{score.machine}/{score.file}: anomaly_score is {score.anomaly_score}, not finite; test the run again"
+            )
 
 
 def _section_notes(name: str, clips: Sequence[ClipScore], labelled: Sequence[ClipScore]) -> list[str]:

@@ -125,7 +125,7 @@ def _filled(meta: dict[str, Any], info: Path | None) -> dict[str, Any]:
         given = yaml.safe_load(info.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"--info {info}: no such file") from None
-    except yaml.YAMLError as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"--info {info}: not YAML: {error}") from None
     if not isinstance(given, dict):
         raise UserError(f"--info {info}: expected a mapping with submission: and system:")
@@ -191,6 +191,8 @@ def _notes(submitted: Sequence[ClipScore]) -> Iterator[str]:
 
 
 def _refuse_strangers(out: Path, own: set[str]) -> None:
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out {out}: not a folder; choose another")
     present = [path.name for path in sorted(out.iterdir())] if out.is_dir() else []
     strangers = [
         name for name in present if name not in own and (SCORE_FILE.fullmatch(name) or name.endswith(META_SUFFIX))

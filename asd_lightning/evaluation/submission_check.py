@@ -84,14 +84,14 @@ _FILES, _CLIPS, _ROWS, _META = "files", "clips", "rows", "description"
 def _check_files(folder: Path) -> Iterator[Problem]:
     for path in sorted(folder.iterdir()):
         known = SCORE_FILE.fullmatch(path.name) or path.name.endswith((META_SUFFIX, ".pdf"))
-        if not known and not path.name.startswith("."):
+        if not (known and path.is_file()) and not path.name.startswith("."):
             yield Problem(_FILES, f"{path.name}: not a file of a submission")
 
 
 def _check_scores(folder: Path, expected: ClipNames | None) -> Iterator[Problem]:
     found: dict[tuple[str, str], set[str]] = {}
     for path in sorted(folder.iterdir()):
-        if match := SCORE_FILE.fullmatch(path.name):
+        if path.is_file() and (match := SCORE_FILE.fullmatch(path.name)):
             found.setdefault((match[2], match[3]), set()).add(match[1])
     if not found:
         yield Problem(_FILES, "no anomaly_score_<machine>_section_<nn>_test.csv in the folder")
@@ -158,7 +158,7 @@ def _row_problem(row: Sequence[str], decisions: bool) -> Problem | None:
 
 
 def _check_meta(folder: Path) -> Iterator[Problem]:
-    files = sorted(folder.glob(f"*{META_SUFFIX}"))
+    files = sorted(path for path in folder.glob(f"*{META_SUFFIX}") if path.is_file())
     if len(files) != 1:
         yield Problem(_FILES, f"{len(files)} files named <label>{META_SUFFIX}; there must be one")
     for path in files:

@@ -23,7 +23,7 @@ SERIES = 8
 _DET_TICKS = (0.01, 0.05, 0.2, 0.5, 0.8, 0.95, 0.99)
 _RATE_TICKS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 _ROW = 17
-_LONGEST_LABEL = 20
+_LONGEST_LABEL = 17
 
 
 class IntervalRow(NamedTuple):
@@ -56,7 +56,7 @@ def score_histogram(machine: str, scores: Sequence[ClipScore]) -> Markup:
             axes,
             round_ticks(axes.x.low, axes.x.high),
             ticks,
-            "anomaly score",
+            f"anomaly score (last bar: {found.beyond} beyond)" if found.beyond else "anomaly score",
             "anomalies | normal clips" if down else "clips",
             y_name=lambda count: f"{abs(count):g}",
         )
@@ -143,7 +143,7 @@ def map_charts(machine: str, section: str, cache: EmbeddingCache, scores: Sequen
     )
 
 
-def interval_chart(description: str, rows: Sequence[IntervalRow], label_width: int = 110) -> Markup:
+def interval_chart(description: str, rows: Sequence[IntervalRow], label_width: int = 136) -> Markup:
     """One line for each row: a dot at the estimate and a whisker over the interval."""
     values = [v for row in rows for v in (row.estimate, row.low, row.high, *row.others) if not math.isnan(v)]
     low, high = (min([*values, 50.0]) - 2, max([*values, 50.0]) + 2)

@@ -16,6 +16,7 @@ from asd_lightning.scoring.clip_scores import ClipScore
 from asd_lightning.scoring.embedding_cache import EmbeddingCache
 
 BINS = 30
+EXTREME = 3.0
 LOWEST_RATE = 0.01
 """Error rates below are drawn here: the normal deviate of 0 is infinite."""
 
@@ -60,26 +61,33 @@ def deviate(rate: Float[ndarray, " points"]) -> Float[ndarray, " points"]:
 
 
 class Histogram(NamedTuple):
-    """Clips per bin of each (condition, domain); ``edges`` has one more."""
+    """Clips per bin of each (condition, domain); ``edges`` has one more.  The last bin holds ``beyond`` further out."""
 
     edges: Float[ndarray, " edges"]
     counts: dict[tuple[str, str], Float[ndarray, " bins"]]
+    beyond: int
 
 
 def histogram(scores: Sequence[ClipScore]) -> Histogram:
-    """Scores in ``BINS`` bins from the lowest to the highest score or threshold."""
-    values = [score.anomaly_score for score in scores] + [
-        score.threshold for score in scores if np.isfinite(score.threshold)
-    ]
-    low, high = min(values), max(values)
+    """Scores in ``BINS`` bins from the lowest to the highest score or threshold.
+
+    One extreme score would press all others into a single bar: scores over three times what 95 % of them, or the
+    threshold, stay under join the last bin.
+    """
+    values = np.array([score.anomaly_score for score in scores])
+    thresholds = [score.threshold for score in scores if np.isfinite(score.threshold)]
+    limit = EXTREME * max([float(np.percentile(values, 95)), *thresholds])
+    beyond = int((values > limit).sum()) if limit > 0 else 0
+    shown = np.minimum(values, limit) if beyond else values
+    low, high = min([shown.min(), *thresholds]), max([shown.max(), *thresholds])
     if low == high:
         low, high = low - 0.5, high + 0.5
     edges = np.linspace(low, high, BINS + 1)
     groups: dict[tuple[str, str], list[float]] = {}
-    for score in scores:
-        groups.setdefault((score.condition, score.domain), []).append(score.anomaly_score)
+    for score, value in zip(scores, shown.tolist(), strict=True):
+        groups.setdefault((score.condition, score.domain), []).append(value)
     counts = {group: np.histogram(members, edges)[0].astype(np.float64) for group, members in groups.items()}
-    return Histogram(edges, counts)
+    return Histogram(edges, counts, beyond)
 
 
 class EmbeddingMap(NamedTuple):

@@ -20,7 +20,7 @@ from asd_lightning.report.charts import MapCharts, det_chart, map_charts, roc_ch
 from asd_lightning.report.mistakes import AUDIO_BUDGET, MediaBudget, Mistake, per_kind, worst_clips
 from asd_lightning.report.palette import TINTS
 from asd_lightning.report.runs import MachineKey, ReportedRun, machines_of, read_runs
-from asd_lightning.report.settings import differing_settings, environment_rows
+from asd_lightning.report.settings import differing_settings, environment_rows, run_facts, threshold_rule
 from asd_lightning.report.sound import AUDIO_SECONDS
 from asd_lightning.report.tables import (
     decision_rows,
@@ -117,7 +117,7 @@ def _render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": _percent, "number": _number, "css": series_css}
+    environment.filters |= {"percent": _percent, "number": _number, "css": series_css, "facts": run_facts}
     rows = metric_rows(runs, keys)
     shown: dict[str, Any] = {
         "title": runs[0].label if len(runs) == 1 else f"{len(runs)} runs",
@@ -133,6 +133,7 @@ def _render(
         "metric_rows": rows,
         "differences": difference_rows(runs, resamples),
         "decisions": decision_rows(runs, keys),
+        "rules": [(index, rule) for index, run in enumerate(runs) if (rule := threshold_rule(run))],
         "sections": sections,
         "settings": differing_settings(runs),
         "environment": environment_rows(runs),

@@ -12,12 +12,11 @@ from matplotlib.figure import Figure
 
 from asd_lightning.atomic import write_atomically
 from asd_lightning.evaluation.metrics import MAX_FPR
-from asd_lightning.report.curves import roc
+from asd_lightning.report.curves import histogram, roc
 from asd_lightning.report.palette import UNKNOWN, group_tint
 from asd_lightning.scoring.clip_scores import ClipScore
 
 _COLUMNS = 4
-_EXTREME = 3.0
 
 
 def plot_scores(scores: Sequence[ClipScore], path: Path) -> None:
@@ -69,22 +68,14 @@ def _roc(axis: Axes, scores: Sequence[ClipScore]) -> None:
 
 
 def _histogram(axis: Axes, scores: Sequence[ClipScore]) -> None:
-    groups: dict[tuple[str, str], list[float]] = {}
-    for score in sorted(scores, key=lambda score: (score.condition != "normal", score.domain)):
-        groups.setdefault((score.condition, score.domain), []).append(score.anomaly_score)
-    values = [score.anomaly_score for score in scores]
-    # One extreme score would press all others into a single bar: it joins the last one instead.
-    limit = _EXTREME * max(float(np.percentile(values, 95)), scores[0].threshold if scores[0].threshold > 0 else 0.0)
-    beyond = sum(value > limit > 0 for value in values)
-    if beyond:
-        axis.set_xlabel(f"last bar: {beyond} beyond {limit:.3g}", fontsize="small")
-        groups = {group: np.minimum(own, limit).tolist() for group, own in groups.items()}
-    axis.hist(
-        list(groups.values()),
-        bins=20,
-        stacked=True,
-        color=[group_tint(*group).light for group in groups],
-        label=[f"{condition}, {domain}" for condition, domain in groups],
-    )
+    found = histogram(scores)
+    if found.beyond:
+        axis.set_xlabel(f"last bar: {found.beyond} beyond", fontsize="small")
+    base = np.zeros(len(found.edges) - 1)
+    for condition, domain in sorted(found.counts, key=lambda group: (group[0] != "normal", group[1])):
+        count = found.counts[condition, domain]
+        colour, label = group_tint(condition, domain).light, f"{condition}, {domain}"
+        axis.bar(found.edges[:-1], count, np.diff(found.edges), base, align="edge", color=colour, label=label)
+        base = base + count
     if not math.isnan(scores[0].threshold):
         axis.axvline(scores[0].threshold, color="black", linestyle="--", linewidth=1, label="threshold")

@@ -75,15 +75,24 @@ def read_runs(
     failed = [(str(run.folder), run.failure) for run in found if run.failure]
     finished = [run for run in found if not run.failure]
     if not finished:
-        reasons = "; ".join(f"{folder}: {reason}" for folder, reason in failed)
-        raise UserError(f"no finished run to report on ({reasons})")
+        raise _nothing_to_report(failed)
     labels = _labels(finished)
     task = progress.add_task("reading runs", total=len(finished))
     runs = []
     for run, label in zip(finished, labels, strict=True):
-        runs.append(_read(run, label, resamples))
+        try:
+            runs.append(_read(run, label, resamples))
+        except UserError as error:
+            failed.append((str(run.folder), str(error)))
         progress.advance(task)
+    if not runs:
+        raise _nothing_to_report(failed)
     return runs, failed
+
+
+def _nothing_to_report(failed: Sequence[tuple[str, str]]) -> UserError:
+    reasons = "; ".join(f"{folder}: {reason}" for folder, reason in failed)
+    return UserError(f"no finished run to report on ({reasons})")
 
 
 def machines_of(runs: Sequence[ReportedRun]) -> list[MachineKey]:

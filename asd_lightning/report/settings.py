@@ -11,6 +11,8 @@ from asd_lightning.report.runs import ReportedRun
 
 _ABSENT = "(not set)"
 _OF_THE_JOB = ("name", "hydra")
+_FACTS = {"updates": "updates", "num_parameters": "parameters"}
+_ON_THE_CARD = ("name", "seed", "official_score", *_FACTS)
 
 
 def differing_settings(runs: Sequence[ReportedRun]) -> list[tuple[str, list[str]]]:
@@ -24,8 +26,25 @@ def differing_settings(runs: Sequence[ReportedRun]) -> list[tuple[str, list[str]
 def environment_rows(runs: Sequence[ReportedRun]) -> list[tuple[str, list[str]]]:
     """Device, size and versions of each run, as its summary has them."""
     flat = [dict(_flattened(run.summary, "")) for run in runs]
-    names = list(dict.fromkeys(name for one in flat for name in one if not name.startswith("data.")))
+    found = dict.fromkeys(name for one in flat for name in one)
+    names = [name for name in found if not name.startswith("data.") and name not in _ON_THE_CARD]
     return [(name.removeprefix("versions."), [one.get(name, "") for one in flat]) for name in names]
+
+
+def run_facts(run: ReportedRun) -> list[str]:
+    """Updates, size and seed of a run, as far as its summary has them."""
+    numbers = [(run.summary.get(name), word) for name, word in _FACTS.items()]
+    facts = [f"{number:,} {word}" for number, word in numbers if isinstance(number, int)]
+    return facts if run.summary.get("seed") is None else [*facts, f"seed {run.summary['seed']}"]
+
+
+def threshold_rule(run: ReportedRun) -> str:
+    """How a run's thresholds were found, as in "conformal, false alarm rate 0.1"; "" where it does not say."""
+    settings = dict(_flattened(_parsed(run.config), ""))
+    name = settings.pop("model.threshold._target_", "").rpartition(".")[2].removesuffix("Threshold").lower()
+    prefix = "model.threshold."
+    own = [(key.removeprefix(prefix), value) for key, value in settings.items() if key.startswith(prefix)]
+    return ", ".join([name, *(f"{key.replace('_', ' ')} {value}" for key, value in own)]) if name else ""
 
 
 def _parsed(config: str) -> Any:

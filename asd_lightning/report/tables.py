@@ -96,8 +96,9 @@ def difference_rows(runs: Sequence[ReportedRun], resamples: int) -> list[Differe
     for index, run in enumerate(runs[1:], start=1):
         try:
             intervals = bootstrap_difference(run.scores, runs[0].scores, resamples)
-        except ValueError as error:
-            rows.append(DifferenceRow(run.label, series_css(index), None, str(error)))
+        except ValueError:
+            reason = "none: it was not tested on the same clips"
+            rows.append(DifferenceRow(run.label, series_css(index), None, reason))
             continue
         official = next(row for row in intervals if (row.machine, row.metric) == (ALL, "hmean"))
         rows.append(DifferenceRow(run.label, series_css(index), official, ""))

@@ -110,11 +110,19 @@ def read_scores(path: Path) -> list[ClipScore]:
     """
     if not path.is_file():
         raise UserError(f"{path}: no such score file; a finished test writes results/scores.csv")
-    with path.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.reader(stream))
+    rows = read_rows(path)
     if not rows or tuple(rows[0]) != ClipScore._fields:
         raise UserError(f"{path}: the first row must be {','.join(ClipScore._fields)}")
     return [_parse_row(path, number, row) for number, row in enumerate(rows[1:], start=2)]
+
+
+def read_rows(path: Path) -> list[list[str]]:
+    """The rows of a CSV file; ``UserError`` where it is none."""
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            return list(csv.reader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read as CSV ({error}); test the run again") from error
 
 
 def _parse_row(path: Path, number: int, row: list[str]) -> ClipScore:

@@ -167,17 +167,17 @@ def test_sections_of_a_machine_are_rows_of_their_own() -> None:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_score_that_is_not_finite_is_refused(value: float) -> None:
-    with pytest.raises(ValueError, match=r"fan/section_00_0000\.wav: anomaly_score is"):
+    with pytest.raises(UserError, match=r"fan/section_00_0000\.wav: anomaly_score is"):
         evaluate(clips("fan", value=lambda _: value))
 
 
 def test_a_clip_scored_twice_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"fan/00/section_00_0000\.wav has 2 scores"):
+    with pytest.raises(UserError, match=r"fan/00/section_00_0000\.wav has 2 scores"):
         evaluate([*clips("fan"), clips("fan")[0]])
 
 
 def test_no_scores_are_refused() -> None:
-    with pytest.raises(ValueError, match="empty"):
+    with pytest.raises(UserError, match="nothing to evaluate"):
         evaluate([])
 
 

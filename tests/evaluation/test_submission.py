@@ -152,6 +152,13 @@ def test_bad_info_is_named(run_dir: Path, tmp_path: Path, text: str, message: st
         write_submission(run_dir, LABEL, tmp_path / "out", path)
 
 
+def test_a_folder_is_no_file_and_a_file_no_folder(run_dir: Path, info: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--info .*: not YAML: .*Is a directory"):
+        write_submission(run_dir, LABEL, tmp_path / "out", tmp_path)
+    with pytest.raises(UserError, match=r"--out .*info\.yaml: not a folder"):
+        write_submission(run_dir, LABEL, info)
+
+
 def test_missing_inputs_are_named(run_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nothing\.yaml: no such file"):
         write_submission(run_dir, LABEL, tmp_path / "out", tmp_path / "nothing.yaml")
@@ -243,6 +250,8 @@ def with_value(value: str) -> Callable[[Path], None]:
         (META, edited("auc_source: ", "auc_source: 1"), "must be per cent"),
         (META, edited("embeddings: BEATs", "embeddings: TODO"), "system.description.embeddings is still 'TODO'"),
         (META, lambda path: path.with_name("notes.txt").write_text(""), "notes.txt: not a file of a submission"),
+        (SCORES, lambda path: (path.unlink(), path.mkdir()), f"{SCORES}: not a file of a submission"),
+        (META, lambda path: (path.unlink(), path.mkdir()), "0 files named <label>.meta.yaml"),
     ],
 )
 def test_every_broken_rule_is_named(submission: Path, file: str, damage: Callable[[Path], Any], message: str) -> None:

@@ -6,14 +6,16 @@ from asd_lightning.report.page import write_report
 from tests.report.browser import CHROMIUM, Browser
 from tests.scoring.runs import make_run
 
+MACHINES = ("fan", "valve", "<i>x", "a_machine_name_without_any_place_to_break_it_" * 2)
+
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium here")
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
-    make_run(folder / "a", folder / "data", machines=("fan", "valve", "<i>x"), name="a_run_with_quite_a_long_name" * 2)
-    make_run(folder / "b", folder / "data", machines=("fan", "valve", "<i>x"), name="second", seed=1)
+    make_run(folder / "a", folder / "data", machines=MACHINES, name="a_run_with_quite_a_long_name" * 2)
+    make_run(folder / "b", folder / "data", machines=MACHINES, name="second", seed=1)
     return write_report([folder / "a", folder / "b"], folder / "report.html", resamples=20)
 
 

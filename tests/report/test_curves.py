@@ -51,6 +51,15 @@ def test_the_histogram_holds_every_clip_and_the_threshold(clips):
     assert len(found.edges) == BINS + 1
 
 
+def test_one_extreme_score_does_not_press_the_others_together(clips):
+    assert histogram(clips).beyond == 0
+    found = histogram([clips[0]._replace(anomaly_score=1e6), *clips[1:]])
+    assert found.beyond == 1
+    assert found.edges[-1] < 20
+    assert found.counts[clips[0].condition, clips[0].domain][-1] == 1
+    assert sum(counts.sum() for counts in found.counts.values()) == len(clips)
+
+
 def test_the_histogram_of_one_value_and_no_threshold():
     clip = ClipScore("fan", "00", "a.wav", "source", "normal", "", 0.5, float("nan"), 0)
     assert histogram([clip] * 3).counts["normal", "source"].sum() == 3

@@ -2,9 +2,11 @@
 
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 
 import pytest
+import yaml
 
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.metrics import read_metrics
@@ -111,6 +113,78 @@ def test_without_a_finished_run_there_is_no_report(tmp_path):
     with pytest.raises(UserError, match=r"no finished run to report on .*no results/metrics\.csv"):
         write_report([tmp_path / "run"], tmp_path / "r.html")
     assert not (tmp_path / "r.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "reason"),
+    [
+        (
+            "scores.csv",
+            lambda text: re.sub(r",[-0-9.e]+,([-0-9.e]+),([01])$", r",nan,\1,\2", text, flags=re.M),
+            "is nan",
+        ),
+        ("scores.csv", lambda text: text.splitlines()[0] + "\n", "nothing to evaluate"),
+        ("scores.csv", lambda text: text[: len(text) // 2], "are expected"),
+        ("scores.csv", lambda text: "\ud8ff", "cannot be read as CSV"),
+        ("metrics.csv", lambda text: "\ud8ff", "cannot be read as CSV"),
+        ("summary.json", lambda text: text[:40], "is not JSON"),
+    ],
+)
+def test_a_damaged_run_is_named_and_the_others_are_shown(two_runs, tmp_path, file, content, reason):
+    shutil.copytree(two_runs / "a", tmp_path / "damaged")
+    path = tmp_path / "damaged" / "results" / file
+    path.write_bytes(content(path.read_text()).encode(errors="surrogatepass"))
+    text = "".join(
+        Page(write_report([two_runs / "b", tmp_path / "damaged"], tmp_path / "r.html", 10).read_text()).words
+    )
+    assert "1 failed run left out" in text
+    assert reason in text
+    with pytest.raises(UserError, match=f"no finished run to report on .*{reason}"):
+        write_report([tmp_path / "damaged"], tmp_path / "r2.html", 10)
+
+
+def test_a_summary_of_another_version_is_no_obstacle(two_runs, tmp_path):
+    shutil.copytree(two_runs / "a", tmp_path / "run")
+    summary = {"name": "older", "updates": "many", "num_parameters": None, "seed": None, "new": {"deep": [1]}}
+    (tmp_path / "run" / "results" / "summary.json").write_text(json.dumps(summary))
+    page = Page(write_report([tmp_path / "run"], tmp_path / "r.html", resamples=10).read_text())
+    assert page.unclosed == []
+    assert "new.deep" in "".join(page.words)
+
+
+def test_the_first_run_named_is_the_one_compared_with(two_runs, tmp_path):
+    for runs in (["a", "b"], ["b", "a"]):
+        text = write_report([two_runs / name for name in runs], tmp_path / "r.html", resamples=10).read_text()
+        assert f"Differences to {'first' if runs[0] == 'a' else 'second'}" in text
+
+
+def test_runs_on_other_clips_have_no_difference(two_runs, tmp_path):
+    run = finished_run(tmp_path / "run")
+    text = write_report([two_runs / "a", run], tmp_path / "r.html", resamples=10).read_text()
+    assert "none: it was not tested on the same clips" in text
+    assert "80 or 106 test clips" in text
+
+
+def test_the_threshold_says_how_it_was_found(two_runs, tmp_path):
+    shutil.copytree(two_runs / "a", tmp_path / "run")
+    config = tmp_path / "run" / ".hydra" / "config.yaml"
+    rule = {"_target_": "asd_lightning.scoring.thresholds.ConformalThreshold", "false_alarm_rate": 0.05}
+    content = yaml.safe_load(config.read_text())
+    config.write_text(yaml.safe_dump(content | {"model": content["model"] | {"threshold": rule}}))
+    text = write_report([tmp_path / "run"], tmp_path / "r.html", resamples=10).read_text()
+    assert "Threshold: conformal, false alarm rate 0.05." in text
+
+
+def test_many_settings_are_folded(two_runs, tmp_path):
+    for number, is_open in ((2, True), (20, False)):
+        for name in ("a", "b"):
+            run = tmp_path / f"{name}{number}"
+            shutil.copytree(two_runs / name, run)
+            settings = {f"option_{index}": f"{name}{index}" for index in range(number)}
+            (run / ".hydra" / "config.yaml").write_text(yaml.safe_dump(settings))
+        runs = [tmp_path / f"{name}{number}" for name in ("a", "b")]
+        text = write_report(runs, tmp_path / "r.html", resamples=10).read_text()
+        assert f"<details{' open' if is_open else ''}><summary>Settings that differ: {number}</summary>" in text
 
 
 def test_names_cannot_speak_html(tmp_path):
