@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -46,10 +47,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run ``asd``; returns the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _dispatch(arguments)
+        status = _dispatch(arguments)
+        sys.stdout.flush()
+        return status
     except UserError as error:
         print(f"asd: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # Whoever read, such as `head`, has read enough.  Python would flush once more at exit, and say so.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 def _dispatch(arguments: list[str]) -> int:

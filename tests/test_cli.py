@@ -1,5 +1,6 @@
 """The command itself: answers fast, knows its subcommands, says what is wrong."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -65,3 +66,13 @@ def test_cfg_job_prints_the_configuration(tmp_path):
     assert "asd_lightning.embedder.Embedder" in printed
     assert printed.index("eat:") < printed.index("fft:")
     assert not list(Path(tmp_path).iterdir())
+
+
+def test_a_reader_that_has_read_enough_is_no_error(tmp_path):
+    read, write = os.pipe()
+    os.close(read)
+    (tmp_path / "notes.txt").touch()
+    command = [sys.executable, "-m", "asd_lightning.cli", "submit", "--check", str(tmp_path)]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
