@@ -67,7 +67,7 @@ def seconds(back_end: Callable[[], Scorer], data: list[tuple[np.ndarray, np.ndar
         times.append(time.perf_counter())
         left_out = scorer.leave_one_out_scores()
         times.append(time.perf_counter())
-        GammaThreshold().fit(left_out)
+        GammaThreshold().fit(left_out, is_target)
         times.append(time.perf_counter())
         for stage, start, end in zip(stages, times[:-1], times[1:], strict=True):
             stages[stage] += end - start

@@ -1,5 +1,6 @@
 """Every file of the configuration composes, and every system builds what its name says."""
 
+import numpy as np
 import pytest
 import torch
 from hydra.utils import instantiate
@@ -59,7 +60,7 @@ def test_every_back_end_builds(tmp_path, scorer):
 @pytest.mark.parametrize("threshold", names("model/threshold"))
 def test_every_threshold_builds(tmp_path, threshold):
     config = compose_train([f"model/threshold={threshold}", "name=x"], tmp_path)
-    assert instantiate(config.model.threshold).fit(torch.linspace(0.1, 1, 100).double().numpy()) > 0
+    assert instantiate(config.model.threshold).fit(np.linspace(0.1, 1, 100), np.zeros(100, dtype=bool)) > 0
 
 
 def test_the_presets_of_the_sub_centres(tmp_path):

@@ -82,7 +82,7 @@ def _score_machine(
     limit = math.nan
     if len(training) > 1:
         training_scores = fitted.leave_one_out_scores()
-        limit = threshold.fit(training_scores)
+        limit = threshold.fit(training_scores, is_target)
         _name_outliers(training, training_scores)
     return [_clip_score(clip, float(value), limit) for clip, value in zip(test, anomaly_scores, strict=True)]
 

@@ -10,7 +10,7 @@ import math
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy import stats
 
 from asd_lightning.errors import UserError
@@ -25,8 +25,13 @@ log = logging.getLogger(__name__)
 class Threshold(Protocol):
     """A rule that turns normal clips' scores into a decision threshold."""
 
-    def fit(self, training_scores: Float[np.ndarray, " n"]) -> float:
-        """The threshold; scores above it are anomalous."""
+    def fit(self, training_scores: Float[np.ndarray, " n"], is_target: Bool[np.ndarray, " n"]) -> float:
+        """The threshold; scores above it are anomalous.
+
+        Args:
+            training_scores: of normal training clips, each by a back-end that did not see the clip.
+            is_target: whether each is of the target domain.
+        """
         ...
 
 
@@ -50,7 +55,7 @@ class GammaThreshold:
         require_between("percentile", percentile, 0, 100)
         self.percentile = percentile
 
-    def fit(self, training_scores: Float[np.ndarray, " n"]) -> float:
+    def fit(self, training_scores: Float[np.ndarray, " n"], is_target: Bool[np.ndarray, " n"]) -> float:
         """The threshold.
 
         Raises:
@@ -91,7 +96,7 @@ class QuantileThreshold:
         require_between("quantile", quantile, 0, 1)
         self.quantile = quantile
 
-    def fit(self, training_scores: Float[np.ndarray, " n"]) -> float:
+    def fit(self, training_scores: Float[np.ndarray, " n"], is_target: Bool[np.ndarray, " n"]) -> float:
         """The threshold.
 
         Raises:
@@ -101,12 +106,15 @@ class QuantileThreshold:
 
 
 class ConformalThreshold:
-    """Split-conformal threshold: a normal clip is above it with at most the stated probability.
+    """Conformal threshold: a normal source-domain clip is above it with at most the stated probability.
 
-    Of n calibration scores it is the one of rank ``ceil((n + 1) (1 - rate))`` from below (Vovk et al., "Algorithmic
-    Learning in a Random World", 2005, chapter 4; Papadopoulos et al., ECML 2002).  The promise holds on average over
-    calibration sets, for clips exchangeable with the calibration clips and scored by a back-end that saw none of them;
-    leave-one-out scores meet the last condition only nearly.
+    Of the n source clips' scores it is the one of rank ``ceil((n + 1) (1 - rate))`` from below (Vovk et al.,
+    "Algorithmic Learning in a Random World", 2005, chapter 4; Papadopoulos et al., ECML 2002).  The promise holds on
+    average over training sets, for clips exchangeable with the training clips, where the scores come from clips that
+    the back-end never saw.  Leave-one-out scores of nearest neighbours keep it too: one clip more in the bank would
+    bring them down, if anything, and not up.  Other back-ends, and standardised embeddings, keep it nearly.
+
+    Target clips are left out: they are too few, and too unlike the source, for a promise to either domain.
 
     Args:
         false_alarm_rate: above 0 and below 1.
@@ -119,19 +127,19 @@ class ConformalThreshold:
         require_between("false_alarm_rate", false_alarm_rate, 0, 1)
         self.false_alarm_rate = false_alarm_rate
 
-    def fit(self, training_scores: Float[np.ndarray, " n"]) -> float:
+    def fit(self, training_scores: Float[np.ndarray, " n"], is_target: Bool[np.ndarray, " n"]) -> float:
         """The threshold.
 
         Raises:
             UserError: no scores, NaN or infinite ones, or too few to promise the rate: n allow none below 1 / (n + 1).
         """
-        scores = np.sort(_checked(training_scores))
+        scores = np.sort(_checked(training_scores)[~is_target])
         # The rate is a decimal number: 0.1 of 10 must not become 0.99999.
         allowed_above = math.floor((len(scores) + 1) * self.false_alarm_rate * (1 + 1e-12))
         if allowed_above < 1:
             raise UserError(
-                f"false_alarm_rate={self.false_alarm_rate} cannot be promised with {len(scores)} calibration clips: "
-                f"the lowest possible is 1 / {len(scores) + 1} = {1 / (len(scores) + 1):.4f}; "
+                f"false_alarm_rate={self.false_alarm_rate} cannot be promised with {len(scores)} source-domain "
+                f"training clips: the lowest possible is 1 / {len(scores) + 1} = {1 / (len(scores) + 1):.4f}; "
                 f"use at least {math.ceil(1 / self.false_alarm_rate - 1e-9) - 1} clips or a higher rate"
             )
         return float(scores[len(scores) - allowed_above])

@@ -61,12 +61,13 @@ def test_a_score_depends_on_no_other_test_clip(name, rows):
 @every_back_end
 def test_a_decision_depends_on_no_other_test_clip(name, threshold):
     scorer, queries, _, scores = fitted(name)
-    limit = THRESHOLDS[threshold]().fit(scores)
+    _, is_target, _ = machine(dtype=np.float32)
+    limit = THRESHOLDS[threshold]().fit(scores, is_target)
     scorer.anomaly_score(queries)
     if threshold == "quantile":  # scoring left no trace in the scorer
         np.testing.assert_allclose(scorer.leave_one_out_scores(), scores, rtol=0, atol=1e-9)
-    permuted = np.random.default_rng(0).permutation(scores)
-    assert THRESHOLDS[threshold]().fit(permuted) == pytest.approx(limit, rel=1e-6)
+    order = np.random.default_rng(0).permutation(len(scores))
+    assert THRESHOLDS[threshold]().fit(scores[order], is_target[order]) == pytest.approx(limit, rel=1e-6)
     assert 0.8 <= (scores <= limit).mean() <= 0.99
 
 
