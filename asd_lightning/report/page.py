@@ -16,6 +16,7 @@ from rich.progress import Progress
 from asd_lightning import __version__
 from asd_lightning.atomic import write_atomically
 from asd_lightning.errors import UserError
+from asd_lightning.evaluation.comparison import Comparison, compare_runs
 from asd_lightning.report.charts import MapCharts, det_chart, map_charts, roc_chart, score_histogram, series_css
 from asd_lightning.report.mistakes import AUDIO_BUDGET, MediaBudget, Mistake, per_kind, worst_clips
 from asd_lightning.report.palette import TINTS
@@ -29,6 +30,7 @@ from asd_lightning.report.tables import (
     metric_rows,
     official_chart,
     published_notes,
+    seed_rows,
 )
 from asd_lightning.scoring.clip_scores import ClipScore, machine_name
 
@@ -73,7 +75,7 @@ def write_report(folders: Sequence[Path], out: Path, resamples: int = RESAMPLES)
         for number, key in enumerate(keys):
             sections.append(_section(number, key, runs, budget, per_kind(len(keys))))
             progress.advance(task)
-        page = _render(runs, failed, sections, keys, budget, resamples)
+        page = _render(runs, failed, sections, keys, budget, resamples, compare_runs(folders))
     try:
         with write_atomically(out) as file:
             file.write(page.encode())
@@ -109,6 +111,7 @@ def _render(
     keys: Sequence[MachineKey],
     budget: MediaBudget,
     resamples: int,
+    comparison: Comparison,
 ) -> str:
     environment = Environment(
         loader=PackageLoader("asd_lightning.report"),
@@ -130,6 +133,8 @@ def _render(
         "synthetic": any(run.synthetic for run in runs) and any(row.published for row in rows),
         "official_chart": official_chart(runs, keys),
         "machine_chart": machine_chart(runs, keys),
+        "machines": comparison.machines,
+        "seed_rows": seed_rows(comparison),
         "metric_rows": rows,
         "differences": difference_rows(runs, resamples),
         "decisions": decision_rows(runs, keys),

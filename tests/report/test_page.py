@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import statistics
 from html.parser import HTMLParser
 
 import pytest
@@ -98,6 +99,21 @@ def test_the_numbers_are_those_of_the_runs(page, two_runs):
     for name in ("a", "b"):
         for row in read_metrics(two_runs / name / "results" / "metrics.csv"):
             assert f"{100 * row.hmean:.1f}" in text
+
+
+def test_seeds_of_a_system_are_averaged(tmp_path, page):
+    runs = [tmp_path / "a", tmp_path / "b"]
+    for seed, run in enumerate(runs):
+        make_run(run, tmp_path / "data", name="one", seed=seed)
+    shown = Page(write_report(runs, tmp_path / "r.html", resamples=10).read_text())
+    rows = [read_metrics(run / "results" / "metrics.csv") for run in runs]
+    text = " ".join("".join(shown.words).split())
+    for first, second in zip(*rows, strict=True):
+        mean, deviation = (100 * f([first.hmean, second.hmean]) for f in (statistics.mean, statistics.stdev))
+        assert deviation > 0
+        assert f"{mean:.1f}± {deviation:.1f}" in text
+    # Each run is a system of its own: nothing to average.
+    assert "Mean over seeds" not in "".join(page.words)
 
 
 def test_runs_of_a_sweep_are_found_and_failed_ones_named(two_runs, tmp_path):
