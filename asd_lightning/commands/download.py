@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
 
     year = find_year(args.dataset)
     root = args.output or Path("data", f"dcase{year.year}")
-    selection = Selection(_parts(args.parts), _names(args.machines))
+    selection = Selection(_parts(args.parts), _names(args.machines, "--machines"))
     console = Console(stderr=True)
     try:
         outcome = download_year(
@@ -65,14 +65,19 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _names(text: str | None) -> tuple[str, ...] | None:
-    return None if text is None else tuple(name.strip() for name in text.split(",") if name.strip())
+def _names(text: str | None, option: str) -> tuple[str, ...] | None:
+    if text is None:
+        return None
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise UserError(f"{option} names nothing: leave it out to have all, or give names with commas between")
+    return names
 
 
 def _parts(text: str | None) -> tuple:  # type: ignore[type-arg]
     from asd_lightning.data.download.years import PARTS
 
-    names = _names(text)
+    names = _names(text, "--parts")
     if names is None:
         return PARTS
     if unknown := sorted(set(names) - set(PARTS)):

@@ -63,6 +63,8 @@ def test_parts_and_machines(server: RecordServer, tmp_path: Path) -> None:
         (["dcase2020"], "dcase2023, dcase2024, dcase2025, dcase2026"),
         (["dcase2025", "--parts", "dev,all"], "--parts all: choose from dev, train, test, truth"),
         (["dcase2025", "--machines", "pump"], "no archive for pump"),
+        (["dcase2025", "--machines", " , "], "--machines names nothing: leave it out"),
+        (["dcase2025", "--parts", ""], "--parts names nothing: leave it out"),
         (["dcase2025", "--jobs", "0"], "jobs=0"),
         (["dcase2025", "--file-list", "absent.json"], "absent.json"),
         (["dcase2025", "--mirror", "nonsense"], "http://"),

@@ -15,12 +15,17 @@ from urllib.parse import urlsplit
 
 @dataclass
 class Fault:
-    """What goes wrong with one answer: a status instead of the file, a cut after some bytes, or other content."""
+    """What goes wrong with one answer: a status instead of the file, a cut after some bytes, or other content.
+
+    ``length`` stands in the place of the true Content-Length; with "" there is none, and the end of the connection is
+    the end of the file.
+    """
 
     status: int | None = None
     headers: dict[str, str] = field(default_factory=dict)
     send_until: int | None = None
     content: bytes | None = None
+    length: str | None = None
 
 
 @dataclass
@@ -91,7 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif content is None:
             self._refuse(Fault(404))
         else:
-            self._send(content, start if records.ranges else 0, fault.send_until)
+            self._send(content, start if records.ranges else 0, fault)
 
     def _refuse(self, fault: Fault) -> None:
         self.send_response(fault.status or 500)
@@ -100,17 +105,18 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    def _send(self, content: bytes, start: int, send_until: int | None) -> None:
+    def _send(self, content: bytes, start: int, fault: Fault) -> None:
         if start >= len(content) > 0:
             self._refuse(Fault(416))
             return
         self.send_response(206 if start else 200)
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        self.send_header("Content-Length", str(len(content) - start))
+        if fault.length != "":
+            self.send_header("Content-Length", fault.length or str(len(content) - start))
         self.end_headers()
-        self._write(content[start:send_until])
-        if send_until is not None:
+        self._write(content[start : fault.send_until])
+        if fault.send_until is not None or fault.length is not None:
             self.close_connection = True
 
     def _write(self, body: bytes) -> None:

@@ -87,6 +87,7 @@ HOSTILE = {
     "device": ("fan/train/device.wav", "link or device", device),
     "deep": ("fan/train/" + "a/" * 20 + "b.wav", "deeper than 8", None),
     "other folder": ("fan/elsewhere/a.wav", "outside fan/train, test, supplemental", None),
+    "archive in it": ("fan/inner.zip/train/a.wav", "outside fan/train, test, supplemental", None),
     "other machine": ("valve/train/a.wav", "outside fan/train, test, supplemental", None),
 }
 
@@ -179,9 +180,30 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     own = tmp_path / "raw" / "fan" / "train" / "section_00_source_train_normal_0003.wav"
     own.parent.mkdir(parents=True)
     own.write_bytes(b"mine")
-    with pytest.raises(UserError, match=r"0003.wav is there already with other content.*move it away"):
+    with pytest.raises(UserError, match=r"0003.wav: there already with other content and not overwritten.*move away"):
         unpack(write_zip(tmp_path / "dev_fan.zip", MEMBERS), tmp_path)
-    assert own.read_bytes() == b"mine"
+    own_name = str(own.relative_to(tmp_path / "raw" / "fan"))
+    assert contents(tmp_path / "raw" / "fan") == EXPECTED | {own_name: b"mine"}
+    assert not (tmp_path / "work").exists()
+
+
+def test_all_that_differs_is_told_at_once(tmp_path: Path) -> None:
+    names = [name for name in EXPECTED if name.startswith("train")]
+    assert len(names) == 6
+    for name in names:
+        (tmp_path / "raw" / "fan" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "raw" / "fan" / name).write_bytes(b"mine")
+    with pytest.raises(UserError, match=r"0000.wav, .*0004.wav and 1 more: there already"):
+        unpack(write_zip(tmp_path / "dev_fan.zip", MEMBERS), tmp_path)
+
+
+def test_a_folder_on_another_disk_is_told(tmp_path: Path) -> None:
+    archive = write_zip(tmp_path / "dev_fan.zip", MEMBERS)
+    with small_disk(tmp_path / "raw", "512k"):
+        with pytest.raises(UserError, match=r"lies on another disk than .*--output"):
+            unpack(archive, tmp_path)
+        assert contents(tmp_path / "raw") == {}
+    assert not (tmp_path / "work").exists()
 
 
 def test_a_link_in_place_of_a_split_is_not_followed(tmp_path: Path) -> None:

@@ -124,7 +124,22 @@ def test_pages_without_end_are_an_error(server: RecordServer) -> None:
         list_dev(server)
 
 
-@pytest.mark.parametrize("document", [[], "text", {"files": []}, {"hits": {}}])
+@pytest.mark.parametrize(
+    "document",
+    [
+        [],
+        "text",
+        {"files": []},
+        {"hits": {}},
+        {"files": None},
+        {"files": 5},
+        {"files": ["dev_fan.zip"]},
+        {"files": {"entries": {"dev_fan.zip": 5}}},
+        {"files": [], "links": ["x"]},
+        {"files": [zip_entry("dev_fan.zip") | {"links": ["x"]}]},
+        {"files": [zip_entry("dev_fan.zip") | {"links": {"self": 5}}]},
+    ],
+)
 def test_what_is_not_a_record_is_an_error(server: RecordServer, document: Any) -> None:
     publish(server, f"/api/records/{DEV_2025}", document)
     with pytest.raises(UserError, match=r"right server|record server"):
@@ -194,6 +209,8 @@ def test_selecting_machines_keeps_the_truth_file() -> None:
     assert select(files, None) == files
     with pytest.raises(UserError, match=r"no archive for pump.*fan, valve"):
         select(files, ["pump", "fan"])
+    with pytest.raises(UserError, match=r"covers every machine: leave --machines out"):
+        select(files[2:], ["valve"])
 
 
 def test_a_pinned_list_comes_back_as_written(tmp_path: Path) -> None:

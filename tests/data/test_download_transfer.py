@@ -12,8 +12,9 @@ from typing import Literal
 
 import numpy as np
 import pytest
+import requests
 
-from asd_lightning.data.download.retry import RetryPolicy, get_json, new_session
+from asd_lightning.data.download.retry import RetryPolicy, get_json, new_session, passing_or_final, refuse_downgrade
 from asd_lightning.data.download.transfer import CHUNK_BYTES, StoppedError, Wanted, fetch, file_digest
 from asd_lightning.errors import UserError
 from tests.data.record_server import Fault, RecordServer, Request, serving
@@ -120,6 +121,15 @@ def test_retry_after_in_seconds_is_obeyed(server: RecordServer, tmp_path: Path) 
     assert fetching.pauses == [37]
 
 
+def test_who_waits_is_told_why_and_how_long(server: RecordServer, tmp_path: Path) -> None:
+    server.fault = lambda request: Fault(429, {"Retry-After": "37"}) if request.number == 0 else None
+    fetching = Fetching(server, tmp_path)
+    told: list[str] = []
+    fetching.policy = RetryPolicy(sleep=lambda _: None, tell=told.append)
+    assert fetching() == CONTENT
+    assert told == [f"{server.url}/{NAME} answered 429 Too Many Requests: trying again in 37 s"]
+
+
 def test_retry_after_as_a_date_is_obeyed(server: RecordServer, tmp_path: Path) -> None:
     when = format_datetime(datetime.now(UTC) + timedelta(seconds=300), usegmt=True)
     server.fault = lambda request: Fault(503, {"Retry-After": when}) if request.number == 0 else None
@@ -217,6 +227,24 @@ def test_a_wrong_range_is_not_glued_in(server: RecordServer, tmp_path: Path) -> 
     assert not fetching.part.exists()
 
 
+@pytest.mark.parametrize("length", ["", "many", "-5"])
+def test_a_missing_or_senseless_length_is_no_matter(server: RecordServer, tmp_path: Path, length: str) -> None:
+    server.fault = lambda _: Fault(length=length)
+    assert Fetching(server, tmp_path)() == CONTENT
+
+
+def test_a_server_that_does_not_stop_is_left(server: RecordServer, tmp_path: Path) -> None:
+    server.fault = lambda _: Fault(content=CONTENT + bytes(50_000_000), length="")
+    fetching = Fetching(server, tmp_path)
+    with pytest.raises(UserError, match=rf"sent more than the {len(CONTENT)} bytes .*--mirror"):
+        fetching()
+    assert max(fetching.reported) <= len(CONTENT)
+    assert fetching.part.read_bytes() == b""
+    assert len(server.requests) == 1
+    server.fault = lambda _: None
+    assert fetching() == CONTENT
+
+
 def test_redirects_are_followed_with_their_range(server: RecordServer, tmp_path: Path) -> None:
     server.files["/elsewhere/file"] = CONTENT
     server.fault = lambda request: Fault(302, {"Location": "/elsewhere/file"}) if NAME in request.path else None
@@ -224,6 +252,13 @@ def test_redirects_are_followed_with_their_range(server: RecordServer, tmp_path:
     fetching.part.write_bytes(CONTENT[:123_456])
     assert fetching() == CONTENT
     assert server.starts("elsewhere") == [123_456]
+
+
+def test_encryption_is_not_given_up_on_the_way() -> None:
+    refuse_downgrade("https://zenodo.org/a", "https://elsewhere.org/a")
+    refuse_downgrade("http://mirror/a", "http://mirror/b")
+    with pytest.raises(UserError, match=r"https://zenodo.org/a redirects to the unencrypted http://x/a.*--mirror"):
+        refuse_downgrade("https://zenodo.org/a", "http://x/a")
 
 
 def test_endless_redirects_are_an_error(server: RecordServer, tmp_path: Path) -> None:
@@ -234,9 +269,24 @@ def test_endless_redirects_are_an_error(server: RecordServer, tmp_path: Path) ->
 
 def test_no_server_at_all(tmp_path: Path) -> None:
     fetching = Fetching(RecordServer(url="http://127.0.0.1:9"), tmp_path, tries=2)
-    with pytest.raises(UserError, match=r"no connection to http://127.0.0.1:9"):
+    with pytest.raises(
+        UserError, match=r"no connection to http://127.0.0.1:9\S+ \(Failed to [^<>(]* refused\).*HTTPS_PROXY"
+    ):
         fetching()
     assert fetching.pauses == [1]
+
+
+def test_a_certificate_that_is_not_trusted_is_final() -> None:
+    fault = requests.exceptions.SSLError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed")
+    told = passing_or_final(fault, "https://zenodo.org/a")
+    assert isinstance(told, UserError)
+    assert "REQUESTS_CA_BUNDLE" in str(told)
+
+
+def test_a_broken_line_is_not_called_a_missing_network(server: RecordServer, tmp_path: Path) -> None:
+    server.fault = lambda _: Fault(send_until=100_000)
+    with pytest.raises(UserError, match=r"^the connection to \S+ broke \(.*run the same command again to go on"):
+        Fetching(server, tmp_path, tries=1)()
 
 
 def test_a_proxy_from_the_environment_is_used(

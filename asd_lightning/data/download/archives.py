@@ -14,9 +14,11 @@ import stat
 import threading
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+
+from rich.filesize import decimal
 
 from asd_lightning.data.download.transfer import StoppedError
 from asd_lightning.errors import UserError
@@ -24,6 +26,7 @@ from asd_lightning.errors import UserError
 _IGNORED_NAMES = frozenset({"__MACOSX", ".DS_Store", "Thumbs.db"})
 _SPLITS = ("train", "test", "supplemental")
 _CHUNK_BYTES = 1 << 20
+_NAMED_AT_MOST = 5
 _ENCRYPTED = 0x1
 # The training and the test archive of one machine meet in one folder.
 _moving = threading.Lock()
@@ -81,9 +84,12 @@ def extract(
                 f"no space left on the disk of {work_folder}: free some and run the command again"
             ) from error
         raise
+    try:
+        with _moving:
+            _take(work_folder, machine_folder)
+    finally:
+        shutil.rmtree(work_folder, ignore_errors=True)
     # The sizes were written by this very loop, so they are those of the files now moved.
-    with _moving:
-        _move_into_place(work_folder, machine_folder)
     return {str(name): info.file_size for name, info in members.items()}
 
 
@@ -103,7 +109,7 @@ def _checked_members(
     total = sum(info.file_size for info in infos)
     ratio = total / max(archive.stat().st_size, 1)
     if total > limits.total_bytes or ratio > limits.ratio:
-        raise HostileArchiveError(_refusal(archive, f"would grow {ratio:.0f} times to {total} bytes"))
+        raise HostileArchiveError(_refusal(archive, f"would grow {ratio:.0f} times to {decimal(total)}"))
     members: dict[PurePosixPath, zipfile.ZipInfo] = {}
     folded: set[str] = set()
     for info in infos:
@@ -154,7 +160,7 @@ def _check_space(archive: Path, folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
-            f"no space to unpack {archive.name}: {needed / 1e9:.2f} GB needed, {free / 1e9:.2f} GB free: "
+            f"no space to unpack {archive.name}: {decimal(needed)} needed, {decimal(free)} free: "
             "free some and run the command again"
         )
 
@@ -180,19 +186,35 @@ def _unpack(
                 report(done)
 
 
-def _move_into_place(source: Path, destination: Path) -> None:
-    """Rename ``source`` to ``destination``; a folder already there is filled up, an equal file left alone."""
-    if not destination.exists():
+def _take(source: Path, destination: Path) -> None:
+    """Move all that can be moved; what is there already with other content stays, and is told."""
+    try:
+        kept = [str(path) for path in _move_into_place(source, destination)]
+    except OSError as error:
+        if error.errno == errno.EXDEV:
+            raise UserError(
+                f"{destination} lies on another disk than {source.parent}, so files cannot be renamed into it: "
+                "name that disk's folder with --output"
+            ) from error
+        raise
+    if kept:
+        more = f" and {len(kept) - _NAMED_AT_MOST} more" if len(kept) > _NAMED_AT_MOST else ""
+        raise UserError(
+            f"{', '.join(kept[:_NAMED_AT_MOST])}{more}: there already with other content and not overwritten (the rest "
+            "of the archive is in place): move away what should be fetched anew and run the command again"
+        )
+
+
+def _move_into_place(source: Path, destination: Path) -> Iterator[Path]:
+    """Rename ``source`` to ``destination``; a folder already there is filled up, an equal file left alone.
+
+    Yields what is there with other content; ``source`` then keeps what was to go there.
+    """
+    if not destination.exists() and not destination.is_symlink():
         destination.parent.mkdir(parents=True, exist_ok=True)
         source.rename(destination)
     elif source.is_dir() and destination.is_dir() and not destination.is_symlink():
         for child in sorted(source.iterdir()):
-            _move_into_place(child, destination / child.name)
-        source.rmdir()
-    elif source.is_file() and destination.is_file() and filecmp.cmp(source, destination, shallow=False):
-        source.unlink()
-    else:
-        raise UserError(
-            f"{destination} is there already with other content and is not overwritten: "
-            "move it away and run the command again"
-        )
+            yield from _move_into_place(child, destination / child.name)
+    elif not (source.is_file() and destination.is_file() and filecmp.cmp(source, destination, shallow=False)):
+        yield destination

@@ -9,14 +9,17 @@ from __future__ import annotations
 import json
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from multiprocessing.pool import AsyncResult, ThreadPool
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 from rich.console import Console
+from rich.filesize import decimal
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -46,6 +49,8 @@ STATE_FOLDER = ".download"
 # Recordings shrink to about 0.75 of their size in a zip file.
 _UNPACKED_PER_PACKED_BYTE = 1.4
 _BYTES_PER_UPDATE = 1 << 20
+# To end in order after Ctrl-C; a transfer that waits for a server longer is left behind, as a kill would leave it.
+_GRACE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -98,10 +103,9 @@ def download_year(
     try:
         state.mkdir(parents=True, exist_ok=True)
         with FileLock(state / "lock", timeout=0):
-            stop = threading.Event()
-            policy = policy or RetryPolicy(sleep=stop.wait)
-            files = _planned(year, state, selection or Selection(), source or Source(), policy)
-            return _Run(root, policy, stop, keep_archives, console, check_truth).all(files, jobs)
+            run = _Run(root, policy, keep_archives, console or Console(stderr=True), check_truth)
+            files = _planned(year, state, selection or Selection(), source or Source(), run.policy)
+            return run.all(files, jobs)
     except Timeout as error:
         raise UserError(f"another download into {root} is running: wait for it, or stop it first") from error
     except OSError as error:
@@ -122,7 +126,11 @@ def _planned(year: Year, state: Path, selection: Selection, source: Source, poli
 
 def _remember(path: Path, files: Sequence[RemoteFile], parts: Sequence[Part]) -> None:
     """Pin the list beside the data, keeping what an earlier call listed of other parts."""
-    earlier = read_file_list(path) if path.exists() else []
+    try:
+        earlier = read_file_list(path) if path.exists() else []
+    except UserError:
+        # Damaged on disk: what it said of other parts can be asked again.
+        earlier = []
     write_file_list(path, [file for file in earlier if file.part not in parts] + list(files))
 
 
@@ -132,16 +140,16 @@ class _Run:
     def __init__(
         self,
         root: Path,
-        policy: RetryPolicy,
-        stop: threading.Event,
+        policy: RetryPolicy | None,
         keep_archives: bool,
-        console: Console | None,
+        console: Console,
         check_truth: Callable[[Path], object],
     ) -> None:
         self.root = root
         self.state = root / STATE_FOLDER
-        self.policy = policy
-        self.stop = stop
+        self.stop = threading.Event()
+        self.console = console
+        self.policy = policy or RetryPolicy(sleep=self.stop.wait, tell=self._tell)
         self.keep_archives = keep_archives
         self.display = _Display(console)
         self.check_truth = check_truth
@@ -150,15 +158,21 @@ class _Run:
         """Fetch and unpack ``files``; one that fails does not keep the others from being completed."""
         missing = [file for file in files if not self._is_done(file)]
         self._check_space(missing, jobs)
-        with self.display.running(missing), ThreadPoolExecutor(jobs) as pool:
-            tasks = {pool.submit(self._one, file): file for file in missing}
+        self._tell_of_foreign(missing)
+        # Its threads are daemons, so one that waits for a dead line does not keep the process from ending.
+        with self.display.running(missing), ThreadPool(jobs) as pool:
+            tasks = {file: pool.apply_async(self._one, (file,)) for file in missing}
             try:
-                wait(tasks)
+                for task in tasks.values():
+                    task.wait()
             except KeyboardInterrupt:
                 self.stop.set()
-                pool.shutdown(cancel_futures=True)
+                self._tell("stopping")
+                until = time.monotonic() + _GRACE_SECONDS
+                for task in tasks.values():
+                    task.wait(max(until - time.monotonic(), 0))
                 raise
-        _raise_failures(tasks)
+            _raise_failures(tasks)
         done = {file.name for file in missing}
         return Outcome([file.name for file in missing], [file.name for file in files if file.name not in done])
 
@@ -202,11 +216,33 @@ class _Run:
     def _is_done(self, file: RemoteFile) -> bool:
         if file.part == "truth":
             return self._truth_path(file).exists()
-        marker = self._marker(file)
-        if not marker.exists():
+        try:
+            done = json.loads(self._marker(file).read_text())
+            return done["md5"] == file.md5 and is_extracted(self._machine_folder(file), done["sizes"])
+        except (FileNotFoundError, ValueError, TypeError, KeyError):
+            # None yet, or damaged on disk: the archive is unpacked once more, which changes nothing that is right.
             return False
-        done = json.loads(marker.read_text())
-        return done["md5"] == file.md5 and is_extracted(self._machine_folder(file), done["sizes"])
+
+    def _tell(self, message: str) -> None:
+        self.console.print(message, markup=False, highlight=False, soft_wrap=True)
+
+    def _tell_of_foreign(self, missing: Sequence[RemoteFile]) -> None:
+        """Folders that nothing here has unpacked: what they lack is only known with the archive."""
+        splits = {"dev": "train", "train": "train", "test": "test"}
+        foreign = [
+            file.machine
+            for file in missing
+            if file.part != "truth"
+            and not self._marker(file).exists()
+            and not any(path.exists() for path in self._pieces(file))
+            and (self._machine_folder(file) / splits[file.part]).is_dir()
+        ]
+        if foreign:
+            self._tell(
+                f"there already, but not unpacked by this command: {', '.join(sorted(set(foreign)))}. Their archives "
+                "are fetched to compare and complete them, and nothing is overwritten; --machines and --parts leave "
+                "them out"
+            )
 
     def _check_space(self, missing: Sequence[RemoteFile], jobs: int) -> None:
         """Refuse before the first byte: what is still to come packed, and all of it unpacked, must fit."""
@@ -218,7 +254,7 @@ class _Run:
         free = shutil.disk_usage(self.root).free
         if needed > free:
             raise UserError(
-                f"too little space in {self.root}: about {needed / 1e9:.2f} GB needed, {free / 1e9:.2f} GB free; "
+                f"too little space in {self.root}: about {decimal(needed)} needed, {decimal(free)} free; "
                 "free some, choose another folder with --output, or fewer --machines or --parts"
             )
 
@@ -226,14 +262,13 @@ class _Run:
         return self.state / file.name, self.state / f"{file.name}.part"
 
 
-def _raise_failures(tasks: dict[Future[None], RemoteFile]) -> None:
+def _raise_failures(tasks: dict[RemoteFile, AsyncResult[Any]]) -> None:
     messages = []
-    for task, file in tasks.items():
-        error = task.exception()
-        if isinstance(error, (UserError, OSError)):
+    for file, task in tasks.items():
+        try:
+            task.get()
+        except (UserError, OSError) as error:
             messages.append(f"{file.name}: {error}")
-        elif error is not None:
-            raise error
     if messages:
         complete = len(tasks) - len(messages)
         raise UserError("\n  ".join([f"{len(messages)} files are not complete ({complete} others are):", *messages]))
@@ -262,7 +297,7 @@ class _Shown:
 class _Display:
     """One progress display for everything: a line in all, and one for each file under way."""
 
-    def __init__(self, console: Console | None) -> None:
+    def __init__(self, console: Console) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
         self._progress = Progress(*columns, TimeRemainingColumn(), console=console)
         self._overall = self._progress.add_task("all files", visible=False)

@@ -81,10 +81,9 @@ def _entries(session: requests.Session, url: str, policy: RetryPolicy) -> list[d
     for _ in range(_MOST_PAGES):
         document = get_json(session, url, policy)
         if not isinstance(document, dict):
-            raise UserError(f"{url} is not the description of a record: is this the address of a record server?")
-        listed = _listed(document)
-        found += listed
-        links = document.get("links") or {}
+            raise _no_record(url)
+        found += _listed(document, url)
+        links = _links(document, url)
         following = links.get("next") or (None if found else links.get("files"))
         if following is None or urljoin(url, following) == url:
             return found
@@ -93,14 +92,28 @@ def _entries(session: requests.Session, url: str, policy: RetryPolicy) -> list[d
     raise UserError(f"{url}: the file list has more than {_MOST_PAGES} pages: is this the address of a record server?")
 
 
-def _listed(document: dict[str, Any]) -> list[dict[str, Any]]:
+def _listed(document: dict[str, Any], url: str) -> list[dict[str, Any]]:
     files = document.get("files", document)
-    if isinstance(files, list):
-        return files
-    entries = files.get("entries") or []
-    if isinstance(entries, dict):
-        return [{"key": key} | entry for key, entry in entries.items()]
-    return list(entries)
+    entries = files.get("entries") or [] if isinstance(files, dict) else files
+    rows = list(entries.values()) if isinstance(entries, dict) else entries
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise _no_record(url)
+    return [{"key": key} | row for key, row in entries.items()] if isinstance(entries, dict) else rows
+
+
+def _links(document: dict[str, Any], url: str) -> dict[str, str]:
+    links = document.get("links") or {}
+    if not isinstance(links, dict):
+        raise _no_record(url)
+    # Other links of a record (its citation styles) may be anything.
+    used = {name: link for name in ("next", "files", "content", "self") if (link := links.get(name))}
+    if not all(isinstance(link, str) for link in used.values()):
+        raise _no_record(url)
+    return used
+
+
+def _no_record(url: str) -> UserError:
+    return UserError(f"{url} is not the description of a record: is this the address of a record server?")
 
 
 def _path_and_query(url: str) -> str:
@@ -116,11 +129,11 @@ def _archive(entry: dict[str, Any], record_url: str, part: Part) -> RemoteFile |
         return None
     md5 = str(entry.get("checksum", "")).removeprefix("md5:")
     size = entry.get("size")
-    if not _MD5.fullmatch(md5) or not isinstance(size, int) or size < 0:
+    if not _MD5.fullmatch(md5) or type(size) is not int or size < 0:
         raise UserError(
             f"{record_url}: {name} has no size or md5 in the file list: give a pinned list with --file-list"
         )
-    links = entry.get("links") or {}
+    links = _links(entry, record_url)
     # In Zenodo's form "self" is the content; in InvenioRDM's form it describes the file and "content" is the content.
     url = links.get("content") or links.get("self") or f"{record_url}/files/{quote(name)}/content"
     return RemoteFile(name, url, part, located[1], size, md5)
@@ -165,6 +178,8 @@ def select(files: Sequence[RemoteFile], machines: Sequence[str] | None) -> list[
     if machines is None:
         return list(files)
     known = {file.machine for file in files if file.machine}
+    if not known:
+        raise UserError("the truth file covers every machine: leave --machines out")
     if unknown := sorted(set(machines) - known):
         raise UserError(f"no archive for {', '.join(unknown)} in these parts: choose from {', '.join(sorted(known))}")
     return [file for file in files if not file.machine or file.machine in machines]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from asd_lightning.errors import UserError
 
 TIMEOUT_SECONDS = (15.0, 60.0)  # to connect, and between two pieces of the answer
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+_OBJECT = re.compile(r"^(<[^>]*>|\w+\([^)]*\)): ")
 
 
 class PassingError(Exception):
@@ -39,6 +41,7 @@ class RetryPolicy:
     longest_pause_seconds: float = 60.0
     longest_server_pause_seconds: float = 900.0
     sleep: Callable[[float], object] = time.sleep
+    tell: Callable[[str], object] = lambda _: None  # what a person who waits should read
 
     def pause(self, fault: PassingError, failures: int) -> None:
         """Wait after the ``failures``-th fault in a row (counted from 1).
@@ -55,6 +58,7 @@ class RetryPolicy:
                     f"{fault}; the server asks to wait {fault.wait_seconds:.0f} s: run the command again then"
                 )
             seconds = max(fault.wait_seconds, 0.0)
+        self.tell(f"{fault}: trying again in {seconds:.0f} s")
         self.sleep(seconds)
 
 
@@ -84,6 +88,14 @@ def check_status(
     raise UserError(f"{what}: {advice}")
 
 
+def refuse_downgrade(
+    url: str, answered: str, advice: str = "check the address, or name another server with --mirror"
+) -> None:
+    """Raise UserError where ``answered``, to which ``url`` was redirected, is unencrypted and ``url`` was not."""
+    if url.startswith("https://") and not answered.startswith("https://"):
+        raise UserError(f"{url} redirects to the unencrypted {answered}: refused; {advice}")
+
+
 def get_json(session: requests.Session, url: str, policy: RetryPolicy) -> Any:
     """The JSON document at ``url``.
 
@@ -102,6 +114,7 @@ def get_json(session: requests.Session, url: str, policy: RetryPolicy) -> Any:
 def _get_json_once(session: requests.Session, url: str) -> Any:
     try:
         response = session.get(url, timeout=TIMEOUT_SECONDS, headers={"Accept": "application/json"})
+        refuse_downgrade(url, response.url)
         check_status(response)
         return response.json()
     except requests.exceptions.JSONDecodeError as error:
@@ -120,7 +133,14 @@ def passing_or_final(error: requests.exceptions.RequestException, url: str) -> P
     )
     if isinstance(error, malformed):
         return UserError(f"cannot read {url}: {error}; give an address that starts with http:// or https://")
-    return PassingError(f"no connection to {url}: {error}")
+    reason = getattr(error.args[0] if error.args else None, "reason", None)
+    # Without the names of the objects that the fault went through.
+    cause = _OBJECT.sub("", str(reason or error))
+    if "CERTIFICATE_VERIFY_FAILED" in cause:
+        return UserError(f"{url}: {cause}; a proxy's own certificate is named with REQUESTS_CA_BUNDLE")
+    if reason is not None:
+        return PassingError(f"no connection to {url} ({cause}); is there a network, or a proxy to name (HTTPS_PROXY)?")
+    return PassingError(f"the connection to {url} broke ({cause})")
 
 
 def _retry_after_seconds(value: str | None) -> float | None:

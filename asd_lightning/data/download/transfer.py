@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 import requests
+from rich.filesize import decimal
 
 from asd_lightning.data.download.retry import (
     TIMEOUT_SECONDS,
@@ -24,6 +25,7 @@ from asd_lightning.data.download.retry import (
     RetryPolicy,
     check_status,
     passing_or_final,
+    refuse_downgrade,
 )
 from asd_lightning.errors import UserError
 
@@ -112,7 +114,7 @@ def check_space(folder: Path, needed: int, advice: str) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise UserError(
-            f"no space left in {folder}: {needed / 1e6:.1f} MB are needed and {free / 1e6:.1f} MB are free: {advice}"
+            f"no space left in {folder}: {decimal(needed)} are needed and {decimal(free)} are free: {advice}"
         )
 
 
@@ -171,12 +173,12 @@ def _transfer_once(
     headers = {"Range": f"bytes={offset}-"} if offset else {}
     try:
         with session.get(wanted.url, headers=headers, stream=True, timeout=TIMEOUT_SECONDS) as response:
-            _refuse_downgrade(wanted, response.url)
+            refuse_downgrade(wanted.url, response.url, wanted.advice)
             if _is_already_whole(response, offset):
                 return
             start, total = _placement(response, offset, wanted, part)
             check_space(part.parent, (total or 0) - start, wanted.space_advice)
-            _append(response, wanted, part, start, lambda present: report(present, total), stop)
+            _append(response, wanted, part, start, total, lambda present: report(present, total), stop)
     except requests.exceptions.RequestException as error:
         raise passing_or_final(error, wanted.url) from error
     if total is not None and _size(part) < total:
@@ -202,8 +204,8 @@ def _placement(response: requests.Response, offset: int, wanted: Wanted, part: P
         raise _web_page(response, wanted)
     if response.status_code == requests.codes.partial_content:
         return offset, _total_of_range(response, offset, wanted, part)
-    length = response.headers.get("Content-Length")
-    total = int(length) if length else wanted.size
+    length = response.headers.get("Content-Length", "")
+    total = int(length) if length.isdecimal() else wanted.size
     if wanted.size is not None and total != wanted.size:
         raise UserError(
             f"{response.url} has {total} bytes, not the published {wanted.size}: it is another file; {wanted.advice}"
@@ -227,6 +229,7 @@ def _append(
     wanted: Wanted,
     part: Path,
     start: int,
+    total: int | None,
     report: Callable[[int], None],
     stop: threading.Event,
 ) -> None:
@@ -235,13 +238,14 @@ def _append(
         stream.seek(start)
         stream.truncate()
         report(start)
-        _copy(response, wanted, stream, report, stop)
+        _copy(response, wanted, stream, total, report, stop)
 
 
 def _copy(
     response: requests.Response,
     wanted: Wanted,
     stream: BinaryIO,
+    total: int | None,
     report: Callable[[int], None],
     stop: threading.Event,
 ) -> None:
@@ -250,17 +254,16 @@ def _copy(
             raise StoppedError
         if stream.tell() == 0 and _looks_like_web_page(chunk):
             raise _web_page(response, wanted)
+        if total is not None and stream.tell() + len(chunk) > total:
+            # Not to be gone on with, and an endless answer would fill the disk.
+            stream.truncate(0)
+            raise UserError(f"{response.url} sent more than the {total} bytes it should have: {wanted.advice}")
         stream.write(chunk)
         report(stream.tell())
 
 
 def _web_page(response: requests.Response, wanted: Wanted) -> UserError:
     return UserError(f"{response.url} answered with a web page, not with a file: {wanted.advice}")
-
-
-def _refuse_downgrade(wanted: Wanted, answered: str) -> None:
-    if wanted.url.startswith("https://") and not answered.startswith("https://"):
-        raise UserError(f"{wanted.url} redirects to the unencrypted {answered}: refused; {wanted.advice}")
 
 
 def _size(path: Path) -> int:
