@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -28,8 +27,9 @@ SAMPLE_RATE = 16_000
 _WINDOW = 1024
 _RANGE_DB = 80.0
 _CLIPS_PER_MEAN = 20
-# Dark to light in print as well as for the colour-blind.
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#000000", "#e69f00")
+# Each of them stands out from white and from black.
+_COLOURS = ("#3b82c4", "#d9622b", "#1f9e77", "#c0569a", "#a38300", "#7a6fd0", "#858a90")
+_GREY = "#858a90"
 
 Group = tuple[str, str, str]  # split, domain, condition
 
@@ -41,10 +41,8 @@ class _Machine:
     measured: Mapping[Path, Measurement | BadAudioError]
 
     def values(self, group: Group, field: str) -> Float[np.ndarray, " clips"]:
-        """One field of every readable, not silent clip of a group."""
-        results = [self.measured[clip.path] for clip in self.clips[group]]
-        good = [result for result in results if isinstance(result, Measurement) and not result.silent]
-        return np.array([getattr(result, field) for result in good], dtype=float)
+        """One field of every audible clip of a group."""
+        return np.array([getattr(self.measured[clip.path], field) for clip in _audible(self, group)], dtype=float)
 
 
 def write_gallery(
@@ -88,10 +86,12 @@ def _section(machine: _Machine) -> str:
     name = html.escape(machine.name)
     return f"""<section id="{name}">
 <h2>{name} <small>{total} clips</small></h2>
-{_image(_spectrograms(machine), f"Spectrograms of one {machine.name} clip of each kind")}
-{_image(_spectra_and_levels(machine), f"Mean spectra and levels of {machine.name}")}
-<table><thead><tr><th>clips</th><th>number</th><th>attributes</th><th>seconds</th><th>level, dB</th><th>spread, dB</th>
-<th>highest peak, dB</th><th>clipped</th><th>silent</th><th>unreadable</th></tr></thead><tbody>{rows}</tbody></table>
+<div class="clips">{_spectrograms(machine)}</div>
+<div class="curves">{_image(_mean_spectra(machine), f"Mean spectra of {machine.name}")}
+{_image(_levels(machine), f"Levels of {machine.name}")}</div>
+<div class="table"><table><thead><tr><th>clips</th><th>number</th><th>attributes</th><th>seconds</th><th>level, dB</th>
+<th>spread, dB</th><th>highest peak, dB</th><th>clipped</th><th>silent</th><th>unreadable</th></tr></thead>
+<tbody>{rows}</tbody></table></div>
 </section>"""
 
 
@@ -116,67 +116,90 @@ def _row(machine: _Machine, group: Group) -> str:
     )
     cells.append(str(sum(isinstance(result, Measurement) and result.silent for result in results)))
     cells.append(str(sum(isinstance(result, BadAudioError) for result in results)))
-    return "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
+    first, *others = (html.escape(cell) for cell in cells)
+    return f"<tr><td>{_swatch(machine, group)}{first}</td>" + "".join(f"<td>{cell}</td>" for cell in others) + "</tr>"
 
 
 def _title(group: Group) -> str:
     return " ".join(part for part in group if part != "unknown")
 
 
-def _readable(machine: _Machine, group: Group) -> list[Clip]:
-    return [clip for clip in machine.clips[group] if isinstance(machine.measured[clip.path], Measurement)]
+def _audible(machine: _Machine, group: Group) -> list[Clip]:
+    """The group's clips that are readable and not silent."""
+    measured = ((clip, machine.measured[clip.path]) for clip in machine.clips[group])
+    return [clip for clip, result in measured if isinstance(result, Measurement) and not result.silent]
 
 
-def _spectrograms(machine: _Machine) -> Figure:
+def _spectrograms(machine: _Machine) -> str:
     """The clip in the middle of each group, by name: no choice by hand."""
-    examples = {group: clips[len(clips) // 2] for group in machine.clips if (clips := _readable(machine, group))}
-    figure = Figure(figsize=(2.6 * max(len(examples), 1), 2.5), layout="constrained")
-    all_axes = figure.subplots(1, max(len(examples), 1), squeeze=False, sharey=True)[0]
-    for axes, (group, clip) in zip(all_axes, examples.items(), strict=False):
-        _draw_spectrogram(axes, read_audio(clip.path))
-        axes.set_title(f"{_title(group)}\n{clip.attribute or 'no attribute'}", fontsize=8)
-        axes.set_xlabel("s", fontsize=8)
-        axes.tick_params(labelsize=7)
-    all_axes[0].set_ylabel("kHz", fontsize=8)
-    return figure
+    examples = {group: clips[len(clips) // 2] for group in machine.clips if (clips := _audible(machine, group))}
+    return "".join(
+        f"<figure>{_image(_spectrogram(read_audio(clip.path)), f'Spectrogram of {machine.name}, {_title(group)}')}"
+        f"<figcaption>{_swatch(machine, group)}{html.escape(_title(group))}<br>"
+        f"{html.escape(clip.attribute or 'no attribute')}</figcaption></figure>"
+        for group, clip in examples.items()
+    )
 
 
-def _draw_spectrogram(axes: Axes, waveform: Float[np.ndarray, " samples"]) -> None:
+def _spectrogram(waveform: Float[np.ndarray, " samples"]) -> Figure:
     power = _power(waveform)
     decibels = 10 * np.log10(np.maximum(power, 1e-16))
     top = decibels.max()
     extent = (0.0, len(waveform) / SAMPLE_RATE, 0.0, SAMPLE_RATE / 2000)
+    figure, axes = _axes(2.3, 1.8, "s", "kHz")
     axes.imshow(decibels, origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=top - _RANGE_DB, vmax=top)
+    return figure
 
 
 def _power(waveform: Float[np.ndarray, " samples"]) -> Float[np.ndarray, "bins frames"]:
     """Power spectrogram, in units of full scale."""
     window = min(_WINDOW, len(waveform))
-    _, _, spectrum = stft(waveform, SAMPLE_RATE, nperseg=window, nfft=_WINDOW)
+    # Without zeros at the ends, which would look like silence there.
+    _, _, spectrum = stft(waveform, SAMPLE_RATE, nperseg=window, nfft=_WINDOW, boundary=None, padded=False)
     power: Float[np.ndarray, "bins frames"] = np.abs(spectrum) ** 2
     return power
 
 
-def _spectra_and_levels(machine: _Machine) -> Figure:
-    figure = Figure(figsize=(10.4, 3.0), layout="constrained")
-    spectra, levels = figure.subplots(1, 2)
+def _mean_spectra(machine: _Machine) -> Figure:
+    figure, axes = _axes(5.0, 3.0, "kHz", "mean power, dB")
     frequencies = np.linspace(0, SAMPLE_RATE / 2000, _WINDOW // 2 + 1)
-    occupied = {group: values for group in machine.clips if len(values := machine.values(group, "level_db"))}
-    for number, (group, values) in enumerate(occupied.items()):
-        style: dict[str, Any] = {"color": _COLOURS[number % len(_COLOURS)], "label": _title(group)}
-        spectra.plot(frequencies, _mean_spectrum(_readable(machine, group)), linewidth=1, **style)
-        # Shares, not counts: there are a hundred source clips for each target clip.
-        levels.plot(np.sort(values), np.arange(1, len(values) + 1) / len(values), drawstyle="steps-post", **style)
-    spectra.set_xlabel("kHz", fontsize=8)
-    spectra.set_ylabel("mean power, dB", fontsize=8)
-    levels.set_xlabel("level, dB of full scale", fontsize=8)
-    levels.set_ylabel("share of clips below", fontsize=8)
-    for axes in (spectra, levels):
-        axes.tick_params(labelsize=7)
-        axes.grid(alpha=0.3)
-    if occupied:
-        figure.legend(*spectra.get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=8)
+    for group in machine.clips:
+        if clips := _audible(machine, group):
+            axes.plot(frequencies, _mean_spectrum(clips), linewidth=1.2, color=_colour(machine, group))
+    axes.grid(alpha=0.3)
     return figure
+
+
+def _levels(machine: _Machine) -> Figure:
+    figure, axes = _axes(5.0, 3.0, "level, dB of full scale", "share of clips below")
+    for group in machine.clips:
+        values = np.sort(machine.values(group, "level_db"))
+        # Shares, not counts: there are a hundred source clips for each target clip.
+        shares = np.arange(1, len(values) + 1) / len(values)
+        axes.plot(values, shares, drawstyle="steps-post", linewidth=1.2, color=_colour(machine, group))
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def _axes(width: float, height: float, x: str, y: str) -> tuple[Figure, Axes]:
+    """One pair of axes, width and height in inches, that can be read on light and on dark paper."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots()
+    axes.set_xlabel(x, fontsize=9, color=_GREY)
+    axes.set_ylabel(y, fontsize=9, color=_GREY)
+    axes.tick_params(labelsize=9, colors=_GREY)
+    axes.locator_params(nbins=5)
+    for spine in axes.spines.values():
+        spine.set_edgecolor(_GREY)
+    return figure, axes
+
+
+def _colour(machine: _Machine, group: Group) -> str:
+    return _COLOURS[list(machine.clips).index(group) % len(_COLOURS)]
+
+
+def _swatch(machine: _Machine, group: Group) -> str:
+    return f'<i style="background: {_colour(machine, group)}"></i>'
 
 
 def _mean_spectrum(clips: Sequence[Clip]) -> Float[np.ndarray, " bins"]:
@@ -189,7 +212,7 @@ def _mean_spectrum(clips: Sequence[Clip]) -> Float[np.ndarray, " bins"]:
 
 def _image(figure: Figure, description: str) -> str:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
+    figure.savefig(buffer, format="png", dpi=130, transparent=True)
     data = base64.b64encode(buffer.getvalue()).decode()
     return f'<img alt="{html.escape(description)}" src="data:image/png;base64,{data}">'
 
@@ -201,14 +224,29 @@ def _page(root: Path, clips: Sequence[Clip], sections: Sequence[str]) -> str:
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>
 <style>
-body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 1180px; margin: 2rem auto; padding: 0 1rem; color: #1b1b1b; }}
-nav a {{ margin-right: 1rem; }}
-section {{ border-top: 1px solid #ccc; margin-top: 2rem; overflow-x: auto; }}
-h2 small {{ font-weight: normal; color: #666; }}
-img {{ max-width: 100%; display: block; margin: .5rem 0; }}
-table {{ border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }}
-th, td {{ padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #e5e5e5; }}
-th:first-child, td:first-child {{ text-align: left; }}
+:root {{ color-scheme: light dark;
+  --paper: #fdfdfb; --ink: #1d1f21; --muted: #5c6166; --rule: #dcdcd6; --link: #0b5cad; }}
+@media (prefers-color-scheme: dark) {{
+  :root {{ --paper: #16181b; --ink: #e6e6e3; --muted: #a3a8ae; --rule: #363b41; --link: #7db8f2; }}
+}}
+body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 1180px; margin: 2rem auto; padding: 0 1rem;
+  color: var(--ink); background: var(--paper); }}
+h1, h2 {{ line-height: 1.2; overflow-wrap: anywhere; }}
+h1 + p {{ max-width: 48rem; }}
+a {{ color: var(--link); }}
+nav {{ display: flex; flex-wrap: wrap; gap: .2rem 1rem; }}
+section {{ border-top: 1px solid var(--rule); margin-top: 2rem; }}
+small, figcaption {{ font-weight: normal; color: var(--muted); }}
+.clips {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(10rem, 1fr)); gap: .8rem; }}
+.curves {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(min(22rem, 100%), 1fr)); margin: 1rem 0; }}
+figure {{ margin: 0; min-width: 0; }}
+figcaption {{ font-size: .8rem; line-height: 1.35; overflow-wrap: anywhere; }}
+img {{ width: 100%; display: block; }}
+i {{ display: inline-block; width: .7em; height: .7em; border-radius: 50%; margin-right: .4em; }}
+.table {{ overflow-x: auto; }}
+table {{ border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; white-space: nowrap; }}
+th, td {{ padding: .25rem .7rem; text-align: right; border-bottom: 1px solid var(--rule); }}
+th:first-child, td:first-child {{ text-align: left; position: sticky; left: 0; background: var(--paper); }}
 </style></head><body>
 <h1>{title}</h1>
 <p>Spectrograms show the middle clip of each kind (channel 0, {_RANGE_DB:.0f} dB from its own maximum); levels are the
