@@ -29,13 +29,17 @@ def _check(args: argparse.Namespace) -> int:
 
     from asd_lightning.atomic import write_atomically
     from asd_lightning.data.check import check, print_report
+    from asd_lightning.errors import UserError
     from asd_lightning.evaluation.ground_truth import label_clips
 
     report = check(args.folder, args.year, Console(stderr=True), label_clips)
     print_report(report, Console())
     if args.json is not None:
-        with write_atomically(args.json) as stream:
-            stream.write(json.dumps(report.as_json(), indent=1).encode())
+        try:
+            with write_atomically(args.json) as stream:
+                stream.write(json.dumps(report.as_json(), indent=1).encode())
+        except OSError as error:
+            raise UserError(f"cannot write {args.json} ({error}): name another file with --json") from error
     return 0 if report.ok else 1
 
 

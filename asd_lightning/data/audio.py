@@ -143,11 +143,18 @@ def read_audio(path: Path | str, options: DecodeOptions | None = None) -> NDArra
     return to_float(decode(Path(path), options or DecodeOptions()))
 
 
-def duration(path: Path) -> float:
-    """Length of a recording in seconds, from its header.
+class Header(NamedTuple):
+    """Length of a recording in seconds, and its rate in Hz."""
+
+    seconds: float
+    sample_rate: int
+
+
+def read_header(path: Path) -> Header:
+    """What a recording's header says.
 
     Raises:
-        BadAudioError: the file is not audio.
+        BadAudioError: empty, truncated or not audio.
     """
     check_container(path)
     try:
@@ -155,7 +162,7 @@ def duration(path: Path) -> float:
     except (soundfile.LibsndfileError, OSError) as error:
         raise BadAudioError(_NOT_AUDIO.format(path=path, error=error)) from error
     _refuse_unknown_length(path, info.frames)
-    return float(info.duration)
+    return Header(float(info.duration), int(info.samplerate))
 
 
 def file_state(path: Path) -> list[int]:

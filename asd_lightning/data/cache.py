@@ -39,6 +39,7 @@ from asd_lightning.data.audio import (
     decode,
     file_state,
     is_silent,
+    read_header,
     to_float,
 )
 from asd_lightning.data.far_channel import decode_reduced
@@ -49,18 +50,19 @@ from asd_lightning.features.far_microphone import FarMicrophoneReduction
 logger = logging.getLogger(__name__)
 
 # Raise it when the bytes on disk change their meaning.
-_FORMAT = 2
+_FORMAT = 3
 _DECODERS = min(8, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """Place of one clip in a store, or why it has none."""
+    """Place of one clip in a store and its recording's own rate in Hz, or why it has none."""
 
     offset: int
     samples: int
     dtype: str
     checksum: int
+    source_rate: int = 0
     error: str = ""
 
 
@@ -86,18 +88,19 @@ class _Plan:
             digest.update(json.dumps(piece).encode())
         return digest.hexdigest()[:24]
 
-    def decode(self, clip: Clip) -> Samples | BadAudioError:
-        """Samples of one clip, or what is wrong with it."""
+    def decode(self, clip: Clip) -> tuple[Samples, int] | BadAudioError:
+        """Samples of one clip and its recording's own rate in Hz, or what is wrong with it."""
         try:
+            source_rate = read_header(clip.path).sample_rate
             if self.reduction is None:
                 samples = decode(clip.path, self.options, clip.start, clip.seconds)
             else:
                 samples = decode_reduced(clip, self.reduction, self.options.sample_rate)
         except BadAudioError as error:
             return error
-        if is_silent(samples):
-            return _judge_silence(clip, samples)
-        return samples
+        if is_silent(samples) and (fault := _judge_silence(clip)):
+            return fault
+        return samples, source_rate
 
 
 class ClipStore:
@@ -156,6 +159,10 @@ class ClipStore:
         """Length of one clip in samples."""
         return self._places[index][1].samples
 
+    def source_rate(self, index: int) -> int:
+        """Rate of one clip's recording in Hz, before it was resampled."""
+        return self._places[index][1].source_rate
+
     def read(self, index: int, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
         """Samples ``start`` to ``stop`` of one clip, float32 in [-1, 1], shape (samples,)."""
         file, entry = self._places[index]
@@ -200,6 +207,10 @@ class _DecodingBar:
 def _ready_store(plan: _Plan, cache_dir: Path, bar: _DecodingBar, written: dict[Path, _Plan]) -> Path:
     """The folder of an intact store, written now if need be (and noted); others who want the same one wait for it."""
     folder = cache_dir / plan.key()
+    # Without the lock: every process of a run looks through the same stores, and they need not do so in turn.
+    if folder.is_dir() and not _fault(folder, plan):
+        bar.advance(len(plan.clips))
+        return folder
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
         with FileLock(_lock(folder)):
@@ -231,8 +242,8 @@ def _write_store(folder: Path, plan: _Plan, bar: _DecodingBar) -> None:
     try:
         entries = []
         with (partial / "samples.bin").open("wb") as file:
-            for samples in _decode_all(plan):
-                entries.append(_append(file, samples))
+            for decoded in _decode_all(plan):
+                entries.append(_append(file, decoded))
                 bar.advance()
             # A map of an empty file is an error, also where every clip was bad.
             file.write(b"\0")
@@ -282,16 +293,17 @@ def _remove_unless_in_use(folder: Path) -> None:
         logger.info("%s: its recordings have changed, but another process is reading it", folder)
 
 
-def _append(file: Any, samples: Samples | BadAudioError) -> _Entry:
-    if isinstance(samples, BadAudioError):
-        return _Entry(file.tell(), 0, "int16", 0, str(samples))
+def _append(file: Any, decoded: tuple[Samples, int] | BadAudioError) -> _Entry:
+    if isinstance(decoded, BadAudioError):
+        return _Entry(file.tell(), 0, "int16", 0, error=str(decoded))
+    samples, source_rate = decoded
     data = np.ascontiguousarray(samples).tobytes()
-    entry = _Entry(file.tell(), len(samples), samples.dtype.name, zlib.crc32(data))
+    entry = _Entry(file.tell(), len(samples), samples.dtype.name, zlib.crc32(data), source_rate)
     file.write(data)
     return entry
 
 
-def _decode_all(plan: _Plan) -> Iterator[Samples | BadAudioError]:
+def _decode_all(plan: _Plan) -> Iterator[tuple[Samples, int] | BadAudioError]:
     """Decode in order, a few at a time: what is decoded ahead is bounded, however many clips there are."""
     pending = iter(plan.clips)
     with ThreadPoolExecutor(_DECODERS) as pool:
@@ -299,12 +311,12 @@ def _decode_all(plan: _Plan) -> Iterator[Samples | BadAudioError]:
             yield from pool.map(plan.decode, batch)
 
 
-def _judge_silence(clip: Clip, samples: Samples) -> Samples | BadAudioError:
+def _judge_silence(clip: Clip) -> BadAudioError | None:
     """Silence in training would pass for normal: left out.  A silent test clip may be the fault itself: scored."""
     if clip.split != "test":
         return BadAudioError(f"{clip.path}: silent; check the microphone, record it again or remove it")
     logger.warning("%s: silent; it is scored like any other clip", clip.path)
-    return samples
+    return None
 
 
 def _fault(folder: Path, plan: _Plan) -> str:

@@ -25,6 +25,7 @@ from asd_lightning.data.download.years import (
 from asd_lightning.data.file_names import AUDIO_SUFFIXES, parse_file_name
 from asd_lightning.data.layout import Clip, find_clips
 from asd_lightning.data.measurement import Measurement, measure_all
+from asd_lightning.data.recordings import mixed_rates
 from asd_lightning.errors import UserError
 
 SAMPLE_RATE = 16_000
@@ -202,8 +203,12 @@ def _audio(machine: str, clips: Sequence[Clip], measured: Measured, year: Year |
 def _unusual_format(machine: str, good: Mapping[Path, Measurement], year: Year | None) -> Iterator[Finding]:
     """Clips that differ from what the year has or, where nothing is known, from most of the machine's own."""
     seconds = year.seconds.get(machine) if year is not None and year.seconds is not None else None
+    rates = {path: m.sample_rate for path, m in good.items()}
+    if told := mixed_rates(rates.values()):
+        most = Counter(rates.values()).most_common(1)[0][0]
+        yield Finding("warning", machine, told, tuple(str(path) for path, rate in rates.items() if rate != most))
     for label, values, usual in (
-        ("sampled at {} Hz", {path: m.sample_rate for path, m in good.items()}, SAMPLE_RATE),
+        ("sampled at {} Hz", {} if told else rates, SAMPLE_RATE),
         ("of {} channels", {path: m.channels for path, m in good.items()}, year.channels if year else None),
         ("of {} s", {path: round(m.seconds, 2) for path, m in good.items()}, seconds),
     ):
@@ -212,7 +217,9 @@ def _unusual_format(machine: str, good: Mapping[Path, Measurement], year: Year |
         reference = Counter(values.values()).most_common(1)[0][0] if usual is None else usual
         odd = [path for path, value in values.items() if abs(value - reference) > _SECONDS_TOLERANCE]
         if odd:
-            found = label.format(", ".join(f"{value:g}" for value in sorted({values[path] for path in odd})))
+            counts = sorted(Counter(values[path] for path in odd).items())
+            several = len(counts) > 1
+            found = label.format(", ".join(f"{value:g}" + f" ({count})" * several for value, count in counts))
             message = f"{found}, where {reference:g} is usual: they are resampled, cropped or reduced to one channel"
             yield Finding("warning", machine, message, tuple(map(str, odd)))
 

@@ -19,7 +19,7 @@ from asd_lightning.data.dataset import ClipDataset, NoiseSource, Pad
 from asd_lightning.data.far_channel import fit_reductions
 from asd_lightning.data.labels import ClassLabel, LabelScheme, class_table, encode_labels
 from asd_lightning.data.layout import Clip, find_clips, find_truth
-from asd_lightning.data.recordings import cut_recordings
+from asd_lightning.data.recordings import cut_recordings, mixed_lengths, mixed_rates
 from asd_lightning.data.sampler import SamplerName, StepSampler
 from asd_lightning.data.supplemental import Supplemental, as_labelled, is_clean, is_noise
 from asd_lightning.errors import UserError
@@ -130,6 +130,7 @@ class ClipDataModule(pl.LightningDataModule):
         self._store = store
         self._refuse_unfit()
         self._choose_supplemental()
+        self._warn_of_mixtures()
 
     def setup(self, stage: str) -> None:
         """Open the decoded clips on every process."""
@@ -265,6 +266,18 @@ class ClipDataModule(pl.LightningDataModule):
         for machine in sorted(trained):
             if not any(c.machine == machine and c.split == "train" and c.domain == "target" for c in store.clips):
                 logger.info("%s: no target-domain training clips; scored against the source domain alone", machine)
+
+    def _warn_of_mixtures(self) -> None:
+        store = self._opened()
+        of_machine: dict[str, list[int]] = {}
+        for clip_id, clip in enumerate(store.clips):
+            if clip.split != "supplemental":
+                of_machine.setdefault(clip.machine, []).append(clip_id)
+        for machine, ids in of_machine.items():
+            seconds = [store.samples(clip_id) / self._options.sample_rate for clip_id in ids]
+            for told in (mixed_rates(map(store.source_rate, ids)), mixed_lengths(seconds)):
+                if told:
+                    logger.warning("%s: %s", machine, told)
 
     def _choose_supplemental(self) -> None:
         """Both kinds are decoded, for other runs too; those asked for are kept, and must be there."""

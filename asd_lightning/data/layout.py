@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from asd_lightning.data.audio import BadAudioError, read_header
 from asd_lightning.data.file_names import AUDIO_SUFFIXES, Condition, Domain, Split, parse_file_name
 from asd_lightning.errors import UserError
 
@@ -27,6 +28,10 @@ logger = logging.getLogger(__name__)
 _SPLITS: tuple[Split, ...] = ("train", "test", "supplemental")
 _NORMAL_FOLDERS = ("train", "normal")
 _CONDITION_FOLDERS: dict[str, Condition] = {"normal": "normal", "anomaly": "anomaly", "abnormal": "anomaly"}
+# What people record with telephones and editors, and what is not read.
+_OTHER_AUDIO_SUFFIXES = frozenset(
+    {".mp3", ".m4a", ".aac", ".ogg", ".oga", ".opus", ".wma", ".aif", ".aiff", ".amr", ".3gp", ".caf", ".mp4", ".webm"}
+)
 _HELD_OUT = 0.2
 _NAMED_AT_MOST = 20
 
@@ -79,12 +84,9 @@ def find_clips(root: Path | str, machines: Sequence[str] | None = None, seed: in
     if machines is not None and (missing := set(machines) - {name for name, _ in folders}):
         known = ", ".join(sorted({name for name, _ in folders})) or "none"
         raise UserError(f"{root}: no machine named {', '.join(sorted(missing))}; found: {known}")
-    clips = [
-        clip
-        for name, folder in folders
-        if machines is None or name in machines
-        for clip in _clips_of_machine(name, folder, seed)
-    ]
+    wanted = [(name, folder) for name, folder in folders if machines is None or name in machines]
+    _warn_of_other_formats([folder for _, folder in wanted])
+    clips = [clip for name, folder in wanted for clip in _clips_of_machine(name, folder, seed)]
     if not clips:
         raise UserError(
             f"{root}: no recordings found; expected <machine>/train/*.wav and <machine>/test/*.wav, the unpacked "
@@ -132,8 +134,10 @@ def _is_machine(folder: Path) -> bool:
     return any((folder / name).is_dir() for name in (*_NORMAL_FOLDERS, "test", "supplemental"))
 
 
-def _recordings(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
-    """Audio files below ``folder``, in an order that is the same on every file system.
+def _recordings(
+    folder: Path, suffixes: frozenset[str] = AUDIO_SUFFIXES, above: frozenset[Path] = frozenset()
+) -> Iterator[Path]:
+    """Files with one of ``suffixes`` below ``folder``, in an order that is the same on every file system.
 
     Links are followed, except to a folder they lie in; a broken one is listed, so that reading it can say so.  Hidden
     names (``._clip.wav``, which macOS leaves on other file systems, holds no sound) are left out.
@@ -148,9 +152,21 @@ def _recordings(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[
         if path.name.startswith("."):
             continue
         if path.is_dir():
-            yield from _recordings(path, above | {real})
-        elif path.suffix.lower() in AUDIO_SUFFIXES:
+            yield from _recordings(path, suffixes, above | {real})
+        elif path.suffix.lower() in suffixes:
             yield path
+
+
+def _warn_of_other_formats(folders: Sequence[Path]) -> None:
+    rooms = (*_SPLITS, *_CONDITION_FOLDERS)
+    found = [p for folder in folders for room in rooms for p in _recordings(folder / room, _OTHER_AUDIO_SUFFIXES)]
+    if found:
+        counts = Counter(path.suffix.lower() for path in found)
+        logger.warning(
+            "%d recordings are not used, since %s cannot be read, such as %s; convert them, as with: ffmpeg -i %s %s",
+            len(found), " and ".join(f"{suffix} ({count})" for suffix, count in sorted(counts.items())),
+            found[0], found[0].name, found[0].with_suffix(".wav").name,
+        )  # fmt: skip
 
 
 def _clips_of_machine(machine: str, folder: Path, seed: int) -> list[Clip]:
@@ -210,21 +226,34 @@ def _plain_queries(folder: Path) -> Iterator[tuple[Path, Condition]]:
 
 
 def _hold_out(machine: str, normal: list[Path], seed: int) -> tuple[list[Path], list[Path]]:
-    """Split whole recordings, so that no two pieces of one recording lie on both sides."""
-    if len(normal) < 2:
+    """Split whole recordings, so that no two pieces of one recording lie on both sides.
+
+    One that cannot be read takes nobody's place: it stays with the others, where decoding it will say what is wrong.
+    """
+    unreadable = {path: why for path in normal if (why := _why_unreadable(path))}
+    readable = [path for path in normal if path not in unreadable]
+    if len(readable) < 2:
+        why = "".join(f"; {message}" for message in list(unreadable.values())[:_NAMED_AT_MOST])
         raise UserError(
-            f"{normal[0]}: the only normal recording of {machine}, so none can be held out for testing; "
-            "add recordings, or put what is to be scored under test/"
+            f"{normal[0].parent}: holds {len(readable)} normal recording(s) of {machine}, so none can be held out for "
+            f"testing; add recordings, or put what is to be scored under test/{why}"
         )
-    order = np.random.default_rng(seed).permutation(len(normal))
-    count = max(1, round(_HELD_OUT * len(normal)))
-    chosen = set(order[:count].tolist())
-    held_out = [path for index, path in enumerate(normal) if index in chosen]
+    order = np.random.default_rng(seed).permutation(len(readable))
+    count = max(1, round(_HELD_OUT * len(readable)))
+    chosen = {readable[index] for index in order[:count]}
+    held_out = [path for path in readable if path in chosen]
     logger.warning(
         "%s has no normal test recordings: %d of %d normal recordings are held out for testing (seed %d): %s",
-        machine, count, len(normal), seed, ", ".join(f"{path.parent.name}/{path.name}" for path in held_out),
+        machine, count, len(readable), seed, ", ".join(f"{path.parent.name}/{path.name}" for path in held_out),
     )  # fmt: skip
-    return [path for index, path in enumerate(normal) if index not in chosen], held_out
+    return [path for path in normal if path not in chosen], held_out
+
+
+def _why_unreadable(path: Path) -> str:
+    try:
+        return "" if read_header(path).seconds > 0 else f"{path}: holds no samples"
+    except BadAudioError as error:
+        return str(error)
 
 
 def _refuse_unwritable_names(clips: Sequence[Clip]) -> None:

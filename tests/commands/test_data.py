@@ -36,6 +36,13 @@ def test_check_of_a_spoilt_folder(fan: Path, tmp_path: Path, capsys: pytest.Capt
     assert [finding["files"] for finding in report["findings"]] == [[str(victim)]]
 
 
+def test_a_report_that_cannot_be_written_is_told(
+    tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["data", "check", str(tiny_data), "--json", str(tmp_path)]) == 2
+    assert "name another file with --json" in capsys.readouterr().err
+
+
 def test_check_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "check", str(tmp_path / "absent")]) == 2
     assert "no such folder" in capsys.readouterr().err

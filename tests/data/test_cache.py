@@ -9,6 +9,7 @@ import shutil
 import numpy as np
 import pytest
 import soundfile
+from filelock import FileLock
 
 from asd_lightning.data import cache
 from asd_lightning.data.audio import BadAudioError, DecodeOptions, decode, read_audio
@@ -53,6 +54,22 @@ def test_decoded_once_and_read_back_exactly(folder, tmp_path, monkeypatch):
     assert len(calls) == 6
     assert_true(pickle.loads(pickle.dumps(open_store(folder, tmp_path))))
     assert len(calls) == 6
+
+
+def test_the_recordings_own_rate_is_kept(folder, tmp_path):
+    soundfile.write(min(folder.rglob("*.wav")), np.random.default_rng(1).uniform(-0.5, 0.5, 800), 8_000)
+    for _ in range(2):
+        store = open_store(folder, tmp_path)
+        assert [store.source_rate(index) for index in range(6)] == [8_000] + 5 * [16_000]
+        assert store.samples(0) == 1_600
+
+
+@pytest.mark.timeout(30)
+def test_an_intact_store_is_read_by_many_at_a_time(folder, tmp_path):
+    assert_true(open_store(folder, tmp_path))
+    (lock,) = (tmp_path / "cache").glob("*.lock")
+    with FileLock(lock):
+        assert_true(open_store(folder, tmp_path))
 
 
 def test_sixteen_bits_stay_sixteen_bits(folder, tmp_path):

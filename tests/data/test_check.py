@@ -146,7 +146,7 @@ SPOILT = {
     "rate": (
         lambda path: soundfile.write(path, sine(0.1)[::2], RATE // 2),
         "warning",
-        "sampled at 8000 Hz, where 16000",
+        "recorded at different rates (1 at 8000 Hz, 47 at 16000 Hz)",
     ),
     "stereo": (lambda path: soundfile.write(path, sine(0.1, channels=2), RATE), "warning", "of 2 channels, where 1"),
     "short": (lambda path: soundfile.write(path, sine(0.1, 0.5), RATE), "warning", "of 0.5 s, where 1"),

@@ -179,6 +179,25 @@ def test_a_machine_without_target_clips_is_said(own_copy, tmp_path, caplog):
     assert "fan: no target-domain training clips; scored against the source domain alone" in caplog.text
 
 
+def test_rates_and_lengths_that_tell_clips_apart_are_warned_of(tmp_path, caplog):
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        rate, seconds = 8_000 if number < 3 else 16_000, 0.2 if number > 9 else 0.5
+        path = tmp_path / f"pump/normal/{number:02d}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, rng.uniform(-0.5, 0.5, round(rate * seconds)), rate)
+    for _ in range(2):  # decoded, and from the cache
+        caplog.clear()
+        make_module(tmp_path / "pump", tmp_path)
+        assert "pump: recorded at different rates (3 at 8000 Hz, 9 at 16000 Hz)" in caplog.text
+        assert "2 of 12 are shorter than half the usual 0.5 s" in caplog.text
+
+
+def test_clips_that_are_alike_are_not_warned_of(tiny_data, tmp_path, caplog):
+    make_module(tiny_data, tmp_path)
+    assert caplog.text == ""
+
+
 def test_ones_own_recordings(tmp_path):
     rng = np.random.default_rng(0)
     for number in range(5):

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from asd_lightning.data.audio import Header
 from asd_lightning.data.layout import find_clips, find_truth
-from asd_lightning.data.recordings import cut_recordings
+from asd_lightning.data.recordings import cut_recordings, mixed_lengths, mixed_rates
 from asd_lightning.errors import UserError
 
 
@@ -71,6 +72,44 @@ def test_a_fifth_of_the_normal_recordings_is_held_out_and_logged(tmp_path, caplo
     assert {c.path.name for c in find_clips(tmp_path, seed=2) if c.split == "test"} != held_out
 
 
+def test_what_cannot_be_read_is_not_held_out(tmp_path):
+    for number in range(20):
+        record(tmp_path / f"pump/normal/{number:02d}.wav", seconds=0.5)
+    bad = [tmp_path / f"pump/normal/{number:02d}.wav" for number in range(0, 20, 2)]
+    for path in bad:
+        path.write_bytes(b"")
+    for seed in range(5):
+        clips = find_clips(tmp_path, seed=seed)
+        assert Counter(clip.split for clip in clips if clip.path not in bad) == {"train": 8, "test": 2}
+        assert {clip.split for clip in clips if clip.path in bad} == {"train"}
+
+
+def test_too_few_that_can_be_read_come_with_what_is_wrong_with_the_others(tmp_path):
+    record(tmp_path / "pump/normal/a.wav")
+    (tmp_path / "pump/normal/b.wav").write_bytes(b"")
+    with pytest.raises(UserError, match=r"holds 1 normal recording.*put what is to be .*; \S+b.wav: the file is empty"):
+        find_clips(tmp_path)
+
+
+def test_recordings_in_other_formats_are_counted_and_told_once(tmp_path, caplog):
+    for machine in ("fan", "pump"):
+        record(tmp_path / machine / "normal/a.wav")
+        record(tmp_path / machine / "test/b.wav")
+    for name in ("fan/normal/c.mp3", "pump/normal/deep/d.M4A", "pump/test/anomaly/e.mp3", "pump/normal/notes.txt"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"")
+    assert len(find_clips(tmp_path)) == 4
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told == (
+        f"3 recordings are not used, since .m4a (1) and .mp3 (2) cannot be read, such as {tmp_path}/fan/normal/c.mp3; "
+        "convert them, as with: ffmpeg -i c.mp3 c.wav"
+    )
+    caplog.clear()
+    find_clips(tmp_path, machines=["fan"])
+    assert "1 recordings are not used" in caplog.text
+
+
 def test_pieces_of_one_recording_stay_on_one_side(tmp_path):
     for number in range(10):
         record(tmp_path / f"pump/normal/{number}.wav", seconds=1.0)
@@ -114,7 +153,7 @@ def test_refusals(tmp_path):
         find_clips(tmp_path)
     single = tmp_path / "single"
     record(single / "pump/normal/only.wav")
-    with pytest.raises(UserError, match=r"only\.wav: the only normal recording of pump"):
+    with pytest.raises(UserError, match=r"pump/normal: holds 1 normal recording\(s\) of pump, so none can"):
         find_clips(single)
 
 
@@ -224,7 +263,7 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
 def test_pieces_of_a_day_have_names_of_their_own(monkeypatch, tmp_path):
     record(tmp_path / "pump/train/a.wav")
     record(tmp_path / "pump/test/b.wav")
-    monkeypatch.setattr("asd_lightning.data.recordings.duration", lambda _: 200_000.0)
+    monkeypatch.setattr("asd_lightning.data.recordings.read_header", lambda _: Header(200_000.0, 16_000))
     names = [clip.name for clip in cut_recordings(find_clips(tmp_path), clip_seconds=1.5)]
     assert len(set(names)) == len(names) == 2 * 133_333
     assert names[-1] == "train/a.wav#t=199998"
@@ -235,3 +274,16 @@ def test_ones_own_recordings_may_differ_in_the_suffix_alone(tmp_path):
     for name in ("normal/a.wav", "normal/a.flac", "test/b.wav"):
         record(tmp_path / name)
     assert len(find_clips(tmp_path)) == 3
+
+
+def test_rates_that_differ_are_counted():
+    assert mixed_rates([16_000] * 5) == mixed_rates([]) == ""
+    told = mixed_rates([44_100, 16_000, 44_100])
+    assert "(1 at 16000 Hz, 2 at 44100 Hz)" in told
+    assert told.endswith("resample all to 16000 Hz")
+
+
+def test_lengths_far_from_the_usual_one_are_counted():
+    assert mixed_lengths([]) == mixed_lengths([10.0] * 3) == mixed_lengths([5.0, 10.0, 10.0, 20.0]) == ""
+    told = mixed_lengths([10.0] * 7 + [4.9, 1.0, 20.1])
+    assert "(2 of 10 are shorter than half the usual 10 s, 1 of 10 are longer than twice the usual 10 s)" in told
