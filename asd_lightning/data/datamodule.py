@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pytorch_lightning as pl
@@ -89,6 +89,13 @@ class ClipDataModule(pl.LightningDataModule):
         super().__init__()
         if not isinstance(clip_seconds, int | float) or not clip_seconds > 0:
             raise UserError(f"data.clip_seconds={clip_seconds}: a number of seconds above 0 is needed")
+        if not isinstance(channel, int):
+            _refuse_unknown("channel", channel, ("0", "1", "mean", "reduced"))
+        _refuse_unknown("labels", labels, get_args(LabelScheme))
+        _refuse_unknown("pad", pad, get_args(Pad))
+        _refuse_unknown("sampler", sampler, get_args(SamplerName))
+        _refuse_unknown("supplemental", supplemental, get_args(Supplemental))
+        _refuse_unknown("on_bad_file", on_bad_file, ("skip", "stop"))
         self._root = Path(root)
         self._machines = machines
         self._labels: LabelScheme = labels
@@ -296,6 +303,12 @@ class ClipDataModule(pl.LightningDataModule):
             for machine in sorted({clip.machine for clip in self.clips} - having):
                 logger.warning("%s: no supplemental clips of %s; trained on without", machine, kind)
         self._opened().keep(lambda clip: clip.split != "supplemental" or any(is_kind(clip) for is_kind in wanted))
+
+
+def _refuse_unknown(option: str, value: str, known: tuple[str, ...]) -> None:
+    """Hydra passes any text on; some of it would be taken for another choice without a word."""
+    if value not in known:
+        raise UserError(f"data.{option}={value}: choose one of {', '.join(known)}")
 
 
 def _ordered_pair(snr_db: Sequence[float]) -> tuple[float, float]:

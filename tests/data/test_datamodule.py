@@ -179,6 +179,13 @@ def test_a_machine_without_target_clips_is_said(own_copy, tmp_path, caplog):
     assert "fan: no target-domain training clips; scored against the source domain alone" in caplog.text
 
 
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("option", ["channel", "labels", "pad", "sampler", "supplemental", "on_bad_file"])
+def test_a_choice_that_is_none_is_refused_with_those_there_are(tiny_data, tmp_path, option):
+    with pytest.raises(UserError, match=rf"data.{option}=typo: choose one of \w+, \w+"):
+        make_module(tiny_data, tmp_path, **{option: "typo"})
+
+
 def test_rates_and_lengths_that_tell_clips_apart_are_warned_of(tmp_path, caplog):
     rng = np.random.default_rng(0)
     for number in range(12):
