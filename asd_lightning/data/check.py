@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -53,11 +54,15 @@ class Finding:
 
 @dataclass(frozen=True)
 class MachineSummary:
-    """What is there of one machine; ``clips`` counts by (split, domain, condition)."""
+    """What is there of one machine.
+
+    ``clips`` counts by (split, domain, condition), ``attributes`` by attribute and then by ``split/domain``; a
+    supplemental clip's kind stands in the attribute's place.
+    """
 
     machine: str
     clips: dict[Place, int]
-    attributes: int
+    attributes: dict[str, dict[str, int]]
     seconds: tuple[float, ...]
     sample_rates: tuple[int, ...]
     channels: tuple[int, ...]
@@ -112,7 +117,7 @@ def check(
     by_machine: dict[str, list[Clip]] = defaultdict(list)
     for clip in clips:
         by_machine[clip.machine].append(clip)
-    findings = [*_missing_machines(by_machine, known), *_duplicates(clips, measured)]
+    findings = [*_missing_machines(root, by_machine, known), *_duplicates(clips, measured)]
     for machine, own in by_machine.items():
         findings += _counts(machine, own, known)
         findings += _audio(machine, own, measured, known)
@@ -130,12 +135,13 @@ def guess_year(root: Path) -> int | None:
     return None
 
 
-def _missing_machines(present: Iterable[str], year: Year | None) -> Iterator[Finding]:
+def _missing_machines(root: Path, present: Iterable[str], year: Year | None) -> Iterator[Finding]:
     if year is None:
         return
     for machine in sorted(set(year.machines) - set(present)):
         part = "dev" if machine in year.dev_machines else "train,test"
-        message = f"not there: asd download dcase{year.year} --machines {machine} --parts {part}"
+        command = f"asd download dcase{year.year} -o {shlex.quote(str(root))} --machines {machine} --parts {part}"
+        message = f"not there: {command}"
         yield Finding("warning", machine, message)
     for machine in sorted(set(present) - set(year.machines)):
         yield Finding("warning", machine, f"is no machine of {year.year}")
@@ -297,12 +303,19 @@ def _summary(machine: str, clips: Sequence[Clip], measured: Measured) -> Machine
     return MachineSummary(
         machine,
         dict(sorted(Counter(_place(clip) for clip in clips).items())),
-        len({clip.attribute for clip in clips if clip.split == "train"}),
+        _by_attribute(clips),
         tuple(sorted({round(result.seconds, 2) for result in good})),
         tuple(sorted({result.sample_rate for result in good})),
         tuple(sorted({result.channels for result in good})),
         sum(loud) / len(loud) if loud else None,
     )
+
+
+def _by_attribute(clips: Sequence[Clip]) -> dict[str, dict[str, int]]:
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for clip in clips:
+        counts[clip.attribute or "noAttribute"][f"{clip.split}/{clip.domain}"] += 1
+    return {attribute: dict(sorted(counts[attribute].items())) for attribute in sorted(counts)}
 
 
 def print_report(report: Report, console: Console) -> None:
@@ -318,7 +331,9 @@ def print_report(report: Report, console: Console) -> None:
         names = ", ".join(Path(name).name for name in finding.files[:_NAMES_SHOWN])
         more = f" and {len(finding.files) - _NAMES_SHOWN} more" if len(finding.files) > _NAMES_SHOWN else ""
         count = f" [{len(finding.files)}: {names}{more}]" if finding.files else ""
-        console.print(f"{finding.level}: {finding.machine}: {finding.message}{count}", markup=False, highlight=False)
+        # Not broken into lines here: some of it is to be copied.
+        text = f"{finding.level}: {finding.machine}: {finding.message}{count}"
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
     if report.year is None:
         console.print("year unknown: counts were compared with nothing (give --year)", highlight=False)
 
@@ -338,7 +353,7 @@ def _cells(summary: MachineSummary) -> list[str]:
         f"{total('test', 'source')}/{total('test', 'target')}",
         str(total("test", "unknown")),
         str(sum(count for place, count in summary.clips.items() if place[0] == "supplemental")),
-        str(summary.attributes),
+        str(sum(any(place.startswith("train/") for place in places) for places in summary.attributes.values())),
         numbers(summary.seconds),
         numbers(summary.sample_rates),
         numbers(summary.channels),

@@ -72,7 +72,10 @@ def test_nothing_wrong(tiny_data: Path) -> None:
         ("train", "target", "normal"): 4,
     }
     kinds = {path.stem.split("_", 6)[-1] for path in (tiny_data / "fan" / "train").iterdir()}
-    assert (fan.attributes, fan.seconds, fan.sample_rates, fan.channels) == (len(kinds), (1.0,), (16_000,), (1,))
+    assert fan.attributes.keys() == kinds
+    assert sum(fan.attributes["id_A_spd_1"].values()) == len(clips(tiny_data, "*_id_A_spd_1.wav"))
+    assert fan.attributes["id_A_spd_1"]["train/source"] == len(clips(tiny_data, "*_source_train_*_id_A_spd_1.wav"))
+    assert (fan.seconds, fan.sample_rates, fan.channels) == ((1.0,), (16_000,), (1,))
 
 
 def test_nothing_wrong_against_a_year(tiny_data: Path, small_year: Year) -> None:
@@ -103,8 +106,8 @@ def test_a_missing_clip(root: Path, small_year: Year, lost: str, found: str) -> 
 def test_missing_machines_come_with_the_command(root: Path, small_year: Year) -> None:
     report = check(root, small_year.year, QUIET)
     assert messages(report) == [
-        "warning bearing: not there: asd download dcase2025 --machines bearing --parts train,test",
-        "warning gearbox: not there: asd download dcase2025 --machines gearbox --parts dev",
+        f"warning bearing: not there: asd download dcase2025 -o {root} --machines bearing --parts train,test",
+        f"warning gearbox: not there: asd download dcase2025 -o {root} --machines gearbox --parts dev",
     ]
     assert report.ok  # a partial selection is no error
 
@@ -318,6 +321,8 @@ def test_report_as_json_and_as_text(root: Path) -> None:
     data = json.loads(json.dumps(report.as_json()))
     assert data["ok"] is False
     assert data["machines"][0]["clips"]["train/source/normal"] == 20
+    by_attribute = data["machines"][0]["attributes"].values()
+    assert sum(counts.get("train/source", 0) for counts in by_attribute) == 20
     assert data["findings"][0]["files"] == [str(path)]
     console = Console(file=io.StringIO(), width=100)
     print_report(report, console)
