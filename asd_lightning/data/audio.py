@@ -10,10 +10,8 @@ from typing import Any, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 import soundfile
-import torch
 from jaxtyping import Float32
 from numpy.typing import NDArray
-from torchaudio.functional import resample
 
 from asd_lightning.errors import UserError
 
@@ -197,6 +195,10 @@ def _mean(samples: Samples) -> NDArray[np.float32]:
 
 
 def _resample(samples: Samples, rate: int, new_rate: int) -> NDArray[np.float32]:
+    # Here: torch takes seconds to import, and a download or a check of 16 kHz clips does without.
+    import torch
+    from torchaudio.functional import resample
+
     resampled: NDArray[np.float32] = resample(torch.from_numpy(to_float(samples)), rate, new_rate).numpy()
     return resampled
 

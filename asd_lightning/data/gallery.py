@@ -237,7 +237,7 @@ a {{ color: var(--link); }}
 nav {{ display: flex; flex-wrap: wrap; gap: .2rem 1rem; }}
 section {{ border-top: 1px solid var(--rule); margin-top: 2rem; }}
 small, figcaption {{ font-weight: normal; color: var(--muted); }}
-.clips {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(10rem, 1fr)); gap: .8rem; }}
+.clips {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: .8rem; }}
 .curves {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(min(22rem, 100%), 1fr)); margin: 1rem 0; }}
 figure {{ margin: 0; min-width: 0; }}
 figcaption {{ font-size: .8rem; line-height: 1.35; overflow-wrap: anywhere; }}

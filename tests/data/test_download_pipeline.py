@@ -95,6 +95,12 @@ def test_a_whole_year(server: RecordServer, tiny_data: Path, tmp_path: Path) -> 
     assert splits == collections.Counter((clip.machine, clip.split) for clip in find_clips(tiny_data))
 
 
+def test_it_does_without_torch() -> None:
+    modules = "asd_lightning.data.download.pipeline, asd_lightning.data.check, asd_lightning.evaluation.ground_truth"
+    command = [sys.executable, "-c", f"import sys, {modules}; sys.exit('torch' in sys.modules)"]
+    assert subprocess.run(command, check=False).returncode == 0
+
+
 def test_a_second_call_fetches_nothing(server: RecordServer, tmp_path: Path) -> None:
     download(server, tmp_path)
     before = contents(tmp_path)
