@@ -1,33 +1,139 @@
-"""Where the Hydra configuration lies, and how it becomes objects."""
+"""Where the Hydra configuration lies, how overrides change it, and how it becomes objects.
+
+Nothing here imports torch, which takes seconds: a mistyped override is told at once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, MissingConfigException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from asd_lightning.errors import UserError
 
 _PACKAGE = Path(__file__).resolve().parent
 # Inside the wheel, or beside the package in a checkout.
 CONF_DIR = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir())
 
+# Hydra gives a meaning to each of these in a value.
+_PLAIN_OVERRIDE = re.compile(r"""[A-Za-z_][\w./]*=[^,\[\]{}()"'$\\]+""")
+# Free in the configuration; the encoder knows its options and refuses others by name.
+_ENCODER_OPTION = re.compile(r"encoders\.\w+\.config\.\w")
 
-def compose_train(overrides: Sequence[str], output_dir: Path) -> DictConfig:
-    """The training configuration with ``overrides``, outside a Hydra run; outputs go to ``output_dir``.
+
+def for_hydra(override: str) -> str:
+    """``override`` as Hydra takes it: what it cannot read as it is gets quotes, an encoder's option gets its ``++``.
+
+    A path such as ``data.root=my pump=2`` or ``data.root=Prüfstand`` then needs no quotes in quotes.
+    """
+    if _ENCODER_OPTION.match(override):
+        return f"++{override}"
+    if _PLAIN_OVERRIDE.fullmatch(override):
+        try:
+            parse_overrides([override])
+        except UserError:
+            key, value = override.split("=", 1)
+            return f"{key}='{value}'"
+    return override
+
+
+def parse_overrides(overrides: Sequence[str]) -> list[Override]:
+    """Hydra's reading of each override.
+
+    Raises:
+        UserError: it cannot read one.
+    """
+    parser = OverridesParser.create()
+    parsed = []
+    for override in overrides:
+        try:
+            parsed.append(parser.parse_override(override))
+        except HydraException as error:
+            advice = "a value with commas, brackets or quotes in it goes in quotes inside quotes, KEY=\"'VALUE'\""
+            raise UserError(f"{override}: not readable as KEY=VALUE ({_first_line(error)}); {advice}") from error
+    return parsed
+
+
+def compose_train(overrides: Sequence[str], output_dir: Path | None = None) -> DictConfig:
+    """The training configuration with ``overrides``, outside a Hydra run.
 
     It becomes Hydra's current configuration, for the ``${hydra:...}`` values in it.
+
+    Args:
+        overrides: as on the command line.
+        output_dir: where outputs go; by default where they would in a Hydra run.
+
+    Raises:
+        UserError: an override that does not fit; the message names it.
     """
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+    parse_overrides(overrides)
+    with _mistakes_named(), initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         config: DictConfig = compose("train", overrides=[*overrides], return_hydra_config=True)
-    config.hydra.runtime.output_dir = str(output_dir)
-    HydraConfig.instance().set_config(config)
-    with open_dict(config):
-        del config["hydra"]
+        # Twice: the output folder is made of values that look into Hydra's configuration.
+        HydraConfig.instance().set_config(deepcopy(config))
+        config.hydra.runtime.output_dir = str(config.hydra.run.dir if output_dir is None else output_dir)
+        HydraConfig.instance().set_config(config)
+        with open_dict(config):
+            del config["hydra"]
+        OmegaConf.to_container(config, resolve=True)
     return config
+
+
+@contextmanager
+def _mistakes_named() -> Iterator[None]:
+    """What Hydra and OmegaConf say of an override that does not fit, as a UserError that says what would."""
+    try:
+        yield
+    except MissingConfigException as error:
+        group, _, choice = str(error.missing_cfg_file).rpartition("/")
+        choices = sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+        raise UserError(
+            f"{group}={choice}: no such choice{_did_you_mean(choice, choices)}; there are {', '.join(choices)}"
+        ) from error
+    except (HydraException, OmegaConfBaseException) as error:
+        text = _first_line(error)
+        if match := re.match(r"Could not override '(?:.*@)?([^']+)'", text):
+            text = f"{match[1]}: no such setting{_did_you_mean(match[1], _settings())}; `asd train --cfg job` shows all"
+        elif match := re.match(r"Ambiguous value for argument '(.+)'", text):
+            text = f"{match[1]}: several values; for a sweep over them add -m, for a list write [...]"
+        raise UserError(text) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
+
+
+def _did_you_mean(word: str, words: Sequence[str]) -> str:
+    found = get_close_matches(word, words, n=1)
+    return f" (did you mean {found[0]}?)" if found else ""
+
+
+def _settings() -> list[str]:
+    """Every group and every key of the default configuration."""
+    groups = {str(path.parent.relative_to(CONF_DIR)) for path in CONF_DIR.rglob("*/*.yaml")}
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        return [*groups, *_keys(OmegaConf.to_container(compose("train")))]
+
+
+def _keys(node: Any, above: str = "") -> Iterator[str]:
+    if isinstance(node, dict):
+        for name, value in node.items():
+            if not name.startswith("_"):
+                yield f"{above}{name}"
+            yield from _keys(value, f"{above}{name}.")
 
 
 def plain(config: DictConfig) -> dict[str, Any]:

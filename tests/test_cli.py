@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from hydra.core.hydra_config import HydraConfig
 
 from asd_lightning import cli
+from asd_lightning.configuration import CONF_DIR
 
 HEAVY = ("torch", "pytorch_lightning", "sklearn", "matplotlib", "wandb", "hydra", "scipy")
 
@@ -45,23 +47,111 @@ def test_a_users_error_is_one_line_and_status_2(capsys, tmp_path):
     )
 
 
-def test_bad_data_end_a_run_without_a_traceback(tmp_path):
-    command = [sys.executable, "-m", "asd_lightning.cli", "train", "experiment=statistics", "data.root=nowhere"]
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["experiment=statistics", "data.root=my pump = Prüfstand"],
+            "data.root=my pump = Prüfstand: no such folder; give the folder that holds the machines' recordings",
+        ),
+        (["-m", "experiment=statistics,fft", "data.root=nowhere"], "data.root=nowhere: no such folder"),
+        (["data.root=DATA", "data.machines=[pmup]"], "no machine named pmup; found: "),
+        (["data.root=DATA", "data.machines=fan"], "data.machines=fan: give a list, [fan]"),
+        (["data.batchsize=8"], "data.batchsize: no such setting (did you mean data.batch_size?)"),
+        (["model/scorr=knn"], "model/scorr: no such setting (did you mean model/scorer?)"),
+        (
+            ["experiment=sistem1"],
+            "experiment=sistem1: no such choice (did you mean system1?); there are fft, statistics, system1,",
+        ),
+        (["seed=0,1"], "seed=0,1: several values; for a sweep over them add -m"),
+        (["data.root=[a"], "data.root=[a: not readable as KEY=VALUE"),
+        (["data.root=${x}"], "Interpolation key 'x' not found"),
+        (["trainer.max_steps=1.5"], "trainer.max_steps=1.5: a whole number of at least 0 is needed"),
+        (["data.batch_size=1"], "data.batch_size=1: a whole number of at least 2 is needed"),
+        (["accumulate=0"], "accumulate=0: a whole number of at least 1 is needed"),
+        (["name=../x"], "name=../x: the run's folder is runs/NAME"),
+        (["name=/tmp/x"], "name=/tmp/x: the run's folder is runs/NAME"),
+        (["name=a/b"], "name=a/b: the run's folder is runs/NAME"),
+        (["data.root=DATA", "resume=true"], "resume=true: give the name= of the run to go on with"),
+        (["data.root=DATA", "hydra.run.dir=occupied/x"], "occupied: not a folder, so the run's folder occupied/x cannot"),
+    ],
+)
+def test_mistakes_are_told_at_once_and_leave_nothing(
+    arguments, message, tiny_data, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    Path("occupied").touch()
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", HydraConfig.instance().cfg)
+    monkeypatch.setattr("asd_lightning.training.train.main", lambda _: pytest.fail("the run was started"))
+    assert cli.main(["train", *(text.replace("DATA", str(tiny_data)) for text in arguments)]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("asd: ")
+    assert message in printed.err
+    assert printed.err.count("\n") == 1
+    assert not printed.out
+    assert [path.name for path in tmp_path.iterdir()] == ["occupied"]
+
+
+def test_a_folder_that_may_not_be_written_to(tiny_data, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", HydraConfig.instance().cfg)
+    monkeypatch.setattr("asd_lightning.training.arguments.os.access", lambda path, _: path != tmp_path)
+    assert cli.main(["train", f"data.root={tiny_data}"]) == 2
+    assert f"asd: {tmp_path}: not writable, so the run's folder runs/system1" in capsys.readouterr().err
+
+
+def test_a_run_is_not_touched_by_another_of_its_name(tiny_data, tmp_path, monkeypatch, capsys):
+    """Hydra writes the new run's settings over the old one's before the run itself can refuse."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", HydraConfig.instance().cfg)
+    (tmp_path / "runs/a/checkpoints").mkdir(parents=True)
+    (tmp_path / "runs/a/checkpoints/last.ckpt").write_bytes(b"weights of last week")
+    assert cli.main(["train", f"data.root={tiny_data}", "name=a"]) == 2
+    assert "runs/a: already holds a run; go on with resume=true" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "runs/a").iterdir()] == ["checkpoints"]
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        ("train", ["--help"]),
+        ("train", ["data.batchsize=8"]),
+        ("train", ["data.root=nowhere"]),
+        ("test", ["--help"]),
+        ("test", ["run=nowhere"]),
+    ],
+)
+def test_mistakes_and_help_wait_for_no_heavy_import(command, arguments, tmp_path):
+    script = (
+        "import sys; from asd_lightning.cli import main\n"
+        f"main({[command, *arguments]})\n"
+        f"print([name for name in {HEAVY} if name in sys.modules and name != 'hydra'])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout.strip().endswith("[]"), done.stderr
+    assert all(len(line) <= 80 for line in done.stdout.splitlines() if command == "train")
+
+
+def test_help_of_train_names_every_choice(capsys):
+    assert cli.main(["train", "--help"]) == 0
+    words = capsys.readouterr().out.split()
+    assert {path.stem for path in (CONF_DIR / "model/scorer").glob("*.yaml")} <= set(words)
+    assert "model/scorer=" in words
+
+
+def test_a_run_that_fails_at_its_start_leaves_no_folder(tiny_data, tmp_path):
+    """Only the objects know that this back-end is impossible, and Hydra has made the folder by then."""
+    options = ["experiment=statistics", "scale=demo", f"data.root={tiny_data}", "model.scorer.k=0"]
+    command = [sys.executable, "-m", "asd_lightning.cli", "train", *options]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 2
-    assert "nowhere: no such folder; give the folder that holds the machines' recordings" in done.stdout + done.stderr
+    assert "asd: k=0, local_density=None: a number of neighbours is at least 1" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
-
-
-def test_a_mistyped_key_is_named(tmp_path):
-    command = [sys.executable, "-m", "asd_lightning.cli", "train", "data.batchsize=8"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 1
-    assert "Could not override 'data.batchsize'" in done.stderr
+    assert not list((tmp_path / "runs").iterdir())
 
 
 def test_cfg_job_prints_the_configuration(tmp_path):
-    command = [sys.executable, "-m", "asd_lightning.cli", "train", "experiment=system4", "--cfg", "job"]
+    command = [sys.executable, "-m", "asd_lightning.cli", "train", "scale=demo", "--cfg", "job", "experiment=system4"]
     printed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
     assert "asd_lightning.embedder.Embedder" in printed
     assert printed.index("eat:") < printed.index("fft:")

@@ -5,7 +5,7 @@ import pytest
 import torch
 from hydra.utils import instantiate
 
-from asd_lightning.configuration import CONF_DIR, compose_train, plain
+from asd_lightning.configuration import CONF_DIR, compose_train, for_hydra, plain
 from asd_lightning.data.labels import ClassLabel
 from asd_lightning.encoders.beats import BEATs
 from asd_lightning.encoders.eat import EAT
@@ -90,3 +90,24 @@ def test_the_defaults_are_the_reports(tmp_path):
     assert config["model"]["loss"]["temperature"] == 0.04
     assert config["model"]["scorer"]["smote"]["ratio"] == 0.2
     assert config["model"]["scorer"]["smote"]["neighbors"] == 3
+
+
+@pytest.mark.parametrize(
+    "path", ["pump", "my pump", "a=b", "Prüfstand 2", "a #1; b & c!", "~/pump", "a:b", "50%", "C:\\a", "^<a>", "x.y"]
+)
+def test_paths_need_no_quotes_for_hydra(tmp_path, path):
+    assert compose_train([for_hydra(f"data.root={path}")], tmp_path).data.root == path
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["seed=0,1", "data.machines=[a,b]", "data.root='a b'", "~callbacks.ema", "+data.x=ü", "seed=range(1,3)", "x=[a", "-m"],
+)
+def test_what_hydra_gives_a_meaning_stays(override):
+    assert for_hydra(override) == override
+
+
+def test_options_of_an_encoder_need_no_plus(tmp_path):
+    overrides = [for_hydra("encoders.beats.config.encoder_layerdrop=0.0"), "experiment=system1"]
+    config = plain(compose_train(overrides, tmp_path))
+    assert config["model"]["embedder"]["branches"]["beats"]["encoder"]["config"] == {"encoder_layerdrop": 0.0}

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+
+from asd_lightning.errors import UserError
 
 USAGE = """usage: asd test run=RUN [out=DIR] [overrides]
 
@@ -16,10 +19,24 @@ Results go to RUN/results, or to RUN/results_2, results_3... where there are som
 The overrides are those of asd train; the embedder is the run's own."""
 
 
+_RUN, _OUT = "run=", "out="
+
+
 def run(arguments: Sequence[str]) -> int:
     if {"-h", "--help"} & set(arguments):
         print(USAGE)
         return 0
-    from asd_lightning.training.retest import main
+    from asd_lightning.configuration import for_hydra
+    from asd_lightning.training.arguments import retest_configuration
 
-    return main(arguments)
+    runs = [argument.removeprefix(_RUN) for argument in arguments if argument.startswith(_RUN)]
+    outs = [argument.removeprefix(_OUT) for argument in arguments if argument.startswith(_OUT)]
+    if len(runs) != 1 or len(outs) > 1:
+        raise UserError("give the run to test: asd test run=runs/NAME [out=DIR] [model/scorer=... data.root=...]")
+    folder, out = Path(runs[0]), Path(outs[0]) if outs else None
+    overrides = [for_hydra(argument) for argument in arguments if not argument.startswith((_RUN, _OUT))]
+    retest_configuration(folder, overrides, folder)  # what is wrong with them is told before torch is imported
+    from asd_lightning.training.retest import retest
+
+    retest(folder, overrides, out)
+    return 0

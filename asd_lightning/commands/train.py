@@ -4,8 +4,63 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+USAGE = """usage: asd train [KEY=VALUE ...] [-m]
 
-def run(overrides: Sequence[str]) -> int:
+Train a system on a folder of recordings, then score its test clips.
+Results go to runs/NAME.
+
+  asd train experiment=statistics data.root=pump name=pump
+  asd train experiment=system1 data.root=data/dcase2025 name=a
+  asd train experiment=system1 data.root=data/dcase2025 name=a resume=true
+  asd train -m experiment=system1,system4 seed=0,1,2 data.root=data/dcase2025
+
+The first trains nothing and needs no weights; the third goes on with the second
+where it was interrupted; the last runs every combination and ends with a table.
+
+Most used:
+  experiment=NAME             the system
+  data.root=DIR               the recordings, in a layout of the README
+  name=NAME                   folder in runs/; by default experiment and time
+  scale=demo                  tiny encoders, 400 updates: minutes on a laptop
+  seed=N                      of every draw
+  trainer.max_steps=N         updates of the weights
+  data.batch_size=N           clips at a time; fewer need less memory
+  accumulate=N                batches to an update
+  devices=N                   devices of this computer, with trainer=ddp
+  model/scorer=NAME           the back-end that scores
+
+Choices:
+{choices}
+
+Lists are written [a,b]; loggers and branches are lists. --cfg job prints every
+setting, and the README has a table of the switches. --hydra-help: Hydra's own."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    if {"-h", "--help"} & set(arguments):
+        print(USAGE.format(choices=_choices()))
+        return 0
+    from asd_lightning.configuration import for_hydra
+    from asd_lightning.training.arguments import check_arguments
+
+    fit = [for_hydra(argument) for argument in arguments]
+    check_arguments(fit)
     from asd_lightning.training.train import main
 
-    return main(overrides)
+    return main(fit)
+
+
+def _choices() -> str:
+    """Each group of the configuration in which there is something to choose."""
+    from textwrap import fill
+
+    from asd_lightning.configuration import CONF_DIR
+
+    groups: dict[str, list[str]] = {}
+    for path in sorted(CONF_DIR.rglob("*/*.yaml")):
+        groups.setdefault(str(path.parent.relative_to(CONF_DIR)), []).append(path.stem)
+    return "\n".join(
+        fill(f"{group + '=':<28}{' '.join(names)}", 80, initial_indent="  ", subsequent_indent=" " * 30)
+        for group, names in groups.items()
+        if len(names) > 1
+    )

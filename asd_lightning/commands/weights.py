@@ -41,18 +41,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print_list() -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     from asd_lightning.encoders.catalogue import CATALOGUE
     from asd_lightning.encoders.store import stored_records, weights_dir
 
     here = stored_records()
-    table = Table("name", "here", "encoder", "checksum", "licence", "origin", caption=f"folder: {weights_dir()}")
+    # Plain lines, for a terminal of 80 columns and for other programs: a table would cut names or break them.
     for name in [*CATALOGUE, *(name for name in here if name not in CATALOGUE)]:
         entry, record = CATALOGUE.get(name), here.get(name, {})
         architecture = record.get("architecture") or (entry.architecture if entry else "")
         checksum = record.get("checksum") or ("published" if entry and entry.sha256 else "none published")
-        licence, origin = (entry.licence, entry.origin) if entry else ("", record.get("origin", ""))
-        table.add_row(name, "yes" if record else "no", architecture, checksum, licence, origin)
-    Console().print(table)
+        licence, origin = (entry.licence, entry.origin) if entry else ("unknown", record.get("origin", ""))
+        print(f"{name}: {'here' if record else 'not here'}")
+        print(f"    {architecture}, licence {licence}, checksum {checksum}")
+        print(f"    {origin}")
+    print(f"folder: {weights_dir()}")

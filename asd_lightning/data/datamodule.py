@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -242,6 +243,7 @@ class ClipDataModule(pl.LightningDataModule):
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=_on_gpu(self),
+            worker_init_fn=_leave_interrupts_to_the_trainer,
             **how,
         )
 
@@ -321,6 +323,11 @@ def _ordered_pair(snr_db: Sequence[float]) -> tuple[float, float]:
 
 def _as_it_is(batch: Any) -> Any:
     return batch
+
+
+def _leave_interrupts_to_the_trainer(_: int) -> None:
+    """Ctrl-C reaches every process of the terminal: the update in progress still needs its batches."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _on_gpu(module: ClipDataModule) -> bool:

@@ -78,20 +78,11 @@ def find_clips(root: Path | str, machines: Sequence[str] | None = None, seed: in
         UserError: nothing there, an unknown machine asked for, two recordings of one name, or a name that is not text.
     """
     root = Path(root)
-    if not root.is_dir():
-        raise UserError(f"{root}: no such folder; give the folder that holds the machines' recordings")
-    folders = _machine_folders(root)
-    if machines is not None and (missing := set(machines) - {name for name, _ in folders}):
-        known = ", ".join(sorted({name for name, _ in folders})) or "none"
-        raise UserError(f"{root}: no machine named {', '.join(sorted(missing))}; found: {known}")
-    wanted = [(name, folder) for name, folder in folders if machines is None or name in machines]
-    _warn_of_other_formats([folder for _, folder in wanted])
-    clips = [clip for name, folder in wanted for clip in _clips_of_machine(name, folder, seed)]
+    folders = machine_folders(root, machines)
+    _warn_of_other_formats([folder for _, folder in folders])
+    clips = [clip for name, folder in folders for clip in _clips_of_machine(name, folder, seed)]
     if not clips:
-        raise UserError(
-            f"{root}: no recordings found; expected <machine>/train/*.wav and <machine>/test/*.wav, the unpacked "
-            "DCASE archives (dev_data/raw/<machine>/...), or normal/*.wav of your own"
-        )
+        raise _no_recordings(root)
     _refuse_unwritable_names(clips)
     _refuse_duplicates(clips)
     return sorted(clips, key=lambda clip: (clip.machine, clip.split, clip.name))
@@ -116,8 +107,32 @@ def find_truth(root: Path | str) -> Path | None:
     return found[0] if found else None
 
 
-def _machine_folders(root: Path) -> list[tuple[str, Path]]:
-    """Machine name and folder of each machine below ``root``."""
+def machine_folders(root: Path, machines: Sequence[str] | None = None) -> list[tuple[str, Path]]:
+    """Machine name and folder of each machine below ``root``, of ``machines`` alone where they are named.
+
+    Raises:
+        UserError: nothing there, or an unknown machine asked for.
+    """
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder; give the folder that holds the machines' recordings")
+    folders = _all_machine_folders(root)
+    names = {name for name, _ in folders}
+    if machines is not None and (missing := set(machines) - names):
+        known = ", ".join(sorted(names)) or "none"
+        raise UserError(f"{root}: no machine named {', '.join(sorted(missing))}; found: {known}")
+    if not folders:
+        raise _no_recordings(root)
+    return [(name, folder) for name, folder in folders if machines is None or name in machines]
+
+
+def _no_recordings(root: Path) -> UserError:
+    return UserError(
+        f"{root}: no recordings found; expected <machine>/train/*.wav and <machine>/test/*.wav, the unpacked "
+        "DCASE archives (dev_data/raw/<machine>/...), or normal/*.wav of your own"
+    )
+
+
+def _all_machine_folders(root: Path) -> list[tuple[str, Path]]:
     if _is_machine(root):
         return [(root.resolve().name, root)]
     parents = [root, *(root / part / "raw" for part in ("dev_data", "eval_data"))]

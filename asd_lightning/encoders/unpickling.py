@@ -18,6 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from asd_lightning.data.download.transfer import looks_like_web_page
 from asd_lightning.errors import UserError
 
 # Classes that fairseq's training checkpoints mention around the tensors.  None of them is imported.
@@ -171,8 +172,3 @@ def check_is_weights(path: Path) -> None:
             f"{path} is a web page, not a weight file: the site answered with a page. "
             "Open the address in a browser, save the file itself, then `asd weights import FILE`"
         )
-
-
-def looks_like_web_page(head: bytes) -> bool:
-    """Whether the first bytes of a file are HTML or XML."""
-    return head.lstrip(b"\xef\xbb\xbf \t\r\n")[:5].lower() in (b"<!doc", b"<html", b"<head", b"<?xml")

@@ -26,6 +26,8 @@ def build_module(config: dict[str, Any], classes: Sequence[ClassLabel]) -> Anoma
         classes: position = label.
     """
     parts = instantiate(config, _convert_="all")
+    # An option that the back-end refuses is told now, not when training has ended.
+    parts["scorer"]()
     complete = _with_encoder_configs(config, parts["embedder"])
     return AnomalousSoundModule(classes=classes, config=complete, **parts)
 

@@ -1,24 +1,114 @@
-"""The checkpoint of a run: written every so many updates, and when the run ends."""
+"""The checkpoint of a run: written every so many updates, when the run ends, and at Ctrl-C."""
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import ModelCheckpoint
+import torch
+from lightning_fabric.plugins import TorchCheckpointIO
+from pytorch_lightning.callbacks import Checkpoint
+
+from asd_lightning.atomic import write_atomically
+from asd_lightning.errors import UserError
+from asd_lightning.training.resume import CHECKPOINT
 
 
-class LastCheckpoint(ModelCheckpoint):
-    """Keeps ``last.ckpt``, replaced atomically.
+class InterruptedRunError(Exception):
+    """Ctrl-C: the update in progress was finished, and the checkpoint holds it."""
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the checkpoint, then renames.
+
+    Lightning's own collects the whole file in memory, twice, and writes it to the system's folder for temporary files:
+    where that is another file system the move is a copy, and a kill amid it costs the old checkpoint and the new one.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
+        with write_atomically(Path(path)) as file:
+            torch.save(checkpoint, file)
+
+
+class LastCheckpoint(Checkpoint):
+    """Keeps ``last.ckpt``, always of the state between two updates: from amid one a run would not go on as it was.
 
     No metric chooses between checkpoints: there is no labelled validation set, and choosing by test labels is a leak.
-    Lightning's callback saves at multiples of ``every_n_train_steps`` alone: the weights that are tested when a run of
-    another length ends would not be the saved ones.
+    Lightning's ModelCheckpoint saves at multiples of ``every_n_train_steps`` alone, so the tested weights of a run of
+    another length would not be the saved ones; after a restart it saves amid the first update; and its
+    ``save_on_exception`` saves amid any.
+
+    At Ctrl-C the update in progress is finished and saved, then `InterruptedRunError` is raised; a second Ctrl-C stops
+    at once.  With several processes Ctrl-C always stops at once: they would not all stop after the same update.
+
+    Args:
+        dirpath: folder of the checkpoint.
+        every_n_train_steps: updates from one checkpoint to the next.
     """
 
     def __init__(self, dirpath: str | Path, every_n_train_steps: int = 500) -> None:
-        super().__init__(dirpath, save_last=True, save_top_k=0, every_n_train_steps=every_n_train_steps)
+        if every_n_train_steps < 1:
+            raise UserError(f"callbacks.checkpoint.every_n_train_steps={every_n_train_steps}: at least 1 is needed")
+        self._path = Path(dirpath) / Path(CHECKPOINT).name
+        self._every = every_n_train_steps
+        self._updates = 0
+        self._saved: int | None = None
+        self._interrupted = False
+        self._handler: Any = None
+        # What loggers ask for when they look for the file to upload.
+        self.save_top_k = 0
+        self.best_model_path = ""
+        self.last_model_path = ""
+        self.current_score = None
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        one_process = trainer.world_size == 1 and threading.current_thread() is threading.main_thread()
+        if stage == "fit" and one_process:
+            self._handler = signal.signal(signal.SIGINT, self._stop_after_update)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._updates = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step == self._updates:
+            return
+        self._updates = trainer.global_step
+        if self._interrupted or self._updates % self._every == 0:
+            self._save(trainer)
+        if self._interrupted:
+            raise InterruptedRunError(f"interrupted after update {self._updates}")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # A run is one epoch.
-        trainer.save_checkpoint(Path(self.dirpath or ".") / f"{self.CHECKPOINT_NAME_LAST}{self.FILE_EXTENSION}")
+        if self._saved != trainer.global_step:
+            self._save(trainer)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._restore_handler()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._restore_handler()
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        self.last_model_path = str(self._path)
+        trainer.save_checkpoint(self._path, weights_only=False)
+        self._saved = trainer.global_step
+        for each in trainer.loggers:
+            each.after_save_checkpoint(self)  # type: ignore[arg-type]
+
+    def _stop_after_update(self, *_: Any) -> None:
+        # A signal handler may run amid a print: this takes no lock and no buffer.
+        os.write(2, b"\nasd: finishing the update in progress; Ctrl-C again stops at once\n")
+        self._interrupted = True
+        self._restore_handler()
+
+    def _restore_handler(self) -> None:
+        if self._handler is not None:
+            signal.signal(signal.SIGINT, self._handler)
+            self._handler = None

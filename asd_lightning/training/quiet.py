@@ -10,17 +10,24 @@ def hide_irrelevant_messages() -> None:
     """Drop advertisements, and advice against what the configuration does on purpose."""
     for advice in (
         r".*does not have many workers.*",  # clips are decoded already: reading them is no bottleneck
-        r".*LeafSpec.*is deprecated.*",
-        r".*smaller than the logging interval.*",
+        r".*LeafSpec.*is deprecated.*",  # between torch and Lightning
+        r".*smaller than the logging interval.*",  # a demonstration is short
         r".*dataloader is not resumable.*",  # its sampler is a function of the step
-        r".*Checkpoint directory .* exists and is not empty.*",
+        r"The `srun` command is available on your system but is not used.*",  # one process needs none
     ):
         warnings.filterwarnings("ignore", message=advice)
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_is_of_use)
 
 
+_USELESS = (
+    "Tip:",
+    "TPU available",
+    "GPU available: False, used: False",  # the summary names the device
+    "`Trainer.fit` stopped: `max_steps=",  # as every run does
+    "Skipping",
+)
+
+
 def _is_of_use(record: logging.LogRecord) -> bool:
     message = record.getMessage()
-    return not any(
-        useless in message for useless in ("Tip:", "TPU available", "`weights_only` was not set", "Skipping")
-    )
+    return not any(useless in message for useless in _USELESS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,8 +14,9 @@ import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, WeightAveraging
+from pytorch_lightning.callbacks import Checkpoint, LearningRateMonitor, WeightAveraging
 from pytorch_lightning.utilities import rank_zero_only
 
 from asd_lightning.atomic import write_atomically
@@ -23,6 +25,7 @@ from asd_lightning.data.datamodule import ClipDataModule
 from asd_lightning.errors import UserError
 from asd_lightning.training import sweep
 from asd_lightning.training.build import build_module, read_checkpoint
+from asd_lightning.training.checkpoint import InterruptedRunError
 from asd_lightning.training.dashboard import finishing_wandb
 from asd_lightning.training.quiet import hide_irrelevant_messages
 from asd_lightning.training.results import ResultsWriter
@@ -30,7 +33,10 @@ from asd_lightning.training.resume import CHECKPOINT, CONFIG, checkpoint_to_resu
 
 logger = logging.getLogger(__name__)
 
-_NEED_TRAINING = (WeightAveraging, ModelCheckpoint, LearningRateMonitor)
+_NEED_TRAINING = (WeightAveraging, Checkpoint, LearningRateMonitor)
+# All that is in the folder of a run that has failed before its first batch, beside log files.
+_OF_THE_START = {CONFIG, "hydra.yaml", "overrides.yaml", "hparams.yaml", sweep.FAILURE}
+_INTERRUPTED = 130
 
 
 def main(overrides: Sequence[str]) -> int:
@@ -45,17 +51,26 @@ def main(overrides: Sequence[str]) -> int:
         sys.argv = [script, "train", *overrides]
         return _run(config)
 
-    sys.argv = [script, *overrides, *sweep.sweep_overrides(overrides)]
+    # Hydra takes no override after an option.
+    sys.argv = [script, *sorted([*overrides, *sweep.sweep_overrides(overrides)], key=_is_option)]
     sweep.SweepStart.folder = None
+    status = 0
     try:
         job()
     except SystemExit as stop:
-        # Hydra's own exit: 1 where a launcher has given up, 2 where the sweep was refused; the finished jobs count.
+        # 2 where the sweep was refused, Ctrl-C's status, and Hydra's own 1 where a launcher has given up: the finished
+        # jobs count.
         if sweep.SweepStart.folder is None or stop.code == 2:
             raise
+        status = int(stop.code or 0)
     if sweep.SweepStart.folder is None or rank_zero_only.rank != 0:
-        return 0
-    return sweep.finish_sweep(sweep.SweepStart.folder)
+        return status
+    return max(status, sweep.finish_sweep(sweep.SweepStart.folder))
+
+
+def _is_option(argument: str) -> bool:
+    """Whether it is one of Hydra's options, or the value of one."""
+    return argument.startswith("-") or not ("=" in argument or argument.startswith("~"))
 
 
 def _run(config: DictConfig) -> float:
@@ -71,16 +86,19 @@ def _run(config: DictConfig) -> float:
         with write_atomically(output_dir / CONFIG) as file:
             file.write(OmegaConf.to_yaml(config, resolve=True).encode())
         return train(config, output_dir)
-    except KeyboardInterrupt:
+    except (InterruptedRunError, KeyboardInterrupt, SystemExit):
+        # Lightning makes an exit of a KeyboardInterrupt.
         _say_how_to_go_on(output_dir, config.name)
-        raise
+        sys.exit(_INTERRUPTED)
     except Exception as error:
-        cause = _cause(error)
+        cause = users_mistake(error)
         sweep.record_failure(output_dir, cause)
         if not sweep.is_sweep() and not isinstance(cause, UserError):
             raise
         logger.error("%s", cause, exc_info=None if isinstance(cause, UserError) else cause)
     if not sweep.is_sweep():
+        if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+            _discard_if_nothing_began(output_dir)
         sys.exit(2)
     if sweep.processes_started_elsewhere():
         # The other processes of this job wait for this one: only its end makes their launcher stop them.
@@ -89,16 +107,28 @@ def _run(config: DictConfig) -> float:
 
 
 def _say_how_to_go_on(output_dir: Path, name: str) -> None:
+    if sweep.is_sweep():
+        name = output_dir.parent.name
     if (output_dir / CHECKPOINT).exists():
         logger.warning("interrupted; the same command with name=%s resume=true goes on from the last checkpoint", name)
     else:
         logger.warning("interrupted before the first checkpoint: nothing was kept")
 
 
-def _cause(error: Exception) -> Exception:
-    """A user's error as it was raised, where Hydra has wrapped it."""
-    if isinstance(error, InstantiationException) and isinstance(error.__cause__, UserError):
-        return error.__cause__
+def _discard_if_nothing_began(output_dir: Path) -> None:
+    """Remove the folder of a run that has left nothing but its settings."""
+    files = [path for path in output_dir.rglob("*") if path.is_file()]
+    if all(path.name in _OF_THE_START or path.suffix == ".log" for path in files):
+        shutil.rmtree(output_dir, ignore_errors=True)
+
+
+def users_mistake(error: Exception) -> Exception:
+    """The UserError that Hydra has wrapped, or one that says what was wrong with an argument it has passed on."""
+    if isinstance(error, InstantiationException):
+        if isinstance(error.__cause__, UserError):
+            return error.__cause__
+        if isinstance(error.__cause__, TypeError | ValueError | MisconfigurationException):
+            return UserError(f"{str(error).rpartition('full_key: ')[2]}: {error.__cause__}")
     return error
 
 
@@ -107,6 +137,7 @@ def train(config: DictConfig, output_dir: Path) -> float:
 
     Raises:
         UserError: bad data, a run folder that already holds a run, or a sweep over several processes.
+        InterruptedRunError: Ctrl-C in training; the checkpoint is that of the interrupt.
     """
     hide_irrelevant_messages()
     with finishing_wandb():
@@ -132,7 +163,7 @@ def _train_and_test(config: DictConfig, output_dir: Path) -> float:
         trainer.test(module, datamodule, verbose=False)
     if trainer.max_steps == 0 and not checkpoint:
         # Nothing was trained, but the run can still be tested again or deployed.
-        trainer.save_checkpoint(output_dir / CHECKPOINT)
+        trainer.save_checkpoint(output_dir / CHECKPOINT, weights_only=False)
     return module.outcome.result.official_score if module.outcome else math.nan
 
 

@@ -56,8 +56,11 @@ def test_list_shows_names_and_what_is_here(published: Path, capsys: pytest.Captu
     assert main(["weights", "import", str(published), "--as", "mine"]) == 0
     capsys.readouterr()
     assert main(["weights", "list"]) == 0
-    lines = {line.split()[1]: line.split()[3] for line in capsys.readouterr().out.splitlines() if line.startswith("│")}
-    assert lines == {**dict.fromkeys(CATALOGUE, "no"), "mine": "yes"}
+    lines = capsys.readouterr().out.splitlines()
+    listed = dict(line.split(": ") for line in lines if line.endswith("here"))
+    assert listed == {**dict.fromkeys(CATALOGUE, "not here"), "mine": "here"}
+    assert all(f"    {entry.origin}" in lines for entry in CATALOGUE.values())
+    assert all(len(line) <= 80 for line in lines[:-1])
 
 
 def test_fetch_downloads_verifies_and_converts(

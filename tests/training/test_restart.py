@@ -44,7 +44,7 @@ def uninterrupted(tiny_data, tmp_path_factory):
     return last_checkpoint(output)
 
 
-def train_until_killed(monkeypatch, output, data, micro_step):
+def train_until_killed(monkeypatch, output, data, micro_step, more=()):
     make = training.make_trainer
 
     def make_trainer(*arguments):
@@ -55,7 +55,7 @@ def train_until_killed(monkeypatch, output, data, micro_step):
     with monkeypatch.context() as patch:
         patch.setattr(training, "make_trainer", make_trainer)
         with pytest.raises(KilledError):
-            train(tiny_config(output, data, changes=CHANGES), output)
+            train(tiny_config(output, data, changes=[*CHANGES, *more]), output)
 
 
 @pytest.mark.parametrize("micro_step", [5, 8, 11])
@@ -64,6 +64,16 @@ def test_goes_on_bit_for_bit(tiny_data, tmp_path, monkeypatch, uninterrupted, mi
     train_until_killed(monkeypatch, tmp_path, tiny_data, micro_step)
     torch.manual_seed(12345)  # what the new process' generators happen to hold
     assert last_checkpoint(tmp_path)["global_step"] == micro_step // 4 * 2
+    train(tiny_config(tmp_path, tiny_data, changes=[*CHANGES, "resume=true"]), tmp_path)
+    resumed = last_checkpoint(tmp_path)
+    for key in RESTORED:
+        assert_identical(resumed[key], uninterrupted[key], key)
+
+
+def test_killed_again_amid_the_first_update_after_going_on(tiny_data, tmp_path, monkeypatch, uninterrupted):
+    """A checkpoint belongs between updates: half an update that has gone on is not in it."""
+    train_until_killed(monkeypatch, tmp_path, tiny_data, micro_step=5)
+    train_until_killed(monkeypatch, tmp_path, tiny_data, micro_step=5, more=["resume=true"])
     train(tiny_config(tmp_path, tiny_data, changes=[*CHANGES, "resume=true"]), tmp_path)
     resumed = last_checkpoint(tmp_path)
     for key in RESTORED:

@@ -130,7 +130,7 @@ def no_space_is_a_user_error(path: Path, advice: str) -> Iterator[None]:
         raise
 
 
-def _looks_like_web_page(head: bytes) -> bool:
+def looks_like_web_page(head: bytes) -> bool:
     """Whether the first bytes of a file are HTML or XML."""
     return head.lstrip(b"\xef\xbb\xbf \t\r\n")[:5].lower() in (b"<!doc", b"<html", b"<head", b"<?xml")
 
@@ -252,7 +252,7 @@ def _copy(
     for chunk in response.iter_content(CHUNK_BYTES):
         if stop.is_set():
             raise StoppedError
-        if stream.tell() == 0 and _looks_like_web_page(chunk):
+        if stream.tell() == 0 and looks_like_web_page(chunk):
             raise _web_page(response, wanted)
         if total is not None and stream.tell() + len(chunk) > total:
             # Not to be gone on with, and an endless answer would fill the disk.

@@ -1,0 +1,65 @@
+"""What a run shows in the terminal while it goes on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import RichProgressBar
+from rich.console import Console
+from torch import nn
+
+from asd_lightning.training.module import AnomalousSoundModule, trainable_parameters
+
+
+class ProgressBar(RichProgressBar):
+    """One line that fits 80 columns, and that is left when its work is done: what is printed then comes below it.
+
+    Lightning's bar is live until the trainer is torn down, and is drawn once more after the results.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(refresh_rate=10, leave=True)
+
+    @property
+    def train_description(self) -> str:
+        return "Training"
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        metrics: dict[str, Any] = super().get_metrics(trainer, pl_module)
+        return {name: value for name, value in metrics.items() if name != "v_num"}
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._stop_progress()
+
+    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._stop_progress()
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        # A run is one epoch: "Epoch 0/0" would say nothing.
+        return self.train_description
+
+
+class SystemSummary(pl.Callback):
+    """Prints the branches and their sizes before training.
+
+    Lightning's summary lists modules one by one, and operations that it can count with an example input alone: 0.
+    """
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not trainer.is_global_zero or not isinstance(pl_module, AnomalousSoundModule):
+            return
+        console = Console(highlight=False)
+        for name, branch in pl_module.embedder.branches.named_children():
+            encoder = type(branch.get_submodule("encoder")).__name__
+            dim = pl_module.embedder.embed_dims[name]
+            console.print(f"branch {name}: {encoder}, embedding of {dim}, {_parameters(branch)}", markup=False)
+        head = f"loss and head: {len(pl_module.classes)} classes, {_parameters(pl_module.loss)}"
+        console.print(f"{head}; training on {trainer.strategy.root_device}", markup=False)
+
+
+def _parameters(module: nn.Module) -> str:
+    total = sum(parameter.numel() for parameter in module.parameters())
+    trained = trainable_parameters(module)
+    frozen = "" if trained == total else f", {trained:,} of them trained"
+    return f"{total:,} parameters{frozen}"
