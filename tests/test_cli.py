@@ -73,12 +73,13 @@ def test_a_users_error_is_one_line_and_status_2(capsys, tmp_path):
         (["name=/tmp/x"], "name=/tmp/x: the run's folder is runs/NAME"),
         (["name=a/b"], "name=a/b: the run's folder is runs/NAME"),
         (["data.root=DATA", "resume=true"], "resume=true: give the name= of the run to go on with"),
-        (["data.root=DATA", "hydra.run.dir=occupied/x"], "occupied: not a folder, so the run's folder occupied/x cannot"),
+        (
+            ["data.root=DATA", "hydra.run.dir=occupied/x"],
+            "occupied: not a folder, so the run's folder",
+        ),
     ],
 )
-def test_mistakes_are_told_at_once_and_leave_nothing(
-    arguments, message, tiny_data, tmp_path, monkeypatch, capsys
-):
+def test_mistakes_are_told_at_once_and_leave_nothing(arguments, message, tiny_data, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("occupied").touch()
     monkeypatch.setattr(HydraConfig.instance(), "cfg", HydraConfig.instance().cfg)

@@ -101,7 +101,16 @@ def test_paths_need_no_quotes_for_hydra(tmp_path, path):
 
 @pytest.mark.parametrize(
     "override",
-    ["seed=0,1", "data.machines=[a,b]", "data.root='a b'", "~callbacks.ema", "+data.x=ü", "seed=range(1,3)", "x=[a", "-m"],
+    [
+        "seed=0,1",
+        "data.machines=[a,b]",
+        "data.root='a b'",
+        "~callbacks.ema",
+        "+data.x=ü",
+        "seed=range(1,3)",
+        "x=[a",
+        "-m",
+    ],
 )
 def test_what_hydra_gives_a_meaning_stays(override):
     assert for_hydra(override) == override

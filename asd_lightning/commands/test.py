@@ -9,8 +9,9 @@ from asd_lightning.errors import UserError
 
 USAGE = """usage: asd test run=RUN [out=DIR] [overrides]
 
-Score the test clips of a trained run again: with another back-end, other clips, or on several devices.
-Results go to RUN/results, or to RUN/results_2, results_3... where there are some already, or to DIR.
+Score the test clips of a trained run again: with another back-end, other clips,
+or on several devices. Results go to DIR; by default to RUN/results, or to
+RUN/results_2, results_3... where there are some already.
 
   asd test run=runs/pump model/scorer=knn_standardized
   asd test run=runs/pump data.root=pump_today out=today

@@ -65,13 +65,14 @@ class LastCheckpoint(Checkpoint):
         self.last_model_path = ""
         self.current_score = None
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        one_process = trainer.world_size == 1 and threading.current_thread() is threading.main_thread()
-        if stage == "fit" and one_process:
-            self._handler = signal.signal(signal.SIGINT, self._stop_after_update)
-
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._updates = trainer.global_step
+        # No sooner: the trainer notes the handlers it finds before this, and puts those back when it ends.
+        if trainer.world_size == 1 and threading.current_thread() is threading.main_thread():
+            self._handler = signal.signal(signal.SIGINT, self._stop_after_update)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._restore_handler()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -88,9 +89,6 @@ class LastCheckpoint(Checkpoint):
         # A run is one epoch.
         if self._saved != trainer.global_step:
             self._save(trainer)
-
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self._restore_handler()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         self._restore_handler()

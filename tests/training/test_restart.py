@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 
 from asd_lightning.errors import UserError
 from asd_lightning.training import train as training
+from asd_lightning.training.checkpoint import AtomicCheckpointIO, InterruptedRunError
 from asd_lightning.training.resume import refuse_another_run
 from asd_lightning.training.train import train
 from tests.training.runs import assert_identical, last_checkpoint, tiny_config, tiny_overrides
@@ -20,6 +21,17 @@ from tests.training.runs import assert_identical, last_checkpoint, tiny_config, 
 RESTORED = ("state_dict", "current_model_state", "averaging_state", "optimizer_states", "lr_schedulers", "global_step")
 # Dropout, layer-drop, masks, mixup and accumulation: every draw there is.
 CHANGES = ["accumulate=2", "test=false", "data.num_workers=0"]
+
+
+class Signal(pl.Callback):
+    """Sends this process the terminal's Ctrl-C in the midst of some micro-steps."""
+
+    def __init__(self, *micro_steps: int) -> None:
+        self.micro_steps = micro_steps
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if batch_idx in self.micro_steps:
+            signal.raise_signal(signal.SIGINT)
 
 
 class KilledError(Exception):
@@ -44,18 +56,22 @@ def uninterrupted(tiny_data, tmp_path_factory):
     return last_checkpoint(output)
 
 
-def train_until_killed(monkeypatch, output, data, micro_step, more=()):
+def train_until(monkeypatch, error, callback, output, data, more=()):
     make = training.make_trainer
 
     def make_trainer(*arguments):
         trainer = make(*arguments)
-        trainer.callbacks.append(Kill(micro_step))
+        trainer.callbacks.append(callback)
         return trainer
 
     with monkeypatch.context() as patch:
         patch.setattr(training, "make_trainer", make_trainer)
-        with pytest.raises(KilledError):
+        with pytest.raises(error):
             train(tiny_config(output, data, changes=[*CHANGES, *more]), output)
+
+
+def train_until_killed(monkeypatch, output, data, micro_step, more=()):
+    train_until(monkeypatch, KilledError, Kill(micro_step), output, data, more)
 
 
 @pytest.mark.parametrize("micro_step", [5, 8, 11])
@@ -78,6 +94,50 @@ def test_killed_again_amid_the_first_update_after_going_on(tiny_data, tmp_path, 
     resumed = last_checkpoint(tmp_path)
     for key in RESTORED:
         assert_identical(resumed[key], uninterrupted[key], key)
+
+
+@pytest.mark.parametrize("micro_step", [4, 5])
+def test_ctrl_c_finishes_the_update_and_keeps_it(tiny_data, tmp_path, monkeypatch, capfd, uninterrupted, micro_step):
+    """Update 3 is micro-steps 4 and 5; the next periodic checkpoint would be that of update 4."""
+    before = signal.getsignal(signal.SIGINT)
+    train_until(monkeypatch, InterruptedRunError, Signal(micro_step), tmp_path, tiny_data)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert "asd: finishing the update in progress; Ctrl-C again stops at once" in capfd.readouterr().err
+    assert last_checkpoint(tmp_path)["global_step"] == 3
+    train(tiny_config(tmp_path, tiny_data, changes=[*CHANGES, "resume=true"]), tmp_path)
+    for key in RESTORED:
+        assert_identical(last_checkpoint(tmp_path)[key], uninterrupted[key], key)
+
+
+def test_a_second_ctrl_c_stops_at_once(tiny_data, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(signal, "SIG_IGN", signal.getsignal(signal.SIGINT))  # Lightning would ignore all further ones
+        train_until(monkeypatch, SystemExit, Signal(4, 5), tmp_path, tiny_data)
+    assert last_checkpoint(tmp_path)["global_step"] == 2
+
+
+def test_a_checkpoint_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "last.ckpt"
+    path.write_bytes(b"weights of the last time")
+
+    def save(content, file):
+        file.write(b"the first half")
+        raise KilledError
+
+    monkeypatch.setattr("torch.save", save)
+    with pytest.raises(KilledError):
+        AtomicCheckpointIO().save_checkpoint({}, path)
+    assert path.read_bytes() == b"weights of the last time"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_one_checkpoint_and_that_is_the_runs(tiny_data, tmp_path, uninterrupted):
+    """Lightning's own callback leaves a last-v1.ckpt of other weights in a run of fewer updates than it saves after."""
+    changes = [*CHANGES, "callbacks.checkpoint.every_n_train_steps=500"]
+    train(tiny_config(tmp_path, tiny_data, changes=changes), tmp_path)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["last.ckpt"]
+    for key in RESTORED:
+        assert_identical(last_checkpoint(tmp_path)[key], uninterrupted[key], key)
 
 
 def test_the_guard_matters(tiny_data, tmp_path, monkeypatch, uninterrupted):
@@ -118,11 +178,18 @@ def test_only_the_same_run_goes_on(tiny_data, tmp_path):
         refuse_another_run(tmp_path, tiny_config(tmp_path, tiny_data, changes=["data.root=elsewhere", "seed=1"]))
 
 
-def asd_train(tmp_path, tiny_data, *more):
+def asd_train(tmp_path, tiny_data, *more, own_group=False):
     overrides = [*tiny_overrides(tiny_data, updates=40), *CHANGES, "hydra.run.dir=run", *more]
     environment = os.environ | {"OMP_NUM_THREADS": "2"}
     command = [sys.executable, "-m", "asd_lightning.cli", "train", *overrides]
-    return subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=own_group,
+    )
 
 
 def test_survives_sigkill(tiny_data, tmp_path):
@@ -147,3 +214,18 @@ def test_survives_sigkill(tiny_data, tmp_path):
     assert straight.returncode == 0, output.decode()
     for key in RESTORED:
         assert_identical(last_checkpoint(killed / "run")[key], last_checkpoint(whole / "run")[key], key)
+
+
+def test_ctrl_c_in_the_terminal(tiny_data, tmp_path):
+    """It reaches the processes that read ahead too, and the update needs their batches."""
+    process = asd_train(tmp_path, tiny_data, "data.num_workers=2", "trainer.max_steps=4000", own_group=True)
+    checkpoint = tmp_path / "run/checkpoints/last.ckpt"
+    deadline = time.monotonic() + 200
+    while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    output = process.communicate(timeout=200)[0].decode()
+    assert process.returncode == 130, output
+    assert "Traceback" not in output
+    assert "asd: interrupted; the same command with name=tiny resume=true goes on from the last checkpoint" in output
+    assert 0 < last_checkpoint(tmp_path / "run")["global_step"] < 4000
