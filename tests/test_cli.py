@@ -146,7 +146,7 @@ def test_a_run_that_fails_at_its_start_leaves_no_folder(tiny_data, tmp_path):
     command = [sys.executable, "-m", "asd_lightning.cli", "train", *options]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 2
-    assert "asd: k=0, local_density=None: a number of neighbours is at least 1" in done.stderr
+    assert "asd: k=0: must be at least 1" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert not list((tmp_path / "runs").iterdir())
 
