@@ -112,6 +112,24 @@ def test_a_run_is_not_touched_by_another_of_its_name(tiny_data, tmp_path, monkey
     assert [path.name for path in (tmp_path / "runs/a").iterdir()] == ["checkpoints"]
 
 
+def test_a_sweep_is_not_touched_by_another_of_its_name(tiny_data, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", HydraConfig.instance().cfg)
+    (tmp_path / "runs/a/0_fft_seed0/checkpoints").mkdir(parents=True)
+    (tmp_path / "runs/a/0_fft_seed0/checkpoints/last.ckpt").touch()
+    assert cli.main(["train", "-m", f"data.root={tiny_data}", "name=a", "seed=0,1"]) == 2
+    assert "runs/a: already holds a sweep; go on with resume=true" in capsys.readouterr().err
+
+
+def test_a_folder_of_other_things_is_not_taken_for_a_run(tiny_data, tmp_path, monkeypatch, capsys):
+    """A run writes its config.yaml, and removes it where nothing came of the run."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", HydraConfig.instance().cfg)
+    (tmp_path / "config.yaml").write_text("mine")
+    assert cli.main(["train", f"data.root={tiny_data}", "hydra.run.dir=."]) == 2
+    assert "holds config.yaml and no run" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("command", "arguments"),
     [

@@ -27,12 +27,15 @@ def run(arguments: Sequence[str]) -> int:
     if {"-h", "--help"} & set(arguments):
         print(USAGE)
         return 0
+    import logging
+
     from asd_lightning.configuration import for_hydra
     from asd_lightning.training.arguments import retest_configuration
 
+    logging.basicConfig(format="asd: %(message)s")
     runs = [argument.removeprefix(_RUN) for argument in arguments if argument.startswith(_RUN)]
     outs = [argument.removeprefix(_OUT) for argument in arguments if argument.startswith(_OUT)]
-    if len(runs) != 1 or len(outs) > 1:
+    if len(runs) != 1 or len(outs) > 1 or "" in [*runs, *outs]:
         raise UserError("give the run to test: asd test run=runs/NAME [out=DIR] [model/scorer=... data.root=...]")
     folder, out = Path(runs[0]), Path(outs[0]) if outs else None
     overrides = [for_hydra(argument) for argument in arguments if not argument.startswith((_RUN, _OUT))]

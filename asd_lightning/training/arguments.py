@@ -15,10 +15,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from asd_lightning.configuration import compose_train, for_hydra, parse_overrides
+from asd_lightning.configuration import compose_train, parse_overrides
 from asd_lightning.data.layout import machine_folders
 from asd_lightning.errors import UserError
-from asd_lightning.training.resume import checkpoint_to_resume, refuse_another_run
+from asd_lightning.training.resume import CHECKPOINT, LOG, checkpoint_to_resume, refuse_another_run
 
 _MULTIRUN = {"-m", "--multirun"}
 # What a sweep may go over, so that no one place need hold the recordings.
@@ -61,14 +61,22 @@ def check_arguments(arguments: Sequence[str]) -> None:
         _refuse_absent_data(config)
     hydra = HydraConfig.get()
     sweeping = options or hydra.mode == RunMode.MULTIRUN
-    folder = Path(hydra.sweep.dir if sweeping else hydra.run.dir)
+    folder = Path(hydra.run.dir)
+    if sweeping:
+        # A sweep's folder is called by its name, as a run's is.
+        folder = (
+            Path("runs", config.name) if "name" in given and "hydra.sweep.dir" not in given else Path(hydra.sweep.dir)
+        )
     _refuse_unwritable(folder)
     if config.resume and not given & {"name", "hydra.run.dir", "hydra.sweep.dir"}:
         raise UserError("resume=true: give the name= of the run to go on with, a folder in runs/")
-    if not sweeping:
-        checkpoint_to_resume(folder, config.resume)
-        if config.resume:
-            refuse_another_run(folder, config)
+    if sweeping:
+        _refuse_taken_sweep(folder, config.resume)
+        return
+    checkpoint_to_resume(folder, config.resume)
+    _refuse_foreign(folder)
+    if config.resume:
+        refuse_another_run(folder, config)
 
 
 def retest_configuration(run: Path, overrides: Sequence[str], results: Path) -> DictConfig:
@@ -83,13 +91,13 @@ def retest_configuration(run: Path, overrides: Sequence[str], results: Path) -> 
     # As they were given: references to Hydra's choices mean something only in the composition.
     given: Any = OmegaConf.to_container(OmegaConf.load(recorded), resolve=False)
     of_run = [text for text in given if text.lstrip("+~").split("=")[0] not in _PLACE]
+    # The run may have been without some of them.
+    idle = [f"++callbacks.{name}=null" for name in _OF_TRAINING]
     # Logs go beside the results, not over those of the training.
-    fixed = [
-        for_hydra(f"name={run.name}"),
-        for_hydra(f"callbacks.results.directory={results}"),
-        *(f"~callbacks.{name}" for name in _OF_TRAINING),
-    ]
-    return compose_train([*of_run, *overrides, *fixed], results)
+    config = compose_train([*of_run, *overrides, *idle], results)
+    config.name = run.resolve().name
+    config.callbacks.results.directory = str(results)
+    return config
 
 
 def _refuse_odd_name(name: str) -> None:
@@ -114,6 +122,21 @@ def _refuse_absent_data(config: DictConfig) -> None:
         machine_folders(Path(config.data.root), config.data.machines)
     except UserError as error:
         raise UserError(f"data.root={error}") from error
+
+
+def _refuse_taken_sweep(folder: Path, resume: bool) -> None:
+    if not resume and any(folder.glob(f"*/{CHECKPOINT}")):
+        raise UserError(f"{folder}: already holds a sweep; go on with resume=true, or choose another name=")
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """A run writes, and where nothing has come of it removes, files whose names others use too."""
+    if not folder.is_dir() or (folder / ".hydra").is_dir():
+        return
+    # Hydra's log is there before its folder, and another process may have come first.
+    foreign = sorted(path.name for path in folder.iterdir() if path.name != LOG)
+    if foreign:
+        raise UserError(f"{folder}: holds {foreign[0]} and no run; give a new folder, or an empty one")
 
 
 def _refuse_unwritable(folder: Path) -> None:

@@ -13,6 +13,8 @@ from asd_lightning.errors import UserError
 
 CHECKPOINT = "checkpoints/last.ckpt"
 CONFIG = "config.yaml"
+# Hydra calls it after the module that starts it.
+LOG = "train.log"
 
 # What may differ when a run goes on: where it runs, how it is watched, how it is scored.
 _FREE = frozenset(

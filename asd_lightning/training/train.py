@@ -29,13 +29,13 @@ from asd_lightning.training.checkpoint import InterruptedRunError
 from asd_lightning.training.dashboard import finishing_wandb
 from asd_lightning.training.quiet import hide_irrelevant_messages
 from asd_lightning.training.results import ResultsWriter
-from asd_lightning.training.resume import CHECKPOINT, CONFIG, checkpoint_to_resume, refuse_another_run
+from asd_lightning.training.resume import CHECKPOINT, CONFIG, LOG, checkpoint_to_resume, refuse_another_run
 
 logger = logging.getLogger(__name__)
 
 _NEED_TRAINING = (WeightAveraging, Checkpoint, LearningRateMonitor)
-# All that is in the folder of a run that has failed before its first batch, beside log files.
-_OF_THE_START = {CONFIG, "hydra.yaml", "overrides.yaml", "hparams.yaml", sweep.FAILURE}
+# All that is in the folder of a run that has failed before its first batch.
+_OF_THE_START = {CONFIG, LOG, "hydra.yaml", "overrides.yaml", "hparams.yaml", sweep.FAILURE}
 _INTERRUPTED = 130
 
 
@@ -118,7 +118,7 @@ def _say_how_to_go_on(output_dir: Path, name: str) -> None:
 def _discard_if_nothing_began(output_dir: Path) -> None:
     """Remove the folder of a run that has left nothing but its settings."""
     files = [path for path in output_dir.rglob("*") if path.is_file()]
-    if all(path.name in _OF_THE_START or path.suffix == ".log" for path in files):
+    if all(path.name in _OF_THE_START for path in files):
         shutil.rmtree(output_dir, ignore_errors=True)
 
 
