@@ -54,6 +54,8 @@ def score_machines(
                 "%s section %s: no normal training clips of this section; its test clips are not scored", *key
             )
             continue
+        # What the scorer and the threshold have to say follows; they do not know whose clips they see.
+        logger.info("scoring %s", machine_name(*key))
         try:
             scores += _score_machine(
                 [clips[clip_id] for clip_id in reference[0][bank]],

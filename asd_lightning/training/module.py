@@ -18,6 +18,7 @@ from asd_lightning.data.batch import Batch
 from asd_lightning.data.datamodule import ClipDataModule
 from asd_lightning.data.labels import ClassLabel
 from asd_lightning.embedder import Embedder
+from asd_lightning.errors import UserError
 from asd_lightning.evaluation.ground_truth import label_scores
 from asd_lightning.evaluation.metrics import EvaluationResult, evaluate
 from asd_lightning.features.mixup import mixup
@@ -148,7 +149,13 @@ class AnomalousSoundModule(pl.LightningModule):
         return batch.clip_id, self(batch.waveform)
 
     def configure_optimizers(self) -> Any:
-        optimizer = self._make_optimizer(self._parameter_groups())
+        """Raises:
+        UserError: the optimizer takes no such argument.
+        """
+        try:
+            optimizer = self._make_optimizer(self._parameter_groups())
+        except (TypeError, ValueError) as error:
+            raise UserError(f"model.optimizer: {error}") from error
         accumulate = self.trainer.accumulate_grad_batches
         schedule = self._make_scheduler(optimizer, updates=self.trainer.max_steps, accumulate=accumulate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,0 +1,50 @@
+"""What the module hands to the optimizer."""
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from asd_lightning.configuration import plain
+from asd_lightning.data.labels import ClassLabel
+from asd_lightning.errors import UserError
+from asd_lightning.training.build import build_module
+from tests.training.runs import tiny_config
+
+
+def module_of(tmp_path, *changes):
+    config = tiny_config(tmp_path, tmp_path, changes=changes)
+    module = build_module(plain(config.model), [ClassLabel("fan/a", True), ClassLabel("fan/b", True)])
+    module.trainer = pl.Trainer(max_steps=8, accelerator="cpu", logger=False)
+    return module
+
+
+def weight_decay_of(module):
+    """Name of each parameter -> its weight decay."""
+    groups = module.configure_optimizers()["optimizer"].param_groups
+    names = {parameter: name for name, parameter in module.named_parameters()}
+    return {names[parameter]: group["weight_decay"] for group in groups for parameter in group["params"]}
+
+
+def test_the_report_decays_everything(tmp_path):
+    module = module_of(tmp_path)
+    assert weight_decay_of(module) == {name: 0.01 for name, _ in module.named_parameters()}
+
+
+def test_biases_and_norms_may_be_spared(tmp_path):
+    module = module_of(tmp_path, "model.decay_all=false")
+    spared = {
+        f"{prefix}.{name}" if prefix else name
+        for prefix, layer in module.named_modules()
+        for name, parameter in layer.named_parameters(recurse=False)
+        if name.endswith("bias") or isinstance(layer, torch.nn.LayerNorm | torch.nn.BatchNorm1d)
+    }
+    decay = weight_decay_of(module)
+    assert spared
+    assert {name for name, value in decay.items() if value == 0} >= spared
+    assert decay["loss.arcface.weight"] == 0.01
+    assert {value for name, value in decay.items() if name.endswith("weight") and name not in spared} == {0.01}
+
+
+def test_what_an_optimizer_cannot_take_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"model\.optimizer: Invalid learning rate: -1"):
+        module_of(tmp_path, "model.optimizer.lr=-1").configure_optimizers()
