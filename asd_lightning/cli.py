@@ -53,6 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"asd: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("asd: interrupted", file=sys.stderr)
+        return 130
     except BrokenPipeError:
         # Whoever read, such as `head`, has read enough.  Python would flush once more at exit, and say so.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -130,6 +130,15 @@ def test_a_folder_of_other_things_is_not_taken_for_a_run(tiny_data, tmp_path, mo
     assert "holds config.yaml and no run" in capsys.readouterr().err
 
 
+def test_ctrl_c_is_no_traceback(monkeypatch, capsys):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_dispatch", interrupted)
+    assert cli.main(["train"]) == 130
+    assert capsys.readouterr().err == "asd: interrupted\n"
+
+
 @pytest.mark.parametrize(
     ("command", "arguments"),
     [

@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from asd_lightning.configuration import compose_train, parse_overrides
 from asd_lightning.data.layout import machine_folders
 from asd_lightning.errors import UserError
+from asd_lightning.training.claim import claimed
 from asd_lightning.training.resume import CHECKPOINT, LOG, checkpoint_to_resume, refuse_another_run
 
 _MULTIRUN = {"-m", "--multirun"}
@@ -75,6 +76,9 @@ def check_arguments(arguments: Sequence[str]) -> None:
         return
     checkpoint_to_resume(folder, config.resume)
     _refuse_foreign(folder)
+    if folder.is_dir():
+        with claimed(folder):
+            pass  # before Hydra writes into it
     if config.resume:
         refuse_another_run(folder, config)
 

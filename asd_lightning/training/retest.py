@@ -45,10 +45,13 @@ def retest(run: Path, overrides: Sequence[str] = (), out: Path | None = None) ->
         with finishing_wandb():
             trainer = make_trainer(config, results)
             trainer.test(module, instantiate(config.data), verbose=False)
-    except Exception as error:
+    except BaseException as error:
         if new:
             shutil.rmtree(results, ignore_errors=True)
-        raise users_mistake(error) from None
+        if isinstance(error, Exception):
+            raise users_mistake(error) from None
+        # Lightning makes an exit of it.
+        raise KeyboardInterrupt from None
     if module.outcome is None:
         raise RuntimeError("the test ended without an outcome")
     return module.outcome.result.official_score

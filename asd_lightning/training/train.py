@@ -26,6 +26,7 @@ from asd_lightning.errors import UserError
 from asd_lightning.training import sweep
 from asd_lightning.training.build import build_module, read_checkpoint
 from asd_lightning.training.checkpoint import InterruptedRunError
+from asd_lightning.training.claim import LOCK, OccupiedError, claimed
 from asd_lightning.training.dashboard import finishing_wandb
 from asd_lightning.training.quiet import hide_irrelevant_messages
 from asd_lightning.training.results import ResultsWriter
@@ -35,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 _NEED_TRAINING = (WeightAveraging, Checkpoint, LearningRateMonitor)
 # All that is in the folder of a run that has failed before its first batch.
-_OF_THE_START = {CONFIG, LOG, "hydra.yaml", "overrides.yaml", "hparams.yaml", sweep.FAILURE}
+_OF_THE_START = {CONFIG, LOG, LOCK, "hydra.yaml", "overrides.yaml", "hparams.yaml", sweep.FAILURE}
 _INTERRUPTED = 130
 
 
@@ -74,11 +75,23 @@ def _is_option(argument: str) -> bool:
 
 
 def _run(config: DictConfig) -> float:
-    """One job.  A user's error ends a single run without a traceback; in a sweep a failed job does not stop the others.
+    """One job, alone in its folder."""
+    output_dir = Path(HydraConfig.get().runtime.output_dir)
+    try:
+        with claimed(output_dir):
+            return _run_alone(config, output_dir)
+    except OccupiedError as error:
+        logger.error("%s", error)
+    if not sweep.is_sweep():
+        sys.exit(2)
+    return math.nan
+
+
+def _run_alone(config: DictConfig, output_dir: Path) -> float:
+    """A user's error ends a single run without a traceback; in a sweep a failed job does not stop the others.
 
     Either way the run's folder says why it failed.
     """
-    output_dir = Path(HydraConfig.get().runtime.output_dir)
     (output_dir / sweep.FAILURE).unlink(missing_ok=True)
     try:
         if config.resume:
@@ -88,6 +101,8 @@ def _run(config: DictConfig) -> float:
         return train(config, output_dir)
     except (InterruptedRunError, KeyboardInterrupt, SystemExit):
         # Lightning makes an exit of a KeyboardInterrupt.
+        if sweep.is_sweep():
+            sweep.record_failure(output_dir, UserError("interrupted; the sweep goes on with resume=true"))
         _say_how_to_go_on(output_dir, config.name)
         sys.exit(_INTERRUPTED)
     except Exception as error:
@@ -112,7 +127,7 @@ def _say_how_to_go_on(output_dir: Path, name: str) -> None:
     if (output_dir / CHECKPOINT).exists():
         logger.warning("interrupted; the same command with name=%s resume=true goes on from the last checkpoint", name)
     else:
-        logger.warning("interrupted before the first checkpoint: nothing was kept")
+        logger.warning("interrupted before the first checkpoint; the same command starts anew")
 
 
 def _discard_if_nothing_began(output_dir: Path) -> None:
@@ -145,6 +160,8 @@ def train(config: DictConfig, output_dir: Path) -> float:
 
 
 def _train_and_test(config: DictConfig, output_dir: Path) -> float:
+    if config.trainer.max_steps == 0 and not config.test:
+        raise UserError("trainer.max_steps=0 and test=false: there is nothing to do")
     checkpoint = checkpoint_to_resume(output_dir, config.resume)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     datamodule: ClipDataModule = instantiate(config.data)

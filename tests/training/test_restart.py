@@ -9,12 +9,16 @@ import time
 import pytest
 import pytorch_lightning as pl
 import torch
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
+from asd_lightning import cli
 from asd_lightning.errors import UserError
 from asd_lightning.training import train as training
 from asd_lightning.training.checkpoint import AtomicCheckpointIO, InterruptedRunError
+from asd_lightning.training.claim import OccupiedError, claimed
 from asd_lightning.training.resume import refuse_another_run
+from asd_lightning.training.retest import retest
 from asd_lightning.training.train import train
 from tests.training.runs import assert_identical, last_checkpoint, tiny_config, tiny_overrides
 
@@ -176,6 +180,35 @@ def test_only_the_same_run_goes_on(tiny_data, tmp_path):
         UserError, match=r"holds a run with data\.root=.*\(now elsewhere\), .*seed=0 \(now 1\); go on with"
     ):
         refuse_another_run(tmp_path, tiny_config(tmp_path, tiny_data, changes=["data.root=elsewhere", "seed=1"]))
+
+
+def test_nothing_to_do(tiny_data, tmp_path):
+    with pytest.raises(UserError, match="there is nothing to do"):
+        train(tiny_config(tmp_path, tiny_data, changes=["trainer.max_steps=0", "test=false"]), tmp_path)
+
+
+def test_one_training_at_a_time_in_a_folder(tiny_data, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", HydraConfig.instance().cfg)
+    (tmp_path / "run/.hydra").mkdir(parents=True)
+    with claimed(tmp_path / "run"):
+        assert cli.main(["train", *tiny_overrides(tiny_data), "hydra.run.dir=run"]) == 2
+        assert "run: another training is going on in it" in capsys.readouterr().err
+        with pytest.raises(OccupiedError), claimed(tmp_path / "run"):
+            pass
+        monkeypatch.setenv("LOCAL_RANK", "1")  # a further process of the training that holds it
+        with claimed(tmp_path / "run"):
+            pass
+
+
+def test_a_test_that_is_interrupted_leaves_nothing(tiny_data, tmp_path, monkeypatch):
+    train(tiny_config(tmp_path, tiny_data, changes=["trainer.max_steps=0"]), tmp_path)
+    (tmp_path / ".hydra").mkdir()
+    OmegaConf.save(OmegaConf.create(tiny_overrides(tiny_data)), tmp_path / ".hydra/overrides.yaml")
+    monkeypatch.setattr("pytorch_lightning.Trainer.test", lambda *_, **__: sys.exit(1))
+    with pytest.raises(KeyboardInterrupt):
+        retest(tmp_path, out=tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def asd_train(tmp_path, tiny_data, *more, own_group=False):

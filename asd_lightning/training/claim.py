@@ -1,0 +1,43 @@
+"""One training at a time in a run's folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from asd_lightning.errors import UserError
+
+LOCK = ".lock"
+# Set by Lightning, torchrun and Slurm for the processes of one training.
+_RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
+
+
+class OccupiedError(UserError):
+    """Another training is going on in the folder."""
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Hold the folder; the first process of a training does it for the others.  A process that dies lets go.
+
+    Raises:
+        OccupiedError: another training holds it.
+    """
+    if any(os.environ.get(rank, "0") != "0" for rank in _RANKS):
+        yield
+        return
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise OccupiedError(
+            f"{folder}: another training is going on in it; wait for its end, or choose another name="
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
