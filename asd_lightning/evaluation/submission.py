@@ -68,7 +68,7 @@ def write_submission(run: Path, label: str, out: Path, info: Path | None = None)
     written whole, as a rehearsal, and a note says so.  ``info`` is a YAML file with any of the description's fields,
     nested alike.
     Raises ``UserError`` on a malformed label, on missing or unusable files, on scores that are not finite, and where
-    ``out`` already holds files of another submission.
+    ``out`` already holds files of another submission, or another description under this label.
     """
     if not LABEL.fullmatch(label):
         raise UserError(f"--label {label}: a label has the form {LABEL_FORM}")
@@ -77,8 +77,14 @@ def write_submission(run: Path, label: str, out: Path, info: Path | None = None)
     meta = _filled(describe(label, _read_summary(run), _development_metrics(run, scored)), info)
     meta_path = out / f"{label}{META_SUFFIX}"
     _refuse_strangers(out, {path.name for path in challenge_paths(out, scores)} | {meta_path.name})
+    text = yaml.safe_dump(meta, sort_keys=False, allow_unicode=True, width=100)
+    if meta_path.is_file() and meta_path.read_text(encoding="utf-8", errors="replace") != text:
+        raise UserError(
+            f"{meta_path}: is there with other content, perhaps edited by hand; put your fields into a YAML for "
+            "--info and remove it, or give another folder with --out"
+        )
     paths = write_challenge_files(out, scores)
-    write_text_atomically(meta_path, yaml.safe_dump(meta, sort_keys=False, allow_unicode=True, width=100))
+    write_text_atomically(meta_path, text)
     return Written([*paths, meta_path], list(_notes(scores)))
 
 

@@ -87,8 +87,10 @@ def retest_configuration(run: Path, overrides: Sequence[str], results: Path) -> 
     """The configuration of a test of ``run``: its own, changed by ``overrides``; outputs go to ``results``.
 
     Raises:
-        UserError: not the folder of a run, or an override that does not fit.
+        UserError: not the folder of a run, an override or a number that does not fit, or another system.
     """
+    if any(text.startswith("experiment=") for text in overrides):
+        raise UserError("experiment=: the system is the run's own; train another run with asd train")
     recorded = run / ".hydra" / "overrides.yaml"
     if not recorded.is_file():
         raise UserError(f"{run}: not the folder of a run, .hydra/overrides.yaml is missing; give one of asd train")
@@ -99,6 +101,7 @@ def retest_configuration(run: Path, overrides: Sequence[str], results: Path) -> 
     idle = [f"++callbacks.{name}=null" for name in _OF_TRAINING]
     # Logs go beside the results, not over those of the training.
     config = compose_train([*of_run, *overrides, *idle], results)
+    _refuse_bad_numbers(config)
     config.name = run.resolve().name
     config.callbacks.results.directory = str(results)
     return config

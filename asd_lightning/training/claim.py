@@ -20,6 +20,11 @@ class OccupiedError(UserError):
     """Another training is going on in the folder."""
 
 
+def is_first_process() -> bool:
+    """Whether this is the one process of several that answers for their folder."""
+    return all(os.environ.get(rank, "0") == "0" for rank in _RANKS)
+
+
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
     """Hold the folder; the first process of a training does it for the others.  A process that dies lets go.
@@ -27,7 +32,7 @@ def claimed(folder: Path) -> Iterator[None]:
     Raises:
         OccupiedError: another training holds it.
     """
-    if any(os.environ.get(rank, "0") != "0" for rank in _RANKS):
+    if not is_first_process():
         yield
         return
     lock = FileLock(folder / LOCK)

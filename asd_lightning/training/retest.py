@@ -11,8 +11,10 @@ import pytorch_lightning as pl
 from hydra.utils import instantiate
 
 from asd_lightning.configuration import plain
+from asd_lightning.errors import UserError
 from asd_lightning.training.arguments import retest_configuration
 from asd_lightning.training.build import load_module
+from asd_lightning.training.claim import is_first_process
 from asd_lightning.training.dashboard import finishing_wandb
 from asd_lightning.training.quiet import hide_irrelevant_messages
 from asd_lightning.training.resume import CHECKPOINT
@@ -32,21 +34,22 @@ def retest(run: Path, overrides: Sequence[str] = (), out: Path | None = None) ->
         The official score.
 
     Raises:
-        UserError: the folder is not a run, or has no checkpoint.
+        UserError: the folder is not a run, has no checkpoint, or ``out`` holds files.
     """
     hide_irrelevant_messages()
     results = out or _new_results(run)
-    new = not results.exists()
+    if is_first_process() and results.is_dir() and any(results.iterdir()):
+        raise UserError(f"{results}: holds files already; give a new folder with out=")
     config = retest_configuration(run, overrides, results)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     changes = {name: value for name, value in plain(config.model).items() if name in _CHANGEABLE}
-    module = load_module(run / CHECKPOINT, changes)
     try:
+        module = load_module(run / CHECKPOINT, changes)
         with finishing_wandb():
             trainer = make_trainer(config, results)
             trainer.test(module, instantiate(config.data), verbose=False)
     except BaseException as error:
-        if new:
+        if is_first_process():
             shutil.rmtree(results, ignore_errors=True)
         if isinstance(error, Exception):
             raise users_mistake(error) from None

@@ -190,6 +190,14 @@ def test_two_submissions_do_not_mix_in_one_folder(run_dir: Path, submission: Pat
         write_submission(run_dir, "Huang_XJU_task2_2", submission, info)
 
 
+def test_a_description_edited_by_hand_is_not_replaced(run_dir: Path, submission: Path, info: Path) -> None:
+    write_submission(run_dir, LABEL, submission, info)
+    edited("lastname: Huang", "lastname: Shun")(submission / META)
+    with pytest.raises(UserError, match="is there with other content, perhaps edited by hand"):
+        write_submission(run_dir, LABEL, submission, info)
+    assert "lastname: Shun" in (submission / META).read_text()
+
+
 def edited(old: str, new: str) -> Callable[[Path], None]:
     def edit(path: Path) -> None:
         text = path.read_text()

@@ -5,9 +5,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from asd_lightning.configuration import instantiate_all
+from asd_lightning.errors import UserError
 from asd_lightning.training.arguments import retest_configuration
 from asd_lightning.training.averaging import WeightEMA
 from asd_lightning.training.checkpoint import LastCheckpoint
+from asd_lightning.training.retest import retest
 
 
 def run_with(folder, *overrides):
@@ -31,6 +33,24 @@ def test_any_folder_will_do(tmp_path, monkeypatch, name):
     config = retest_configuration(run_with(tmp_path / name, "name=x"), [], tmp_path / name / "results")
     assert config.name == name
     assert config.callbacks.results.directory == str(tmp_path / name / "results")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [("experiment=system1", "the system is the run's own"), ("seed=-1", "seed=-1: a whole number of at least 0")],
+)
+def test_what_a_test_cannot_change(tmp_path, monkeypatch, override, message):
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", HydraConfig.instance().cfg)
+    with pytest.raises(UserError, match=message):
+        retest_configuration(run_with(tmp_path / "run"), [override], tmp_path)
+
+
+def test_results_are_not_replaced(tmp_path):
+    (tmp_path / "results_of_may").mkdir()
+    (tmp_path / "results_of_may" / "scores.csv").write_text("of May")
+    with pytest.raises(UserError, match="results_of_may: holds files already; give a new folder with out="):
+        retest(run_with(tmp_path / "run"), out=tmp_path / "results_of_may")
+    assert (tmp_path / "results_of_may" / "scores.csv").read_text() == "of May"
 
 
 def test_where_the_training_ran_is_not_taken_over(tmp_path, monkeypatch):
