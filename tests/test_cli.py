@@ -72,6 +72,7 @@ def test_a_users_error_is_one_line_and_status_2(capsys, tmp_path):
         (["name=../x"], "name=../x: the run's folder is runs/NAME"),
         (["name=/tmp/x"], "name=/tmp/x: the run's folder is runs/NAME"),
         (["name=a/b"], "name=a/b: the run's folder is runs/NAME"),
+        (["data.root=DATA", "test=flase"], "test=flase: true or false is needed"),
         (["data.root=DATA", "resume=true"], "resume=true: give the name= of the run to go on with"),
         (
             ["data.root=DATA", "hydra.run.dir=occupied/x"],
@@ -119,6 +120,9 @@ def test_a_sweep_is_not_touched_by_another_of_its_name(tiny_data, tmp_path, monk
     (tmp_path / "runs/a/0_fft_seed0/checkpoints/last.ckpt").touch()
     assert cli.main(["train", "-m", f"data.root={tiny_data}", "name=a", "seed=0,1"]) == 2
     assert "runs/a: already holds a sweep; go on with resume=true" in capsys.readouterr().err
+    (tmp_path / "runs/b/.hydra").mkdir(parents=True)
+    assert cli.main(["train", "-m", f"data.root={tiny_data}", "name=b", "seed=0,1"]) == 2
+    assert "runs/b: is the folder of a single run" in capsys.readouterr().err
 
 
 def test_a_folder_of_other_things_is_not_taken_for_a_run(tiny_data, tmp_path, monkeypatch, capsys):

@@ -57,7 +57,7 @@ def check_arguments(arguments: Sequence[str]) -> None:
     given = {override.get_key_element() for override in overrides}
     changing = {override.get_key_element() for override in swept}
     _refuse_odd_name(str(config.name))
-    _refuse_bad_numbers(config)
+    _refuse_bad_values(config)
     if not changing & (_RECORDINGS if "data.root" in given else _RECORDINGS | {"scale", "experiment"}):
         _refuse_absent_data(config)
     hydra = HydraConfig.get()
@@ -101,7 +101,7 @@ def retest_configuration(run: Path, overrides: Sequence[str], results: Path) -> 
     idle = [f"++callbacks.{name}=null" for name in _OF_TRAINING]
     # Logs go beside the results, not over those of the training.
     config = compose_train([*of_run, *overrides, *idle], results)
-    _refuse_bad_numbers(config)
+    _refuse_bad_values(config)
     config.name = run.resolve().name
     config.callbacks.results.directory = str(results)
     return config
@@ -115,11 +115,14 @@ def _refuse_odd_name(name: str) -> None:
         )
 
 
-def _refuse_bad_numbers(config: DictConfig) -> None:
+def _refuse_bad_values(config: DictConfig) -> None:
     for key, least in _LEAST.items():
         value = OmegaConf.select(config, key)
         if type(value) is not int or value < least:
             raise UserError(f"{key}={value}: a whole number of at least {least} is needed")
+    for key in ("resume", "test"):
+        if not isinstance(config[key], bool):
+            raise UserError(f"{key}={config[key]}: true or false is needed")
 
 
 def _refuse_absent_data(config: DictConfig) -> None:
@@ -134,6 +137,8 @@ def _refuse_absent_data(config: DictConfig) -> None:
 def _refuse_taken_sweep(folder: Path, resume: bool) -> None:
     if not resume and any(folder.glob(f"*/{CHECKPOINT}")):
         raise UserError(f"{folder}: already holds a sweep; go on with resume=true, or choose another name=")
+    if (folder / ".hydra").is_dir():
+        raise UserError(f"{folder}: is the folder of a single run; choose another name= for the sweep")
 
 
 def _refuse_foreign(folder: Path) -> None:

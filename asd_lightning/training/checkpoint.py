@@ -89,6 +89,8 @@ class LastCheckpoint(Checkpoint):
         # A run is one epoch.
         if self._saved != trainer.global_step:
             self._save(trainer)
+        if self._interrupted:  # since the last update
+            raise InterruptedRunError(f"interrupted after update {self._updates}")
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         self._restore_handler()

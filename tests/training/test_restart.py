@@ -260,5 +260,6 @@ def test_ctrl_c_in_the_terminal(tiny_data, tmp_path):
     output = process.communicate(timeout=200)[0].decode()
     assert process.returncode == 130, output
     assert "Traceback" not in output
+    assert "asd: finishing the update in progress" in output
     assert "asd: interrupted; the same command with name=tiny resume=true goes on from the last checkpoint" in output
     assert 0 < last_checkpoint(tmp_path / "run")["global_step"] < 4000
