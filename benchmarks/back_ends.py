@@ -9,16 +9,15 @@ writes ``docs/back-ends.md`` and ``benchmarks/back_ends.csv``.  Real machines ar
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
 import math
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from folders import REPOSITORY, parse_folders
 from rich.progress import Progress
 
 from asd_lightning.atomic import write_text_atomically
@@ -28,7 +27,6 @@ from asd_lightning.evaluation.sweep import BASELINE, Swept, known_back_ends, loa
 from asd_lightning.evaluation.sweep_tables import markdown_table
 from asd_lightning.training.run_embeddings import embeddings_of_run
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 EMBEDDINGS = {"statistics": "log-mel statistics", "fft": "FFT-CNN", "system1": "trained tiny system 1 (BEATs-FFT)"}
 SYNTHETIC, REAL = "demo", "machines"
 TITLES = {SYNTHETIC: "Demo machines (synthetic)", REAL: "Reference machines (real)"}
@@ -128,12 +126,7 @@ def as_csv(results: dict[str, dict[str, list[Swept]]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    shared = Path(os.environ.get("ASD_SHARED", REPOSITORY.parent / "shared"))
-    parser.add_argument("--runs", type=Path, default=REPOSITORY / "runs" / "back_ends", help="where the runs are")
-    parser.add_argument("--demo", type=Path, default=REPOSITORY / "data" / "demo", help="from asd synth --preset demo")
-    parser.add_argument("--machines", type=Path, default=shared / "machines", help="real machines, DCASE layout")
-    arguments = parser.parse_args()
+    arguments = parse_folders(__doc__, "back_ends")
     roots = {SYNTHETIC: arguments.demo, REAL: arguments.machines}
     results: dict[str, dict[str, list[Swept]]] = {}
     for data, root in roots.items():

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 import torchaudio.compliance.kaldi as kaldi
 from encoders import SECONDS, build, operations
-from results import keep
+from results import keep_if_measured
 from torch import Tensor, nn
 
 from asd_lightning.features.fbank import KaldiFbank, beats_fbank, eat_fbank
@@ -147,11 +147,7 @@ def main() -> None:
     for name, front_end in (("beats", beats_fbank()), ("eat", eat_fbank())):
         result[name] = measure_encoder(name, front_end, arguments.batches, arguments.repeats)
         result[name]["filter_bank"] = measure_filter_bank(front_end, max(arguments.batches), arguments.repeats)
-    if not CUDA:
-        print(table(result))
-        print("No CUDA device: this was a trial run in small, whose numbers mean nothing; none are written.")
-        return
-    keep("encoders_gpu", result, table(result))
+    keep_if_measured("encoders_gpu", result, table(result), CUDA)
 
 
 if __name__ == "__main__":

@@ -9,18 +9,17 @@ head of the loss, and writes ``benchmarks/learning.md``.  Real machines are read
 
 from __future__ import annotations
 
-import argparse
-import os
 import subprocess
 import sys
 from pathlib import Path
 from statistics import mean, stdev
 
+from folders import REPOSITORY, parse_folders
+
 from asd_lightning.atomic import write_text_atomically
 from asd_lightning.evaluation.metrics import ALL, read_metrics
 from asd_lightning.evaluation.sweep_tables import markdown_table
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 SEEDS = (0, 1, 2)
 SYSTEMS = {
     "log-mel statistics, nothing trained": ["experiment=statistics"],
@@ -75,12 +74,7 @@ def tables(runs: Path, data: str, root: Path) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    shared = Path(os.environ.get("ASD_SHARED", REPOSITORY.parent / "shared"))
-    parser.add_argument("--runs", type=Path, default=REPOSITORY / "runs" / "learning", help="where the runs are")
-    parser.add_argument("--demo", type=Path, default=REPOSITORY / "data" / "demo", help="from asd synth --preset demo")
-    parser.add_argument("--machines", type=Path, default=shared / "machines", help="real machines, DCASE layout")
-    arguments = parser.parse_args()
+    arguments = parse_folders(__doc__, "learning")
     lines = [
         "# Does training pay?",
         "",

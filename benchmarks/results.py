@@ -16,3 +16,12 @@ def keep(name: str, result: dict[str, Any], table: str) -> None:
     print(table)
     write_text_atomically(HERE / f"{name}.json", json.dumps(result, indent=1) + "\n")
     write_text_atomically(HERE / f"{name}.md", table)
+
+
+def keep_if_measured(name: str, result: dict[str, Any], table: str, on_gpu: bool) -> None:
+    """``keep`` of a GPU's figures; those of a trial run on the processor are printed alone."""
+    if on_gpu:
+        keep(name, result, table)
+        return
+    print(table)
+    print("No CUDA device: this was a trial run in small, whose numbers mean nothing; none are written.")

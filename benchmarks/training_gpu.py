@@ -22,7 +22,7 @@ import soundfile
 import torch
 from encoders_gpu import CUDA, DEVICE, matrix_rate
 from hydra.utils import instantiate
-from results import keep
+from results import keep_if_measured
 
 from asd_lightning.configuration import compose_train, plain
 from asd_lightning.evaluation.complexity import count_macs
@@ -134,11 +134,7 @@ def main() -> None:
         folder = Path(name)
         data = recordings(folder, clips=max(arguments.batches) * 4, clip_seconds=clip_seconds)
         result["rows"] = [measure(folder, data, batch, arguments.steps, clip_seconds) for batch in arguments.batches]
-    if not CUDA:
-        print(table(result))
-        print("No CUDA device: this was a trial run in small, whose numbers mean nothing; none are written.")
-        return
-    keep("training_gpu", result, table(result))
+    keep_if_measured("training_gpu", result, table(result), CUDA)
 
 
 if __name__ == "__main__":
