@@ -136,6 +136,27 @@ def _keys(node: Any, above: str = "") -> Iterator[str]:
             yield from _keys(value, f"{above}{name}.")
 
 
+# Where callables that older runs name in their configuration are now.
+_MOVED = {
+    "asd_lightning.encoders.checkpoints.load_encoder": "asd_lightning.encoders.weights.checkpoints.load_encoder",
+    "asd_lightning.training.results.ResultsWriter": "asd_lightning.experiment.results.ResultsWriter",
+    "asd_lightning.training.terminal.ProgressBar": "asd_lightning.experiment.terminal.ProgressBar",
+    "asd_lightning.training.terminal.SystemSummary": "asd_lightning.experiment.terminal.SystemSummary",
+    "asd_lightning.training.dashboard.Throughput": "asd_lightning.experiment.dashboard.Throughput",
+    "asd_lightning.training.dashboard.WandbTest": "asd_lightning.experiment.dashboard.WandbTest",
+    "asd_lightning.training.dashboard.wandb_logger": "asd_lightning.experiment.dashboard.wandb_logger",
+}
+
+
+def of_today(node: Any) -> Any:
+    """A stored configuration (plain data) with the names that its targets have now."""
+    if isinstance(node, dict):
+        return {key: of_today(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [of_today(value) for value in node]
+    return _MOVED.get(node, node) if isinstance(node, str) else node
+
+
 def plain(config: DictConfig) -> dict[str, Any]:
     """The configuration as dictionaries, lists and scalars, interpolations resolved."""
     container: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]

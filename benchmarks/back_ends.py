@@ -21,11 +21,11 @@ from folders import REPOSITORY, parse_folders
 from rich.progress import Progress
 
 from asd_lightning.atomic import write_text_atomically
+from asd_lightning.comparison.back_end_tables import markdown_table
+from asd_lightning.comparison.back_ends import BASELINE, Swept, known_back_ends, load_threshold, sweep
 from asd_lightning.evaluation.intervals import Interval
 from asd_lightning.evaluation.metrics import ALL
-from asd_lightning.evaluation.sweep import BASELINE, Swept, known_back_ends, load_threshold, sweep
-from asd_lightning.evaluation.sweep_tables import markdown_table
-from asd_lightning.training.run_embeddings import embeddings_of_run
+from asd_lightning.experiment.run_embeddings import embeddings_of_run
 
 EMBEDDINGS = {"statistics": "log-mel statistics", "fft": "FFT-CNN", "system1": "trained tiny system 1 (BEATs-FFT)"}
 SYNTHETIC, REAL = "demo", "machines"

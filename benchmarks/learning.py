@@ -17,8 +17,8 @@ from statistics import mean, stdev
 from folders import REPOSITORY, parse_folders
 
 from asd_lightning.atomic import write_text_atomically
+from asd_lightning.comparison.back_end_tables import markdown_table
 from asd_lightning.evaluation.metrics import ALL, read_metrics
-from asd_lightning.evaluation.sweep_tables import markdown_table
 
 SEEDS = (0, 1, 2)
 SYSTEMS = {

@@ -13,7 +13,7 @@ import tests.checker  # noqa: F401  (the hook below looks it up by name)
 
 install_import_hook("asd_lightning", "tests.checker.check")
 
-from asd_lightning.data.synthetic import synthesize  # noqa: E402  (after the hook, so that it is checked too)
+from asd_lightning.synthetic import synthesize  # noqa: E402  (after the hook, so that it is checked too)
 
 # Two threads on two cores: more of them only fight, and results depend on their number.
 torch.set_num_threads(2)

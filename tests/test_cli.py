@@ -84,7 +84,7 @@ def test_mistakes_are_told_at_once_and_leave_nothing(arguments, message, tiny_da
     monkeypatch.chdir(tmp_path)
     Path("occupied").touch()
     monkeypatch.setattr(HydraConfig.instance(), "cfg", HydraConfig.instance().cfg)
-    monkeypatch.setattr("asd_lightning.training.train.main", lambda _: pytest.fail("the run was started"))
+    monkeypatch.setattr("asd_lightning.experiment.train.main", lambda _: pytest.fail("the run was started"))
     assert cli.main(["train", *(text.replace("DATA", str(tiny_data)) for text in arguments)]) == 2
     printed = capsys.readouterr()
     assert printed.err.startswith("asd: ")
@@ -97,7 +97,7 @@ def test_mistakes_are_told_at_once_and_leave_nothing(arguments, message, tiny_da
 def test_a_folder_that_may_not_be_written_to(tiny_data, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(HydraConfig.instance(), "cfg", HydraConfig.instance().cfg)
-    monkeypatch.setattr("asd_lightning.training.arguments.os.access", lambda path, _: path != tmp_path)
+    monkeypatch.setattr("asd_lightning.experiment.arguments.os.access", lambda path, _: path != tmp_path)
     assert cli.main(["train", f"data.root={tiny_data}"]) == 2
     assert f"asd: {tmp_path}: not writable, so the run's folder runs/system1" in capsys.readouterr().err
 

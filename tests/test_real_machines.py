@@ -3,10 +3,10 @@
 import pytest
 
 from asd_lightning.evaluation.metrics import read_metrics
-from asd_lightning.training.retest import retest
-from asd_lightning.training.train import train
+from asd_lightning.experiment.retest import retest
+from asd_lightning.experiment.train import train
+from tests.experiment.runs import tiny_config
 from tests.reference import needs_reference, shared_dir
-from tests.training.runs import tiny_config
 
 pytestmark = needs_reference("machines")
 

@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the table; with ``--out`` write it as CSV, Markdown and PNG too."""
-    from asd_lightning.evaluation.comparison_output import show_comparison
+    from asd_lightning.comparison.output import show_comparison
 
     show_comparison(args.folders, args.out)
     return 0

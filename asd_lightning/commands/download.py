@@ -36,8 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from asd_lightning.data.download.pipeline import Selection, Source, download_year
-    from asd_lightning.data.download.years import find_year
+    from asd_lightning.download.pipeline import Selection, Source, download_year
+    from asd_lightning.download.years import find_year
     from asd_lightning.evaluation.ground_truth import read_ground_truth
 
     year = find_year(args.dataset)
@@ -75,7 +75,7 @@ def _names(text: str | None, option: str) -> tuple[str, ...] | None:
 
 
 def _parts(text: str | None) -> tuple:  # type: ignore[type-arg]
-    from asd_lightning.data.download.years import PARTS
+    from asd_lightning.download.years import PARTS
 
     names = _names(text, "--parts")
     if names is None:

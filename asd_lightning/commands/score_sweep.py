@@ -33,12 +33,12 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
+    from asd_lightning.comparison.back_end_tables import render_sweep, write_sweep
+    from asd_lightning.comparison.back_ends import BASELINE, choose_back_ends, load_threshold, sweep
     from asd_lightning.data.layout import find_truth
     from asd_lightning.evaluation.ground_truth import label_scores
-    from asd_lightning.evaluation.sweep import BASELINE, choose_back_ends, load_threshold, sweep
-    from asd_lightning.evaluation.sweep_tables import render_sweep, write_sweep
     from asd_lightning.evaluation.terminal import print_table
-    from asd_lightning.training.run_embeddings import embeddings_of_run
+    from asd_lightning.experiment.run_embeddings import embeddings_of_run
 
     names = choose_back_ends(choices.get("scorer", "all"))
     threshold = load_threshold(choices.get("threshold", "gamma"))

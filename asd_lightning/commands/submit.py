@@ -38,8 +38,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _write(args: argparse.Namespace) -> int:
-    from asd_lightning.evaluation.submission import write_submission
-    from asd_lightning.evaluation.submission_check import check_submission, problem_lines
+    from asd_lightning.submission.check import check_submission, problem_lines
+    from asd_lightning.submission.writer import write_submission
 
     # The folder of the organisers' package; a malformed label, such as one with a slash, is refused before it is used.
     out = args.out or Path("task2") / args.label
@@ -54,7 +54,7 @@ def _write(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from asd_lightning.evaluation.submission_check import (
+    from asd_lightning.submission.check import (
         check_submission,
         names_in_data,
         names_in_list,

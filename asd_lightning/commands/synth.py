@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the data set; returns the exit status."""
-    from asd_lightning.data.synthetic import synthesize
+    from asd_lightning.synthetic import synthesize
 
     machines = None if args.machines is None else [name.strip() for name in args.machines.split(",") if name.strip()]
     jobs = (os.cpu_count() or 1) if args.jobs is None else args.jobs

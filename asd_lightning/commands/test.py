@@ -30,7 +30,7 @@ def run(arguments: Sequence[str]) -> int:
     import logging
 
     from asd_lightning.configuration import for_hydra
-    from asd_lightning.training.arguments import retest_configuration
+    from asd_lightning.experiment.arguments import retest_configuration
 
     logging.basicConfig(format="asd: %(message)s")
     runs = [argument.removeprefix(_RUN) for argument in arguments if argument.startswith(_RUN)]
@@ -40,7 +40,7 @@ def run(arguments: Sequence[str]) -> int:
     folder, out = Path(runs[0]), Path(outs[0]) if outs else None
     overrides = [for_hydra(argument) for argument in arguments if not argument.startswith((_RUN, _OUT))]
     retest_configuration(folder, overrides, folder)  # what is wrong with them is told before torch is imported
-    from asd_lightning.training.retest import retest
+    from asd_lightning.experiment.retest import retest
 
     retest(folder, overrides, out)
     return 0

@@ -41,11 +41,11 @@ def run(arguments: Sequence[str]) -> int:
         print(USAGE.format(choices=_choices()))
         return 0
     from asd_lightning.configuration import for_hydra
-    from asd_lightning.training.arguments import check_arguments
+    from asd_lightning.experiment.arguments import check_arguments
 
     fit = [for_hydra(argument) for argument in arguments]
     check_arguments(fit)
-    from asd_lightning.training.train import main
+    from asd_lightning.experiment.train import main
 
     return main(fit)
 

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run ``asd weights ACTION``."""
-    from asd_lightning.encoders import store
+    from asd_lightning.encoders.weights import store
 
     if args.action == "list":
         _print_list()
@@ -34,15 +34,15 @@ def run(args: argparse.Namespace) -> int:
     elif args.name is None:
         print(store.weights_dir())
     else:
-        from asd_lightning.encoders.checkpoints import find_weights
+        from asd_lightning.encoders.weights.checkpoints import find_weights
 
         print(find_weights(args.name))
     return 0
 
 
 def _print_list() -> None:
-    from asd_lightning.encoders.catalogue import CATALOGUE
-    from asd_lightning.encoders.store import stored_records, weights_dir
+    from asd_lightning.encoders.weights.catalogue import CATALOGUE
+    from asd_lightning.encoders.weights.store import stored_records, weights_dir
 
     here = stored_records()
     # Plain lines, for a terminal of 80 columns and for other programs: a table would cut names or break them.

@@ -16,17 +16,17 @@ from rich.table import Table
 
 from asd_lightning.data.attribute_table import read_attribute_table
 from asd_lightning.data.audio import BadAudioError
-from asd_lightning.data.download.years import (
+from asd_lightning.data.file_names import AUDIO_SUFFIXES, parse_file_name
+from asd_lightning.data.layout import Clip, find_clips
+from asd_lightning.data.measurement import Measurement, measure_all
+from asd_lightning.data.recordings import mixed_rates
+from asd_lightning.download.years import (
     SOURCE_TRAINING_CLIPS,
     TARGET_TRAINING_CLIPS,
     TEST_CLIPS_PER_DOMAIN_AND_CONDITION,
     YEARS,
     Year,
 )
-from asd_lightning.data.file_names import AUDIO_SUFFIXES, parse_file_name
-from asd_lightning.data.layout import Clip, find_clips
-from asd_lightning.data.measurement import Measurement, measure_all
-from asd_lightning.data.recordings import mixed_rates
 from asd_lightning.errors import UserError
 
 SAMPLE_RATE = 16_000

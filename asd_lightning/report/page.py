@@ -15,8 +15,8 @@ from rich.progress import Progress
 
 from asd_lightning import __version__
 from asd_lightning.atomic import write_atomically
+from asd_lightning.comparison.systems import Comparison, compare_runs
 from asd_lightning.errors import UserError
-from asd_lightning.evaluation.comparison import Comparison, compare_runs
 from asd_lightning.report.charts import MapCharts, det_chart, map_charts, roc_chart, score_histogram, series_css
 from asd_lightning.report.mistakes import AUDIO_BUDGET, MediaBudget, Mistake, per_kind, worst_clips
 from asd_lightning.report.palette import TINTS

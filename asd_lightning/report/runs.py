@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 from rich.progress import Progress
 
+from asd_lightning.comparison.systems import Run, find_runs, is_synthetic
 from asd_lightning.errors import UserError
-from asd_lightning.evaluation.comparison import Run, find_runs, is_synthetic
 from asd_lightning.evaluation.intervals import Interval, bootstrap_intervals
 from asd_lightning.evaluation.metrics import ALL, EvaluationResult, evaluate
 from asd_lightning.scoring.clip_scores import ClipScore, read_scores

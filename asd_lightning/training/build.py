@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from hydra.utils import instantiate
 
+from asd_lightning.configuration import of_today
 from asd_lightning.data.labels import ClassLabel
 from asd_lightning.embedder import Embedder
-from asd_lightning.encoders.checkpoints import architecture_only, encoder_arguments
+from asd_lightning.encoders.weights.checkpoints import architecture_only, encoder_arguments
 from asd_lightning.errors import UserError
 from asd_lightning.training.module import AnomalousSoundModule
 
@@ -43,7 +44,7 @@ def load_module(checkpoint: Path, changes: dict[str, Any] | None = None) -> Anom
         UserError: there is no such file, or it is not a checkpoint of this package.
     """
     content = read_checkpoint(checkpoint)
-    config = content["asd_config"] | (changes or {})
+    config = of_today(content["asd_config"]) | (changes or {})
     with architecture_only():
         module = build_module(config, [ClassLabel(*label) for label in content["asd_classes"]])
     module.load_state_dict(content["state_dict"])

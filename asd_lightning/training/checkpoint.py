@@ -15,7 +15,7 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from asd_lightning.atomic import write_atomically
 from asd_lightning.errors import UserError
-from asd_lightning.training.resume import CHECKPOINT
+from asd_lightning.run_folder import CHECKPOINT
 
 
 class InterruptedRunError(Exception):

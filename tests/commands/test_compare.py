@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from asd_lightning.cli import main
-from tests.evaluation.test_comparison import failed_job, sweep
+from tests.comparison.test_systems import failed_job, sweep
 
 
 def test_the_table_is_printed_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

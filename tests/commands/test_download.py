@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from asd_lightning.cli import main
-from asd_lightning.data.download.years import YEARS
-from tests.data.record_server import RecordServer, serving
-from tests.data.year_archives import publish_year
+from asd_lightning.download.years import YEARS
+from tests.download.record_server import RecordServer, serving
+from tests.download.year_archives import publish_year
 
 
 @pytest.fixture

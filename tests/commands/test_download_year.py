@@ -10,11 +10,11 @@ import soundfile
 
 from asd_lightning.cli import main
 from asd_lightning.data.check import check
-from asd_lightning.data.download.years import YEARS
-from asd_lightning.data.synthetic import synthesize
+from asd_lightning.download.years import YEARS
 from asd_lightning.evaluation.ground_truth import label_clips
-from tests.data.record_server import Fault, RecordServer, Request, serving
-from tests.data.year_archives import publish_year
+from asd_lightning.synthetic import synthesize
+from tests.download.record_server import Fault, RecordServer, Request, serving
+from tests.download.year_archives import publish_year
 
 YEAR = YEARS[2025]
 DEV, EVALUATION = "fan", "CoffeeGrinder"

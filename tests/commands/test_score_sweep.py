@@ -103,7 +103,7 @@ def test_embeddings_of_something_else_are_made_again(run, tmp_path, monkeypatch,
         tested.append(folder)
         write_embeddings(folder / "results_2" / "embeddings.npz", cache)
 
-    monkeypatch.setattr("asd_lightning.training.retest.retest", retest)
+    monkeypatch.setattr("asd_lightning.experiment.retest.retest", retest)
     assert main(["score-sweep", str(run), "scorer=knn"]) == 0
     assert tested == [run]
     assert reason in caplog.text

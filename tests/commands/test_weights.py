@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from asd_lightning.cli import main
-from asd_lightning.encoders.catalogue import CATALOGUE
-from asd_lightning.encoders.checkpoints import load_encoder
-from asd_lightning.encoders.store import read_record
+from asd_lightning.encoders.weights.catalogue import CATALOGUE
+from asd_lightning.encoders.weights.checkpoints import load_encoder
+from asd_lightning.encoders.weights.store import read_record
 from tests.encoders import official
 
 

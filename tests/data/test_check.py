@@ -17,8 +17,8 @@ from asd_lightning.data import check as check_module
 from asd_lightning.data.attribute_table import read_attribute_table
 from asd_lightning.data.audio import BadAudioError
 from asd_lightning.data.check import Report, check, guess_year, print_report
-from asd_lightning.data.download.years import YEARS, Year
 from asd_lightning.data.measurement import measure
+from asd_lightning.download.years import YEARS, Year
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.ground_truth import label_clips
 

@@ -254,7 +254,7 @@ def test_no_room_that_makes_scores_reaches_the_truth(room: str) -> None:
 
 
 def test_the_guard_would_notice() -> None:
-    assert READER in reachable([REPOSITORY / "asd_lightning/training/train.py"])
+    assert READER in reachable([REPOSITORY / "asd_lightning/experiment/train.py"])
 
 
 def test_there_is_one_reader() -> None:

@@ -6,7 +6,7 @@ from sklearn.metrics import auc
 from asd_lightning.evaluation.metrics import evaluate
 from asd_lightning.report.curves import BINS, det, embedding_map, histogram, roc
 from asd_lightning.scoring.clip_scores import ClipScore
-from tests.evaluation.runs import development_clips, evaluation_clips
+from tests.comparison.runs import development_clips, evaluation_clips
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ import pytest
 import torch
 from scipy import stats
 
-from asd_lightning.data.synthetic import PRESETS, Clip, render_clip
 from asd_lightning.encoders.statistics import TemporalStatistics
 from asd_lightning.features.spectrum import LogMelSpectrogram
 from asd_lightning.scoring.knn import KNNScorer
 from asd_lightning.scoring.thresholds import ConformalThreshold
+from asd_lightning.synthetic import PRESETS, Clip, render_clip
 
 RATE = 0.1
 BANK, CALIBRATION, FRESH = 40, 99, 150

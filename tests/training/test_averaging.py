@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from asd_lightning.errors import UserError
+from asd_lightning.experiment.train import train
 from asd_lightning.training.averaging import WeightEMA
 from asd_lightning.training.build import load_module
-from asd_lightning.training.train import train
-from tests.training.runs import last_checkpoint, tiny_config
+from tests.experiment.runs import last_checkpoint, tiny_config
 
 
 class Walk(pl.LightningModule):
@@ -101,7 +101,7 @@ def test_restored_scores_equal_trained_ones_exactly(tiny_data, tmp_path, system)
     """Trains 20 updates, tests, saves, loads, tests: to the last bit."""
     import numpy as np
 
-    from asd_lightning.training import train as training
+    from asd_lightning.experiment import train as training
 
     modules = []
     build = training.build_module

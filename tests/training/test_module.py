@@ -8,7 +8,7 @@ from asd_lightning.configuration import plain
 from asd_lightning.data.labels import ClassLabel
 from asd_lightning.errors import UserError
 from asd_lightning.training.build import build_module
-from tests.training.runs import tiny_config
+from tests.experiment.runs import tiny_config
 
 
 def module_of(tmp_path, *changes):

@@ -1,0 +1,115 @@
+"""A comparison as a picture: one column for each machine, one dot for each system, bars of one standard deviation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from asd_lightning.atomic import write_atomically
+from asd_lightning.comparison.published import CORRECTED
+from asd_lightning.comparison.systems import Comparison, System
+from asd_lightning.comparison.tables import published_row, published_systems
+from asd_lightning.evaluation.metrics import ALL
+
+# Okabe and Ito's palette: told apart by colour-blind readers too.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = "osD^v<>"
+
+
+@dataclass(frozen=True)
+class _Series:
+    """One system: per cent at each machine (nan: none), and the spread (nan: one seed, or published)."""
+
+    label: str
+    mean: list[float]
+    deviation: list[float]
+    published: bool
+
+
+def plot_comparison(comparison: Comparison, path: Path) -> None:
+    """Write ``hmean`` of every machine, and the official score, as a PNG; published systems are grey and hollow.
+
+    An asterisk marks the published row that is corrected (``published.CORRECTED``).
+
+    Raises ``ValueError`` where no machine has a number: there is nothing to draw.
+    """
+    machines = (*comparison.machines, ALL)
+    series = [_own_series(system, machines) for system in comparison.systems if system.finished]
+    if not comparison.machines:
+        raise ValueError("comparison has no machine with a number: there is nothing to draw")
+    series += [_published_series(name, machines, comparison) for name in published_systems(comparison.machines)]
+    figure = Figure(figsize=(min(18.0, max(7.0, 1.5 + 0.16 * (len(series) + 3) * len(machines))), 5.0))
+    figure.set_layout_engine("constrained")
+    axes = figure.add_subplot()
+    _draw(axes, series, machines)
+    _label(axes, (*comparison.machines, "official\nscore"))
+    _add_legend(figure, axes, series)
+    _save(figure, path)
+
+
+def _own_series(system: System, machines: Sequence[str]) -> _Series:
+    spreads = [system.spread.get((machine, "hmean")) for machine in machines]
+    seeds = len(system.finished)
+    return _Series(
+        f"{system.name} ({seeds} seed{'' if seeds == 1 else 's'})",
+        [100 * spread.mean if spread else math.nan for spread in spreads],
+        [100 * spread.deviation if spread else math.nan for spread in spreads],
+        published=False,
+    )
+
+
+def _published_series(name: str, machines: Sequence[str], comparison: Comparison) -> _Series:
+    rows = [published_row(name, machine, comparison.machines) for machine in machines]
+    mean = [row.hmean if row else math.nan for row in rows]
+    return _Series(f"{name} (published)", mean, [math.nan] * len(rows), published=True)
+
+
+def _draw(axes: Axes, series: Sequence[_Series], machines: Sequence[str]) -> None:
+    shown = ~np.isnan([one.mean for one in series])
+    # Each column holds the systems that it has, side by side about its middle.
+    offset = (np.cumsum(shown, axis=0) - 0.5 - shown.sum(axis=0) / 2) * 0.8 / len(series)
+    for index, one in enumerate(series):
+        place = np.arange(len(machines)) + offset[index]
+        marker = MARKERS[index % len(MARKERS)]
+        if one.published:
+            axes.plot(place, one.mean, marker, color="0.45", markerfacecolor="none", markersize=5, label=one.label)
+        else:
+            colour = COLOURS[index % len(COLOURS)]
+            axes.errorbar(
+                place, one.mean, yerr=one.deviation, fmt=marker, color=colour, markersize=5, capsize=3, label=one.label
+            )
+        if one.label.startswith(CORRECTED[0]) and one.published and CORRECTED[1] in machines:
+            column = machines.index(CORRECTED[1])
+            axes.annotate("*", (place[column], one.mean[column]), (2, 2), textcoords="offset points", color="0.3")
+
+
+def _label(axes: Axes, names: Sequence[str]) -> None:
+    last = len(names) - 1
+    axes.axhline(50, color="0.6", linewidth=0.8, linestyle=":")
+    axes.text(1.002, 50, "chance", transform=axes.get_yaxis_transform(), color="0.4", fontsize=8, va="center")
+    for edge in range(last):
+        axes.axvline(edge + 0.5, color="0.88", linewidth=0.8)
+    axes.axvspan(last - 0.5, last + 0.5, color="0.95", zorder=0)
+    axes.set_xlim(-0.5, last + 0.5)
+    axes.set_xticks(range(len(names)), names, rotation=0 if len(names) <= 10 else 30)
+    axes.tick_params(axis="x", length=0)
+    axes.set_ylabel("harmonic mean of AUC$_s$, AUC$_t$, pAUC  [%]")
+    axes.set_title("Mean and standard deviation over seeds")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _add_legend(figure: Figure, axes: Axes, series: Sequence[_Series]) -> None:
+    by_label = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    handles = [by_label[one.label] for one in series]
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(series)), frameon=False, fontsize=9)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with write_atomically(path) as file:
+        figure.savefig(file, format="png", dpi=150)

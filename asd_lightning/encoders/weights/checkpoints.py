@@ -1,0 +1,154 @@
+"""Pretrained encoders by name: what ``encoder:`` in a branch's configuration instantiates.
+
+encoder:
+  _target_: asd_lightning.encoders.weights.checkpoints.load_encoder
+  architecture: beats
+  weights: beats_iter3
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from asd_lightning.encoders.beats import BEATs
+from asd_lightning.encoders.eat import EAT
+from asd_lightning.encoders.weights import catalogue
+from asd_lightning.encoders.weights.catalogue import RANDOM
+from asd_lightning.encoders.weights.conversion import CONFIGS, Encoder, EncoderConfig, EncoderWeights, build, check_fit
+from asd_lightning.encoders.weights.store import read_weights, stored_path
+from asd_lightning.errors import UserError
+
+_LOG = logging.getLogger(__name__)
+_architecture_only = ContextVar("architecture_only", default=False)
+
+
+def load_encoder(
+    weights: str,
+    *,
+    architecture: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    gradient_checkpointing: bool = False,
+) -> Encoder:
+    """BEATs or EAT with pretrained weights.
+
+    Args:
+        weights: a name (``asd weights list``), the path of a converted or published file, or ``random``: no weights at
+            all, for tests and trial runs, and never unless asked for by that name.
+        architecture: ``beats`` or ``eat``; needed with ``random``, otherwise checked against the weights.
+        config: changes to the encoder's configuration, such as ``{encoder_layerdrop: 0.0}``, by the names of
+            ``BEATsConfig`` and ``EATConfig``.
+        gradient_checkpointing: recompute activations in the backward pass, for less memory.
+
+    Returns:
+        The encoder, whose ``config`` is what it was built with.
+
+    Raises:
+        UserError: weights that are not here, do not fit, or are of another architecture; an unknown configuration key.
+    """
+    rebuilding = _architecture_only.get()
+    if weights == RANDOM or (rebuilding and _is_complete(architecture, config)):
+        encoder = build(_changed(_default_config(architecture), config))
+        if not rebuilding:
+            _LOG.warning(
+                "%s starts from random weights, as weights=random asks: scores mean nothing about a pretrained system",
+                architecture,
+            )
+    else:
+        encoder = _pretrained(weights, architecture, config)
+    encoder.gradient_checkpointing = gradient_checkpointing
+    return encoder
+
+
+@contextmanager
+def architecture_only() -> Iterator[None]:
+    """Within it, ``load_encoder`` builds without weights what a training checkpoint is about to fill.
+
+    ``config`` must then be complete, as ``encoder_arguments`` recorded it; where it is not, the weights are read all
+    the same, for the configuration they carry.
+    """
+    token = _architecture_only.set(True)
+    try:
+        yield
+    finally:
+        _architecture_only.reset(token)
+
+
+def encoder_arguments(encoder: nn.Module) -> dict[str, Any]:
+    """Arguments for ``load_encoder`` that rebuild ``encoder`` under ``architecture_only``, as plain data.
+
+    Store them with a training checkpoint and merge them over the branch's ``encoder`` node.  Empty for an encoder that
+    is neither BEATs nor EAT, which needs nothing from elsewhere.
+    """
+    if not isinstance(encoder, BEATs | EAT):
+        return {}
+    architecture = "beats" if isinstance(encoder, BEATs) else "eat"
+    return {"architecture": architecture, "config": dataclasses.asdict(encoder.config)}
+
+
+def _pretrained(weights: str, architecture: str | None, config: Mapping[str, Any] | None) -> Encoder:
+    read = read_weights(find_weights(weights))
+    if architecture not in (None, read.architecture):
+        raise UserError(
+            f"weights={weights} are of {read.architecture}, but the branch asks for architecture={architecture}"
+        )
+    changed = _changed(read.config, config)
+    if changed != read.config:
+        check_fit(EncoderWeights(read.architecture, changed, read.tensors), f"weights={weights}")
+    encoder = build(changed)
+    encoder.load_state_dict(read.tensors)
+    return encoder
+
+
+def find_weights(weights: str) -> Path:
+    """The file that ``weights`` names: a name among the converted weights, or a path.
+
+    Raises:
+        UserError: neither; the message says how to get the weights.
+    """
+    if Path(weights).name != weights or Path(weights).suffix in (".pt", ".safetensors"):
+        return Path(weights)  # a missing file is reported by the reader
+    stored = stored_path(weights)
+    if stored.is_file():
+        return stored
+    catalogue.find(weights)
+    raise UserError(
+        f"the weights {weights} are not on this machine: run `asd weights fetch {weights}`, or, with the published "
+        f"file at hand, `asd weights import FILE --as {weights}`"
+    )
+
+
+def _is_complete(architecture: str | None, config: Mapping[str, Any] | None) -> bool:
+    names = {field.name for field in dataclasses.fields(_config_class(architecture))} if architecture else set()
+    return config is not None and bool(names) and names <= set(config)
+
+
+def _default_config(architecture: str | None) -> EncoderConfig:
+    if architecture is None:
+        raise UserError("weights=random needs architecture=beats or architecture=eat")
+    return _config_class(architecture)()
+
+
+def _config_class(architecture: str) -> type[EncoderConfig]:
+    for name, config_class in CONFIGS.items():
+        if name == architecture:
+            return config_class
+    raise UserError(f"architecture={architecture!r}: choose one of {', '.join(CONFIGS)}")
+
+
+def _changed(config: EncoderConfig, changes: Mapping[str, Any] | None) -> EncoderConfig:
+    names = [field.name for field in dataclasses.fields(config)]
+    unknown = sorted(set(changes or {}) - set(names))
+    if unknown:
+        raise UserError(f"the encoder's config has no {', '.join(unknown)}; it has {', '.join(names)}")
+    try:
+        return dataclasses.replace(config, **(changes or {}))
+    except ValueError as error:
+        raise UserError(f"the encoder's config is not possible: {error}") from error

@@ -1,0 +1,1 @@
+"""One run or many: arguments, folder, training, test, resume, loggers."""

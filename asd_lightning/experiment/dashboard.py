@@ -1,0 +1,238 @@
+"""What a run shows while it trains and when its test has ended: speed for every logger, a dashboard on wandb."""
+
+from __future__ import annotations
+
+import logging
+import netrc
+import os
+import sys
+import time
+import uuid
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
+
+from asd_lightning.data.batch import Batch
+from asd_lightning.data.datamodule import ClipDataModule
+from asd_lightning.evaluation.metrics import MachineMetrics
+from asd_lightning.experiment.multirun import is_sweep
+from asd_lightning.scoring.clip_scores import ClipScore, machine_name
+from asd_lightning.training.module import AnomalousSoundModule, TestOutcome
+
+logger = logging.getLogger(__name__)
+
+_GIB = 2**30
+_RUN_ID = "wandb_run_id"
+
+
+class Throughput(pl.Callback):
+    """Logs clips per second over all devices and, on a GPU, the peak memory of this process in GiB.
+
+    Lightning's ThroughputMonitor writes nine columns of its own naming, and none of memory.
+
+    Args:
+        window: micro-batches to average over; those of before the window are not counted.
+    """
+
+    def __init__(self, window: int = 50) -> None:
+        self._ended: deque[float] = deque(maxlen=window + 1)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._ended.clear()
+        if pl_module.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(pl_module.device)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        self._ended.append(time.monotonic())
+        if len(self._ended) > 1:
+            seconds = self._ended[-1] - self._ended[0]
+            clips = len(batch.label) * trainer.world_size * (len(self._ended) - 1)
+            pl_module.log("train/clips_per_second", clips / seconds)
+        if pl_module.device.type == "cuda":
+            pl_module.log("train/gpu_memory_gib", torch.cuda.max_memory_allocated(pl_module.device) / _GIB)
+
+
+class WandbTest(pl.Callback):
+    """Shows a test on wandb, where that is a logger: metrics, scores, and the clips that were ranked worst.
+
+    Args:
+        worst_clips: how many false alarms and how many misses to listen to.
+        seconds: of each, from its start.
+        sample_rate: of the clips, in Hz.
+    """
+
+    def __init__(self, worst_clips: int = 4, seconds: float = 5.0, sample_rate: int = 16_000) -> None:
+        self._worst_clips = worst_clips
+        self._samples = round(seconds * sample_rate)
+        self._sample_rate = sample_rate
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        chosen = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
+        if not chosen or not trainer.is_global_zero or not isinstance(pl_module, AnomalousSoundModule):
+            return
+        if pl_module.outcome is None:
+            raise RuntimeError("the test ended without an outcome")
+        content = _numbers(pl_module.outcome) | self._audio(trainer.datamodule, pl_module.outcome)  # type: ignore[attr-defined]
+        for wandb_logger in chosen:
+            wandb_logger.log_metrics(content, step=trainer.global_step)
+
+    def _audio(self, datamodule: ClipDataModule, outcome: TestOutcome) -> dict[str, Any]:
+        import wandb
+
+        clip_ids = {(clip.machine, clip.name): clip_id for clip_id, clip in enumerate(datamodule.clips)}
+        content = {}
+        for kind, ranked in zip(
+            ("false_alarms", "misses"), worst_clips(outcome.scores, self._worst_clips), strict=True
+        ):
+            content[f"test/worst_{kind}"] = [
+                wandb.Audio(
+                    datamodule.waveform(clip_ids[score.machine, score.file])[: self._samples],
+                    sample_rate=self._sample_rate,
+                    caption=f"{score.machine} {score.file}: score {score.anomaly_score:.4g}, "
+                    f"on the wrong side of {share:.0%}",
+                )
+                for share, score in ranked
+            ]
+        return content
+
+
+def worst_clips(
+    scores: Sequence[ClipScore], count: int
+) -> tuple[list[tuple[float, ClipScore]], list[tuple[float, ClipScore]]]:
+    """The worst false alarms and the worst misses of all machines, worst first.
+
+    Scores of different machines do not compare: a normal clip is as bad as the share of its machine's anomalies that
+    score below it, an anomaly as the share of its machine's normal clips that score above it.  Clips ranked rightly
+    against all others are left out, as are clips without a known condition.
+
+    Returns:
+        For each at most ``count`` pairs of that share, above 0 and at most 1, and the clip's score.
+    """
+    groups: dict[tuple[str, str], list[ClipScore]] = {}
+    for score in scores:
+        groups.setdefault((score.machine, score.section), []).append(score)
+    false_alarms, misses = [], []
+    for group in groups.values():
+        normals = [score for score in group if score.condition == "normal"]
+        anomalies = [score for score in group if score.condition == "anomaly"]
+        if normals and anomalies:
+            false_alarms += [(_share_below(anomalies, clip.anomaly_score), clip) for clip in normals]
+            misses += [(_share_above(normals, clip.anomaly_score), clip) for clip in anomalies]
+    return _worst(false_alarms, count), _worst(misses, count)
+
+
+def wandb_logger(
+    save_dir: str | Path,
+    name: str | None = None,
+    project: str = "asd_lightning",
+    log_model: bool = False,
+    **init: Any,
+) -> WandbLogger:
+    """Lightning's WandbLogger, offline where there is no account; a sweep's jobs share a group.
+
+    Args:
+        save_dir: folder of the run; one that goes on after a restart continues its run on wandb.
+        name: of the run; a sweep's job is called by its folder, which starts with the job's number.
+        project: on wandb.
+        log_model: store the last checkpoint as an artifact when training has ended.
+        init: further arguments of ``wandb.init``, such as ``entity`` or ``tags``.
+    """
+    folder = Path(save_dir)
+    if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+        init = {"id": _run_id(folder)} | _mode() | init
+    if is_sweep():
+        name = folder.name
+        init = {"group": folder.parent.name} | init
+    # Lightning's own ``offline`` refuses checkpoints, which wandb keeps with an offline run until it is synchronised.
+    return WandbLogger(name=name, save_dir=str(folder), project=project, log_model=log_model, **init)
+
+
+@contextmanager
+def finishing_wandb() -> Iterator[None]:
+    """Ends the wandb run of what happens inside, as failed where it raises: a later logger would go on with the run."""
+    try:
+        yield
+    except BaseException:
+        _finish(exit_code=1)
+        raise
+    _finish(exit_code=0)
+
+
+def _finish(exit_code: int) -> None:
+    # Only where a logger has imported it.
+    wandb = sys.modules.get("wandb")
+    if wandb is not None:
+        wandb.finish(exit_code=exit_code)
+
+
+def _numbers(outcome: TestOutcome) -> dict[str, Any]:
+    import wandb
+
+    machines = outcome.result.machines
+    rows = [*machines, outcome.result.overall]
+    columns = [field.name for field in fields(MachineMetrics)]
+    content: dict[str, Any] = {
+        "test/metrics": wandb.Table(columns=columns, data=[list(astuple(row)) for row in rows]),
+        "test/scores": wandb.Table(columns=list(ClipScore._fields), data=[list(score) for score in outcome.scores]),
+    }
+    content |= {f"test/hmean/{machine_name(row.machine, row.section)}": row.hmean for row in machines}
+    values: dict[str, list[float]] = {}
+    for score in outcome.scores:
+        values.setdefault(f"test/histogram/{score.machine}/{score.condition}", []).append(score.anomaly_score)
+    return content | {name: wandb.Histogram(of_one) for name, of_one in values.items()}
+
+
+def _share_below(clips: Sequence[ClipScore], limit: float) -> float:
+    return sum(clip.anomaly_score < limit for clip in clips) / len(clips)
+
+
+def _share_above(clips: Sequence[ClipScore], limit: float) -> float:
+    return sum(clip.anomaly_score > limit for clip in clips) / len(clips)
+
+
+def _worst(ranked: list[tuple[float, ClipScore]], count: int) -> list[tuple[float, ClipScore]]:
+    wrong = [pair for pair in ranked if pair[0] > 0]
+    return sorted(wrong, key=lambda pair: (-pair[0], pair[1].machine, pair[1].file))[:count]
+
+
+def _run_id(folder: Path) -> str:
+    """An id that a run keeps over restarts."""
+    path = folder / _RUN_ID
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(uuid.uuid4().hex[:8], encoding="utf-8")
+    return path.read_text(encoding="utf-8").strip()
+
+
+def _mode() -> dict[str, str | None]:
+    """Arguments for ``wandb.init``: offline without an account, and otherwise as wandb is set up."""
+    import wandb
+
+    settings = wandb.setup().settings
+    if "WANDB_MODE" in os.environ or settings.mode != "online" or _has_account(settings.api_key, settings.base_url):
+        return {}
+    logger.info("wandb: no account found, so this run is kept offline; send it with wandb login, then wandb sync")
+    # An offline run cannot be resumed, wandb would warn: its pieces have one id, and are put together when sent.
+    return {"mode": "offline", "resume": None}
+
+
+def _has_account(api_key: str | None, base_url: str) -> bool:
+    if api_key or os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return True
+    path = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
+    try:
+        logins = netrc.netrc(path)
+    except (OSError, netrc.NetrcParseError):
+        return False
+    return any(logins.authenticators(host) for host in (urlsplit(base_url).netloc, "api.wandb.ai"))

@@ -1,0 +1,148 @@
+"""Many runs from one command: what each is called, which sweeps are refused, and the one table they end with.
+
+A sweep's table is built from the jobs' own result files when Hydra has returned, whether or not a job failed: Hydra's
+sweeper raises after a failed job, and its ``on_multirun_end`` is then never called.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytorch_lightning as pl
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from asd_lightning.atomic import write_atomically
+from asd_lightning.comparison.output import show_comparison
+from asd_lightning.comparison.systems import find_runs
+from asd_lightning.configuration import CONF_DIR
+from asd_lightning.errors import UserError
+from asd_lightning.experiment.quiet import hide_irrelevant_messages
+
+logger = logging.getLogger(__name__)
+
+FAILURE = "failure.txt"
+"""In the folder of a failed run: the reason in the first line, then the traceback of an unexpected error."""
+
+# Not part of a system's name: the table is over seeds, and the experiment is named without its key.
+_UNNAMED_KEYS = ("experiment", "seed", "name", "system")
+_WAYS_OUT = (
+    "sweep with devices=1, one run to a device; or start one run at a time; or let Slurm start the processes of each "
+    "job: hydra/launcher=submitit_slurm hydra.launcher.tasks_per_node=DEVICES"
+)
+# These run the jobs in other places than this process, where other rules may hold.
+_REMOTE_LAUNCHERS = ("submitit_slurm", "submitit_local")
+
+
+class SweepStart(Callback):  # type: ignore[misc]
+    """Hydra's callback: keeps the sweep's folder for the table, and refuses a sweep that would start itself again."""
+
+    folder: ClassVar[Path | None] = None
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        SweepStart.folder = Path(config.hydra.sweep.dir).absolute()
+        if config.hydra.runtime.choices["hydra/launcher"] in _REMOTE_LAUNCHERS:
+            return
+        HydraConfig.instance().set_config(config)
+        hide_irrelevant_messages()
+        try:
+            _refuse_dated_folder(config.hydra.overrides.hydra)
+            refuse_starting_again(instantiate(config.trainer, logger=False))
+        except UserError as error:
+            logger.error("%s", error)
+            # Hydra turns any other exception of a callback into a warning and goes on.
+            sys.exit(2)
+
+
+def is_sweep() -> bool:
+    """Whether the current job is one of a multirun."""
+    return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
+
+
+def refuse_starting_again(trainer: pl.Trainer) -> None:
+    """Raises ``UserError`` where Lightning would start this command once more for each further device.
+
+    In a sweep each of those processes would run the whole sweep.
+    """
+    processes = trainer.num_devices * trainer.num_nodes
+    environment = getattr(trainer.strategy, "cluster_environment", None)
+    if processes > 1 and not (environment and environment.creates_processes_externally):
+        raise UserError(f"a sweep of runs of {processes} processes each would run whole in every process; {_WAYS_OUT}")
+
+
+def sweep_overrides(overrides: Sequence[str]) -> list[str]:
+    """What a sweep's jobs need beside the user's ``overrides``: a folder called ``name``, and names to compare under.
+
+    Values swept beside experiment and seed become part of ``system``: otherwise they would count as its seeds.
+    """
+    if not {"-m", "--multirun"} & set(overrides):
+        return []
+    parsed = OverridesParser.create().parse_overrides([text for text in overrides if not text.startswith("-")])
+    # Of an argument given twice the last one counts.
+    given = {override.get_key_element(): override for override in parsed}
+    added = []
+    if "name" in given and "hydra.sweep.dir" not in given:
+        added.append(f"hydra.sweep.dir='runs/{given['name'].value()}'")
+    swept = [key for key, override in given.items() if override.is_sweep_override() and key not in _UNNAMED_KEYS]
+    parts = [f"{key.split('.')[-1].split('/')[-1]}={_current(key)}" for key in swept]
+    if parts and "system" not in given:
+        added.append(f"system='{' '.join(['${hydra:runtime.choices.experiment}', *parts])}'")
+    return added
+
+
+def record_failure(folder: Path, error: Exception) -> None:
+    """Leave ``failure.txt`` in a run's folder."""
+    if isinstance(error, UserError):
+        text = str(error)
+    else:
+        text = f"{type(error).__name__}: {error}\n\n{''.join(traceback.format_exception(error))}"
+    with write_atomically(folder / FAILURE) as file:
+        file.write(text.encode())
+
+
+def finish_sweep(folder: Path) -> int:
+    """Print and write the comparison of a sweep's runs, as ``asd compare FOLDER --out FOLDER`` does.
+
+    Returns:
+        Exit status: 1 if a run has failed.
+    """
+    try:
+        show_comparison([folder], folder)
+    except UserError as error:
+        logger.error("%s", error)
+        return 1
+    failed = [run for run in find_runs([folder]) if run.failure or (run.folder / FAILURE).is_file()]
+    for run in failed:
+        logger.error("failed: %s: %s", run.folder.name, _reason(run.folder) or run.failure)
+    return 1 if failed else 0
+
+
+def processes_started_elsewhere() -> bool:
+    """Whether torchrun or Slurm has started this process as one of several."""
+    return any(int(os.environ.get(variable, "1")) > 1 for variable in ("WORLD_SIZE", "SLURM_NTASKS"))
+
+
+def _refuse_dated_folder(overrides: Sequence[str]) -> None:
+    if processes_started_elsewhere() and not any(text.startswith("hydra.sweep.dir=") for text in overrides):
+        raise UserError("each process would date its own sweep folder: give the sweep a name=")
+
+
+def _current(key: str) -> str:
+    """The interpolation that gives the value of a key, or the choice of a group, in each job."""
+    return f"${{hydra:runtime.choices.{key}}}" if (CONF_DIR / key).is_dir() else f"${{{key}}}"
+
+
+def _reason(folder: Path) -> str:
+    path = folder / FAILURE
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return lines[0] if lines else ""

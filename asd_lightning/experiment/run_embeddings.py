@@ -1,0 +1,115 @@
+"""The embeddings of a run: those a test has left, where they are still those of its weights and recordings."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from omegaconf import OmegaConf
+
+from asd_lightning.errors import UserError
+from asd_lightning.run_folder import CHECKPOINT
+from asd_lightning.scoring.embedding_cache import (
+    EmbeddingCache,
+    model_digest,
+    preprocessing_options,
+    read_embeddings,
+    recordings_state,
+)
+
+logger = logging.getLogger(__name__)
+
+_FILE = "embeddings.npz"
+
+
+class _Expected(NamedTuple):
+    """What a cache must have been made with; ``model`` is "" where the run has no checkpoint to compare with."""
+
+    model: str
+    preprocessing: dict[str, Any]
+
+
+def embeddings_of_run(run: Path) -> EmbeddingCache:
+    """Valid embeddings of a run, of whichever of its tests; where there are none, the run is tested again.
+
+    Where the recordings or the checkpoint are gone there is nothing to compare or to embed: the cache is used, and the
+    log says so.
+
+    Raises:
+        UserError: not the folder of a run, or neither valid embeddings nor a checkpoint to embed with.
+    """
+    expected = _expected(run)
+    reasons = []
+    for folder in _results(run):
+        try:
+            cache = read_embeddings(folder / _FILE)
+        except UserError as error:
+            reasons.append(str(error))
+            continue
+        reason = _mismatch(cache, expected)
+        if not reason:
+            return cache
+        reasons.append(f"{folder / _FILE}: {reason}")
+    return _embed_again(run, expected, reasons or [f"{run}: no {_FILE} in it"])
+
+
+def _expected(run: Path) -> _Expected:
+    path = run / ".hydra" / "config.yaml"
+    if not path.is_file():
+        raise UserError(f"{run}: not the folder of a run, .hydra/config.yaml is missing; give one of asd train")
+    # Every run has a seed; the data options refer to it.
+    config: Any = OmegaConf.load(path)
+    data: Any = OmegaConf.to_container(OmegaConf.create({"seed": config.seed, "data": config.data}), resolve=True)
+    return _Expected(_checkpoint_digest(run / CHECKPOINT), preprocessing_options(data["data"]))
+
+
+def _checkpoint_digest(path: Path) -> str:
+    if not path.is_file():
+        logger.warning("%s is not there: nothing tells whether the embeddings are of the run's last weights", path)
+        return ""
+    import torch
+
+    try:
+        # Memory-mapped: the optimizer's state, most of the file, is not read.
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return model_digest(content["state_dict"], content["asd_config"])
+    except Exception as error:
+        raise UserError(
+            f"{path}: not readable as a checkpoint of asd train ({error}); train again or copy it again"
+        ) from error
+
+
+def _results(run: Path) -> Iterator[Path]:
+    """``results``, ``results_2``, ... as far as they hold embeddings."""
+    folders = [folder for folder in run.glob("results*") if (folder / _FILE).is_file()]
+    return iter(sorted(folders, key=lambda folder: (len(folder.name), folder.name)))
+
+
+def _mismatch(cache: EmbeddingCache, expected: _Expected) -> str:
+    """Why a cache cannot be used for the run; "" where it can."""
+    if expected.model and cache.key.model != expected.model:
+        return "made with other weights than the run's checkpoint"
+    if cache.key.preprocessing != expected.preprocessing:
+        names = cache.key.preprocessing.keys() | expected.preprocessing.keys()
+        odd = sorted(n for n in names if cache.key.preprocessing.get(n) != expected.preprocessing.get(n))
+        return f"made with another {', '.join(odd)} than the run's configuration"
+    state = recordings_state(cache)
+    if state == "absent":
+        logger.warning("the recordings are not where they were: using their embeddings as they are")
+    return "the recordings have changed since" if state == "changed" else ""
+
+
+def _embed_again(run: Path, expected: _Expected, reasons: list[str]) -> EmbeddingCache:
+    for reason in reasons:
+        logger.warning("%s", reason)
+    if not expected.model:
+        raise UserError(f"{run}: no valid embeddings and no {CHECKPOINT} to make them with; train again")
+    logger.warning("embedding the clips of %s again", run)
+    from asd_lightning.experiment.retest import retest
+
+    before = set(_results(run))
+    retest(run)
+    (made,) = set(_results(run)) - before
+    return read_embeddings(made / _FILE)

@@ -1,0 +1,210 @@
+"""One run: train, then test."""
+
+from __future__ import annotations
+
+import logging
+import math
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import hydra
+import pytorch_lightning as pl
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import Checkpoint, LearningRateMonitor, WeightAveraging
+from pytorch_lightning.utilities import rank_zero_only
+
+from asd_lightning.atomic import write_atomically
+from asd_lightning.configuration import CONF_DIR, instantiate_all, plain
+from asd_lightning.data.datamodule import ClipDataModule
+from asd_lightning.errors import UserError
+from asd_lightning.experiment import multirun as sweep
+from asd_lightning.experiment.claim import LOCK, OccupiedError, claimed
+from asd_lightning.experiment.dashboard import finishing_wandb
+from asd_lightning.experiment.quiet import hide_irrelevant_messages
+from asd_lightning.experiment.results import ResultsWriter
+from asd_lightning.experiment.resume import checkpoint_to_resume, refuse_another_run
+from asd_lightning.run_folder import CHECKPOINT, CONFIG, LOG
+from asd_lightning.training.build import build_module, read_checkpoint
+from asd_lightning.training.checkpoint import InterruptedRunError
+
+logger = logging.getLogger(__name__)
+
+_NEED_TRAINING = (WeightAveraging, Checkpoint, LearningRateMonitor)
+# All that is in the folder of a run that has failed before its first batch.
+_OF_THE_START = {CONFIG, LOG, LOCK, "hydra.yaml", "overrides.yaml", "hparams.yaml", sweep.FAILURE}
+_INTERRUPTED = 130
+
+
+def main(overrides: Sequence[str]) -> int:
+    """Run ``asd train`` with Hydra's arguments; returns the exit status."""
+    script = sys.argv[0]
+
+    @hydra.main(  # type: ignore[untyped-decorator]
+        config_path=str(CONF_DIR), config_name="train", version_base="1.3"
+    )
+    def job(config: DictConfig) -> float:
+        # Lightning starts the processes of other devices with the command line it finds here.
+        sys.argv = [script, "train", *overrides]
+        return _run(config)
+
+    # Hydra takes no override after an option.
+    sys.argv = [script, *sorted([*overrides, *sweep.sweep_overrides(overrides)], key=_is_option)]
+    sweep.SweepStart.folder = None
+    status = 0
+    try:
+        job()
+    except SystemExit as stop:
+        # 2 where the sweep was refused, Ctrl-C's status, and Hydra's own 1 where a launcher has given up: the finished
+        # jobs count.
+        if sweep.SweepStart.folder is None or stop.code == 2:
+            raise
+        status = int(stop.code or 0)
+    if sweep.SweepStart.folder is None or rank_zero_only.rank != 0:
+        return status
+    return max(status, sweep.finish_sweep(sweep.SweepStart.folder))
+
+
+def _is_option(argument: str) -> bool:
+    """Whether it is one of Hydra's options, or the value of one."""
+    return argument.startswith("-") or not ("=" in argument or argument.startswith("~"))
+
+
+def _run(config: DictConfig) -> float:
+    """One job, alone in its folder."""
+    output_dir = Path(HydraConfig.get().runtime.output_dir)
+    try:
+        with claimed(output_dir):
+            return _run_alone(config, output_dir)
+    except OccupiedError as error:
+        logger.error("%s", error)
+    if not sweep.is_sweep():
+        sys.exit(2)
+    return math.nan
+
+
+def _run_alone(config: DictConfig, output_dir: Path) -> float:
+    """A user's error ends a single run without a traceback; in a sweep a failed job does not stop the others.
+
+    Either way the run's folder says why it failed.
+    """
+    (output_dir / sweep.FAILURE).unlink(missing_ok=True)
+    try:
+        if config.resume:
+            refuse_another_run(output_dir, config)
+        with write_atomically(output_dir / CONFIG) as file:
+            file.write(OmegaConf.to_yaml(config, resolve=True).encode())
+        return train(config, output_dir)
+    except (InterruptedRunError, KeyboardInterrupt, SystemExit):
+        # Lightning makes an exit of a KeyboardInterrupt.
+        if sweep.is_sweep():
+            sweep.record_failure(output_dir, UserError("interrupted; the sweep goes on with resume=true"))
+        _say_how_to_go_on(output_dir, config.name)
+        sys.exit(_INTERRUPTED)
+    except Exception as error:
+        cause = users_mistake(error)
+        sweep.record_failure(output_dir, cause)
+        if not sweep.is_sweep() and not isinstance(cause, UserError):
+            raise
+        logger.error("%s", cause, exc_info=None if isinstance(cause, UserError) else cause)
+    if not sweep.is_sweep():
+        if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+            _discard_if_nothing_began(output_dir)
+        sys.exit(2)
+    if sweep.processes_started_elsewhere():
+        # The other processes of this job wait for this one: only its end makes their launcher stop them.
+        sys.exit(1)
+    return math.nan
+
+
+def _say_how_to_go_on(output_dir: Path, name: str) -> None:
+    if sweep.is_sweep():
+        name = output_dir.parent.name
+    if (output_dir / CHECKPOINT).exists():
+        logger.warning("interrupted; the same command with name=%s resume=true goes on from the last checkpoint", name)
+    else:
+        logger.warning("interrupted before the first checkpoint; the same command starts anew")
+
+
+def _discard_if_nothing_began(output_dir: Path) -> None:
+    """Remove the folder of a run that has left nothing but its settings."""
+    files = [path for path in output_dir.rglob("*") if path.is_file()]
+    if all(path.name in _OF_THE_START for path in files):
+        shutil.rmtree(output_dir, ignore_errors=True)
+
+
+def users_mistake(error: Exception) -> Exception:
+    """The UserError that Hydra has wrapped, or one that says what was wrong with an argument it has passed on."""
+    if isinstance(error, InstantiationException):
+        if isinstance(error.__cause__, UserError):
+            return error.__cause__
+        if isinstance(error.__cause__, TypeError | ValueError | MisconfigurationException):
+            return UserError(f"{str(error).rpartition('full_key: ')[2]}: {error.__cause__}")
+    return error
+
+
+def train(config: DictConfig, output_dir: Path) -> float:
+    """Train and test as configured; returns the official score (nan where there is nothing to compare with).
+
+    Raises:
+        UserError: bad data, a run folder that already holds a run, or a sweep over several processes.
+        InterruptedRunError: Ctrl-C in training; the checkpoint is that of the interrupt.
+    """
+    hide_irrelevant_messages()
+    with finishing_wandb():
+        return _train_and_test(config, output_dir)
+
+
+def _train_and_test(config: DictConfig, output_dir: Path) -> float:
+    if config.trainer.max_steps == 0 and not config.test:
+        raise UserError("trainer.max_steps=0 and test=false: there is nothing to do")
+    checkpoint = checkpoint_to_resume(output_dir, config.resume)
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    datamodule: ClipDataModule = instantiate(config.data)
+    datamodule.prepare_data()
+    module = build_module(plain(config.model), datamodule.classes)
+    trainer = make_trainer(config, output_dir)
+    if sweep.is_sweep():
+        sweep.refuse_starting_again(trainer)
+    if checkpoint and read_checkpoint(checkpoint)["global_step"] >= trainer.max_steps:
+        # Lightning would load the weights that training left off with, and test those.
+        logger.info("%s: training is finished; testing its averaged weights again", output_dir)
+        module.load_state_dict(read_checkpoint(checkpoint)["state_dict"])
+    elif trainer.max_steps > 0:
+        trainer.fit(module, datamodule, ckpt_path=checkpoint, weights_only=True)
+    if config.test:
+        trainer.test(module, datamodule, verbose=False)
+    if trainer.max_steps == 0 and not checkpoint:
+        # Nothing was trained, but the run can still be tested again or deployed.
+        trainer.save_checkpoint(output_dir / CHECKPOINT, weights_only=False)
+    return module.outcome.result.official_score if module.outcome else math.nan
+
+
+def make_trainer(config: DictConfig, output_dir: Path) -> pl.Trainer:
+    """The configured trainer; callbacks that need a training are left out where there is none."""
+    callbacks = instantiate_all(config.callbacks)
+    if config.trainer.max_steps == 0:
+        callbacks = [callback for callback in callbacks if not isinstance(callback, _NEED_TRAINING)]
+    for callback in callbacks:
+        if isinstance(callback, ResultsWriter):
+            callback.about = {
+                "name": config.system,
+                "experiment": _experiment(),
+                "seed": config.seed,
+                "data": plain(config.data),
+            }
+    trainer: pl.Trainer = instantiate(
+        config.trainer, callbacks=callbacks, logger=instantiate_all(config.logger), default_root_dir=str(output_dir)
+    )
+    for each in trainer.loggers:
+        each.log_hyperparams(plain(config))
+    return trainer
+
+
+def _experiment() -> str:
+    return str(HydraConfig.get().runtime.choices.experiment)

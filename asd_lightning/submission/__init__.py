@@ -1,0 +1,1 @@
+"""Challenge submissions: written and checked."""

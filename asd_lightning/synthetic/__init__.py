@@ -1,0 +1,19 @@
+"""Synthetic machines: seeded machine sounds with faults, written in the DCASE Task 2 layout."""
+
+from asd_lightning.synthetic.clips import Clip
+from asd_lightning.synthetic.machines import Machine, MachineClass, Physics
+from asd_lightning.synthetic.presets import PRESETS, Preset
+from asd_lightning.synthetic.render import render_clip
+from asd_lightning.synthetic.writer import Synthesis, synthesize
+
+__all__ = [
+    "PRESETS",
+    "Clip",
+    "Machine",
+    "MachineClass",
+    "Physics",
+    "Preset",
+    "Synthesis",
+    "render_clip",
+    "synthesize",
+]

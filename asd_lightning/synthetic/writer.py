@@ -1,0 +1,198 @@
+"""Writing a synthetic data set: WAV files and attribute tables in the DCASE Task 2 layout, restartable."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import wave
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from asd_lightning.errors import UserError
+from asd_lightning.synthetic.clips import Clip, clips_of
+from asd_lightning.synthetic.machines import Machine
+from asd_lightning.synthetic.presets import PRESETS, Preset
+from asd_lightning.synthetic.render import render_clip
+from asd_lightning.synthetic.sources import SAMPLE_RATE
+
+VERSION = 1  # of the sound model: raise it with any change to the samples it makes
+MANIFEST = "synthetic.json"
+UNFINISHED = ".synthetic-unfinished.json"
+CHUNK = 16  # clips handed to a process at a time
+CLIPS_PER_PROCESS = 100  # starting a process takes as long as some hundred short clips
+
+
+@dataclass(frozen=True)
+class Synthesis:
+    """What ``synthesize`` left behind: the folder, its number of clips, and how many of them this call wrote."""
+
+    root: Path
+    clips: int
+    written: int
+
+
+def synthesize(
+    out: Path,
+    preset: str | Preset,
+    seed: int = 0,
+    machines: Sequence[str] | None = None,
+    jobs: int = 1,
+    progress: bool = True,
+) -> Synthesis:
+    """Write a synthetic data set under ``out``.
+
+    Every clip is a function of (seed, machine, split, clip name): the bytes do not depend on ``jobs``, on the selection
+    of machines, or on whether an interrupted call is taken up again.  ``out/synthetic.json`` is written last.
+
+    Args:
+        out: folder, made where absent.  Not empty: it must hold this very data set, whole or unfinished.
+        preset: ``tiny``, ``demo``, ``full``, or a ``Preset`` of one's own.
+        seed: any integer.
+        machines: names of the preset's machines to write; all by default.
+        jobs: number of processes.  With more than 1 the calling script needs the ``__main__`` guard.
+        progress: whether to show a progress bar.
+
+    Raises:
+        UserError: unknown preset or machine, ``jobs`` below 1, or a folder that holds something else.
+    """
+    out = Path(out)
+    plan = _plan(preset, machines)
+    if jobs < 1:
+        raise UserError(f"jobs is {jobs}: give the number of processes, 1 or more")
+    identity = _identity(plan, seed)
+    _claim(out, identity)
+    clips = plan.clips()
+    missing = [clip for clip in clips if not (out / clip.file_name).exists()]
+    if missing or not (out / MANIFEST).exists():
+        _write_clips(out, plan, seed, missing, jobs, progress)
+        for machine in plan.machines:
+            text = attribute_table(clips_of(machine, plan.test_clips))
+            _replace(out / machine.name / "attributes_00.csv", text.encode())
+        _replace(out / MANIFEST, identity.encode())
+        (out / UNFINISHED).unlink(missing_ok=True)
+    return Synthesis(out, len(clips), len(missing))
+
+
+def attribute_table(clips: Iterable[Clip]) -> str:
+    """``attributes_00.csv`` of one machine: file name, then parameter and value in turn; blank where there is none."""
+    rows = sorted(clips, key=lambda clip: clip.file_name)
+    pairs = max(1, *(len(clip.attributes) for clip in rows))
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["file_name", *(f"d{number}{part}" for number in range(1, pairs + 1) for part in "pv")])
+    for clip in rows:
+        cells = [cell for pair in clip.attributes for cell in pair]
+        table.writerow([clip.file_name, *cells, *[""] * (2 * pairs - len(cells))])
+    return text.getvalue()
+
+
+def wav_bytes(waveform: Float[np.ndarray, " samples"]) -> bytes:
+    """A 16 kHz mono PCM16 WAV file of ``waveform`` (full scale 1), rounded to the nearest step."""
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(SAMPLE_RATE)
+        file.writeframes(np.rint(32767.0 * waveform).astype("<i2").tobytes())
+    return buffer.getvalue()
+
+
+def _plan(preset: str | Preset, machines: Sequence[str] | None) -> Preset:
+    if isinstance(preset, str):
+        if preset not in PRESETS:
+            raise UserError(f"unknown preset {preset!r}: choose from {', '.join(PRESETS)}")
+        preset = PRESETS[preset]
+    if machines is None:
+        return preset
+    known = [machine.name for machine in preset.machines]
+    unknown = [name for name in machines if name not in known]
+    if unknown or not machines:
+        raise UserError(f"unknown machine {', '.join(unknown) or '(none named)'}: {preset.name} has {', '.join(known)}")
+    return preset.only(tuple(machines))
+
+
+def _identity(plan: Preset, seed: int) -> str:
+    fields = {
+        "preset": plan.name,
+        "seed": seed,
+        "version": VERSION,
+        "machines": [machine.name for machine in plan.machines],
+        "clips": len(plan.clips()),
+        "sha256_of_plan": hashlib.sha256(repr(plan).encode()).hexdigest(),
+    }
+    return json.dumps(fields, indent=2) + "\n"
+
+
+def _claim(out: Path, identity: str) -> None:
+    """Make sure that ``out`` is empty or holds this data set, and mark it as being written."""
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file: give a folder")
+    for name in (MANIFEST, UNFINISHED):
+        if (out / name).exists():
+            found = (out / name).read_text(encoding="utf-8")
+            if found != identity:
+                raise UserError(
+                    f"{out} holds another synthetic data set ({name}: {_oneline(found)}): choose another folder"
+                )
+            return
+    if out.exists() and any(out.iterdir()):
+        raise UserError(f"{out} is not empty and holds no synthetic data set: choose another folder")
+    _replace(out / UNFINISHED, identity.encode())
+
+
+def _oneline(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _write_clips(out: Path, plan: Preset, seed: int, clips: Sequence[Clip], jobs: int, progress: bool) -> None:
+    machines = {machine.name: machine for machine in plan.machines}
+    chunks = [list(clips[start : start + CHUNK]) for start in range(0, len(clips), CHUNK)]
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        disable=not progress,
+    )
+    with bar:
+        task = bar.add_task(f"{plan.name}: synthesizing clips", total=len(clips))
+        for done in _run(out, machines, seed, chunks, min(jobs, 1 + len(clips) // CLIPS_PER_PROCESS)):
+            bar.advance(task, done)
+
+
+def _run(
+    out: Path, machines: dict[str, Machine], seed: int, chunks: Sequence[Sequence[Clip]], jobs: int
+) -> Iterator[int]:
+    if jobs <= 1:
+        for chunk in chunks:
+            yield write_chunk(out, machines, seed, chunk)
+        return
+    # A forked process may inherit locks that another thread holds; a spawned one starts clean.
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        futures = [pool.submit(write_chunk, out, machines, seed, chunk) for chunk in chunks]
+        for future in as_completed(futures):
+            yield future.result()
+
+
+def write_chunk(out: Path, machines: dict[str, Machine], seed: int, clips: Sequence[Clip]) -> int:
+    """Render and write ``clips`` under ``out``; returns how many.  Runs in a process of its own."""
+    for clip in clips:
+        _replace(out / clip.file_name, wav_bytes(render_clip(machines[clip.machine], clip, seed)))
+    return len(clips)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write ``path`` so that it is either absent or whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.part")
+    unfinished.write_bytes(content)
+    unfinished.replace(path)

@@ -1,0 +1,88 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from asd_lightning.comparison.back_ends import BASELINE, choose_back_ends, known_back_ends, load_threshold, sweep
+from asd_lightning.errors import UserError
+from asd_lightning.evaluation.intervals import bootstrap_difference
+from asd_lightning.evaluation.metrics import evaluate
+from asd_lightning.scoring.centers import KMeansScorer
+from asd_lightning.scoring.thresholds import ConformalThreshold, GammaThreshold, QuantileThreshold
+from tests.scoring.runs import make_cache, make_clips
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    data = tmp_path_factory.mktemp("data")
+    return make_cache([clip for machine in ("fan", "pump") for clip in make_clips(data, machine)])
+
+
+@pytest.fixture(scope="module")
+def swept(cache):
+    return {one.name: one for one in sweep(cache, known_back_ends(), GammaThreshold(), resamples=50)}
+
+
+def test_there_are_twenty_back_ends_and_each_scores_every_clip(swept, cache):
+    assert len(swept) >= 20
+    assert [name for name, one in swept.items() if one.failure] == []
+    assert {len(one.scores) for one in swept.values()} == {len(cache.query)}
+
+
+def test_every_back_end_is_another_one(swept):
+    """No configuration is a copy of another; LDN leaves the order of two pooled banks of their own density alone."""
+    scores = {name: tuple(score.anomaly_score for score in one.scores) for name, one in swept.items()}
+    alike = {frozenset((a, b)) for a in scores for b in scores if a < b and scores[a] == scores[b]}
+    assert alike <= {frozenset(("knn_no_smote", "knn_pooled")), frozenset(("ldn", "ldn_pooled"))}
+
+
+def test_a_back_end_scores_as_it_does_alone(swept, cache):
+    """k-means by hand: one machine at a time, as the method says."""
+    for machine in ("fan", "pump"):
+        rows = [row for row, clip in enumerate(cache.reference_clips) if clip.machine == machine]
+        is_target = np.array([cache.reference_clips[row].domain == "target" for row in rows])
+        scorer = KMeansScorer(16).fit(cache.reference[rows], is_target)
+        queries = [row for row, clip in enumerate(cache.query_clips) if clip.machine == machine]
+        found = [score.anomaly_score for score in swept["kmeans"].scores if score.machine == machine]
+        np.testing.assert_allclose(found, scorer.anomaly_score(cache.query[queries]), rtol=1e-12)
+
+
+def test_estimates_are_the_official_ones_and_differences_are_paired(swept):
+    one, baseline = swept["mahalanobis"], swept[BASELINE]
+    official = next(row for row in one.intervals if (row.machine, row.metric) == ("all", "hmean"))
+    assert official.estimate == evaluate(one.scores).official_score
+    assert list(one.differences) == bootstrap_difference(one.scores, baseline.scores, 50)
+    assert baseline.differences == ()
+
+
+def test_a_back_end_that_fails_is_named_and_the_others_go_on(cache):
+    zero = cache.query.copy()
+    zero[0] = 0
+    spoiled = dataclasses.replace(cache, query=zero)
+    cosine, euclidean = sweep(spoiled, ["knn", "knn_euclidean"], GammaThreshold(), resamples=20)
+    assert "all zeros" in cosine.failure
+    assert cosine.scores == cosine.intervals == ()
+    assert len(euclidean.scores) == len(cache.query)
+    assert euclidean.differences == ()
+
+
+def test_a_threshold_that_cannot_be_kept_is_a_failure_with_its_reason(cache):
+    (one,) = sweep(cache, ["knn"], ConformalThreshold(0.001), resamples=20)
+    assert "cannot be promised" in one.failure
+
+
+def test_choices():
+    assert choose_back_ends("all")[0] == BASELINE
+    assert choose_back_ends("ldn, knn,ldn") == ["ldn", "knn"]
+    with pytest.raises(UserError, match=r"unknown knm; choose all, or from knn, gmm"):
+        choose_back_ends("knn,knm")
+    with pytest.raises(UserError, match=r"unknown \(none named\)"):
+        choose_back_ends("")
+
+
+def test_thresholds_by_name():
+    assert isinstance(load_threshold("gamma"), GammaThreshold)
+    assert isinstance(load_threshold("conformal"), ConformalThreshold)
+    assert isinstance(load_threshold("quantile"), QuantileThreshold)
+    with pytest.raises(UserError, match="choose from conformal, gamma, quantile"):
+        load_threshold("best")

@@ -1,0 +1,265 @@
+"""A run that is killed goes on as if nothing had happened."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
+from asd_lightning import cli
+from asd_lightning.errors import UserError
+from asd_lightning.experiment import train as training
+from asd_lightning.experiment.claim import OccupiedError, claimed
+from asd_lightning.experiment.resume import refuse_another_run
+from asd_lightning.experiment.retest import retest
+from asd_lightning.experiment.train import train
+from asd_lightning.training.checkpoint import AtomicCheckpointIO, InterruptedRunError
+from tests.experiment.runs import assert_identical, last_checkpoint, tiny_config, tiny_overrides
+
+RESTORED = ("state_dict", "current_model_state", "averaging_state", "optimizer_states", "lr_schedulers", "global_step")
+# Dropout, layer-drop, masks, mixup and accumulation: every draw there is.
+CHANGES = ["accumulate=2", "test=false", "data.num_workers=0"]
+
+
+class Signal(pl.Callback):
+    """Sends this process the terminal's Ctrl-C in the midst of some micro-steps."""
+
+    def __init__(self, *micro_steps: int) -> None:
+        self.micro_steps = micro_steps
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if batch_idx in self.micro_steps:
+            signal.raise_signal(signal.SIGINT)
+
+
+class KilledError(Exception):
+    """Stands for the signal."""
+
+
+class Kill(pl.Callback):
+    """Stops the process' work at one micro-step, as a signal would."""
+
+    def __init__(self, micro_step: int) -> None:
+        self.micro_step = micro_step
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if batch_idx == self.micro_step:
+            raise KilledError
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tiny_data, tmp_path_factory):
+    output = tmp_path_factory.mktemp("uninterrupted")
+    train(tiny_config(output, tiny_data, changes=CHANGES), output)
+    return last_checkpoint(output)
+
+
+def train_until(monkeypatch, error, callback, output, data, more=()):
+    make = training.make_trainer
+
+    def make_trainer(*arguments):
+        trainer = make(*arguments)
+        trainer.callbacks.append(callback)
+        return trainer
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "make_trainer", make_trainer)
+        with pytest.raises(error):
+            train(tiny_config(output, data, changes=[*CHANGES, *more]), output)
+
+
+def train_until_killed(monkeypatch, output, data, micro_step, more=()):
+    train_until(monkeypatch, KilledError, Kill(micro_step), output, data, more)
+
+
+@pytest.mark.parametrize("micro_step", [5, 8, 11])
+def test_goes_on_bit_for_bit(tiny_data, tmp_path, monkeypatch, uninterrupted, micro_step):
+    """Checkpoints are written after updates 2, 4, 6, that is micro-steps 4, 8, 12."""
+    train_until_killed(monkeypatch, tmp_path, tiny_data, micro_step)
+    torch.manual_seed(12345)  # what the new process' generators happen to hold
+    assert last_checkpoint(tmp_path)["global_step"] == micro_step // 4 * 2
+    train(tiny_config(tmp_path, tiny_data, changes=[*CHANGES, "resume=true"]), tmp_path)
+    resumed = last_checkpoint(tmp_path)
+    for key in RESTORED:
+        assert_identical(resumed[key], uninterrupted[key], key)
+
+
+def test_killed_again_amid_the_first_update_after_going_on(tiny_data, tmp_path, monkeypatch, uninterrupted):
+    """A checkpoint belongs between updates: half an update that has gone on is not in it."""
+    train_until_killed(monkeypatch, tmp_path, tiny_data, micro_step=5)
+    train_until_killed(monkeypatch, tmp_path, tiny_data, micro_step=5, more=["resume=true"])
+    train(tiny_config(tmp_path, tiny_data, changes=[*CHANGES, "resume=true"]), tmp_path)
+    resumed = last_checkpoint(tmp_path)
+    for key in RESTORED:
+        assert_identical(resumed[key], uninterrupted[key], key)
+
+
+@pytest.mark.parametrize("micro_step", [4, 5])
+def test_ctrl_c_finishes_the_update_and_keeps_it(tiny_data, tmp_path, monkeypatch, capfd, uninterrupted, micro_step):
+    """Update 3 is micro-steps 4 and 5; the next periodic checkpoint would be that of update 4."""
+    before = signal.getsignal(signal.SIGINT)
+    train_until(monkeypatch, InterruptedRunError, Signal(micro_step), tmp_path, tiny_data)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert "asd: finishing the update in progress; Ctrl-C again stops at once" in capfd.readouterr().err
+    assert last_checkpoint(tmp_path)["global_step"] == 3
+    train(tiny_config(tmp_path, tiny_data, changes=[*CHANGES, "resume=true"]), tmp_path)
+    for key in RESTORED:
+        assert_identical(last_checkpoint(tmp_path)[key], uninterrupted[key], key)
+
+
+def test_a_second_ctrl_c_stops_at_once(tiny_data, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(signal, "SIG_IGN", signal.getsignal(signal.SIGINT))  # Lightning would ignore all further ones
+        train_until(monkeypatch, SystemExit, Signal(4, 5), tmp_path, tiny_data)
+    assert last_checkpoint(tmp_path)["global_step"] == 2
+
+
+def test_a_checkpoint_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "last.ckpt"
+    path.write_bytes(b"weights of the last time")
+
+    def save(content, file):
+        file.write(b"the first half")
+        raise KilledError
+
+    monkeypatch.setattr("torch.save", save)
+    with pytest.raises(KilledError):
+        AtomicCheckpointIO().save_checkpoint({}, path)
+    assert path.read_bytes() == b"weights of the last time"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_one_checkpoint_and_that_is_the_runs(tiny_data, tmp_path, uninterrupted):
+    """Lightning's own callback leaves a last-v1.ckpt of other weights in a run of fewer updates than it saves after."""
+    changes = [*CHANGES, "callbacks.checkpoint.every_n_train_steps=500"]
+    train(tiny_config(tmp_path, tiny_data, changes=changes), tmp_path)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["last.ckpt"]
+    for key in RESTORED:
+        assert_identical(last_checkpoint(tmp_path)[key], uninterrupted[key], key)
+
+
+def test_the_guard_matters(tiny_data, tmp_path, monkeypatch, uninterrupted):
+    """Without the step's own seed the resumed run differs: the comparison above can fail."""
+    train_until_killed(monkeypatch, tmp_path, tiny_data, micro_step=5)
+    monkeypatch.setattr("asd_lightning.training.module.seed_step", lambda *_: None)
+    train(tiny_config(tmp_path, tiny_data, changes=[*CHANGES, "resume=true"]), tmp_path)
+    with pytest.raises(AssertionError):
+        assert_identical(last_checkpoint(tmp_path)["state_dict"], uninterrupted["state_dict"])
+
+
+def test_a_run_is_never_overwritten(tiny_data, tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/last.ckpt").write_bytes(b"weights of last week")
+    with pytest.raises(UserError, match=r"already holds a run; go on with resume=true, or choose another name="):
+        train(tiny_config(tmp_path, tiny_data), tmp_path)
+
+
+def test_a_finished_run_is_tested_again_with_the_same_weights(tiny_data, tmp_path):
+    """Lightning would go on with the weights that training left off with, which are not the averaged ones."""
+    changes = ["accumulate=2", "data.num_workers=0"]
+    train(tiny_config(tmp_path, tiny_data, changes=changes), tmp_path)
+    scores, checkpoint = (tmp_path / name for name in ("results/scores.csv", "checkpoints/last.ckpt"))
+    before = scores.read_bytes(), checkpoint.read_bytes()
+    train(tiny_config(tmp_path, tiny_data, changes=[*changes, "resume=true"]), tmp_path)
+    assert (scores.read_bytes(), checkpoint.read_bytes()) == before
+
+
+def test_only_the_same_run_goes_on(tiny_data, tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/last.ckpt").touch()
+    (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(tiny_config(tmp_path, tiny_data), resolve=True))
+    same = ["resume=true", "devices=2", "data.num_workers=3", "model/scorer=ldn", "trainer.precision=bf16-mixed"]
+    refuse_another_run(tmp_path, tiny_config(tmp_path, tiny_data, changes=same))
+    with pytest.raises(
+        UserError, match=r"holds a run with data\.root=.*\(now elsewhere\), .*seed=0 \(now 1\); go on with"
+    ):
+        refuse_another_run(tmp_path, tiny_config(tmp_path, tiny_data, changes=["data.root=elsewhere", "seed=1"]))
+
+
+def test_nothing_to_do(tiny_data, tmp_path):
+    with pytest.raises(UserError, match="there is nothing to do"):
+        train(tiny_config(tmp_path, tiny_data, changes=["trainer.max_steps=0", "test=false"]), tmp_path)
+
+
+def test_one_training_at_a_time_in_a_folder(tiny_data, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", HydraConfig.instance().cfg)
+    (tmp_path / "run/.hydra").mkdir(parents=True)
+    with claimed(tmp_path / "run"):
+        assert cli.main(["train", *tiny_overrides(tiny_data), "hydra.run.dir=run"]) == 2
+        assert "run: another training is going on in it" in capsys.readouterr().err
+        with pytest.raises(OccupiedError), claimed(tmp_path / "run"):
+            pass
+        monkeypatch.setenv("LOCAL_RANK", "1")  # a further process of the training that holds it
+        with claimed(tmp_path / "run"):
+            pass
+
+
+def test_a_test_that_is_interrupted_leaves_nothing(tiny_data, tmp_path, monkeypatch):
+    train(tiny_config(tmp_path, tiny_data, changes=["trainer.max_steps=0"]), tmp_path)
+    (tmp_path / ".hydra").mkdir()
+    OmegaConf.save(OmegaConf.create(tiny_overrides(tiny_data)), tmp_path / ".hydra/overrides.yaml")
+    monkeypatch.setattr("pytorch_lightning.Trainer.test", lambda *_, **__: sys.exit(1))
+    with pytest.raises(KeyboardInterrupt):
+        retest(tmp_path, out=tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def asd_train(tmp_path, tiny_data, *more, own_group=False):
+    overrides = [*tiny_overrides(tiny_data, updates=40), *CHANGES, "hydra.run.dir=run", *more]
+    environment = os.environ | {"OMP_NUM_THREADS": "2"}
+    command = [sys.executable, "-m", "asd_lightning.cli", "train", *overrides]
+    return subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=own_group,
+    )
+
+
+def test_survives_sigkill(tiny_data, tmp_path):
+    """The command itself, killed for real once it has checkpoints, twice, against an uninterrupted run."""
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    straight = asd_train(whole, tiny_data)
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    process = asd_train(killed, tiny_data)
+    checkpoint = killed / "run/checkpoints/last.ckpt"
+    deadline = time.monotonic() + 200
+    while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, process.stdout.read().decode()
+    assert 0 < last_checkpoint(killed / "run")["global_step"] < 40
+    process = asd_train(killed, tiny_data, "resume=true")
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, output.decode()
+    output, _ = straight.communicate(timeout=200)
+    assert straight.returncode == 0, output.decode()
+    for key in RESTORED:
+        assert_identical(last_checkpoint(killed / "run")[key], last_checkpoint(whole / "run")[key], key)
+
+
+def test_ctrl_c_in_the_terminal(tiny_data, tmp_path):
+    """It reaches the processes that read ahead too, and the update needs their batches."""
+    process = asd_train(tmp_path, tiny_data, "data.num_workers=2", "trainer.max_steps=4000", own_group=True)
+    checkpoint = tmp_path / "run/checkpoints/last.ckpt"
+    deadline = time.monotonic() + 200
+    while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    output = process.communicate(timeout=200)[0].decode()
+    assert process.returncode == 130, output
+    assert "Traceback" not in output
+    assert "asd: finishing the update in progress" in output
+    assert "asd: interrupted; the same command with name=tiny resume=true goes on from the last checkpoint" in output
+    assert 0 < last_checkpoint(tmp_path / "run")["global_step"] < 4000

@@ -1,0 +1,34 @@
+"""What a test leaves in the run's folder."""
+
+import csv
+import json
+
+import matplotlib.image
+
+from asd_lightning.evaluation.metrics import read_metrics
+from asd_lightning.experiment.train import train
+from asd_lightning.scoring.clip_scores import read_scores
+from tests.experiment.runs import tiny_config
+
+
+def test_every_promised_file(tiny_data, tmp_path):
+    train(tiny_config(tmp_path, tiny_data, "statistics", updates=0), tmp_path)
+    results = tmp_path / "results"
+    scores = read_scores(results / "scores.csv")
+    assert len(scores) == 72
+    assert all(score.decision == (score.anomaly_score > score.threshold) for score in scores)
+    for machine in ("bearing", "fan", "gearbox"):
+        own = sorted((s.file, s.anomaly_score, s.decision) for s in scores if s.machine == machine)
+        for kind, column, as_number in (("anomaly_score", 1, float), ("decision_result", 2, int)):
+            with (results / f"challenge/{kind}_{machine}_section_00_test.csv").open() as file:
+                rows = [(name, as_number(value)) for name, value in csv.reader(file)]
+            assert rows == [(clip[0], clip[column]) for clip in own]
+    rows = read_metrics(results / "metrics.csv")
+    assert [row.machine for row in rows] == ["bearing", "fan", "gearbox", "all"]
+    summary = json.loads((results / "summary.json").read_text())
+    assert summary["official_score"] == rows[-1].hmean
+    assert summary["experiment"] == "statistics"
+    for name in ("scores.png", "roc.png"):
+        picture = matplotlib.image.imread(results / name)
+        assert picture[..., :3].std() > 0.05
+    assert "Official score" in (results / "metrics.md").read_text()

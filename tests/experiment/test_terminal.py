@@ -1,0 +1,62 @@
+"""What a run prints: what a reader can use, in order, in 80 columns."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.experiment.runs import tiny_overrides
+
+
+@pytest.fixture(scope="module")
+def printed(tiny_data, tmp_path_factory):
+    """Lines of a short run, its standard output and error in one pipe."""
+    overrides = [text for text in tiny_overrides(tiny_data, "fft", updates=12) if not text.startswith("~")]
+    done = subprocess.run(
+        [sys.executable, "-m", "asd_lightning.cli", "train", *overrides, "test=true"],
+        cwd=tmp_path_factory.mktemp("run"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=True,
+    )
+    return [line.rstrip() for line in done.stdout.splitlines() if line.strip()]
+
+
+def test_the_results_come_last(printed):
+    bars = [index for index, line in enumerate(printed) if line.startswith(("Training ", "Testing "))]
+    scores = next(index for index, line in enumerate(printed) if "Official score" in line)
+    assert len(bars) == 2
+    assert max(bars) < scores
+    assert printed[-1].startswith("Results: ")
+
+
+def test_the_bar_is_one_line(printed):
+    (training,) = (index for index, line in enumerate(printed) if line.startswith("Training "))
+    assert len(printed[training]) <= 80
+    assert " 12/12 " in printed[training]
+    assert "loss: " in printed[training]
+    assert printed[training + 1].startswith("Testing ")
+
+
+def test_the_system_is_named_with_its_true_size(printed):
+    assert any(line.startswith("branch fft: SpectrumCNN, embedding of 128, ") for line in printed)
+    assert not any("FLOPs" in line for line in printed)
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        "weights_only",
+        "GPU available",
+        "TPU",
+        "srun",
+        "many workers",
+        "LeafSpec",
+        "`Trainer.fit` stopped",
+        "Tip",
+        "v_num",
+    ],
+)
+def test_nothing_that_nobody_can_act_upon(printed, noise):
+    assert not [line for line in printed if noise in line]
