@@ -1,8 +1,8 @@
-"""A system is a list of branches; its embedding is theirs, concatenated."""
+"""A system is a list of branches; its embedding is theirs, concatenated; what is scored has passed a head."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, get_args
 
 import torch
@@ -14,6 +14,7 @@ from asd_lightning.encoders.finetuning import Finetuning, apply_finetuning
 from asd_lightning.errors import UserError
 
 Normalize = Literal["none", "l2", "batch", "layer"]
+Head = Literal["joint", "per_branch", "none"]
 
 
 class Branch(nn.Module):
@@ -86,6 +87,74 @@ class Embedder(nn.Module):
 
     def forward(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch dim"]:
         return torch.cat([branch(waveform) for branch in self.branches.values()], dim=1)
+
+
+class FeaturePerturbation(nn.Sequential):
+    """Bottleneck of OS-SCL: Linear(D, D/2) - ReLU - BatchNorm - Linear(D/2, D) - ReLU - BatchNorm."""
+
+    def __init__(self, dim: int) -> None:
+        if dim < 2:
+            raise UserError(
+                f"the feature perturbation halves its input, so {dim} dimension(s) are too few: use 2 or more"
+            )
+        super().__init__(
+            nn.Linear(dim, dim // 2),
+            nn.ReLU(),
+            nn.BatchNorm1d(dim // 2),
+            nn.Linear(dim // 2, dim),
+            nn.ReLU(),
+            nn.BatchNorm1d(dim),
+        )
+
+
+class EmbeddingHead(nn.Module):
+    """What the loss sees of an embedding: OS-SCL's feature perturbation.  Shape (batch, dim) stays.
+
+    Args:
+        embed_dims: embedding length of each branch, in the order of concatenation.
+        kind: one feature perturbation over the joint embedding, one for each branch, or none.
+
+    Raises:
+        UserError: an unknown kind.
+    """
+
+    def __init__(self, embed_dims: Sequence[int], kind: Head = "joint") -> None:
+        super().__init__()
+        if kind not in get_args(Head):
+            raise UserError(f"head={kind!r}: choose one of {', '.join(get_args(Head))}")
+        self.embed_dims = tuple(embed_dims)
+        dims = {"joint": (sum(embed_dims),), "per_branch": self.embed_dims, "none": ()}[kind]
+        self.perturbations = nn.ModuleList(FeaturePerturbation(dim) for dim in dims)
+
+    def forward(self, embedding: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim"]:
+        """Not normalised."""
+        if not self.perturbations:
+            return embedding
+        if len(self.perturbations) == 1:
+            return self.perturbations[0](embedding)  # type: ignore[no-any-return]
+        parts = torch.split(embedding, list(self.embed_dims), dim=1)
+        return torch.cat([one(part) for one, part in zip(self.perturbations, parts, strict=True)], dim=1)
+
+
+class ScoredEmbedder(nn.Module):
+    """Waveform to the embedding that a back-end scores: all that is needed of a trained system, without its loss.
+
+    Args:
+        embedder: the branches.
+        head: what follows them; ``None`` scores the branches' own embedding.
+    """
+
+    def __init__(self, embedder: Embedder, head: EmbeddingHead | None = None) -> None:
+        super().__init__()
+        self.embedder = embedder
+        self.head = head or nn.Identity()
+
+    def forward(self, waveform: Float[Tensor, "batch *windows samples"]) -> Float[Tensor, "batch dim"]:
+        """Scored embedding of each clip: mean over its windows where there are several."""
+        if waveform.ndim == 2:
+            return self.head(self.embedder(waveform))  # type: ignore[no-any-return]
+        batch, windows, samples = waveform.shape
+        return self(waveform.reshape(batch * windows, samples)).view(batch, windows, -1).mean(1)  # type: ignore[no-any-return]
 
 
 class UnitLength(nn.Module):

@@ -6,7 +6,7 @@ import scipy.signal
 import torch
 from torch import nn
 
-from asd_lightning.embedder import Branch, Embedder
+from asd_lightning.embedder import Branch, Embedder, EmbeddingHead, FeaturePerturbation
 from asd_lightning.encoders.spectrum_cnn import SameConv1d, SpectrumCNN
 from asd_lightning.encoders.statistics import TemporalStatistics
 from asd_lightning.errors import UserError
@@ -127,3 +127,38 @@ def test_branch_normalisation(normalize):
 def test_unknown_normalisation_is_said():
     with pytest.raises(UserError, match=r"normalize='unit': choose one of none, l2, batch, layer"):
         Branch(LogMelSpectrogram(), TemporalStatistics(), normalize="unit")
+
+
+def test_the_head_and_what_is_scored():
+    torch.manual_seed(0)
+    head = EmbeddingHead([5, 3], "per_branch")
+    embedding = torch.randn(12, 8)
+    head(embedding)  # moves the running statistics, with which a clip is scored alone
+    head.eval()
+    after = head(embedding)
+    assert after.shape == embedding.shape
+    assert not torch.allclose(after, embedding)
+    torch.testing.assert_close(head(embedding[:1]), after[:1])
+    torch.testing.assert_close(after[:, :5], head.perturbations[0](embedding[:, :5]))
+    assert EmbeddingHead([8], "none")(embedding) is embedding
+
+
+def test_head_is_the_bottleneck_of_the_method():
+    shapes = [
+        (type(layer).__name__, *(tuple(p.shape) for p in layer.parameters())) for layer in FeaturePerturbation(128)
+    ]
+    assert shapes == [
+        ("Linear", (64, 128), (64,)),
+        ("ReLU",),
+        ("BatchNorm1d", (64,), (64,)),
+        ("Linear", (128, 64), (128,)),
+        ("ReLU",),
+        ("BatchNorm1d", (128,), (128,)),
+    ]
+
+
+def test_a_head_that_cannot_be_is_named(unchecked):
+    with pytest.raises(UserError, match="head='both'"):
+        EmbeddingHead([4], "both")
+    with pytest.raises(UserError, match="too few"):
+        EmbeddingHead([1])

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from omegaconf import OmegaConf
 
+from asd_lightning.configuration import of_today
 from asd_lightning.errors import UserError
 from asd_lightning.run_folder import CHECKPOINT
 from asd_lightning.scoring.embedding_cache import (
@@ -25,9 +26,9 @@ _FILE = "embeddings.npz"
 
 
 class _Expected(NamedTuple):
-    """What a cache must have been made with; ``model`` is "" where the run has no checkpoint to compare with."""
+    """What a cache must have been made with; ``models`` is empty where the run has no checkpoint to compare with."""
 
-    model: str
+    models: frozenset[str]
     preprocessing: dict[str, Any]
 
 
@@ -62,19 +63,24 @@ def _expected(run: Path) -> _Expected:
     # Every run has a seed; the data options refer to it.
     config: Any = OmegaConf.load(path)
     data: Any = OmegaConf.to_container(OmegaConf.create({"seed": config.seed, "data": config.data}), resolve=True)
-    return _Expected(_checkpoint_digest(run / CHECKPOINT), preprocessing_options(data["data"]))
+    return _Expected(_checkpoint_digests(run / CHECKPOINT), preprocessing_options(data["data"]))
 
 
-def _checkpoint_digest(path: Path) -> str:
+def _checkpoint_digests(path: Path) -> frozenset[str]:
+    """Digest of a checkpoint under the names of its time, in which its own test told it, and under those of today."""
     if not path.is_file():
         logger.warning("%s is not there: nothing tells whether the embeddings are of the run's last weights", path)
-        return ""
+        return frozenset()
     import torch
+
+    from asd_lightning.training.module import rename_head
 
     try:
         # Memory-mapped: the optimizer's state, most of the file, is not read.
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        return model_digest(content["state_dict"], content["asd_config"])
+        at_its_time = model_digest(content["state_dict"], content["asd_config"])
+        rename_head(content)
+        return frozenset({at_its_time, model_digest(content["state_dict"], of_today(content["asd_config"]))})
     except Exception as error:
         raise UserError(
             f"{path}: not readable as a checkpoint of asd train ({error}); train again or copy it again"
@@ -89,7 +95,7 @@ def _results(run: Path) -> Iterator[Path]:
 
 def _mismatch(cache: EmbeddingCache, expected: _Expected) -> str:
     """Why a cache cannot be used for the run; "" where it can."""
-    if expected.model and cache.key.model != expected.model:
+    if expected.models and cache.key.model not in expected.models:
         return "made with other weights than the run's checkpoint"
     if cache.key.preprocessing != expected.preprocessing:
         names = cache.key.preprocessing.keys() | expected.preprocessing.keys()
@@ -104,7 +110,7 @@ def _mismatch(cache: EmbeddingCache, expected: _Expected) -> str:
 def _embed_again(run: Path, expected: _Expected, reasons: list[str]) -> EmbeddingCache:
     for reason in reasons:
         logger.warning("%s", reason)
-    if not expected.model:
+    if not expected.models:
         raise UserError(f"{run}: no valid embeddings and no {CHECKPOINT} to make them with; train again")
     logger.warning("embedding the clips of %s again", run)
     from asd_lightning.experiment.retest import retest

@@ -1,20 +1,19 @@
-"""OS-SCL: one-stage supervised contrastive learning with sub-centre ArcFace, mixup and a feature perturbation head.
+"""OS-SCL: one-stage supervised contrastive learning with sub-centre ArcFace and mixup.
 
-One pass of the mixed waveforms serves both losses.  With lambda, pi from mixup, f = normalize(head(embedding)) and the
-sub-centre ArcFace logits z (margin on y alone):
+One pass of the mixed waveforms serves both losses.  With lambda, pi from mixup, f the embedding after the head (see
+`asd_lightning.embedder.EmbeddingHead`) at length 1, and the sub-centre ArcFace logits z (margin on y alone):
 
     L_arc = lambda CE(z, y) + (1 - lambda) CE(z, y_pi)
     L     = arcface_weight L_arc + contrastive_weight L_sup(f, y)
 
-The cross-entropy of plain ArcFace is this loss with ``contrastive_weight=0``, ``head="none"`` and no mixup.
+The cross-entropy of plain ArcFace is this loss with ``contrastive_weight=0``, no head and no mixup.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -24,8 +23,6 @@ from asd_lightning.errors import UserError
 from asd_lightning.features.mixup import Mixed
 from asd_lightning.losses.arcface import SubCenterArcFace, resolve_sub_centers
 from asd_lightning.losses.supervised_contrastive import supervised_contrastive
-
-Head = Literal["joint", "per_branch", "none"]
 
 
 class LossTerms(NamedTuple):
@@ -37,29 +34,11 @@ class LossTerms(NamedTuple):
     anchors_with_positive: Int[Tensor, ""]
 
 
-class FeaturePerturbation(nn.Sequential):
-    """Bottleneck of OS-SCL: Linear(D, D/2) - ReLU - BatchNorm - Linear(D/2, D) - ReLU - BatchNorm."""
-
-    def __init__(self, dim: int) -> None:
-        if dim < 2:
-            raise UserError(
-                f"the feature perturbation halves its input, so {dim} dimension(s) are too few: use 2 or more"
-            )
-        super().__init__(
-            nn.Linear(dim, dim // 2),
-            nn.ReLU(),
-            nn.BatchNorm1d(dim // 2),
-            nn.Linear(dim // 2, dim),
-            nn.ReLU(),
-            nn.BatchNorm1d(dim),
-        )
-
-
 class OneStageLoss(nn.Module):
-    """OS-SCL over the concatenated embedding of all branches.
+    """OS-SCL over the embedding that is scored.
 
     Args:
-        embed_dims: embedding length of each branch, in the order of concatenation.
+        embed_dim: length of an embedding.
         classes: training classes; position = label.
         sub_centers: per class, or ``{"attribute": K, "no_attribute": K}``.
         scale: factor on the ArcFace cosines.
@@ -68,7 +47,6 @@ class OneStageLoss(nn.Module):
         base_temperature: the contrastive loss is multiplied by ``temperature / base_temperature``.
         arcface_weight: factor on the ArcFace cross-entropy.
         contrastive_weight: factor on the contrastive loss.
-        head: one feature perturbation over the joint embedding, one for each branch, or none.
         gather: contrast with the clips of all ranks.
 
     Raises:
@@ -77,7 +55,7 @@ class OneStageLoss(nn.Module):
 
     def __init__(
         self,
-        embed_dims: Sequence[int],
+        embed_dim: int,
         classes: Sequence[ClassLabel],
         *,
         sub_centers: int | Mapping[str, int] = 114,
@@ -87,36 +65,19 @@ class OneStageLoss(nn.Module):
         base_temperature: float = 0.07,
         arcface_weight: float = 1.0,
         contrastive_weight: float = 1.0,
-        head: Head = "joint",
         gather: bool = True,
     ) -> None:
         super().__init__()
-        if head not in get_args(Head):
-            raise UserError(f"head={head!r}: choose one of {', '.join(get_args(Head))}")
         if not (temperature > 0 and base_temperature > 0):
             raise UserError(f"temperature={temperature}, base_temperature={base_temperature}: both must be above 0")
         if min(arcface_weight, contrastive_weight) < 0:
             raise UserError("arcface_weight and contrastive_weight must not be negative")
-        self.embed_dims = tuple(embed_dims)
-        head_dims = {"joint": (sum(embed_dims),), "per_branch": self.embed_dims, "none": ()}[head]
-        self.heads = nn.ModuleList(FeaturePerturbation(dim) for dim in head_dims)
-        self.arcface = SubCenterArcFace(sum(embed_dims), resolve_sub_centers(sub_centers, classes), scale, margin)
+        self.arcface = SubCenterArcFace(embed_dim, resolve_sub_centers(sub_centers, classes), scale, margin)
         self.temperature = temperature
         self.base_temperature = base_temperature
         self.arcface_weight = arcface_weight
         self.contrastive_weight = contrastive_weight
         self.gather = gather
-
-    def scored_embedding(
-        self, embedding: Float[Tensor, "batch dim"], after_head: bool = True
-    ) -> Float[Tensor, "batch dim"]:
-        """The embedding a back-end scores: after the head, or as the branches gave it.  Not normalised."""
-        if not after_head or not self.heads:
-            return embedding
-        if len(self.heads) == 1:
-            return self.heads[0](embedding)  # type: ignore[no-any-return]
-        parts = torch.split(embedding, list(self.embed_dims), dim=1)
-        return torch.cat([head(part) for head, part in zip(self.heads, parts, strict=True)], dim=1)
 
     def forward(
         self, embedding: Float[Tensor, "batch dim"], label: Int[Tensor, " batch"], mixed: Mixed | None = None
@@ -124,18 +85,17 @@ class OneStageLoss(nn.Module):
         """Loss of one batch.
 
         Args:
-            embedding: of the mixed waveforms, where ``mixed`` is given.
+            embedding: after the head, of the mixed waveforms where ``mixed`` is given.
             label: labels y before mixup.
             mixed: what mixup drew for this batch; ``None`` where the clips were not mixed.
         """
-        feature = self.scored_embedding(embedding)
-        logits = self.arcface(feature, label)
+        logits = self.arcface(embedding, label)
         arcface = F.cross_entropy(logits, label)
         if mixed is not None:
             weight = mixed.weight.to(arcface)
             arcface = weight * arcface + (1 - weight) * F.cross_entropy(logits, mixed.mixed_label)
         contrastive, anchors = supervised_contrastive(
-            feature, label, self.temperature, self.base_temperature, self.gather
+            embedding, label, self.temperature, self.base_temperature, self.gather
         )
         # Both terms stay in the graph at weight 0: a parameter without a gradient stops distributed training.
         total = self.arcface_weight * arcface + self.contrastive_weight * contrastive

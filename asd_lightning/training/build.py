@@ -15,7 +15,7 @@ from asd_lightning.data.labels import ClassLabel
 from asd_lightning.embedder import Embedder
 from asd_lightning.encoders.weights.checkpoints import architecture_only, encoder_arguments
 from asd_lightning.errors import UserError
-from asd_lightning.training.module import AnomalousSoundModule
+from asd_lightning.training.module import AnomalousSoundModule, rename_head
 
 
 def build_module(config: dict[str, Any], classes: Sequence[ClassLabel]) -> AnomalousSoundModule:
@@ -26,11 +26,14 @@ def build_module(config: dict[str, Any], classes: Sequence[ClassLabel]) -> Anoma
             Hydra targets, the others are arguments of the module.
         classes: position = label.
     """
-    parts = instantiate(config, _convert_="all")
+    # A recipe's file names the head beside the loss that it feeds.
+    loss = dict(config["loss"])
+    head = loss.pop("head", "joint")
+    parts = instantiate(config | {"loss": loss}, _convert_="all")
     # An option that the back-end refuses is told now, not when training has ended.
     parts["scorer"]()
     complete = _with_encoder_configs(config, parts["embedder"])
-    return AnomalousSoundModule(classes=classes, config=complete, **parts)
+    return AnomalousSoundModule(classes=classes, config=complete, head=head, **parts)
 
 
 def load_module(checkpoint: Path, changes: dict[str, Any] | None = None) -> AnomalousSoundModule:
@@ -75,4 +78,5 @@ def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
         ) from error
     if "asd_config" not in content:
         raise UserError(f"{checkpoint}: not a checkpoint of asd train")
+    rename_head(content)
     return content

@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from asd_lightning.data.batch import Batch
 from asd_lightning.data.datamodule import ClipDataModule
 from asd_lightning.data.labels import ClassLabel
-from asd_lightning.embedder import Embedder
+from asd_lightning.embedder import Embedder, EmbeddingHead, Head, ScoredEmbedder
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.ground_truth import label_scores
 from asd_lightning.evaluation.metrics import EvaluationResult, evaluate
@@ -55,14 +55,15 @@ class AnomalousSoundModule(pl.LightningModule):
 
     Args:
         embedder: the system.
-        loss: from the branches' embedding lengths and the classes, makes the loss with its head.
+        loss: from the embedding's length and the classes, makes the loss.
         classes: training classes; position = label.
         optimizer: from parameters or parameter groups, makes the optimizer.
         scheduler: makes the learning-rate schedule.
         scorer: makes an unfitted back-end; one is fitted to each machine.
         threshold: decision rule on a machine's training scores.
+        head: between embedder and loss.
         mixup_alpha: mixup weights are Beta(alpha, alpha); ``None`` trains on unmixed clips.
-        score_after_head: score the loss head's output, or the embedder's.
+        score_after_head: score the head's output, or the embedder's.
         decay_all: apply weight decay to biases and norms too.
         seed: of mixup, masks and dropout.
         config: plain data from which the same module can be built again; kept in every checkpoint.
@@ -71,13 +72,14 @@ class AnomalousSoundModule(pl.LightningModule):
     def __init__(
         self,
         embedder: Embedder,
-        loss: Callable[[Sequence[int], Sequence[ClassLabel]], OneStageLoss],
+        loss: Callable[[int, Sequence[ClassLabel]], OneStageLoss],
         classes: Sequence[ClassLabel],
         optimizer: Callable[[Iterable[Any]], Optimizer],
         scheduler: SchedulerFactory,
         *,
         scorer: Callable[[], Scorer],
         threshold: Threshold,
+        head: Head = "joint",
         mixup_alpha: float | None = 0.5,
         score_after_head: bool = True,
         decay_all: bool = True,
@@ -86,7 +88,9 @@ class AnomalousSoundModule(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.embedder = embedder
-        self.loss = loss(list(embedder.embed_dims.values()), classes)
+        embed_dims = list(embedder.embed_dims.values())
+        self.head = EmbeddingHead(embed_dims, head)
+        self.loss = loss(sum(embed_dims), classes)
         self.classes = list(classes)
         self.outcome: TestOutcome | None = None
         self._make_optimizer = optimizer
@@ -100,12 +104,13 @@ class AnomalousSoundModule(pl.LightningModule):
         self._config = config or {}
         self._seen: dict[int, list[tuple[Tensor, Tensor]]] = {}
 
+    def scored_embedder(self) -> ScoredEmbedder:
+        """What is kept for use: it shares this module's weights and holds none of the loss's."""
+        return ScoredEmbedder(self.embedder, self.head if self._score_after_head else None)
+
     def forward(self, waveform: Float[Tensor, "batch *windows samples"]) -> Float[Tensor, "batch dim"]:
         """Scored embedding of each clip: mean over its windows where there are several."""
-        if waveform.ndim == 2:
-            return self.loss.scored_embedding(self.embedder(waveform), self._score_after_head)
-        batch, windows, samples = waveform.shape
-        return self(waveform.reshape(batch * windows, samples)).view(batch, windows, -1).mean(1)  # type: ignore[no-any-return]
+        return self.scored_embedder()(waveform)  # type: ignore[no-any-return]
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # The run is one epoch, so batch_idx counts its micro-steps, restarts included.
@@ -118,7 +123,7 @@ class AnomalousSoundModule(pl.LightningModule):
             mixed = mixup(waveform, batch.label, self._mixup_alpha)
             waveform = mixed.waveform
         embedding = self.embedder(waveform)
-        terms = self.loss(embedding, batch.label, mixed)
+        terms = self.loss(self.head(embedding), batch.label, mixed)
         logged = {f"train/{name}": value.detach().float() for name, value in terms._asdict().items()}
         self.log_dict(logged | self._branch_norms(embedding), batch_size=len(batch.label))
         self.log("loss", logged["train/total"], prog_bar=True, logger=False)
@@ -164,6 +169,9 @@ class AnomalousSoundModule(pl.LightningModule):
         checkpoint["asd_config"] = self._config
         checkpoint["asd_classes"] = [tuple(label) for label in self.classes]
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        rename_head(checkpoint)
+
     def _parameter_groups(self) -> list[dict[str, Any]]:
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
         if self._decay_all:
@@ -180,6 +188,15 @@ class AnomalousSoundModule(pl.LightningModule):
     def _datamodule(self) -> ClipDataModule:
         datamodule: ClipDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
         return datamodule
+
+
+def rename_head(checkpoint: dict[str, Any]) -> None:
+    """Give the weights of a checkpoint their names of today: the head was once a part of the loss."""
+    for weights in ("state_dict", "current_model_state"):
+        if weights in checkpoint:
+            checkpoint[weights] = {
+                name.replace("loss.heads.", "head.perturbations."): value for name, value in checkpoint[weights].items()
+            }
 
 
 def _columns(seen: list[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:

@@ -8,9 +8,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from asd_lightning.data.labels import ClassLabel
+from asd_lightning.embedder import EmbeddingHead
 from asd_lightning.errors import UserError
 from asd_lightning.features.mixup import Mixed
-from asd_lightning.losses.one_stage import FeaturePerturbation, OneStageLoss
+from asd_lightning.losses.one_stage import OneStageLoss
 from tests.losses.test_arcface import numpy_logits
 from tests.losses.test_supervised_contrastive import numpy_loss
 
@@ -43,23 +44,22 @@ def numpy_cross_entropy(logits, label):
 @pytest.mark.parametrize("sub_centers", [3, {"attribute": 1, "no_attribute": 4}])
 def test_all_formulas_evaluated_in_numpy(head, sub_centers):
     embedding, label, mixed = batch()
-    loss = OneStageLoss(
-        [4, 2], CLASSES, sub_centers=sub_centers, head=head, arcface_weight=0.7, contrastive_weight=1.9
-    ).double()
-    for parameter in loss.heads.parameters():
+    between = EmbeddingHead([4, 2], head).double()
+    loss = OneStageLoss(6, CLASSES, sub_centers=sub_centers, arcface_weight=0.7, contrastive_weight=1.9).double()
+    for parameter in between.parameters():
         nn.init.normal_(parameter)
     x = embedding.numpy()
     if head == "joint":
-        x = numpy_head(x, loss.heads[0])
+        x = numpy_head(x, between.perturbations[0])
     if head == "per_branch":
-        x = np.hstack([numpy_head(x[:, :4], loss.heads[0]), numpy_head(x[:, 4:], loss.heads[1])])
+        x = np.hstack([numpy_head(x[:, :4], between.perturbations[0]), numpy_head(x[:, 4:], between.perturbations[1])])
     counts = [3] * 5 if sub_centers == 3 else [1, 4, 1, 4, 1]
     y, y_pi = label.numpy(), label.numpy()[mixed.permutation.numpy()]
     logits = numpy_logits(x, loss.arcface.weight.detach().numpy(), counts, y, 30.0, 0.2)
     arcface = 0.3 * numpy_cross_entropy(logits, y) + 0.7 * numpy_cross_entropy(logits, y_pi)
     contrastive = numpy_loss(x, y, 0.04, 0.07)
 
-    terms = loss(embedding, label, mixed)
+    terms = loss(between(embedding), label, mixed)
     assert terms.arcface.item() == pytest.approx(arcface, rel=1e-8)
     assert terms.contrastive.item() == pytest.approx(contrastive, rel=1e-8)
     assert terms.total.item() == pytest.approx(0.7 * arcface + 1.9 * contrastive, rel=1e-8)
@@ -68,51 +68,23 @@ def test_all_formulas_evaluated_in_numpy(head, sub_centers):
 
 def test_plain_arcface_cross_entropy_as_a_special_case():
     embedding, label, _ = batch()
-    loss = OneStageLoss([6], CLASSES, contrastive_weight=0.0, head="none").double()
+    loss = OneStageLoss(6, CLASSES, contrastive_weight=0.0).double()
     terms = loss(embedding, label)
     torch.testing.assert_close(terms.total, F.cross_entropy(loss.arcface(embedding, label), label))
 
 
 def test_every_parameter_has_a_gradient_at_weight_zero():
     embedding, label, mixed = batch()
-    loss = OneStageLoss([6], CLASSES, arcface_weight=0.0).double()
-    loss(embedding, label, mixed).total.backward()
-    assert all(parameter.grad is not None for parameter in loss.parameters())
+    head, loss = EmbeddingHead([6]).double(), OneStageLoss(6, CLASSES, arcface_weight=0.0).double()
+    loss(head(embedding), label, mixed).total.backward()
+    assert all(parameter.grad is not None for parameter in [*head.parameters(), *loss.parameters()])
 
 
 def test_weight_one_is_the_unmixed_loss():
     embedding, label, mixed = batch()
-    loss = OneStageLoss([6], CLASSES).double()
+    loss = OneStageLoss(6, CLASSES).double()
     whole = mixed._replace(weight=torch.tensor(1.0))
     torch.testing.assert_close(loss(embedding, label, whole).total, loss(embedding, label, None).total)
-
-
-def test_scored_embedding_after_and_before_the_head():
-    embedding, label, _ = batch(dim=8)
-    loss = OneStageLoss([5, 3], CLASSES, head="per_branch").double()
-    loss(embedding, label)  # moves the running statistics, with which a clip is scored alone
-    loss.eval()
-    assert loss.scored_embedding(embedding, after_head=False) is embedding
-    after = loss.scored_embedding(embedding)
-    assert after.shape == embedding.shape
-    assert not torch.allclose(after, embedding)
-    torch.testing.assert_close(loss.scored_embedding(embedding[:1]), after[:1])
-    torch.testing.assert_close(after[:, :5], loss.heads[0](embedding[:, :5]))
-    assert OneStageLoss([8], CLASSES, head="none").double().scored_embedding(embedding) is embedding
-
-
-def test_head_is_the_bottleneck_of_the_method():
-    shapes = [
-        (type(layer).__name__, *(tuple(p.shape) for p in layer.parameters())) for layer in FeaturePerturbation(128)
-    ]
-    assert shapes == [
-        ("Linear", (64, 128), (64,)),
-        ("ReLU",),
-        ("BatchNorm1d", (64,), (64,)),
-        ("Linear", (128, 64), (128,)),
-        ("ReLU",),
-        ("BatchNorm1d", (128,), (128,)),
-    ]
 
 
 def test_learns_to_tell_three_classes_apart():
@@ -120,7 +92,8 @@ def test_learns_to_tell_three_classes_apart():
     centers = torch.randn(3, 16)
     label = torch.arange(48) % 3
     inputs = centers[label] + 0.3 * torch.randn(48, 16)
-    layer, loss = nn.Linear(16, 8), OneStageLoss([8], CLASSES[:3], sub_centers=2)
+    layer = nn.Sequential(nn.Linear(16, 8), EmbeddingHead([8]))
+    loss = OneStageLoss(8, CLASSES[:3], sub_centers=2)
     optimizer = torch.optim.AdamW([*layer.parameters(), *loss.parameters()], lr=1e-2)
     before = loss(layer(inputs), label).total.item()
     for _ in range(60):
@@ -129,16 +102,14 @@ def test_learns_to_tell_three_classes_apart():
         optimizer.step()
     terms = loss(layer(inputs), label)
     assert terms.total.item() < before / 3
-    assert (loss.arcface.cosine(loss.scored_embedding(layer(inputs))).argmax(1) == label).all()
+    assert (loss.arcface.cosine(layer(inputs)).argmax(1) == label).all()
 
 
 @pytest.mark.parametrize(
     ("arguments", "named"),
-    [({"head": "both"}, "head"), ({"temperature": 0.0}, "temperature"), ({"arcface_weight": -1.0}, "negative")],
+    [({"temperature": 0.0}, "temperature"), ({"arcface_weight": -1.0}, "negative")],
 )
 def test_bad_arguments_are_named(arguments, named, monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as installed: the checks are for tests
     with pytest.raises(UserError, match=named):
-        OneStageLoss([4], CLASSES, **arguments)
-    with pytest.raises(UserError, match="too few"):
-        OneStageLoss([1], CLASSES)
+        OneStageLoss(4, CLASSES, **arguments)

@@ -48,3 +48,25 @@ def test_biases_and_norms_may_be_spared(tmp_path):
 def test_what_an_optimizer_cannot_take_is_named(tmp_path):
     with pytest.raises(UserError, match=r"model\.optimizer: Invalid learning rate: -1"):
         module_of(tmp_path, "model.optimizer.lr=-1").configure_optimizers()
+
+
+def test_what_is_kept_for_use_holds_nothing_of_the_loss(tmp_path):
+    module = module_of(tmp_path).eval()
+    scored = module.scored_embedder()
+    assert not [name for name in scored.state_dict() if "arcface" in name]
+    waveform = torch.randn(2, 3, 16_000)
+    torch.testing.assert_close(
+        scored(waveform), module.head(module.embedder(waveform.flatten(0, 1))).view(2, 3, -1).mean(1)
+    )
+    before = module_of(tmp_path, "model.score_after_head=false").eval()
+    torch.testing.assert_close(before(waveform[:, 0]), before.embedder(waveform[:, 0]))
+
+
+def test_weights_from_before_the_head_left_the_loss_are_read(tmp_path):
+    module = module_of(tmp_path)
+    today = module.state_dict()
+    former = {name.replace("head.perturbations.", "loss.heads."): value for name, value in today.items()}
+    assert former.keys() != today.keys()
+    checkpoint = {"state_dict": former, "current_model_state": dict(former)}
+    module.on_load_checkpoint(checkpoint)
+    assert checkpoint["state_dict"].keys() == checkpoint["current_model_state"].keys() == today.keys()
