@@ -162,3 +162,9 @@ def test_a_head_that_cannot_be_is_named(unchecked):
         EmbeddingHead([4], "both")
     with pytest.raises(UserError, match="too few"):
         EmbeddingHead([1])
+
+
+def test_a_clip_has_one_spectrogram_whichever_others_it_comes_with():
+    torch.manual_seed(0)
+    waveform, front_end = 0.1 * torch.randn(9, 16_000), LogMelSpectrogram()
+    assert torch.equal(front_end(waveform), torch.cat([front_end(one[None]) for one in waveform]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,7 +55,7 @@ class ClipDataModule(pl.LightningDataModule):
         batch_size: int = 16,
         test_batch_size: int = 32,
         sampler: SamplerName = "uniform",
-        num_workers: int = 0,
+        num_workers: int | None = None,
         cache_dir: str | Path = "cache/clips",
         truth: str | Path | None = None,
         supplemental: Supplemental = "none",
@@ -76,7 +77,8 @@ class ClipDataModule(pl.LightningDataModule):
         batch_size: clips per micro-batch and device.
         test_batch_size: likewise when testing.
         sampler: draw clips uniformly, or classes first.
-        num_workers: processes that read ahead; 0 reads in the training process.
+        num_workers: processes that read ahead; 0 reads in the training process, ``None`` takes half of the cores, at
+            most 4, and none where there are fewer than 4: the clips are decoded already.
         cache_dir: where decoded clips are kept.
         truth: the organisers' truth about anonymous test clips, joined onto the scores when all is scored; by default
             what a download has left below ``root``, if anything.  It is never opened here.
@@ -109,7 +111,7 @@ class ClipDataModule(pl.LightningDataModule):
         self._batch_size = batch_size
         self._test_batch_size = test_batch_size
         self._sampler: SamplerName = sampler
-        self._num_workers = num_workers
+        self._num_workers = _workers_of_this_machine() if num_workers is None else num_workers
         self._cache_dir = Path(cache_dir)
         self._truth = truth
         self._supplemental: Supplemental = supplemental
@@ -319,6 +321,11 @@ def _ordered_pair(snr_db: Sequence[float]) -> tuple[float, float]:
             f"data.supplemental_snr_db={list(snr_db)}: give the lowest and the highest ratio in dB, as [0, 15]"
         )
     return float(snr_db[0]), float(snr_db[1])
+
+
+def _workers_of_this_machine() -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(4, cores // 2) if cores >= 4 else 0
 
 
 def _as_it_is(batch: Any) -> Any:

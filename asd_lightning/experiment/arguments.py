@@ -40,6 +40,7 @@ _LEAST = {
     "data.test_windows": 1,
     "data.num_workers": 0,
 }
+_MAY_BE_NULL = frozenset({"data.num_workers"})
 
 
 def check_arguments(arguments: Sequence[str]) -> None:
@@ -119,6 +120,8 @@ def _refuse_odd_name(name: str) -> None:
 def _refuse_bad_values(config: DictConfig) -> None:
     for key, least in _LEAST.items():
         value = OmegaConf.select(config, key)
+        if value is None and key in _MAY_BE_NULL:
+            continue
         if type(value) is not int or value < least:
             raise UserError(f"{key}={value}: a whole number of at least {least} is needed")
     for key in ("resume", "test"):

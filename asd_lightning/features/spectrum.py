@@ -7,6 +7,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torchaudio.functional import melscale_fbanks
 
+# On a processor the spectra of more than a few ten-second clips leave the cache, and each allocation faults its pages.
+_CLIPS_AT_A_TIME = 4
+
 
 class MagnitudeSpectrum(nn.Module):
     """Magnitude of the discrete Fourier transform of the whole clip, linear, not normalised.
@@ -46,13 +49,17 @@ class LogMelSpectrogram(nn.Module):
 
     def forward(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch frames mels"]:
         with torch.autocast(waveform.device.type, enabled=False):
-            spectrum = torch.stft(
-                waveform.float(),
-                self._window_length,
-                self._hop_length,
-                window=self._window,
-                center=False,
-                return_complex=True,
-            )
-            power = spectrum.abs().square().transpose(1, 2) @ self._mel
-            return 10 * torch.log10(power + 1e-10)
+            pieces = torch.split(waveform.float(), _CLIPS_AT_A_TIME if waveform.device.type == "cpu" else len(waveform))
+            return torch.cat([self._log_mel(piece) for piece in pieces])
+
+    def _log_mel(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch frames mels"]:
+        spectrum = torch.stft(
+            waveform,
+            self._window_length,
+            self._hop_length,
+            window=self._window,
+            center=False,
+            return_complex=True,
+        )
+        power = spectrum.abs().square().transpose(1, 2) @ self._mel
+        return 10 * torch.log10(power + 1e-10)
