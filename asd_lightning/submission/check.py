@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -79,6 +80,11 @@ def names_in_list(path: Path) -> ClipNames:
 
 
 _FILES, _CLIPS, _ROWS, _META = "files", "clips", "rows", "description"
+_DISTINCT = 10
+"""Different scores that a file must have; with fewer clips, as many as clips."""
+_LABEL_LIKE = re.compile(r"_task\d+_\d", re.IGNORECASE)
+_PACKAGE = "task2"
+"""The folder of the organisers' package: a submission in it is in a folder that has its label's name."""
 
 
 def _check_files(folder: Path) -> Iterator[Problem]:
@@ -107,9 +113,29 @@ def _check_scores(folder: Path, expected: ClipNames | None) -> Iterator[Problem]
         rows = {kind: _rows(folder / f"{kind}_{end}") for kind in sorted(kinds)}
         for kind in sorted(kinds):
             yield from _check_rows(f"{kind}_{end}", rows[kind], names, decisions=kind == "decision_result")
-        if len(rows) == 2 and _names(rows["anomaly_score"]) != _names(rows["decision_result"]):
-            text = f"{machine} section {section}: the two files name different clips, or in different order"
-            yield Problem(_CLIPS, text)
+        if len(rows) == 2:
+            yield from _check_pair(f"{machine} section {section}", rows["anomaly_score"], rows["decision_result"])
+
+
+def _check_pair(section: str, scores: list[list[str]], decisions: list[list[str]]) -> Iterator[Problem]:
+    """Scores and decisions of the same clips, where every row can be read: the higher scores are the alarms."""
+    if _names(scores) != _names(decisions):
+        yield Problem(_CLIPS, f"{section}: the two files name different clips, or in different order")
+        return
+    if any(_row_problem(row, decisions=False) for row in scores) or any(_row_problem(row, True) for row in decisions):
+        return
+    by_decision: dict[str, list[tuple[float, str]]] = {"0": [], "1": []}
+    for (name, score), (_, decision) in zip(scores, decisions, strict=True):
+        by_decision[decision].append((float(score), name))
+    if not by_decision["0"] or not by_decision["1"]:
+        return
+    (loudest, normal), (quietest, alarm) = max(by_decision["0"]), min(by_decision["1"])
+    if quietest < loudest:
+        text = (
+            f"{section}: {alarm} is called anomalous at score {quietest:g}, {normal} normal at {loudest:g}; higher "
+            "scores must be the anomalous ones: are the scores negated, the decisions inverted, or clips mixed up?"
+        )
+        yield Problem("scores and decisions", text)
 
 
 def _rows(path: Path) -> list[list[str]]:
@@ -133,6 +159,8 @@ def _check_rows(file: str, rows: list[list[str]], expected: list[str] | None, de
         if name in seen:
             yield Problem(_CLIPS, f"{file}, row {number}: {name} comes a second time")
         seen.add(name)
+    if not decisions and (problem := _few_values(file, rows)):
+        yield problem
     if names != sorted(names):
         yield Problem(_CLIPS, f"{file}: the rows are not in the order of the file names")
     if expected is not None and (len(seen) != len(expected) or seen != set(expected)):
@@ -140,6 +168,17 @@ def _check_rows(file: str, rows: list[list[str]], expected: list[str] | None, de
         example = f"missing {missing[0]}" if missing else f"unknown {extra[0]}"
         text = f"{file}: {len(missing)} of {len(expected)} clips missing, {len(extra)} unknown ({example})"
         yield Problem(_CLIPS, text)
+
+
+def _few_values(file: str, rows: Sequence[Sequence[str]]) -> Problem | None:
+    """Constant scores, or decisions in the place of scores: AUC needs an order of the clips."""
+    readable = [row for row in rows if _row_problem(row, decisions=False) is None]
+    distinct = len({float(row[1]) for row in readable})
+    if distinct >= min(_DISTINCT, len(readable)):
+        return None
+    numbers = "number" if distinct == 1 else "numbers"
+    text = f"{file}: {distinct} different {numbers} for {len(readable)} clips; are these constants, or decisions?"
+    return Problem("scores", text)
 
 
 def _row_problem(row: Sequence[str], decisions: bool) -> Problem | None:
@@ -161,6 +200,8 @@ def _check_meta(folder: Path) -> Iterator[Problem]:
     files = sorted(path for path in folder.glob(f"*{META_SUFFIX}") if path.is_file())
     if len(files) != 1:
         yield Problem(_FILES, f"{len(files)} files named <label>{META_SUFFIX}; there must be one")
+    else:
+        yield from _check_folder(folder.resolve(), files[0].name.removesuffix(META_SUFFIX))
     for path in files:
         try:
             meta = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -172,6 +213,15 @@ def _check_meta(folder: Path) -> Iterator[Problem]:
             yield Problem(_META, f"{path.name}: {problem}")
         for problem in _todos(meta, ""):
             yield Problem("description, still to do", f"{path.name}: {problem}")
+
+
+def _check_folder(folder: Path, label: str) -> Iterator[Problem]:
+    """A folder is named after the label where it is meant to be handed in, as its name or its parent's tells."""
+    meant = _LABEL_LIKE.search(folder.name) or folder.parent.name == _PACKAGE
+    if meant and folder.name != label:
+        yield Problem(
+            _FILES, f"the folder is named {folder.name}, the description {label}{META_SUFFIX}; name it {label}"
+        )
 
 
 _REQUIRED = (
@@ -220,11 +270,20 @@ def _check_values(meta: Any) -> Iterator[str]:
     macs = _get(meta, "system.complexity.MACS")
     if macs is not None and not _is_open(macs) and not _is_number(macs, 0.0, math.inf):
         yield f"system.complexity.MACS must be a number or null, got {macs!r}"
-    results = _get(meta, "results.development_dataset")
+    yield from _check_results(_get(meta, "results.development_dataset"))
+
+
+def _check_results(results: Any) -> Iterator[str]:
     for machine, values in results.items() if isinstance(results, Mapping) else ():
-        for name, value in values.items() if isinstance(values, Mapping) else ((machine, values),):
-            if value is not None and not _is_open(value) and not _is_number(value, 0.0, 100.0):
+        fields = values.items() if isinstance(values, Mapping) else ((machine, values),)
+        given = {name: value for name, value in fields if value is not None and not _is_open(value)}
+        for name, value in given.items():
+            if not _is_number(value, 0.0, 100.0):
                 yield f"results.development_dataset.{machine}.{name} must be per cent, got {value!r}"
+        # No pAUC is under 47 per cent.
+        if given and all(_is_number(value, 0.0, 1.0) for value in given.values()):
+            shown = ", ".join(f"{name} {value:g}" for name, value in given.items())
+            yield f"results.development_dataset.{machine} must be per cent; these are fractions: {shown}"
 
 
 def _check_authors(authors: Any) -> Iterator[str]:

@@ -268,6 +268,102 @@ def test_every_broken_rule_is_named(submission: Path, file: str, damage: Callabl
     assert any(message in problem for problem in problems), problems
 
 
+def rescored(value: Callable[[str], str]) -> Callable[[Path], None]:
+    def edit(path: Path) -> None:
+        rows = [line.split(",") for line in path.read_text().splitlines()]
+        path.write_text("".join(f"{name},{value(score)}\n" for name, score in rows))
+
+    return edit
+
+
+def as_fractions(path: Path) -> None:
+    meta = yaml.safe_load(path.read_text())
+    for values in meta["results"]["development_dataset"].values():
+        values.update({name: value / 100 for name, value in values.items()})
+    path.write_text(yaml.safe_dump(meta))
+
+
+def disagreeing(folder: Path) -> list[str]:
+    return [problem.text for problem in check_submission(folder) if problem.rule == "scores and decisions"]
+
+
+@pytest.fixture
+def decided(submission: Path) -> Path:
+    names = EXPECTED["AutoTrash", "00"]
+    (submission / SCORES).write_text("".join(f"{name},{score}\n" for name, score in zip(names, "24351", strict=True)))
+    (submission / DECISIONS).write_text("".join(f"{name},{call}\n" for name, call in zip(names, "01010", strict=True)))
+    return submission
+
+
+def test_alarms_have_the_higher_scores(decided: Path) -> None:
+    assert check_submission(decided) == []
+    rescored({"0": "1", "1": "0"}.__getitem__)(decided / DECISIONS)
+    assert disagreeing(decided) == [
+        "AutoTrash section 00: section_00_0004.wav is called anomalous at score 1, section_00_0003.wav normal at 5; "
+        "higher scores must be the anomalous ones: are the scores negated, the decisions inverted, or clips mixed up?"
+    ]
+    rescored(lambda score: f"-{score}")(decided / SCORES)
+    assert check_submission(decided) == []
+
+
+@pytest.mark.parametrize("value", [lambda score: f"-{score}", {"2": "5", "5": "2", "4": "4", "3": "3", "1": "1"}.get])
+def test_negated_and_swapped_scores_are_named(decided: Path, value: Callable[[str], str]) -> None:
+    rescored(value)(decided / SCORES)
+    assert len(disagreeing(decided)) == 1
+
+
+def test_one_decision_for_all_clips_says_nothing_of_the_scores(decided: Path) -> None:
+    for call in "01":
+        rescored(lambda _, call=call: call)(decided / DECISIONS)
+        assert check_submission(decided) == []
+
+
+def test_an_equal_score_may_be_called_either_way(decided: Path) -> None:
+    rows = [f"section_00_{i:04d}.wav" for i in range(12)]
+    (decided / SCORES).write_text("".join(f"{name},{min(i, 9)}\n" for i, name in enumerate(rows)))
+    (decided / DECISIONS).write_text("".join(f"{name},{int(i >= 10)}\n" for i, name in enumerate(rows)))
+    assert check_submission(decided) == []
+    rescored(lambda score: str(min(int(score), 8)))(decided / SCORES)
+    assert broken(decided) == [
+        f"{SCORES}: 9 different numbers for 12 clips; are these constants, or decisions?",
+    ]
+
+
+@pytest.mark.parametrize(("value", "numbers"), [("0.5", "1 different number"), (None, "2 different numbers")])
+def test_constants_and_decisions_are_no_scores(decided: Path, value: str | None, numbers: str) -> None:
+    if value is None:
+        shutil.copy(decided / DECISIONS, decided / SCORES)
+    else:
+        rescored(lambda _: value)(decided / SCORES)
+    problems = broken(decided)
+    assert f"{SCORES}: {numbers} for 5 clips; are these constants, or decisions?" in problems
+
+
+def test_results_are_per_cent(submission: Path) -> None:
+    as_fractions(submission / META)
+    fan, valve = broken(submission)
+    assert fan.startswith(f"{META}: results.development_dataset.fan must be per cent; these are fractions: auc_source ")
+    assert "valve" in valve
+
+
+@pytest.mark.parametrize(
+    ("name", "valid"),
+    [
+        (LABEL, True),
+        ("anywhere", True),
+        ("Huang_XJU_task2_2", False),
+        ("huang_xju_task2_1", False),
+        (f"task2/{LABEL}", True),
+        ("task2/mine", False),
+    ],
+)
+def test_a_folder_to_hand_in_has_the_labels_name(submission: Path, tmp_path: Path, name: str, valid: bool) -> None:
+    folder = tmp_path / "package" / name
+    shutil.copytree(submission, folder)
+    expected = f"the folder is named {folder.name}, the description {META}; name it {LABEL}"
+    assert broken(folder) == ([] if valid else [expected])
+
+
 @pytest.mark.parametrize(
     "path",
     [
