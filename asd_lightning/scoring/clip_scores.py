@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
+from unicodedata import category
 
 from asd_lightning.atomic import write_text_atomically
 from asd_lightning.errors import UserError
@@ -38,6 +39,11 @@ class ClipScore(NamedTuple):
 def machine_name(machine: str, section: str) -> str:
     """The machine, with its section where that is not the only usual one."""
     return machine if section in ("", "00") else f"{machine} {section}"
+
+
+def is_name(text: str) -> bool:
+    """Whether ``text`` can name one file or folder: no separator, no control character, neither ``.`` nor ``..``."""
+    return text not in ("", ".", "..") and not any(c in "/\\" or category(c) in ("Cc", "Zl", "Zp") for c in text)
 
 
 def write_scores(path: Path, scores: Sequence[ClipScore]) -> None:
@@ -78,13 +84,20 @@ def _alarm_line(machine: str, scores: Sequence[ClipScore]) -> str:
 
 
 def challenge_paths(folder: Path, scores: Sequence[ClipScore]) -> list[Path]:
-    """The files that `write_challenge_files` writes, sorted by machine and section, scores before decisions."""
+    """The files that `write_challenge_files` writes, sorted by machine and section, scores before decisions.
+
+    Raises ``UserError`` where a machine's or section's name would lead out of ``folder``.
+    """
     sections = sorted({(score.machine, score.section) for score in scores})
-    return [
+    paths = [
         folder / f"{kind}_{machine}_section_{section}_test.csv"
         for machine, section in sections
         for kind in ("anomaly_score", "decision_result")
     ]
+    for path in paths:
+        if path.parent != folder:
+            raise UserError(f"{path}: not a file in {folder}; a machine or section with a / in its name is none")
+    return paths
 
 
 def write_challenge_files(folder: Path, scores: Sequence[ClipScore]) -> list[Path]:
@@ -129,6 +142,9 @@ def _parse_row(path: Path, number: int, row: list[str]) -> ClipScore:
     if len(row) != len(ClipScore._fields):
         raise UserError(f"{path}, row {number}: {len(row)} fields where {len(ClipScore._fields)} are expected")
     machine, section, file, domain, condition, attribute, anomaly_score, threshold, decision = row
+    for field, name in (("machine", machine), ("section", section), ("file", file)):
+        if not is_name(name):
+            raise UserError(f"{path}, row {number}: {field} {name!r} must be a plain name: no / or \\, not . or ..")
     if domain not in DOMAINS:
         raise UserError(f"{path}, row {number}: domain {domain!r} is none of {', '.join(DOMAINS)}")
     if condition not in CONDITIONS:

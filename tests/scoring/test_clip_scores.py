@@ -7,15 +7,27 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asd_lightning.errors import UserError
-from asd_lightning.scoring.clip_scores import CONDITIONS, DOMAINS, ClipScore, alarm_lines, read_scores, write_scores
+from asd_lightning.scoring.clip_scores import (
+    CONDITIONS,
+    DOMAINS,
+    ClipScore,
+    alarm_lines,
+    challenge_paths,
+    read_scores,
+    write_challenge_files,
+    write_scores,
+)
 
 CLIP = ClipScore("fan", "00", "section_00_0001.wav", "source", "normal", "m-n_W", 0.1 + 0.2, math.nan, 0)
 text = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8)
+names = st.text(
+    st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"], exclude_characters="/\\"), min_size=1, max_size=8
+).filter(lambda name: name not in (".", ".."))
 clip_scores = st.builds(
     ClipScore,
-    machine=text,
-    section=text,
-    file=text,
+    machine=names,
+    section=names,
+    file=names,
     domain=st.sampled_from(DOMAINS),
     condition=st.sampled_from(CONDITIONS),
     attribute=text,
@@ -76,6 +88,53 @@ def test_a_bad_row_is_named(tmp_path: Path, old: str, new: str, message: str) ->
     path.write_text(path.read_text().replace(old, new, 1))
     with pytest.raises(UserError, match=message):
         read_scores(path)
+
+
+NO_NAMES = [
+    "x/../../..",
+    "/tmp/x",
+    "..",
+    ".",
+    "",
+    "a/b",
+    "a\\b",
+    "a\x00b",
+    "a\nb",
+    "a\x1b[31mb",
+    "a\x9bb",
+    "a\x7fb",
+    "a\u2028b",
+]
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
+@pytest.mark.parametrize("field", ["machine", "section", "file"])
+def test_what_is_no_name_is_refused(tmp_path: Path, field: str, name: str) -> None:
+    write_scores(tmp_path / "scores.csv", [CLIP, CLIP._replace(**{field: name})])
+    with pytest.raises(UserError) as caught:
+        read_scores(tmp_path / "scores.csv")
+    message = str(caught.value)
+    assert message.startswith(f"{tmp_path}/scores.csv, row 3: {field} ")
+    assert message.isprintable()
+
+
+@pytest.mark.parametrize("name", ["bearing (old)", "泵", "pump..1", "...", "a$b|c[d]<e>"])
+def test_odd_names_are_names(tmp_path: Path, name: str) -> None:
+    clip = CLIP._replace(machine=name, file=f"{name}.wav")
+    write_scores(tmp_path / "scores.csv", [clip])
+    assert read_scores(tmp_path / "scores.csv")[0].machine == name
+    assert all(path.parent == tmp_path for path in write_challenge_files(tmp_path, [clip]))
+
+
+@pytest.mark.parametrize("field", ["machine", "section"])
+@pytest.mark.parametrize("name", ["x/../../..", "/tmp/x", "a/b", "../x", "x/.."])
+def test_no_challenge_file_leaves_its_folder(tmp_path: Path, field: str, name: str) -> None:
+    folder = tmp_path / "a" / "b" / "c"
+    with pytest.raises(UserError, match="not a file in"):
+        challenge_paths(folder, [CLIP._replace(**{field: name})])
+    with pytest.raises(UserError, match="not a file in"):
+        write_challenge_files(folder, [CLIP._replace(**{field: name})])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

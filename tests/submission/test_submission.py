@@ -184,6 +184,15 @@ def test_a_score_that_is_not_finite_is_not_submitted(run_dir: Path, tmp_path: Pa
         write_submission(run_dir, LABEL, tmp_path / "out")
 
 
+def test_a_machine_whose_name_leads_elsewhere_is_refused(run_dir: Path, tmp_path: Path) -> None:
+    path = run_dir / "results" / "scores.csv"
+    write_scores(path, [score._replace(machine="x/../../..") for score in read_scores(path)])
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UserError, match=r"row 2: machine 'x/\.\./\.\./\.\.' must be a plain name"):
+        write_submission(run_dir, LABEL, tmp_path / "out")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_two_submissions_do_not_mix_in_one_folder(run_dir: Path, submission: Path, info: Path) -> None:
     write_submission(run_dir, LABEL, submission, info)
     with pytest.raises(UserError, match="holds another submission"):
