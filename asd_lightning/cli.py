@@ -7,6 +7,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from types import ModuleType
 
 from asd_lightning import __version__
@@ -46,6 +47,7 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``asd``; returns the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _print_what_can_be()
     try:
         status = _dispatch(arguments)
         sys.stdout.flush()
@@ -60,6 +62,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read, such as `head`, has read enough.  Python would flush once more at exit, and say so.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _print_what_can_be() -> None:
+    """Characters that the terminal's encoding lacks are replaced: none of them is worth a run's results."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="replace")
 
 
 def _dispatch(arguments: list[str]) -> int:

@@ -10,6 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from asd_lightning import cli
 from asd_lightning.configuration import CONF_DIR
+from tests.comparison.runs import finished_run
 
 HEAVY = ("torch", "pytorch_lightning", "sklearn", "matplotlib", "wandb", "hydra", "scipy")
 
@@ -37,6 +38,17 @@ def test_every_command_has_help_without_heavy_imports(command):
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().endswith("[]")
+
+
+def test_a_terminal_that_lacks_a_character_shows_a_question_mark(tmp_path):
+    run = finished_run(tmp_path / "run", machines=("泵", "fan"))
+    command = [sys.executable, "-m", "asd_lightning.cli", "compare", str(run)]
+    for encoding in ("latin-1", "ascii"):
+        environment = os.environ | {"PYTHONIOENCODING": encoding}
+        done = subprocess.run(command, capture_output=True, env=environment)
+        assert done.returncode == 0, done.stderr
+        assert b"fan" in done.stdout
+        assert b"?" in done.stdout
 
 
 def test_a_users_error_is_one_line_and_status_2(capsys, tmp_path):

@@ -51,11 +51,12 @@ class ResultsWriter(pl.Callback):
         write_scores(self._directory / "scores.csv", outcome.scores)
         self._write_embeddings(trainer, pl_module, outcome)
         write_challenge_files(self._directory / "challenge", outcome.scores)
+        self._write_summary(trainer, pl_module, outcome)
+        # After all that is read from a run, which counts as finished when its metrics are there; before the pictures
+        # and what is printed: where those fail, no number is lost.
+        write_metrics(outcome.result, self._directory)
         plot_scores(outcome.scores, self._directory / "scores.png")
         plot_roc(outcome.scores, self._directory / "roc.png")
-        self._write_summary(trainer, pl_module, outcome)
-        # Last: a run counts as finished when its metrics are there.
-        write_metrics(outcome.result, self._directory)
         console = Console()
         if outcome.result.machines:
             console.print(render_table(outcome.result))

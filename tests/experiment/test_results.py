@@ -4,8 +4,10 @@ import csv
 import json
 
 import matplotlib.image
+import pytest
 
 from asd_lightning.evaluation.metrics import read_metrics
+from asd_lightning.experiment import results as written
 from asd_lightning.experiment.train import train
 from asd_lightning.scoring.clip_scores import read_scores
 from tests.experiment.runs import tiny_config
@@ -32,3 +34,16 @@ def test_every_promised_file(tiny_data, tmp_path):
         picture = matplotlib.image.imread(results / name)
         assert picture[..., :3].std() > 0.05
     assert "Official score" in (results / "metrics.md").read_text()
+
+
+def test_a_plot_that_fails_loses_no_number(tiny_data, tmp_path, monkeypatch):
+    def failing(*_):
+        raise RuntimeError("no picture")
+
+    monkeypatch.setattr(written, "plot_scores", failing)
+    with pytest.raises(RuntimeError, match="no picture"):
+        train(tiny_config(tmp_path, tiny_data, "statistics", updates=0), tmp_path)
+    results = tmp_path / "results"
+    assert read_metrics(results / "metrics.csv")[-1].machine == "all"
+    assert len(read_scores(results / "scores.csv")) == 72
+    assert "official_score" in json.loads((results / "summary.json").read_text())
