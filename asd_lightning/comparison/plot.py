@@ -16,6 +16,7 @@ from asd_lightning.comparison.published import CORRECTED
 from asd_lightning.comparison.systems import Comparison, System
 from asd_lightning.comparison.tables import published_row, published_systems
 from asd_lightning.evaluation.metrics import ALL
+from asd_lightning.evaluation.plain import printable
 
 # Okabe and Ito's palette: told apart by colour-blind readers too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -48,7 +49,7 @@ def plot_comparison(comparison: Comparison, path: Path) -> None:
     figure.set_layout_engine("constrained")
     axes = figure.add_subplot()
     _draw(axes, series, machines)
-    _label(axes, (*comparison.machines, "official\nscore"))
+    _label(axes, (*map(printable, comparison.machines), "official\nscore"))
     _add_legend(figure, axes, series)
     _save(figure, path)
 
@@ -56,8 +57,10 @@ def plot_comparison(comparison: Comparison, path: Path) -> None:
 def _own_series(system: System, machines: Sequence[str]) -> _Series:
     spreads = [system.spread.get((machine, "hmean")) for machine in machines]
     seeds = len(system.finished)
+    # Matplotlib leaves out of its legends what begins with an underscore.
+    name = f" {printable(system.name)}" if system.name.startswith("_") else printable(system.name)
     return _Series(
-        f"{system.name} ({seeds} seed{'' if seeds == 1 else 's'})",
+        f"{name} ({seeds} seed{'' if seeds == 1 else 's'})",
         [100 * spread.mean if spread else math.nan for spread in spreads],
         [100 * spread.deviation if spread else math.nan for spread in spreads],
         published=False,
@@ -97,7 +100,7 @@ def _label(axes: Axes, names: Sequence[str]) -> None:
         axes.axvline(edge + 0.5, color="0.88", linewidth=0.8)
     axes.axvspan(last - 0.5, last + 0.5, color="0.95", zorder=0)
     axes.set_xlim(-0.5, last + 0.5)
-    axes.set_xticks(range(len(names)), names, rotation=0 if len(names) <= 10 else 30)
+    axes.set_xticks(range(len(names)), names, rotation=0 if len(names) <= 10 else 30, parse_math=False)
     axes.tick_params(axis="x", length=0)
     axes.set_ylabel("harmonic mean of AUC$_s$, AUC$_t$, pAUC  [%]")
     axes.set_title("Mean and standard deviation over seeds")
@@ -107,7 +110,10 @@ def _label(axes: Axes, names: Sequence[str]) -> None:
 def _add_legend(figure: Figure, axes: Axes, series: Sequence[_Series]) -> None:
     by_label = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     handles = [by_label[one.label] for one in series]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(series)), frameon=False, fontsize=9)
+    columns = min(4, len(series))
+    legend = figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -181,7 +181,7 @@ def _notes(systems: Sequence[System]) -> Iterator[str]:
     machines: dict[tuple[str, ...], list[str]] = {}
     for system in systems:
         for run in system.finished:
-            own = tuple(sorted(machine_name(row.machine, row.section) for row in run.rows if row.machine != ALL))
+            own = tuple(sorted(machine_name(row.machine, row.section) for row in run.rows if not row.overall))
             users = machines.setdefault(own, [])
             if system.name not in users:
                 users.append(system.name)

@@ -20,6 +20,7 @@ from asd_lightning.comparison.published import (
 )
 from asd_lightning.comparison.systems import Comparison, Spread, System
 from asd_lightning.evaluation.metrics import ALL
+from asd_lightning.evaluation.plain import in_markdown, on_terminal, printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -54,12 +55,11 @@ def render_comparison(comparison: Comparison) -> Table:
     from rich.text import Text
 
     published = published_systems(comparison.machines)
-    notes = Text("\n".join(_footnotes(comparison)), style="dim", justify="left")
+    notes = Text("\n".join(map(printable, _footnotes(comparison))), style="dim", justify="left")
     table = Table(title="hmean in %, mean ± standard deviation over seeds", caption=notes)
     table.add_column("machine", no_wrap=True)
     for system in comparison.systems:
-        # Text: a system's name is no markup.
-        table.add_column(Text(system.name), justify="right", overflow="fold", min_width=6)
+        table.add_column(on_terminal(system.name), justify="right", overflow="fold", min_width=6)
     for name in published:
         table.add_column(Text(name), justify="right", style="dim", overflow="fold", min_width=6)
     for machine in (*comparison.machines, ALL):
@@ -67,11 +67,13 @@ def render_comparison(comparison: Comparison) -> Table:
             table.add_section()
         ours = [_cell(system.spread.get((machine, "hmean"))) for system in comparison.systems]
         theirs = [_published_cell(name, machine, "hmean", comparison.machines) for name in published]
-        table.add_row("official score" if machine == ALL else machine, *ours, *theirs)
+        table.add_row("official score" if machine == ALL else on_terminal(machine), *ours, *theirs)
     table.add_section()
     table.add_row("seeds", *(str(len(system.finished)) for system in comparison.systems), *("" for _ in published))
     if any(system.failed for system in comparison.systems):
-        table.add_row("failed", *(_failed_cell(system, "\n") for system in comparison.systems), style="red")
+        table.add_row(
+            "failed", *(Text("\n".join(map(printable, _failed(system)))) for system in comparison.systems), style="red"
+        )
     return table
 
 
@@ -95,19 +97,21 @@ def _csv(comparison: Comparison) -> str:
 
 def _markdown(comparison: Comparison) -> str:
     published = published_systems(comparison.machines)
-    rows = [["machine", "metric", *(system.name for system in comparison.systems), *published]]
+    rows = [["machine", "metric", *(in_markdown(system.name) for system in comparison.systems), *published]]
     for machine in (*comparison.machines, ALL):
         for metric, heading in SHOWN.items():
             ours = [_cell(system.spread.get((machine, metric))) for system in comparison.systems]
             theirs = [_published_cell(name, machine, metric, comparison.machines) for name in published]
-            label = ("official score", "") if (machine, metric) == (ALL, "hmean") else (machine, heading)
+            label = ("official score", "") if (machine, metric) == (ALL, "hmean") else (in_markdown(machine), heading)
             rows.append([*label, *ours, *theirs])
     blank = ["" for _ in published]
     rows.append(["seeds", "", *(str(len(system.finished)) for system in comparison.systems), *blank])
     if any(system.failed for system in comparison.systems):
-        rows.append(["failed", "", *(_failed_cell(system, "<br>") for system in comparison.systems), *blank])
+        rows.append(
+            ["failed", "", *("<br>".join(map(in_markdown, _failed(system))) for system in comparison.systems), *blank]
+        )
     lines = ["# Comparison", "", "Per cent; mean ± sample standard deviation over seeds.", "", *_aligned(rows), ""]
-    lines += [f"- {note}" for note in _footnotes(comparison)]
+    lines += [f"- {in_markdown(note)}" for note in _footnotes(comparison)]
     if published:
         lines += ["", "Official scores as reported by others, in per cent; none of them reproduced here:", ""]
         reported = [[row.system, _number(row.development), _number(row.evaluation)] for row in AS_REPORTED]
@@ -151,8 +155,8 @@ def _published_cell(system: str, machine: str, metric: str, machines: Sequence[s
     return f"{getattr(row, metric):.2f}" + ("*" if (system, machine) == CORRECTED else "")
 
 
-def _failed_cell(system: System, separator: str) -> str:
-    return separator.join("/".join(run.folder.parts[-2:]) for run in system.failed)
+def _failed(system: System) -> list[str]:
+    return ["/".join(run.folder.parts[-2:]) for run in system.failed]
 
 
 def _number(value: float | None) -> str:

@@ -26,6 +26,7 @@ from sklearn.metrics import roc_auc_score
 
 from asd_lightning.atomic import write_text_atomically
 from asd_lightning.errors import UserError
+from asd_lightning.evaluation.plain import in_markdown, on_terminal, printable
 from asd_lightning.scoring.clip_scores import ClipScore, read_rows
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class MachineMetrics:
-    """The metrics of one section of one machine, or (``machine == ALL``) their harmonic means.
+    """The metrics of one section of one machine, or (``overall``) their harmonic means.
 
     ``auc``: all clips of both domains.  ``hmean``: harmonic mean of those of ``auc_source``, ``auc_target``, ``pauc``
     that are defined.
@@ -57,6 +58,11 @@ class MachineMetrics:
     recall_target: float
     f1_source: float
     f1_target: float
+
+    @property
+    def overall(self) -> bool:
+        """Whether this is the row of means: a machine may be named like it, but has a section."""
+        return self.machine == ALL and not self.section
 
 
 METRICS = tuple(field.name for field in fields(MachineMetrics))[2:]
@@ -202,7 +208,7 @@ def read_metrics(path: Path) -> list[MachineMetrics]:
         metrics = [MachineMetrics(row[0], row[1], *map(float, row[2:])) for row in rows]
     except (IndexError, TypeError, ValueError):
         raise UserError(f"{path}: every row needs a machine, a section and {len(METRICS)} numbers") from None
-    if not metrics or metrics[-1].machine != ALL:
+    if not metrics or not metrics[-1].overall:
         raise UserError(f"{path}: the last row must be machine={ALL}; test the run again")
     return metrics
 
@@ -210,16 +216,18 @@ def read_metrics(path: Path) -> list[MachineMetrics]:
 def render_table(result: EvaluationResult) -> Table:
     """The main metrics in per cent, as a table for an 80-column terminal; the notes are its caption."""
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=f"Official score {_percent(result.official_score)} %", caption="\n".join(result.notes) or None)
+    notes = Text("\n".join(map(printable, result.notes)))
+    table = Table(title=f"Official score {_percent(result.official_score)} %", caption=notes if result.notes else None)
     shown = [_HEADINGS.index(heading) for heading in _TERMINAL_HEADINGS]
     for index in shown:
         table.add_column(_HEADINGS[index], justify="left" if index == 0 else "right")
     for row in [*result.machines, result.overall]:
-        if row.machine == ALL:
+        if row.overall:
             table.add_section()
         cells = _cells(row)
-        table.add_row(*(cells[index] for index in shown), style="bold" if row.machine == ALL else None)
+        table.add_row(*(on_terminal(cells[index]) for index in shown), style="bold" if row.overall else None)
     return table
 
 
@@ -236,7 +244,10 @@ def _cells(row: MachineMetrics) -> list[str]:
 
 
 def _markdown(result: EvaluationResult) -> str:
-    table = [list(_HEADINGS), *(_cells(row) for row in [*result.machines, result.overall])]
+    table = [
+        list(_HEADINGS),
+        *([in_markdown(cell) for cell in _cells(row)] for row in [*result.machines, result.overall]),
+    ]
     widths = [max(len(row[column]) for row in table) for column in range(len(_HEADINGS))]
     lines = [f"Official score: **{_percent(result.official_score)} %**", ""]
     for number, row in enumerate(table):
@@ -248,7 +259,7 @@ def _markdown(result: EvaluationResult) -> str:
         "",
         "Per cent. s: source, t: target, P: precision, R: recall. Last row: harmonic means over the machines.",
     ]
-    lines += ["", *(f"- {note}" for note in result.notes)] if result.notes else []
+    lines += ["", *(f"- {in_markdown(note)}" for note in result.notes)] if result.notes else []
     return "\n".join(lines) + "\n"
 
 

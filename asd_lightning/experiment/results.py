@@ -14,6 +14,7 @@ from rich.console import Console
 from asd_lightning.atomic import write_atomically
 from asd_lightning.evaluation.complexity import count_macs
 from asd_lightning.evaluation.metrics import render_table, write_metrics
+from asd_lightning.evaluation.plain import on_terminal
 from asd_lightning.report.plots import plot_roc, plot_scores
 from asd_lightning.scoring.clip_scores import alarm_lines, write_challenge_files, write_scores
 from asd_lightning.scoring.embedding_cache import (
@@ -61,8 +62,8 @@ class ResultsWriter(pl.Callback):
         if outcome.result.machines:
             console.print(render_table(outcome.result))
         for line in [*alarm_lines(outcome.scores), *(() if outcome.result.machines else outcome.result.notes)]:
-            console.print(line, markup=False, highlight=False)
-        console.print(f"Results: {self._directory}", soft_wrap=True)
+            console.print(on_terminal(line), highlight=False)
+        console.print(on_terminal(f"Results: {self._directory}"), soft_wrap=True)
 
     def _write_embeddings(self, trainer: pl.Trainer, module: AnomalousSoundModule, outcome: TestOutcome) -> None:
         table = trainer.datamodule.clips  # type: ignore[attr-defined]

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from asd_lightning.atomic import write_atomically
 from asd_lightning.evaluation.metrics import MAX_FPR
+from asd_lightning.evaluation.plain import printable
 from asd_lightning.report.curves import histogram, roc
 from asd_lightning.report.palette import UNKNOWN, group_tint
 from asd_lightning.scoring.clip_scores import ClipScore
@@ -44,7 +45,7 @@ def _plot_machines(
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis, machine in zip(axes, machines, strict=False):
         draw(axis, [score for score in scores if score.machine == machine])
-        axis.set_title(machine)
+        axis.set_title(printable(machine), parse_math=False)
     for axis in axes[len(machines) :]:
         axis.set_axis_off()
     handles = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}

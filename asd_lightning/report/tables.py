@@ -126,7 +126,7 @@ def difference_rows(runs: Sequence[ReportedRun], resamples: int) -> list[Differe
             reason = "none: it was not tested on the same clips"
             rows.append(DifferenceRow(run.label, series_css(index), None, reason))
             continue
-        official = next(row for row in intervals if (row.machine, row.metric) == (ALL, "hmean"))
+        official = next(row for row in intervals if (row.machine, row.section, row.metric) == (*OVERALL, "hmean"))
         rows.append(DifferenceRow(run.label, series_css(index), official, ""))
     return rows
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -37,13 +38,18 @@ class ClipScore(NamedTuple):
 
 
 def machine_name(machine: str, section: str) -> str:
-    """The machine, with its section where that is not the only usual one."""
-    return machine if section in ("", "00") else f"{machine} {section}"
+    """The machine, with its section where that is not the only usual one.
+
+    A machine named all has its section too: "all" is the row over all machines, which has none.
+    """
+    return machine if not section or (section == "00" and machine != "all") else f"{machine} {section}"
 
 
 def is_name(text: str) -> bool:
     """Whether ``text`` can name one file or folder: no separator, no control character, neither ``.`` nor ``..``."""
-    return text not in ("", ".", "..") and not any(c in "/\\" or category(c) in ("Cc", "Zl", "Zp") for c in text)
+    return text not in ("", ".", "..") and not any(
+        c in ("/", os.sep) or category(c) in ("Cc", "Zl", "Zp") for c in text
+    )
 
 
 def write_scores(path: Path, scores: Sequence[ClipScore]) -> None:
@@ -144,7 +150,7 @@ def _parse_row(path: Path, number: int, row: list[str]) -> ClipScore:
     machine, section, file, domain, condition, attribute, anomaly_score, threshold, decision = row
     for field, name in (("machine", machine), ("section", section), ("file", file)):
         if not is_name(name):
-            raise UserError(f"{path}, row {number}: {field} {name!r} must be a plain name: no / or \\, not . or ..")
+            raise UserError(f"{path}, row {number}: {field} {name!r} must be a plain name: without /, not . or ..")
     if domain not in DOMAINS:
         raise UserError(f"{path}, row {number}: domain {domain!r} is none of {', '.join(DOMAINS)}")
     if condition not in CONDITIONS:

@@ -171,7 +171,7 @@ def _development_metrics(run: Path, scored: Sequence[ClipScore]) -> list[Machine
     """Metrics of machines whose clips' names tell the label; truth joined to others is no development result."""
     path = run / "results" / "metrics.csv"
     machines = {score.machine for score in scored if not EVALUATION_NAME.fullmatch(score.file)}
-    return [row for row in read_metrics(path) if row.machine in machines] if path.is_file() else []
+    return [row for row in read_metrics(path) if row.machine in machines and not row.overall] if path.is_file() else []
 
 
 def _submitted(scores: Sequence[ClipScore]) -> list[ClipScore]:

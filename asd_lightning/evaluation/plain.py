@@ -1,0 +1,31 @@
+"""Names come from folders and files: whatever they hold is shown as it is, and is no markup."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from unicodedata import category
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+_MARKS = re.compile(r"[\\\\|`*<>\[\]&$~]|(?<!\w)_|_(?!\w)")
+
+
+def printable(text: str) -> str:
+    """``text`` with control characters, line breaks and bytes that are no UTF-8 spelled out, such as ``\\x1b``."""
+    return "".join(
+        char.encode("unicode_escape").decode() if category(char) in ("Cc", "Cs", "Zl", "Zp") else char for char in text
+    )
+
+
+def in_markdown(text: str) -> str:
+    """``text`` in one line of Markdown, a cell of a table too, without meaning anything there."""
+    return _MARKS.sub(r"\\\g<0>", printable(text))
+
+
+def on_terminal(text: str) -> Text:
+    """``text`` for a table or line of rich, which reads markup in a plain string."""
+    from rich.text import Text
+
+    return Text(printable(text))

@@ -1,0 +1,148 @@
+"""Odd names through every output: what is a name is shown, and does nothing."""
+
+import io
+import unicodedata
+from pathlib import Path
+
+import matplotlib.image
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from rich.console import Console
+
+from asd_lightning.comparison.back_end_tables import markdown_table
+from asd_lightning.comparison.output import show_comparison
+from asd_lightning.comparison.systems import compare_runs
+from asd_lightning.comparison.tables import render_comparison
+from asd_lightning.evaluation.metrics import EvaluationResult, evaluate, read_metrics, render_table, write_metrics
+from asd_lightning.evaluation.plain import on_terminal, printable
+from asd_lightning.report.page import write_report
+from asd_lightning.report.plots import plot_roc, plot_scores
+from asd_lightning.scoring.clip_scores import ClipScore
+from tests.comparison.runs import development_clips, finished_run
+
+ODD = (
+    "a$\\frac{$b",
+    "$x^2$",
+    "[/red]fan",
+    "pump[red]old[",
+    "all",
+    "pump|A",
+    "pump\\|A",
+    "<b>fan</b>",
+    "_fan_",
+    "`fan`",
+    "# fan",
+    "fan\x1b[31m",
+    "fan\x9b2J",
+    "fan\nvalve",
+)
+
+
+def scores_of(machines: tuple[str, ...]) -> list[ClipScore]:
+    return [clip for seed, machine in enumerate(machines) for clip in development_clips(machine, seed)]
+
+
+@pytest.fixture(scope="module")
+def scores() -> list[ClipScore]:
+    return scores_of(ODD)
+
+
+@pytest.fixture(scope="module")
+def result(scores: list[ClipScore]) -> EvaluationResult:
+    return evaluate(scores)
+
+
+def printed(table: object) -> str:
+    stream = io.StringIO()
+    Console(file=stream, width=2000, force_terminal=True, color_system=None).print(table)
+    return stream.getvalue()
+
+
+def no_control(text: str) -> bool:
+    return not any(unicodedata.category(char) == "Cc" and char != "\n" for char in text)
+
+
+def cells(markdown: str) -> list[list[str]]:
+    """The text of each row's cells, as a Markdown reader has it."""
+    rows: list[list[str]] = []
+    for token in MarkdownIt("commonmark").enable("table").parse(markdown):
+        if token.type == "tr_open":
+            rows.append([])
+        elif token.type == "inline" and token.level >= 3 and rows:
+            assert {child.type for child in token.children or ()} <= {"text", "text_special"}
+            rows[-1].append("".join(child.content for child in token.children or ()))
+    return rows
+
+
+@given(st.text(max_size=12))
+@settings(max_examples=300, deadline=None)
+def test_any_name_is_shown_as_it_is(name: str) -> None:
+    plain = printable(name)
+    assert no_control(plain)
+    plain.encode()
+    assert on_terminal(name).plain == plain
+    assert printed(on_terminal(name)).removesuffix("\n").replace("\n", "") == plain or " " in plain or "\t" in name
+
+
+@given(st.text(st.sampled_from("ab|\\`*<>[]&$~_#-x\x1b\n"), min_size=1, max_size=12))
+@settings(max_examples=300, deadline=None)
+def test_any_name_is_one_cell_of_markdown(name: str) -> None:
+    table = "\n".join(markdown_table(["machine", "value"], [[name, "1"]]))
+    assert cells(table) == [["machine", "value"], [printable(name), "1"]]
+
+
+def test_metrics_of_odd_names(result: EvaluationResult, tmp_path: Path) -> None:
+    write_metrics(result, tmp_path)
+    assert read_metrics(tmp_path / "metrics.csv") == [*result.machines, result.overall]
+    rows = cells((tmp_path / "metrics.md").read_text())
+    assert [row[0] for row in rows[1:]] == [*map(printable, sorted(ODD)), "all"]
+    assert {len(row) for row in rows} == {len(rows[0])}
+
+
+def test_the_terminal_table_of_odd_names(result: EvaluationResult) -> None:
+    text = printed(render_table(result))
+    assert no_control(text)
+    assert all(f" {printable(name)} " in text for name in ODD)
+
+
+def test_a_machine_named_all_is_not_the_overall_row(tmp_path: Path) -> None:
+    finished_run(tmp_path / "run", machines=("all", "fan"))
+    rows = read_metrics(tmp_path / "run" / "results" / "metrics.csv")
+    assert [(row.machine, row.overall) for row in rows] == [("all", False), ("fan", False), ("all", True)]
+    comparison = compare_runs([tmp_path / "run"])
+    assert comparison.machines == ("all 00", "fan")
+    spread = comparison.systems[0].spread
+    assert spread["all 00", "hmean"].mean == rows[0].hmean
+    assert spread["all", "hmean"].mean == rows[2].hmean
+    assert spread["all", "hmean"].seeds == 1
+
+
+def test_pictures_of_odd_names(scores: list[ClipScore], tmp_path: Path) -> None:
+    plot_scores(scores, tmp_path / "scores.png")
+    plot_roc(scores, tmp_path / "roc.png")
+    assert matplotlib.image.imread(tmp_path / "scores.png")[..., :3].std() > 0.05
+
+
+def test_comparison_of_odd_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number, system in enumerate(ODD):
+        finished_run(tmp_path / str(number), name=system, machines=ODD[:7])
+    show_comparison([tmp_path], tmp_path / "out")
+    assert no_control(capsys.readouterr().out)
+    text = printed(render_comparison(compare_runs([tmp_path])))
+    assert no_control(text)
+    assert all(f" {printable(name)} " in text for name in ODD)
+    rows = cells((tmp_path / "out" / "comparison.md").read_text())
+    assert set(map(printable, ODD)) <= set(rows[0])
+    assert (tmp_path / "out" / "comparison.png").stat().st_size > 10_000
+
+
+def test_report_of_odd_names(tmp_path: Path) -> None:
+    names = tuple(name for name in ODD if "/" not in name and name.isprintable())
+    finished_run(tmp_path / "run", name="a$\\frac{$b<i>", machines=(*names, "<b>fan<b>"))
+    page = write_report([tmp_path / "run"], tmp_path / "report.html", resamples=20).read_text()
+    assert "<b>fan" not in page
+    assert "&lt;b&gt;fan&lt;b&gt;" in page
+    assert "<i>" not in page
+    assert "pump[red]old[" in page
