@@ -15,12 +15,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from asd_lightning.configuration import compose_train, parse_overrides
+from asd_lightning.configuration import compose_train, parse_overrides, plain
 from asd_lightning.data.layout import machine_folders
 from asd_lightning.errors import UserError
 from asd_lightning.experiment.claim import claimed
 from asd_lightning.experiment.resume import checkpoint_to_resume, refuse_another_run
 from asd_lightning.run_folder import CHECKPOINT, LOG
+from asd_lightning.trust import refuse_foreign_targets
 
 _MULTIRUN = {"-m", "--multirun"}
 # What a sweep may go over, so that no one place need hold the recordings.
@@ -28,6 +29,11 @@ _RECORDINGS = {"data", "data.root", "data.machines"}
 _NAME = re.compile(r"\w[\w.,=+-]*")
 # Where the training ran: a test runs where it is started, on one device unless told otherwise.
 _PLACE = frozenset({"devices", "trainer"} | {f"trainer.{key}" for key in ("accelerator", "num_nodes", "strategy")})
+# What a run that was passed on must not decide: who watches a test, and where things are written.
+_NOT_OF_THE_RUN = ("logger", "callbacks", "hydra", "trainer")
+_PRECISION = "trainer.precision"
+# A sweep names its systems with these; what other resolvers give lies outside of the configuration.
+_OWN_INTERPOLATION = re.compile(r"\$\{(hydra:runtime\.choices\.)?[\w./]+\}")
 # Callbacks that only a training has.
 _OF_TRAINING = ("ema", "checkpoint", "learning_rate")
 # Smallest value of each whole number.
@@ -98,15 +104,25 @@ def retest_configuration(run: Path, overrides: Sequence[str], results: Path) -> 
         raise UserError(f"{run}: not the folder of a run, .hydra/overrides.yaml is missing; give one of asd train")
     # As they were given: references to Hydra's choices mean something only in the composition.
     given: Any = OmegaConf.to_container(OmegaConf.load(recorded), resolve=False)
-    of_run = [text for text in given if text.lstrip("+~").split("=")[0] not in _PLACE]
+    of_run = [str(text) for text in given if not _is_of_the_place(str(text).lstrip("+~").split("=")[0])]
+    for text in of_run:
+        if "${" in _OWN_INTERPOLATION.sub("", text):
+            raise UserError(f"{recorded}: {text} looks into this computer; remove it there, and give it anew if needed")
     # The run may have been without some of them.
     idle = [f"++callbacks.{name}=null" for name in _OF_TRAINING]
     # Logs go beside the results, not over those of the training.
     config = compose_train([*of_run, *overrides, *idle], results)
+    for part in ("model", "data"):
+        refuse_foreign_targets(plain(config[part]), str(recorded), part, overrides)
     _refuse_bad_values(config)
     config.name = run.resolve().name
     config.callbacks.results.directory = str(results)
     return config
+
+
+def _is_of_the_place(key: str) -> bool:
+    """Whether an override says where and under whose eyes the training ran, which is no matter of its test."""
+    return key in _PLACE or (key != _PRECISION and key.replace("@", ".").split(".")[0].split("/")[0] in _NOT_OF_THE_RUN)
 
 
 def _refuse_odd_name(name: str) -> None:

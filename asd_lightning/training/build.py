@@ -16,6 +16,7 @@ from asd_lightning.embedder import Embedder
 from asd_lightning.encoders.weights.checkpoints import architecture_only, encoder_arguments
 from asd_lightning.errors import UserError
 from asd_lightning.training.module import AnomalousSoundModule, rename_head
+from asd_lightning.trust import refuse_foreign_targets
 
 
 def build_module(config: dict[str, Any], classes: Sequence[ClassLabel]) -> AnomalousSoundModule:
@@ -44,10 +45,13 @@ def load_module(checkpoint: Path, changes: dict[str, Any] | None = None) -> Anom
         changes: parts of the configuration to replace, such as another ``scorer``.
 
     Raises:
-        UserError: there is no such file, or it is not a checkpoint of this package.
+        UserError: there is no such file, it is not a checkpoint of this package, or its configuration would call what
+            is not this package's and not trusted, see `asd_lightning.trust`.
     """
     content = read_checkpoint(checkpoint)
-    config = of_today(content["asd_config"]) | (changes or {})
+    stored = of_today(content["asd_config"])
+    refuse_foreign_targets(stored, str(checkpoint), "model")
+    config = stored | (changes or {})
     with architecture_only():
         module = build_module(config, [ClassLabel(*label) for label in content["asd_classes"]])
     module.load_state_dict(content["state_dict"])
