@@ -12,6 +12,7 @@ from types import ModuleType
 
 from asd_lightning import __version__
 from asd_lightning.errors import UserError
+from asd_lightning.evaluation.plain import printable
 
 # name -> one line of help.  The module asd_lightning.commands.<name> (- is _) is imported when the subcommand runs:
 # torch takes seconds to import, and `asd --help` should not wait for it.
@@ -53,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except UserError as error:
-        print(f"asd: {error}", file=sys.stderr)
+        # A message of several lines keeps them; what names hold besides does nothing to the terminal.
+        print("\n".join(map(printable, f"asd: {error}".split("\n"))), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("asd: interrupted", file=sys.stderr)

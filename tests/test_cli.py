@@ -51,6 +51,11 @@ def test_a_terminal_that_lacks_a_character_shows_a_question_mark(tmp_path):
         assert b"?" in done.stdout
 
 
+def test_a_name_in_a_message_does_nothing_to_the_terminal(capsys, tmp_path):
+    assert cli.main(["compare", str(tmp_path / "a\x1b[31mb")]) == 2
+    assert capsys.readouterr().err == f"asd: {tmp_path}/a\\x1b[31mb: no such folder\n"
+
+
 def test_a_users_error_is_one_line_and_status_2(capsys, tmp_path):
     assert cli.main(["test", f"run={tmp_path / 'nowhere'}"]) == 2
     assert capsys.readouterr().err == (
