@@ -148,9 +148,12 @@ def _parse_row(path: Path, number: int, row: list[str]) -> ClipScore:
     if len(row) != len(ClipScore._fields):
         raise UserError(f"{path}, row {number}: {len(row)} fields where {len(ClipScore._fields)} are expected")
     machine, section, file, domain, condition, attribute, anomaly_score, threshold, decision = row
-    for field, name in (("machine", machine), ("section", section), ("file", file)):
+    for field, name in (("machine", machine), ("section", section)):
         if not is_name(name):
             raise UserError(f"{path}, row {number}: {field} {name!r} must be a plain name: without /, not . or ..")
+    # One's own recordings are called by their path below the machine's folder.
+    if not all(is_name(part) for part in file.split("/")):
+        raise UserError(f"{path}, row {number}: file {file!r} must be a plain path below the machine's folder")
     if domain not in DOMAINS:
         raise UserError(f"{path}, row {number}: domain {domain!r} is none of {', '.join(DOMAINS)}")
     if condition not in CONDITIONS:

@@ -287,3 +287,12 @@ def test_lengths_far_from_the_usual_one_are_counted():
     assert mixed_lengths([]) == mixed_lengths([10.0] * 3) == mixed_lengths([5.0, 10.0, 10.0, 20.0]) == ""
     told = mixed_lengths([10.0] * 7 + [4.9, 1.0, 20.1])
     assert "(2 of 10 are shorter than half the usual 10 s, 1 of 10 are longer than twice the usual 10 s)" in told
+
+
+@pytest.mark.parametrize("name", ["a\x1b[2J.wav", "a\nb.wav", "a\u2028b.wav"])
+def test_names_that_would_break_a_table_are_refused_before_anything_is_done(tmp_path, name):
+    for path in (tmp_path / "normal" / name, tmp_path / "test" / "b.wav"):
+        path.parent.mkdir()
+        soundfile.write(path, np.full(100, 0.1), 16_000)
+    with pytest.raises(UserError, match="control characters"):
+        find_clips(tmp_path)

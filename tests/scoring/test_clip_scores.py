@@ -106,8 +106,11 @@ NO_NAMES = [
 ]
 
 
-@pytest.mark.parametrize("name", NO_NAMES)
-@pytest.mark.parametrize("field", ["machine", "section", "file"])
+@pytest.mark.parametrize(
+    ("field", "name"),
+    # A recording of one's own is called by its path below the machine's folder.
+    [(f, n) for f in ("machine", "section", "file") for n in NO_NAMES if (f, n) != ("file", "a/b")],
+)
 def test_what_is_no_name_is_refused(tmp_path: Path, field: str, name: str) -> None:
     write_scores(tmp_path / "scores.csv", [CLIP, CLIP._replace(**{field: name})])
     with pytest.raises(UserError) as caught:
@@ -154,3 +157,16 @@ def test_alarms_are_counted_for_each_machine() -> None:
         "saw: alarm on 2 of 2 normal clips - the threshold is too low: "
         "the training clips are more alike than normal test clips are",
     ]
+
+
+@pytest.mark.parametrize("name", ["test/normal/a.wav", "test/Prüfstand 2/泵.flac", "a.wav#t=10"])
+def test_own_recordings_are_called_by_their_path(tmp_path: Path, name: str) -> None:
+    write_scores(tmp_path / "scores.csv", [CLIP._replace(file=name)])
+    assert read_scores(tmp_path / "scores.csv")[0].file == name
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "a/../../b.wav", "./a.wav", "a//b.wav", "a/", "a\x1b[2J.wav", ""])
+def test_a_path_that_leads_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
+    write_scores(tmp_path / "scores.csv", [CLIP._replace(file=name)])
+    with pytest.raises(UserError, match="plain path below"):
+        read_scores(tmp_path / "scores.csv")

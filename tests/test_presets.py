@@ -1,0 +1,149 @@
+"""The report's presets, as the four systems are composed and as they are built: change one, and a row turns red."""
+
+import inspect
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from asd_lightning.configuration import compose_train, plain
+from asd_lightning.data.datamodule import ClipDataModule
+from asd_lightning.data.labels import ClassLabel
+from asd_lightning.encoders.pooling import AttentiveStatistics, ClsPooling
+from asd_lightning.features.spec_augment import SpecAugment
+from asd_lightning.training.build import build_module
+
+SYSTEMS = ("system1", "system2", "system3", "system4")
+CLASSES = [ClassLabel("fan/a", True), ClassLabel("fan/b", True), ClassLabel("pump/noAttribute", False)]
+
+# Whatever the system.  method: table 1 of the report, and what it leaves open as the README's table of switches says.
+COMPOSED = {
+    "seed": 0,
+    "accumulate": 8,
+    "devices": 1,
+    "data.labels": "machine_attribute",
+    "data.machines": None,
+    "data.clip_seconds": 10.0,
+    "data.channel": 0,
+    "data.pad": "tile",
+    "data.test_windows": 1,
+    "data.batch_size": 16,
+    "data.sampler": "uniform",
+    "data.supplemental": "none",
+    "encoders.beats.weights": "beats_iter3",
+    "encoders.eat.weights": "eat_base",
+    "model.mixup_alpha": 0.5,
+    "model.score_after_head": True,
+    "model.decay_all": True,
+    "model.loss.sub_centers": 114,
+    "model.loss.scale": 30.0,
+    "model.loss.margin": 0.2,
+    "model.loss.temperature": 0.04,
+    "model.loss.contrastive_weight": 1.0,
+    "model.loss.head": "joint",
+    "model.loss.gather": True,
+    "model.optimizer._target_": "torch.optim.AdamW",
+    "model.optimizer.lr": 1e-4,
+    "model.optimizer.weight_decay": 0.01,
+    "model.scheduler._target_": "asd_lightning.training.schedule.inverse_sqrt",
+    "model.scheduler.warmup": 960,
+    "model.scheduler.unit": "update",
+    "model.scorer.k": 1,
+    "model.scorer.metric": "cosine",
+    "model.scorer.fusion": "min",
+    "model.scorer.standardize": False,
+    "model.scorer.local_density": None,
+    "model.scorer.smote.ratio": 0.2,
+    "model.scorer.smote.neighbors": 3,
+    "model.threshold._target_": "asd_lightning.scoring.thresholds.GammaThreshold",
+    "trainer.max_steps": 10_000,
+    "trainer.precision": "32-true",
+    "trainer.gradient_clip_val": None,
+    "callbacks.ema._target_": "asd_lightning.training.averaging.WeightEMA",
+    "callbacks.ema.decay": 0.9995,
+    "callbacks.ema.unit": "update",
+}
+BRANCHES = {
+    "system1": ["beats", "fft"],
+    "system2": ["eat", "fft"],
+    "system3": ["eat", "beats"],
+    "system4": ["eat", "beats", "fft"],
+}
+NORMALIZE = {"system1": "none", "system2": "none", "system3": "none", "system4": "l2"}
+
+
+def composed(tmp_path, system):
+    return compose_train([f"experiment={system}", "encoders=tiny", "name=x"], tmp_path)
+
+
+@pytest.fixture(params=SYSTEMS)
+def built(request, tmp_path):
+    config = composed(tmp_path, request.param)
+    return request.param, config, build_module(plain(config.model), CLASSES)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_composed(tmp_path, system):
+    config = compose_train([f"experiment={system}", "name=x"], tmp_path)
+    assert {key: OmegaConf.select(config, key) for key in COMPOSED} == COMPOSED
+    branches = config.model.embedder.branches
+    assert list(branches) == BRANCHES[system]
+    for name, branch in branches.items():
+        assert branch.normalize == (NORMALIZE[system] if name == "fft" else "none")
+        assert branch.get("finetuning", "full") == "full"
+
+
+def test_built_branches(built):
+    system, _, module = built
+    assert list(module.embedder.branches) == BRANCHES[system]
+    for name, branch in module.embedder.branches.items():
+        assert branch.embed_dim == 128
+        if name == "fft":
+            assert isinstance(branch.augmentation, torch.nn.Identity)
+            continue
+        mask = branch.augmentation
+        assert isinstance(mask, SpecAugment)
+        assert (mask.time_width, mask.freq_width, mask.probability, mask.count) == (80, 80, 0.5, 1)
+        assert isinstance(branch.pooling, AttentiveStatistics if name == "beats" else ClsPooling)
+        assert all(parameter.requires_grad for parameter in branch.encoder.parameters())
+
+
+def test_built_front_ends(built):
+    """BEATs sees 998 frames of 10 s, EAT exactly 1024; the spectrum has 80,000 bins."""
+    _, config, module = built
+    waveform = 0.1 * torch.randn(1, round(config.data.clip_seconds * 16_000))
+    shapes = {name: tuple(b.front_end(waveform).shape[1:]) for name, b in module.embedder.branches.items()}
+    expected = {"beats": (998, 128), "eat": (1024, 128), "fft": (80_000,)}
+    assert shapes == {name: expected[name] for name in shapes}
+
+
+def test_built_head_and_loss(built):
+    module = built[2]
+    dim = sum(module.embedder.embed_dims.values())
+    assert [one[0].in_features for one in module.head.perturbations] == [dim]
+    loss = module.loss
+    assert (loss.arcface.scale, loss.arcface.margin) == (30.0, 0.2)
+    assert (loss.temperature, loss.base_temperature) == (0.04, 0.07)
+    assert (loss.arcface_weight, loss.contrastive_weight, loss.gather) == (1.0, 1.0, True)
+    assert loss.arcface.weight.shape == (3 * 114, dim)
+    assert module.scored_embedder().head is module.head
+
+
+def test_built_scorer_threshold_and_average(built):
+    _, config, _ = built
+    scorer = instantiate(config.model.scorer, _convert_="all")()
+    assert (scorer.k, scorer.metric, scorer.fusion, scorer.standardize, scorer.local_density) == (
+        1, "cosine", "min", False, None,
+    )  # fmt: skip
+    assert (scorer.smote.ratio, scorer.smote.neighbors) == (0.2, 3)
+    assert instantiate(config.model.threshold).percentile == 90.0
+    average = instantiate(config.callbacks.ema)
+    assert (average._decay, average._unit) == (0.9995, "update")
+
+
+def test_a_data_module_by_hand_serves_what_the_systems_serve():
+    """Constructors and YAML say the same: a difference would be a preset that depends on the way in."""
+    defaults = {name: p.default for name, p in inspect.signature(ClipDataModule.__init__).parameters.items()}
+    told = {key.removeprefix("data."): value for key, value in COMPOSED.items() if key.startswith("data.")}
+    assert {name: defaults[name] for name in told} == told
