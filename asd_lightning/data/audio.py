@@ -27,6 +27,9 @@ _UNKNOWN_LENGTHS = frozenset({0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000, 0xFFFFF000})
 # Beyond any recording (two thousand years at 16 kHz): what libsndfile says of a FLAC whose header leaves it open.
 _MOST_FRAMES = 1 << 50
 
+# Floating-point recordings may overshoot full scale by some dB, not by far.
+_HIGHEST_PEAK = 8.0
+
 
 class Recording(NamedTuple):
     """Samples, shape (samples, channels), int16 or float32 in [-1, 1]; rate in Hz; format as libsndfile names it."""
@@ -67,11 +70,12 @@ def decode(path: Path, options: DecodeOptions, start: float = 0.0, seconds: floa
         seconds: how much to read; ``None`` reads to the end.
 
     Raises:
-        BadAudioError: empty, truncated, not audio, unreadable, without samples, NaN or infinite, no such channel.
+        BadAudioError: empty, truncated, not audio, unreadable, without samples, NaN, infinite or far beyond full scale,
+            no such channel.
     """
     samples, rate, _ = read_recording(path, start, seconds)
     mono = _select_channel(path, samples, options.channel)
-    _refuse_not_finite(path, mono)
+    _refuse_unfit_samples(path, mono)
     return mono if rate == options.sample_rate else _resample(mono, rate, options.sample_rate)
 
 
@@ -80,7 +84,7 @@ def decode_channels(
 ) -> Float32[np.ndarray, "channels samples"]:
     """All channels of one recording in [-1, 1], else like `decode`."""
     samples, rate, _ = read_recording(path, start, seconds)
-    _refuse_not_finite(path, samples)
+    _refuse_unfit_samples(path, samples)
     channels = to_float(np.ascontiguousarray(samples.T))
     return channels if rate == sample_rate else _resample(channels, rate, sample_rate)
 
@@ -123,9 +127,18 @@ def _refuse_unknown_length(path: Path, frames: int) -> None:
         )
 
 
-def _refuse_not_finite(path: Path, samples: Samples) -> None:
-    if samples.dtype != np.int16 and not np.isfinite(samples).all():
+def _refuse_unfit_samples(path: Path, samples: Samples) -> None:
+    """Integers cannot be out of range; floating-point samples can."""
+    if samples.dtype == np.int16:
+        return
+    peak = float(np.abs(samples).max())
+    if not np.isfinite(peak):
         raise BadAudioError(f"{path}: holds NaN or infinite samples; export it again or remove it")
+    if peak > _HIGHEST_PEAK:
+        raise BadAudioError(
+            f"{path}: samples reach {peak:,.6g}, and full scale is 1; in integer units they must be divided by "
+            "32768 (16 bit) or 2147483648 (32 bit): export it again or remove it"
+        )
 
 
 def to_float(samples: Samples) -> NDArray[np.float32]:

@@ -253,3 +253,18 @@ def test_all_channels(tmp_path, waveform):
     for channel in (0, 1):
         options = DecodeOptions(RATE // 2, channel)
         np.testing.assert_allclose(halved[channel], read_audio(tmp_path / "clip.wav", options), atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e25, 2.0**31, 2.0**23, 2.0**15, 100.0])
+@pytest.mark.parametrize("subtype", ["FLOAT", "DOUBLE"])
+def test_samples_far_beyond_full_scale_are_refused_by_name(tmp_path, scale, subtype):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, 0.5 * scale * np.sin(np.arange(1600)), 16_000, subtype=subtype)
+    with pytest.raises(BadAudioError, match=r"a\.wav: samples reach .*full scale is 1"):
+        decode(path, DecodeOptions())
+
+
+def test_some_decibels_over_full_scale_are_kept(tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, 3.9 * np.sin(np.arange(1600)), 16_000, subtype="FLOAT")
+    assert decode(path, DecodeOptions()).max() > 3
