@@ -22,7 +22,15 @@ TRUST = "ASD_TRUST"
 """Environment variable: packages whose classes and functions stored configurations may name, separated by commas."""
 
 _TARGET = "_target_"
-_GROUPS = {"model": ("model", "encoders"), "data": ("data",)}
+_GROUPS = {
+    "model": ("model", "encoders"),
+    "data": ("data",),
+    "trainer": ("trainer",),
+    "callbacks": ("callbacks",),
+    "logger": ("logger",),
+}
+PARTS = tuple(_GROUPS)
+"""The parts of a configuration from which objects are made."""
 # Alternatives that the documentation names and no file of the configuration does.
 _DOCUMENTED = frozenset({"asd_lightning.encoders.pooling.MeanPooling"})
 
@@ -33,7 +41,7 @@ def refuse_foreign_targets(stored: Any, place: str, part: str, typed: Sequence[s
     Args:
         stored: dictionaries, lists and scalars, as read.
         place: what it was read from, for the message.
-        part: of the configuration that this is: ``model`` or ``data``.  A model has no use for a logger.
+        part: of the configuration that this is, such as ``model``, which has no use for a logger.
         typed: overrides of this very command: who names a callable there, means it.
     """
     named = {override.partition("=")[2].strip("'\"") for override in typed}
@@ -44,6 +52,9 @@ def refuse_foreign_targets(stored: Any, place: str, part: str, typed: Sequence[s
                 f"{place}: would call {target!r}, which is not of this package's configuration; if you know who made "
                 f"it and what that is, allow it with {TRUST}={package}"
             )
+    # What a run stores is resolved; what is left to resolve would look into the environment of whoever reads it.
+    if odd := next((text for text in _texts(stored) if "${" in text), None):
+        raise UserError(f"{place}: holds the reference {odd!r}, which nothing that a run stores needs; remove it")
 
 
 @cache
@@ -63,6 +74,17 @@ def _targets(node: Any) -> Iterator[Any]:
     elif isinstance(node, list | tuple):
         for value in node:
             yield from _targets(value)
+
+
+def _texts(node: Any) -> Iterator[str]:
+    if isinstance(node, str):
+        yield node
+    elif isinstance(node, dict):
+        for value in node.values():
+            yield from _texts(value)
+    elif isinstance(node, list | tuple):
+        for value in node:
+            yield from _texts(value)
 
 
 def _is_trusted(target: str) -> bool:

@@ -11,7 +11,7 @@ from asd_lightning.data.labels import ClassLabel
 from asd_lightning.errors import UserError
 from asd_lightning.experiment.arguments import retest_configuration
 from asd_lightning.training.build import build_module, load_module
-from asd_lightning.trust import own_targets, refuse_foreign_targets
+from asd_lightning.trust import PARTS, own_targets, refuse_foreign_targets
 
 # Each would run code or write files: by name, through a module that this package imports, and through one's own names.
 FOREIGN = [
@@ -45,9 +45,11 @@ def test_foreign_callables_are_refused_wherever_they_stand(target, depth):
 
 
 def test_every_target_of_the_configuration_passes():
-    for group, part in (("model", "model"), ("encoders", "model"), ("data", "data")):
+    for group, part in (("encoders", "model"), *((part, part) for part in PARTS)):
         for path in (CONF_DIR / group).rglob("*.yaml"):
-            refuse_foreign_targets(yaml.safe_load(path.read_text()), str(path), part)
+            # References between the files of the configuration are resolved in what a run stores.
+            text = path.read_text().replace("${", "(")
+            refuse_foreign_targets(yaml.safe_load(text), str(path), part)
     assert "asd_lightning.embedder.Branch" in own_targets("model")
 
 
@@ -96,10 +98,39 @@ def run_with(tmp_path, *overrides):
     return tmp_path
 
 
-def test_the_overrides_of_a_run_that_was_passed_on_call_nothing(tmp_path):
-    run = run_with(tmp_path, "experiment=fft", "+model.scorer.made_by._target_=os.getcwd")
+@pytest.mark.parametrize(
+    "override",
+    [
+        "+model.scorer.made_by._target_=os.getcwd",
+        "++trainer.precision={_target_: os.getcwd}",
+        "++data.root={_target_: os.getcwd}",
+        "++data.sample_rate={_target_: os.getcwd}",
+        "++encoders.beats={_target_: os.getcwd}",
+        "++name={_target_: os.getcwd}",
+    ],
+)
+def test_the_overrides_of_a_run_that_was_passed_on_call_nothing(tmp_path, override):
+    """Whichever part of the configuration they stand in, or are referred to from."""
+    run = run_with(tmp_path, "experiment=system1", override)
     with pytest.raises(UserError, match=r"overrides\.yaml: would call 'os\.getcwd'"):
-        retest_configuration(run, [], tmp_path / "out")
+        retest_configuration(run, ["logger=[wandb]"], tmp_path / "out")
+
+
+@pytest.mark.parametrize("override", ["+model/scorer@callbacks.x=knn", "++hydra.run.dir=x", "~callbacks.results"])
+def test_they_put_nothing_where_it_does_not_belong(tmp_path, override):
+    config = retest_configuration(run_with(tmp_path, "experiment=fft", override), [], tmp_path / "out")
+    assert set(config.callbacks) == set(retest_configuration(tmp_path, [], tmp_path / "out").callbacks)
+    assert "x" not in config.callbacks
+    assert config.callbacks.results.directory == str(tmp_path / "out")
+
+
+def test_a_checkpoint_that_looks_into_the_environment_is_not_built(tmp_path, checkpoint, monkeypatch):
+    monkeypatch.setenv("SECRET", "s3cret")
+    checkpoint["asd_config"]["embedder"]["note"] = "${oc.env:SECRET}"
+    torch.save(checkpoint, tmp_path / "last.ckpt")
+    with pytest.raises(UserError, match=r"holds the reference '\$\{oc\.env:SECRET\}'") as caught:
+        load_module(tmp_path / "last.ckpt")
+    assert "s3cret" not in str(caught.value)
 
 
 def test_they_do_not_look_into_this_computer(tmp_path, monkeypatch):

@@ -21,7 +21,7 @@ from asd_lightning.errors import UserError
 from asd_lightning.experiment.claim import claimed
 from asd_lightning.experiment.resume import checkpoint_to_resume, refuse_another_run
 from asd_lightning.run_folder import CHECKPOINT, LOG
-from asd_lightning.trust import refuse_foreign_targets
+from asd_lightning.trust import PARTS, refuse_foreign_targets
 
 _MULTIRUN = {"-m", "--multirun"}
 # What a sweep may go over, so that no one place need hold the recordings.
@@ -30,7 +30,7 @@ _NAME = re.compile(r"\w[\w.,=+-]*")
 # Where the training ran: a test runs where it is started, on one device unless told otherwise.
 _PLACE = frozenset({"devices", "trainer"} | {f"trainer.{key}" for key in ("accelerator", "num_nodes", "strategy")})
 # What a run that was passed on must not decide: who watches a test, and where things are written.
-_NOT_OF_THE_RUN = ("logger", "callbacks", "hydra", "trainer")
+_NOT_OF_THE_RUN = frozenset({"logger", "callbacks", "hydra", "trainer"})
 _PRECISION = "trainer.precision"
 # A sweep names its systems with these; what other resolvers give lies outside of the configuration.
 _OWN_INTERPOLATION = re.compile(r"\$\{(hydra:runtime\.choices\.)?[\w./]+\}")
@@ -112,7 +112,7 @@ def retest_configuration(run: Path, overrides: Sequence[str], results: Path) -> 
     idle = [f"++callbacks.{name}=null" for name in _OF_TRAINING]
     # Logs go beside the results, not over those of the training.
     config = compose_train([*of_run, *overrides, *idle], results)
-    for part in ("model", "data"):
+    for part in PARTS:
         refuse_foreign_targets(plain(config[part]), str(recorded), part, overrides)
     _refuse_bad_values(config)
     config.name = run.resolve().name
@@ -122,7 +122,7 @@ def retest_configuration(run: Path, overrides: Sequence[str], results: Path) -> 
 
 def _is_of_the_place(key: str) -> bool:
     """Whether an override says where and under whose eyes the training ran, which is no matter of its test."""
-    return key in _PLACE or (key != _PRECISION and key.replace("@", ".").split(".")[0].split("/")[0] in _NOT_OF_THE_RUN)
+    return key in _PLACE or (key != _PRECISION and not _NOT_OF_THE_RUN.isdisjoint(re.split(r"[.@:/]", key)))
 
 
 def _refuse_odd_name(name: str) -> None:
