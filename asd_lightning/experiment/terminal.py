@@ -54,8 +54,9 @@ class SystemSummary(pl.Callback):
             encoder = type(branch.get_submodule("encoder")).__name__
             dim = pl_module.embedder.embed_dims[name]
             console.print(f"branch {name}: {encoder}, embedding of {dim}, {_parameters(branch)}", markup=False)
-        head = f"loss and head: {len(pl_module.classes)} classes, {_parameters(pl_module.loss)}"
-        console.print(f"{head}; training on {trainer.strategy.root_device}", markup=False)
+        top = nn.ModuleList([pl_module.head, pl_module.loss])
+        of_top = f"loss and head: {len(pl_module.classes)} classes, {_parameters(top)}"
+        console.print(f"{of_top}; training on {trainer.strategy.root_device}", markup=False)
 
 
 def _parameters(module: nn.Module) -> str:

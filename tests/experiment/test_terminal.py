@@ -1,5 +1,6 @@
 """What a run prints: what a reader can use, in order, in 80 columns."""
 
+import re
 import subprocess
 import sys
 
@@ -42,6 +43,10 @@ def test_the_bar_is_one_line(printed):
 def test_the_system_is_named_with_its_true_size(printed):
     assert any(line.startswith("branch fft: SpectrumCNN, embedding of 128, ") for line in printed)
     assert not any("FLOPs" in line for line in printed)
+    (told,) = (match for line in printed if (match := re.match(r"loss and head: (\d+) classes, ([\d,]+) param", line)))
+    classes, parameters = (int(number.replace(",", "")) for number in told.groups())
+    bottleneck = (128 * 64 + 64) + 2 * 64 + (64 * 128 + 128) + 2 * 128
+    assert parameters == classes * 128 + bottleneck
 
 
 @pytest.mark.parametrize(
