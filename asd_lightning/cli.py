@@ -12,7 +12,7 @@ from types import ModuleType
 
 from asd_lightning import __version__
 from asd_lightning.errors import UserError
-from asd_lightning.evaluation.plain import printable
+from asd_lightning.plain_text import printable
 
 # name -> one line of help.  The module asd_lightning.commands.<name> (- is _) is imported when the subcommand runs:
 # torch takes seconds to import, and `asd --help` should not wait for it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 from unicodedata import category
@@ -12,10 +13,24 @@ if TYPE_CHECKING:
 _MARKS = re.compile(r"[\\\\|`*<>\[\]&$~]|(?<!\w)_|_(?!\w)")
 
 
+# Control characters, and what ends a line or a paragraph: they break tables, and a terminal obeys some of them.
+_CONTROL = frozenset({"Cc", "Zl", "Zp"})
+
+
+def has_control(text: str) -> bool:
+    """Whether ``text`` holds a control character or a line break of any kind."""
+    return any(category(char) in _CONTROL for char in text)
+
+
+def is_name(text: str) -> bool:
+    """Whether ``text`` can name one file or folder: no separator, no control character, neither ``.`` nor ``..``."""
+    return text not in ("", ".", "..") and not has_control(text) and "/" not in text and os.sep not in text
+
+
 def printable(text: str) -> str:
     """``text`` with control characters, line breaks and bytes that are no UTF-8 spelled out, such as ``\\x1b``."""
     return "".join(
-        char.encode("unicode_escape").decode() if category(char) in ("Cc", "Cs", "Zl", "Zp") else char for char in text
+        char.encode("unicode_escape").decode() if category(char) in _CONTROL | {"Cs"} else char for char in text
     )
 
 

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from asd_lightning.configuration import compose_train, plain
 from asd_lightning.data.datamodule import ClipDataModule
 from asd_lightning.data.labels import ClassLabel
+from asd_lightning.embedder import UnitLength
 from asd_lightning.encoders.pooling import AttentiveStatistics, ClsPooling
 from asd_lightning.features.spec_augment import SpecAugment
 from asd_lightning.training.build import build_module
@@ -57,7 +58,9 @@ COMPOSED = {
     "model.scorer.smote.ratio": 0.2,
     "model.scorer.smote.neighbors": 3,
     "model.threshold._target_": "asd_lightning.scoring.thresholds.GammaThreshold",
+    "model.threshold.percentile": 90.0,
     "trainer.max_steps": 10_000,
+    "trainer.accumulate_grad_batches": 8,
     "trainer.precision": "32-true",
     "trainer.gradient_clip_val": None,
     "callbacks.ema._target_": "asd_lightning.training.averaging.WeightEMA",
@@ -99,6 +102,8 @@ def test_built_branches(built):
     assert list(module.embedder.branches) == BRANCHES[system]
     for name, branch in module.embedder.branches.items():
         assert branch.embed_dim == 128
+        normalized = system == "system4" and name == "fft"
+        assert isinstance(branch.normalization, UnitLength if normalized else torch.nn.Identity)
         if name == "fft":
             assert isinstance(branch.augmentation, torch.nn.Identity)
             continue
@@ -128,6 +133,7 @@ def test_built_head_and_loss(built):
     assert (loss.arcface_weight, loss.contrastive_weight, loss.gather) == (1.0, 1.0, True)
     assert loss.arcface.weight.shape == (3 * 114, dim)
     assert module.scored_embedder().head is module.head
+    assert (module._mixup_alpha, module._decay_all) == (0.5, True)
 
 
 def test_built_scorer_threshold_and_average(built):

@@ -14,7 +14,7 @@ from asd_lightning.atomic import write_text_atomically
 from asd_lightning.comparison.back_ends import Swept
 from asd_lightning.evaluation.intervals import Interval
 from asd_lightning.evaluation.metrics import ALL
-from asd_lightning.evaluation.plain import in_markdown, on_terminal
+from asd_lightning.plain_text import in_markdown, on_terminal
 from asd_lightning.scoring.clip_scores import machine_name
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from asd_lightning.comparison.published import CORRECTED
 from asd_lightning.comparison.systems import Comparison, System
 from asd_lightning.comparison.tables import published_row, published_systems
 from asd_lightning.evaluation.metrics import ALL
-from asd_lightning.evaluation.plain import printable
+from asd_lightning.plain_text import printable
 
 # Okabe and Ito's palette: told apart by colour-blind readers too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

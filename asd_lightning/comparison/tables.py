@@ -20,7 +20,7 @@ from asd_lightning.comparison.published import (
 )
 from asd_lightning.comparison.systems import Comparison, Spread, System
 from asd_lightning.evaluation.metrics import ALL
-from asd_lightning.evaluation.plain import in_markdown, on_terminal, printable
+from asd_lightning.plain_text import in_markdown, on_terminal, printable
 
 if TYPE_CHECKING:
     from rich.table import Table

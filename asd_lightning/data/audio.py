@@ -75,7 +75,8 @@ def decode(path: Path, options: DecodeOptions, start: float = 0.0, seconds: floa
     """
     samples, rate, _ = read_recording(path, start, seconds)
     mono = _select_channel(path, samples, options.channel)
-    _refuse_unfit_samples(path, mono)
+    # In a mean, what is far beyond full scale in two channels may cancel.
+    refuse_unfit_samples(path, samples if options.channel == "mean" else mono)
     return mono if rate == options.sample_rate else _resample(mono, rate, options.sample_rate)
 
 
@@ -84,13 +85,13 @@ def decode_channels(
 ) -> Float32[np.ndarray, "channels samples"]:
     """All channels of one recording in [-1, 1], else like `decode`."""
     samples, rate, _ = read_recording(path, start, seconds)
-    _refuse_unfit_samples(path, samples)
+    refuse_unfit_samples(path, samples)
     channels = to_float(np.ascontiguousarray(samples.T))
     return channels if rate == sample_rate else _resample(channels, rate, sample_rate)
 
 
 def read_recording(path: Path, start: float = 0.0, seconds: float | None = None) -> Recording:
-    """A recording as the file has it; see `decode` for what is read and what is raised (but NaN is passed on)."""
+    """A recording as the file has it; see `decode` for what is read and raised (but unfit samples are passed on)."""
     check_container(path)
     try:
         with soundfile.SoundFile(_name(path)) as file:
@@ -127,8 +128,12 @@ def _refuse_unknown_length(path: Path, frames: int) -> None:
         )
 
 
-def _refuse_unfit_samples(path: Path, samples: Samples) -> None:
-    """Integers cannot be out of range; floating-point samples can."""
+def refuse_unfit_samples(path: Path, samples: Samples) -> None:
+    """Refuse floating-point samples that no recording has; integers cannot be out of range.
+
+    Raises:
+        BadAudioError: NaN, infinite, or far beyond full scale.
+    """
     if samples.dtype == np.int16:
         return
     peak = float(np.abs(samples).max())

@@ -16,13 +16,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from unicodedata import category
 
 import numpy as np
 
 from asd_lightning.data.audio import BadAudioError, read_header
 from asd_lightning.data.file_names import AUDIO_SUFFIXES, Condition, Domain, Split, parse_file_name
 from asd_lightning.errors import UserError
+from asd_lightning.plain_text import has_control
 
 logger = logging.getLogger(__name__)
 
@@ -33,8 +33,6 @@ _CONDITION_FOLDERS: dict[str, Condition] = {"normal": "normal", "anomaly": "anom
 _OTHER_AUDIO_SUFFIXES = frozenset(
     {".mp3", ".m4a", ".aac", ".ogg", ".oga", ".opus", ".wma", ".aif", ".aiff", ".amr", ".3gp", ".caf", ".mp4", ".webm"}
 )
-# Control characters, and what ends a line or a paragraph: they would break tables, and reach the terminal.
-_UNWRITABLE = frozenset({"Cc", "Zl", "Zp"})
 _HELD_OUT = 0.2
 _NAMED_AT_MOST = 20
 
@@ -282,7 +280,7 @@ def _refuse_unwritable_names(clips: Sequence[Clip]) -> None:
             f"{len(bad)} recordings have names that are not UTF-8, such as {os.fsencode(bad[0])!r}; rename them, as "
             "with convmv -f latin1 -t utf8"
         )
-    odd = [clip for clip in clips if any(category(c) in _UNWRITABLE for c in f"{clip.machine}{clip.name}")]
+    odd = [clip for clip in clips if has_control(clip.machine + clip.name)]
     if odd:
         raise UserError(
             f"{len(odd)} recordings have line breaks or other control characters in their names or their machine's, "

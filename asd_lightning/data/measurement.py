@@ -14,7 +14,7 @@ from jaxtyping import Float, Int16
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from asd_lightning.data.audio import BadAudioError, read_recording
+from asd_lightning.data.audio import BadAudioError, read_recording, refuse_unfit_samples
 
 _WORKERS = min(8, os.cpu_count() or 1)
 # Below one step of 24 bits; keeps the logarithm of silence finite.
@@ -52,12 +52,11 @@ def measure(path: Path) -> Measurement:
     """Measure one recording.
 
     Raises:
-        BadAudioError: empty, truncated, not audio, without samples, NaN or infinite.
+        BadAudioError: empty, truncated, not audio, without samples, NaN, infinite or far beyond full scale.
     """
     samples, rate, subtype = read_recording(path)
+    refuse_unfit_samples(path, samples)
     scaled = samples / 2**15 if samples.dtype == np.int16 else samples.astype(np.float64)
-    if not np.isfinite(scaled).all():
-        raise BadAudioError(f"{path}: holds NaN or infinite samples; export it again or remove it")
     return Measurement(
         sample_rate=rate,
         channels=samples.shape[1],

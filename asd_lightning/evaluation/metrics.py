@@ -26,7 +26,7 @@ from sklearn.metrics import roc_auc_score
 
 from asd_lightning.atomic import write_text_atomically
 from asd_lightning.errors import UserError
-from asd_lightning.evaluation.plain import in_markdown, on_terminal, printable
+from asd_lightning.plain_text import in_markdown, on_terminal, printable
 from asd_lightning.scoring.clip_scores import ClipScore, read_rows
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from rich.console import Console
 from asd_lightning.atomic import write_atomically
 from asd_lightning.evaluation.complexity import count_macs
 from asd_lightning.evaluation.metrics import render_table, write_metrics
-from asd_lightning.evaluation.plain import on_terminal
+from asd_lightning.plain_text import on_terminal
 from asd_lightning.report.plots import plot_roc, plot_scores
 from asd_lightning.scoring.clip_scores import alarm_lines, write_challenge_files, write_scores
 from asd_lightning.scoring.embedding_cache import (

@@ -23,7 +23,7 @@ from asd_lightning.atomic import write_atomically
 from asd_lightning.configuration import CONF_DIR, instantiate_all, plain
 from asd_lightning.data.datamodule import ClipDataModule
 from asd_lightning.errors import UserError
-from asd_lightning.experiment import multirun as sweep
+from asd_lightning.experiment import multirun
 from asd_lightning.experiment.claim import LOCK, OccupiedError, claimed
 from asd_lightning.experiment.dashboard import finishing_wandb
 from asd_lightning.experiment.quiet import hide_irrelevant_messages
@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 _NEED_TRAINING = (WeightAveraging, Checkpoint, LearningRateMonitor)
 # All that is in the folder of a run that has failed before its first batch.
-_OF_THE_START = {CONFIG, LOG, LOCK, "hydra.yaml", "overrides.yaml", "hparams.yaml", sweep.FAILURE}
+_OF_THE_START = {CONFIG, LOG, LOCK, "hydra.yaml", "overrides.yaml", "hparams.yaml", multirun.FAILURE}
 _INTERRUPTED = 130
 
 
@@ -54,20 +54,20 @@ def main(overrides: Sequence[str]) -> int:
         return _run(config)
 
     # Hydra takes no override after an option.
-    sys.argv = [script, *sorted([*overrides, *sweep.sweep_overrides(overrides)], key=_is_option)]
-    sweep.SweepStart.folder = None
+    sys.argv = [script, *sorted([*overrides, *multirun.sweep_overrides(overrides)], key=_is_option)]
+    multirun.SweepStart.folder = None
     status = 0
     try:
         job()
     except SystemExit as stop:
         # 2 where the sweep was refused, Ctrl-C's status, and Hydra's own 1 where a launcher has given up: the finished
         # jobs count.
-        if sweep.SweepStart.folder is None or stop.code == 2:
+        if multirun.SweepStart.folder is None or stop.code == 2:
             raise
         status = int(stop.code or 0)
-    if sweep.SweepStart.folder is None or rank_zero_only.rank != 0:
+    if multirun.SweepStart.folder is None or rank_zero_only.rank != 0:
         return status
-    return max(status, sweep.finish_sweep(sweep.SweepStart.folder))
+    return max(status, multirun.finish_sweep(multirun.SweepStart.folder))
 
 
 def _is_option(argument: str) -> bool:
@@ -83,7 +83,7 @@ def _run(config: DictConfig) -> float:
             return _run_alone(config, output_dir)
     except OccupiedError as error:
         logger.error("%s", error)
-    if not sweep.is_sweep():
+    if not multirun.is_sweep():
         sys.exit(2)
     return math.nan
 
@@ -93,7 +93,7 @@ def _run_alone(config: DictConfig, output_dir: Path) -> float:
 
     Either way the run's folder says why it failed.
     """
-    (output_dir / sweep.FAILURE).unlink(missing_ok=True)
+    (output_dir / multirun.FAILURE).unlink(missing_ok=True)
     try:
         if config.resume:
             refuse_another_run(output_dir, config)
@@ -102,28 +102,28 @@ def _run_alone(config: DictConfig, output_dir: Path) -> float:
         return train(config, output_dir)
     except (InterruptedRunError, KeyboardInterrupt, SystemExit):
         # Lightning makes an exit of a KeyboardInterrupt.
-        if sweep.is_sweep():
-            sweep.record_failure(output_dir, UserError("interrupted; the sweep goes on with resume=true"))
+        if multirun.is_sweep():
+            multirun.record_failure(output_dir, UserError("interrupted; the sweep goes on with resume=true"))
         _say_how_to_go_on(output_dir, config.name)
         sys.exit(_INTERRUPTED)
     except Exception as error:
         cause = users_mistake(error)
-        sweep.record_failure(output_dir, cause)
-        if not sweep.is_sweep() and not isinstance(cause, UserError):
+        multirun.record_failure(output_dir, cause)
+        if not multirun.is_sweep() and not isinstance(cause, UserError):
             raise
         logger.error("%s", cause, exc_info=None if isinstance(cause, UserError) else cause)
-    if not sweep.is_sweep():
+    if not multirun.is_sweep():
         if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
             _discard_if_nothing_began(output_dir)
         sys.exit(2)
-    if sweep.processes_started_elsewhere():
+    if multirun.processes_started_elsewhere():
         # The other processes of this job wait for this one: only its end makes their launcher stop them.
         sys.exit(1)
     return math.nan
 
 
 def _say_how_to_go_on(output_dir: Path, name: str) -> None:
-    if sweep.is_sweep():
+    if multirun.is_sweep():
         name = output_dir.parent.name
     if (output_dir / CHECKPOINT).exists():
         logger.warning("interrupted; the same command with name=%s resume=true goes on from the last checkpoint", name)
@@ -169,8 +169,8 @@ def _train_and_test(config: DictConfig, output_dir: Path) -> float:
     datamodule.prepare_data()
     module = build_module(plain(config.model), datamodule.classes)
     trainer = make_trainer(config, output_dir)
-    if sweep.is_sweep():
-        sweep.refuse_starting_again(trainer)
+    if multirun.is_sweep():
+        multirun.refuse_starting_again(trainer)
     if checkpoint and read_checkpoint(checkpoint)["global_step"] >= trainer.max_steps:
         # Lightning would load the weights that training left off with, and test those.
         logger.info("%s: training is finished; testing its averaged weights again", output_dir)

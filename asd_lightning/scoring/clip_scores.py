@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
-from unicodedata import category
 
 from asd_lightning.atomic import write_text_atomically
 from asd_lightning.errors import UserError
+from asd_lightning.plain_text import is_name
 
 DOMAINS = ("source", "target", "unknown")
 CONDITIONS = ("normal", "anomaly", "unknown")
@@ -43,13 +42,6 @@ def machine_name(machine: str, section: str) -> str:
     A machine named all has its section too: "all" is the row over all machines, which has none.
     """
     return machine if not section or (section == "00" and machine != "all") else f"{machine} {section}"
-
-
-def is_name(text: str) -> bool:
-    """Whether ``text`` can name one file or folder: no separator, no control character, neither ``.`` nor ``..``."""
-    return text not in ("", ".", "..") and not any(
-        c in ("/", os.sep) or category(c) in ("Cc", "Zl", "Zp") for c in text
-    )
 
 
 def write_scores(path: Path, scores: Sequence[ClipScore]) -> None:

@@ -10,6 +10,7 @@ import scipy.signal
 import soundfile
 
 from asd_lightning.data.audio import BadAudioError, DecodeOptions, decode, decode_channels, read_audio, read_header
+from asd_lightning.data.measurement import measure
 
 RATE = 16_000
 
@@ -262,6 +263,16 @@ def test_samples_far_beyond_full_scale_are_refused_by_name(tmp_path, scale, subt
     soundfile.write(path, 0.5 * scale * np.sin(np.arange(1600)), 16_000, subtype=subtype)
     with pytest.raises(BadAudioError, match=r"a\.wav: samples reach .*full scale is 1"):
         decode(path, DecodeOptions())
+    with pytest.raises(BadAudioError, match=r"a\.wav: samples reach .*full scale is 1"):
+        measure(path)
+
+
+def test_channels_far_beyond_full_scale_do_not_cancel(tmp_path):
+    path = tmp_path / "a.wav"
+    wave_of_one = 1e6 * np.sin(np.arange(1600))
+    soundfile.write(path, np.stack([wave_of_one, -wave_of_one], axis=1), 16_000, subtype="FLOAT")
+    with pytest.raises(BadAudioError, match="full scale is 1"):
+        decode(path, DecodeOptions(channel="mean"))
 
 
 def test_some_decibels_over_full_scale_are_kept(tmp_path):
