@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from asd_lightning.encoders.gated_attention import gated_attention
+from asd_lightning.encoders.sizes import check_parameters, check_sizes
 
 # Clips encoded together on a CPU when no gradient is wanted: their activations then stay in the cache.
 _CPU_CLIPS = 2
@@ -37,6 +38,20 @@ _FIXED_KEYS = {
 }
 # About the classifier, which is not part of the encoder; or overridden by the caller.
 _IGNORED_KEYS = {"finetuned_model", "predictor_dropout", "predictor_class", "layer_wise_gradient_decay_ratio"}
+
+# What a file may ask for; published: 12 layers of 768.
+_LARGEST = {
+    "input_patch_size": 128,
+    "embed_dim": 8192,
+    "encoder_layers": 64,
+    "encoder_embed_dim": 8192,
+    "encoder_ffn_embed_dim": 32768,
+    "encoder_attention_heads": 256,
+    "conv_pos": 1024,
+    "conv_pos_groups": 8192,
+    "num_buckets": 65536,
+    "max_distance": 1_000_000,
+}
 
 
 @dataclass(frozen=True)
@@ -67,6 +82,10 @@ class BEATsConfig:
     layer_wise_gradient_decay_ratio: float = 1.0
 
     def __post_init__(self) -> None:
+        check_sizes(self, _LARGEST)
+        dim, conv = self.encoder_embed_dim, self.conv_pos / self.conv_pos_groups
+        layers = self.encoder_layers * (4 * dim**2 + 2 * dim * self.encoder_ffn_embed_dim)
+        check_parameters(layers + dim**2 * conv + self.embed_dim * (dim + self.input_patch_size**2))
         if self.encoder_embed_dim % self.encoder_attention_heads or self.encoder_embed_dim % self.conv_pos_groups:
             raise ValueError(
                 f"encoder_embed_dim {self.encoder_embed_dim} must be a multiple of encoder_attention_heads "
@@ -88,10 +107,10 @@ class BEATsConfig:
         names = {field.name for field in fields(cls)} - _IGNORED_KEYS
         unknown = sorted(set(cfg) - names - set(_FIXED_KEYS) - _IGNORED_KEYS)
         if unknown:
-            raise ValueError(f"BEATs cfg has unknown keys {unknown}: not a BEATs encoder checkpoint?")
+            raise ValueError(f"BEATs cfg has unknown keys {unknown[:5]!s:.200}: not a BEATs encoder checkpoint?")
         for key, supported in _FIXED_KEYS.items():
             if cfg.get(key, supported) != supported:
-                raise ValueError(f"BEATs cfg has {key}={cfg[key]!r}; only {supported!r} is implemented")
+                raise ValueError(f"BEATs cfg has {key}={cfg[key]!r:.80}; only {supported!r} is implemented")
         values = _ABSENT_KEYS | {key: value for key, value in cfg.items() if key in names}
         return cls(**values, layer_wise_gradient_decay_ratio=layer_wise_gradient_decay_ratio)
 

@@ -18,9 +18,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from asd_lightning.encoders.sizes import check_parameters, check_sizes
+
 # Clips encoded together on a CPU when no gradient is wanted: their activations then stay in the cache.
 _CPU_CLIPS = 2
 _NORM_EPS = 1e-6
+
+# What a file may ask for; published: 24 layers of 1024.
+_LARGEST = {
+    "patch_size": 128,
+    "mel_bins": 1024,
+    "max_patches": 65536,
+    "embed_dim": 8192,
+    "depth": 64,
+    "num_heads": 256,
+}
 
 
 @dataclass(frozen=True)
@@ -36,6 +48,10 @@ class EATConfig:
     mlp_ratio: float = 4.0
 
     def __post_init__(self) -> None:
+        check_sizes(self, _LARGEST)
+        bands = self.mel_bins // self.patch_size
+        layers = self.depth * self.embed_dim**2 * (4 + 2 * self.mlp_ratio)
+        check_parameters(layers + self.embed_dim * (self.max_patches * bands + self.patch_size**2))
         if self.embed_dim % self.num_heads or self.embed_dim % 4:
             raise ValueError(f"embed_dim {self.embed_dim} must be a multiple of 4 and of num_heads {self.num_heads}")
         if self.mel_bins % self.patch_size:

@@ -162,7 +162,7 @@ def test_agrees_with_the_explicit_implementation(frames: int, seed: int) -> None
 
 def test_positions_are_the_official_table() -> None:
     with torch.no_grad():
-        model = EAT(EATConfig(depth=0))
+        model = EAT(EATConfig(depth=1))
     assert torch.equal(model.fixed_positional_encoder.positions, torch.from_numpy(recipe.sincos_positions(768, 8, 768)))
     longer = torch.from_numpy(recipe.sincos_positions(800, 8, 768))
     assert torch.equal(model.fixed_positional_encoder(6400), longer)

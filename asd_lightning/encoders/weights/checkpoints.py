@@ -22,7 +22,7 @@ from asd_lightning.encoders.beats import BEATs
 from asd_lightning.encoders.eat import EAT
 from asd_lightning.encoders.weights import catalogue
 from asd_lightning.encoders.weights.catalogue import RANDOM
-from asd_lightning.encoders.weights.conversion import CONFIGS, Encoder, EncoderConfig, EncoderWeights, build, check_fit
+from asd_lightning.encoders.weights.conversion import CONFIGS, Encoder, EncoderConfig, build, check_fit
 from asd_lightning.encoders.weights.store import read_weights, stored_path
 from asd_lightning.errors import UserError
 
@@ -101,7 +101,8 @@ def _pretrained(weights: str, architecture: str | None, config: Mapping[str, Any
         )
     changed = _changed(read.config, config)
     if changed != read.config:
-        check_fit(EncoderWeights(read.architecture, changed, read.tensors), f"weights={weights}")
+        shapes = {name: tuple(tensor.shape) for name, tensor in read.tensors.items()}
+        check_fit(changed, shapes, f"weights={weights}")
     encoder = build(changed)
     encoder.load_state_dict(read.tensors)
     return encoder
@@ -150,5 +151,5 @@ def _changed(config: EncoderConfig, changes: Mapping[str, Any] | None) -> Encode
         raise UserError(f"the encoder's config has no {', '.join(unknown)}; it has {', '.join(names)}")
     try:
         return dataclasses.replace(config, **(changes or {}))
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise UserError(f"the encoder's config is not possible: {error}") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,13 +15,18 @@ from asd_lightning.encoders.beats import BEATs, BEATsConfig
 from asd_lightning.encoders.eat import EAT, EATConfig
 from asd_lightning.encoders.weights.catalogue import Architecture
 from asd_lightning.encoders.weights.unpickling import (
+    StoredTensor,
     check_is_weights,
     is_safetensors,
-    plain,
     read_pickled,
     read_safetensors,
+    read_tensors,
+    settings,
+    some,
 )
 from asd_lightning.errors import UserError
+from asd_lightning.foreign_files import load_json
+from asd_lightning.plain_text import printable
 
 EncoderConfig = BEATsConfig | EATConfig
 Encoder = BEATs | EAT
@@ -64,17 +68,27 @@ def read_official(path: Path) -> EncoderWeights:
         UserError: damaged, refused (see ``unpickling``), of no known format, or not what its encoder needs.
     """
     check_is_weights(path)
-    stated: Mapping[str, Any]
     if is_safetensors(path):
         named, stated = read_safetensors(path)[0], _neighbouring_config(path)
     else:
         named, stated = _model_and_config(read_pickled(path), path)
     try:
-        weights = _beats(named, stated) if _is_beats(named) else _eat(named, stated, path)
-    except ValueError as error:
-        raise UserError(f"{path}: {error}") from error
-    check_fit(weights, str(path))
-    return weights
+        architecture, config, kept = _beats(named, stated) if _is_beats(named) else _eat(named, stated, path)
+    except (ValueError, TypeError, IndexError, KeyError, ArithmeticError) as error:
+        raise UserError(f"{path}: {printable(f'{error!s:.300}')}") from error
+    return fitting(architecture, config, kept, path)
+
+
+def fitting(
+    architecture: Architecture, config: EncoderConfig, stored: dict[str, StoredTensor], path: Path
+) -> EncoderWeights:
+    """The tensors of ``path`` for the encoder that ``config`` describes, read once their shapes are known to be right.
+
+    Raises:
+        UserError: see ``check_fit``; damaged.
+    """
+    check_fit(config, {name: tensor.shape for name, tensor in stored.items()}, str(path))
+    return EncoderWeights(architecture, config, read_tensors(stored, path))
 
 
 def build(config: EncoderConfig) -> Encoder:
@@ -82,45 +96,46 @@ def build(config: EncoderConfig) -> Encoder:
     return BEATs(config) if isinstance(config, BEATsConfig) else EAT(config)
 
 
-def check_fit(weights: EncoderWeights, source: str) -> None:
-    """Compare names and shapes with the encoder's own.
+def check_fit(config: EncoderConfig, shapes: Mapping[str, tuple[int, ...]], source: str) -> None:
+    """Compare names and shapes of tensors with those of the encoder that ``config`` describes.
 
     Raises:
         UserError: a tensor is missing, unknown, or of another shape; the message names it and ``source``.
     """
     with torch.device("meta"):
-        expected = {name: tuple(tensor.shape) for name, tensor in build(weights.config).state_dict().items()}
-    got = {name: tuple(tensor.shape) for name, tensor in weights.tensors.items()}
-    wrong = [
-        f"{name} is {got[name]}, not {shape}" for name, shape in expected.items() if name in got and got[name] != shape
-    ]
+        expected = {name: tuple(tensor.shape) for name, tensor in build(config).state_dict().items()}
+    both = [name for name in expected if name in shapes]
+    wrong = [name for name in both if not _same_shape(name, shapes[name], expected[name])]
     problems = {
-        "lacks": sorted(expected.keys() - got.keys()),
-        "has the unknown": sorted(got.keys() - expected.keys()),
-        "has another shape:": [text for text in wrong if not text.startswith(_FREE_LENGTH)],
+        "lacks": sorted(expected.keys() - shapes.keys()),
+        "has the unknown": sorted(shapes.keys() - expected.keys()),
+        "has another shape:": [f"{name} is {shapes[name]}, not {expected[name]}" for name in wrong],
     }
-    found = [f"{what} {_some(names)}" for what, names in problems.items() if names]
+    found = [f"{what} {some(names)}" for what, names in problems.items() if names]
     if found:
+        architecture = "beats" if isinstance(config, BEATsConfig) else "eat"
         raise UserError(
-            f"{source} does not fit the {weights.architecture} encoder of its configuration: it {'; it '.join(found)}. "
+            f"{source} does not fit the {architecture} encoder of its configuration: it {'; it '.join(found)}. "
             "Take the published file as it is, and leave `config` overrides of sizes out"
         )
 
 
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+def _same_shape(name: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:
+    if name == _FREE_LENGTH and len(shape) == len(expected):
+        return shape[::2] == expected[::2]
+    return shape == expected
 
 
-def _model_and_config(payload: dict[str, Any], path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
+def _model_and_config(payload: dict[Any, Any], path: Path) -> tuple[dict[str, StoredTensor], Mapping[str, Any]]:
     model = payload.get("model")
     if not isinstance(model, dict):
         raise UserError(
-            f"{path} has no 'model' dictionary, only {sorted(map(str, payload))[:8]}: it is not a published checkpoint "
-            "of BEATs or EAT. `asd weights list` names those"
+            f"{path} has no 'model' dictionary, only {some(sorted(map(str, payload))) or 'nothing'}: it is not a "
+            "published checkpoint of BEATs or EAT. `asd weights list` names those"
         )
-    named = {str(name): value for name, value in model.items() if isinstance(value, Tensor)}
-    stated = plain(payload.get("cfg"))
-    return named, stated if isinstance(stated, dict) else {}
+    named = {str(name): value for name, value in model.items() if isinstance(value, StoredTensor)}
+    cfg = payload.get("cfg")
+    return named, settings(cfg, "model") or settings(cfg)  # fairseq has the model's part under "model"
 
 
 def _neighbouring_config(path: Path) -> Mapping[str, Any]:
@@ -128,30 +143,33 @@ def _neighbouring_config(path: Path) -> Mapping[str, Any]:
     config = path.with_name("config.json")
     if not config.is_file():
         return {}
-    stated = json.loads(config.read_text(encoding="utf-8"))
-    return stated if isinstance(stated, dict) and stated.get("model_type") == "eat" else {}
+    stated = load_json(config)
+    return settings(stated) if isinstance(stated, dict) and stated.get("model_type") == "eat" else {}
 
 
-def _is_beats(named: Mapping[str, Tensor]) -> bool:
+def _is_beats(named: Mapping[str, StoredTensor]) -> bool:
     return any(name.startswith("encoder.layers.") for name in named)
 
 
-def _beats(named: Mapping[str, Tensor], cfg: Mapping[str, Any]) -> EncoderWeights:
+_Found = tuple[Architecture, EncoderConfig, dict[str, StoredTensor]]
+
+
+def _beats(named: Mapping[str, StoredTensor], cfg: Mapping[str, Any]) -> _Found:
     if not cfg:
         raise ValueError("the tensors are those of BEATs, but there is no 'cfg' dictionary with them")
     kept = {name: tensor for name, tensor in named.items() if not name.startswith(_BEATS_DROPPED)}
-    return EncoderWeights("beats", BEATsConfig.from_checkpoint(cfg), _separate_float32(kept))
+    return "beats", BEATsConfig.from_checkpoint(cfg), kept
 
 
-def _eat(named: Mapping[str, Tensor], stated: Mapping[str, Any], path: Path) -> EncoderWeights:
+def _eat(named: Mapping[str, StoredTensor], stated: Mapping[str, Any], path: Path) -> _Found:
     renamed = {_eat_name(name): tensor for name, tensor in named.items()}
     kept = {name: tensor for name, tensor in renamed.items() if not name.startswith(_EAT_DROPPED)}
     if "blocks.0.attn.qkv.weight" not in kept:
         raise UserError(
-            f"{path} is neither BEATs nor EAT: its tensors are called {_some(sorted(named)) or 'nothing'}. "
+            f"{path} is neither BEATs nor EAT: its tensors are called {some(sorted(named)) or 'nothing'}. "
             "`asd weights list` names the published checkpoints"
         )
-    return EncoderWeights("eat", _eat_config(kept, stated), _separate_float32(kept))
+    return "eat", _eat_config(kept, stated), kept
 
 
 def _eat_name(name: str) -> str:
@@ -160,23 +178,23 @@ def _eat_name(name: str) -> str:
     return name
 
 
-def _eat_config(tensors: Mapping[str, Tensor], stated: Mapping[str, Any]) -> EATConfig:
+def _eat_config(tensors: Mapping[str, StoredTensor], stated: Mapping[str, Any]) -> EATConfig:
     """Sizes from the tensors' shapes, which cannot be wrong; the number of heads from what the file states."""
-    model = stated.get("model", stated)  # fairseq has the model's part under "model"
     for key, supported in _EAT_FIXED.items():
-        if model.get(key, supported) != supported:
-            raise ValueError(f"EAT configuration has {key}={model[key]!r}; only {supported!r} is implemented")
-    hidden, dim = tensors["blocks.0.mlp.fc1.weight"].shape
+        if stated.get(key, supported) != supported:
+            raise ValueError(f"EAT configuration has {key}={stated[key]!r:.80}; only {supported!r} is implemented")
+    hidden, dim = _shape(tensors, "blocks.0.mlp.fc1.weight", 2)
     depth = len({name.split(".")[1] for name in tensors if name.startswith("blocks.")})
     return EATConfig(
-        patch_size=tensors["local_encoder.proj.weight"].shape[-1],
+        patch_size=_shape(tensors, "local_encoder.proj.weight", 4)[-1],
         embed_dim=dim,
         depth=depth,
-        num_heads=int(model.get("num_heads", dim // _EAT_HEAD_DIM)),
+        num_heads=int(stated.get("num_heads", dim // _EAT_HEAD_DIM)),
         mlp_ratio=hidden / dim,
     )
 
 
-def _separate_float32(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Own, contiguous memory for each: BEATs' layers share one table, and .safetensors takes no shared memory."""
-    return {name: tensor.detach().to(torch.float32, copy=True).contiguous() for name, tensor in tensors.items()}
+def _shape(tensors: Mapping[str, StoredTensor], name: str, dimensions: int) -> tuple[int, ...]:
+    if name not in tensors or len(tensors[name].shape) != dimensions:
+        raise ValueError(f"the tensors are those of EAT, but there is no {name} of {dimensions} dimensions")
+    return tensors[name].shape

@@ -21,10 +21,12 @@ from safetensors.torch import save_file
 
 from asd_lightning.encoders.weights import catalogue
 from asd_lightning.encoders.weights.catalogue import PretrainedEncoder
-from asd_lightning.encoders.weights.conversion import CONFIGS, EncoderWeights, check_fit, read_official
+from asd_lightning.encoders.weights.conversion import CONFIGS, EncoderWeights, fitting, read_official
 from asd_lightning.encoders.weights.transfer import check_space, download, file_sha256, no_space_is_a_user_error
 from asd_lightning.encoders.weights.unpickling import check_is_weights, is_safetensors, read_safetensors
 from asd_lightning.errors import UserError
+from asd_lightning.foreign_files import parse_json
+from asd_lightning.plain_text import printable
 
 _HEADER = "asd_lightning"
 _LOG = logging.getLogger(__name__)
@@ -185,22 +187,24 @@ def read_weights(path: Path) -> EncoderWeights:
     check_is_weights(path)
     if not is_safetensors(path):
         return read_official(path)
-    tensors, metadata = read_safetensors(path)
+    stored, metadata = read_safetensors(path)
     if _HEADER not in metadata:
         return read_official(path)
     record = _record(metadata, path)
     try:
-        weights = EncoderWeights(record["architecture"], CONFIGS[record["architecture"]](**record["config"]), tensors)
+        config = CONFIGS[record["architecture"]](**record["config"])
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"{path} was converted by another version ({error}): run `asd weights import` or `fetch` again"
+            f"{path} was converted by another version ({printable(f'{error!s:.200}')}): run `asd weights import` or "
+            "`fetch` again"
         ) from error
-    check_fit(weights, str(path))
-    return weights
+    return fitting(record["architecture"], config, stored, path)
 
 
 def _record(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
     if _HEADER not in metadata:
         raise UserError(f"{path} was not converted by asd: run `asd weights import` on it")
-    record: dict[str, Any] = json.loads(metadata[_HEADER])
+    record = parse_json(metadata[_HEADER], path)
+    if not isinstance(record, dict):
+        raise UserError(f"{path} says nothing about its weights: run `asd weights import` on it")
     return record

@@ -206,7 +206,7 @@ def test_other_models_are_not_taken(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"neither BEATs nor EAT: its tensors are called conv1\.weight"):
         import_weights(file)
     torch.save({"state_dict": {}}, file)
-    with pytest.raises(UserError, match=r"no 'model' dictionary, only \['state_dict'\]"):
+    with pytest.raises(UserError, match=r"no 'model' dictionary, only state_dict"):
         import_weights(file)
     torch.save([1, 2], file)
     with pytest.raises(UserError, match="holds a list"):

@@ -1,0 +1,328 @@
+"""Files that somebody else may have written: one reader for each format, within limits, with one kind of error.
+
+Runs and submissions pass from hand to hand.  What their files may cost is fixed here before they are parsed, and
+whatever is wrong with one becomes a `ForeignFileError`: one line that names the file.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import re
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedReader, StringIO
+from pathlib import Path
+from typing import IO, Any, cast
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from asd_lightning.errors import UserError
+from asd_lightning.plain_text import printable
+
+# A run's configuration has some 10 kB and 300 nodes, its summary 2 kB, its table of scores 200 kB.
+YAML_BYTES, YAML_NODES = 1 << 20, 20_000
+JSON_BYTES, JSON_NODES = 4 << 20, 500_000
+CSV_BYTES, CSV_ROWS, CSV_FIELDS = 32 << 20, 1_000_000, 4_000_000
+NPZ_BYTES = 4 << 30
+DEPTH = 40
+# A line of a table and the contents of a zip are in memory whole before anything of them can be counted.
+_LINE_CHARACTERS = 1 << 20
+_ZIP_CONTENTS_BYTES = 16 << 20
+# Deflated zeros unpack to a thousand times their size, real numbers and text to a few times.
+_FREELY_UNPACKED_BYTES, _UNPACKING_RATIO = 64 << 20, 20
+_ZIP_FAULTS = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, RuntimeError),
+    *(OSError, EOFError, KeyError, ValueError),
+)
+_ARRAY_KINDS = frozenset("biufUS")
+_DIGITS = 100
+_REASON_CHARACTERS = 300
+
+
+class ForeignFileError(UserError):
+    """A file that cannot be read, or is not to be; the message names it in one line.
+
+    Attributes:
+        reason: the message without the name.
+    """
+
+    def __init__(self, source: object, reason: object) -> None:
+        text = printable(" ".join(str(reason).split()))
+        self.reason = text if len(text) <= _REASON_CHARACTERS else f"{text[:_REASON_CHARACTERS]} ..."
+        super().__init__(f"{source}: {self.reason}")
+
+
+@contextmanager
+def open_foreign(path: Path) -> Iterator[BufferedReader]:
+    """``path``, opened for reading; a pipe or a device might never end, so only regular files are.
+
+    Raises:
+        ForeignFileError: absent, unreadable, or no regular file.
+    """
+    try:
+        # Without O_NONBLOCK, opening a pipe waits for somebody to write into it.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except FileNotFoundError:
+        raise ForeignFileError(path, "no such file") from None
+    except (OSError, ValueError) as error:
+        raise ForeignFileError(path, f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ForeignFileError(path, "is not a file")
+    with os.fdopen(descriptor, "rb") as stream:
+        yield stream
+
+
+def read_text(path: Path, at_most: int, encoding: str = "utf-8", errors: str = "strict") -> str:
+    """The text of a file of ``at_most`` bytes, line ends as they are.
+
+    Raises:
+        ForeignFileError: as `open_foreign`; too long, or not UTF-8.
+    """
+    with open_foreign(path) as stream:
+        try:
+            # One more than is allowed: a file may grow, and those of /proc say that they are empty.
+            content = stream.read(at_most + 1)
+        except OSError as error:
+            raise ForeignFileError(path, f"cannot be read: {error.strerror}") from None
+    if len(content) > at_most:
+        raise ForeignFileError(path, f"has more than {at_most:,} bytes, which is the most that is read of such a file")
+    try:
+        return content.decode(encoding, errors)
+    except UnicodeDecodeError as error:
+        raise ForeignFileError(path, f"is not UTF-8 text: {error.reason} at byte {error.start:,}") from None
+
+
+# --- YAML -------------------------------------------------------------------------------------------------------------
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain YAML: no aliases, which grow without limit, no tags, and dates stay the text that they are."""
+
+    nodes = 0
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        self.nodes += 1
+        if isinstance(event, yaml.AliasEvent):
+            raise _refused("aliases (*name) are not read", event)
+        if getattr(event, "tag", None) is not None:
+            raise _refused(f"tags ({event.tag}) are not read", event)
+        if self.nodes > YAML_NODES or self.depth > DEPTH:
+            raise _refused(f"more than {YAML_NODES:,} values, or deeper than {DEPTH} levels", event)
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise _refused(f"the key {twice!r} comes a second time", node)
+        return super().construct_mapping(node, deep)
+
+    def construct_number(self, node: Any) -> Any:
+        # Long numbers take quadratic time.
+        if len(node.value) > _DIGITS:
+            raise _refused(f"a number of {len(node.value):,} characters", node)
+        return self.construct_yaml_int(node) if node.tag.endswith(":int") else self.construct_yaml_float(node)
+
+
+def _refused(reason: str, place: Any) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(None, None, reason, place.start_mark)
+
+
+# 1e-4 is a number, as it is on the command line.
+_FLOAT = r"""[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[0-9][0-9_]*[eE][-+]?[0-9]+
+    |\.[0-9][0-9_]*(?:[eE][-+][0-9]+)?|[0-9][0-9_]*(?::[0-5]?[0-9])+\.[0-9_]*|\.(?:inf|Inf|INF))|\.(?:nan|NaN|NAN)"""
+_TAG = "tag:yaml.org,2002:"
+_Loader.add_implicit_resolver(f"{_TAG}float", re.compile(f"^(?:{_FLOAT})$", re.VERBOSE), list("-+0123456789."))
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, form) for tag, form in forms if tag != f"{_TAG}timestamp"]
+    for first, forms in _Loader.yaml_implicit_resolvers.items()
+}
+_Loader.add_constructor(f"{_TAG}int", _Loader.construct_number)
+_Loader.add_constructor(f"{_TAG}float", _Loader.construct_number)
+
+
+def load_yaml(path: Path) -> Any:
+    """The content of a YAML file, as builtins.
+
+    Raises:
+        ForeignFileError: as `read_text`; not YAML, or YAML with aliases, tags, a key twice, or too much of anything.
+    """
+    return parse_yaml(read_text(path, YAML_BYTES), path)
+
+
+def parse_yaml(text: str, source: object) -> Any:
+    """The content of YAML ``text``, which came from ``source``; raises as `load_yaml`."""
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError, TypeError) as error:
+        raise ForeignFileError(source, f"not YAML as it is read here: {_yaml_reason(error)}") from None
+
+
+def _yaml_reason(error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    place = f", line {mark.line + 1}" if mark is not None else ""
+    return f"{getattr(error, 'problem', None) or error}{place}"
+
+
+# --- JSON -------------------------------------------------------------------------------------------------------------
+
+
+def load_json(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        ForeignFileError: as `read_text`; not JSON, or too deep or too many values.
+    """
+    return parse_json(read_text(path, JSON_BYTES), path)
+
+
+def parse_json(text: str | bytes, source: object) -> Any:
+    """The content of JSON ``text``, which came from ``source``; raises as `load_json`."""
+    if len(text) > JSON_BYTES:
+        raise ForeignFileError(source, f"has more than {JSON_BYTES:,} bytes of JSON, which is the most that is read")
+    try:
+        content = json.loads(text)
+    except RecursionError:
+        raise ForeignFileError(source, f"JSON deeper than {DEPTH} levels") from None
+    except ValueError as error:
+        raise ForeignFileError(source, f"not JSON: {error}") from None
+    _check_extent(content, source)
+    return content
+
+
+def _check_extent(content: Any, source: object) -> None:
+    level, nodes, depth = [content], 0, 0
+    while level and nodes <= JSON_NODES and depth <= DEPTH:
+        nodes, depth = nodes + len(level), depth + 1
+        level = [inner for outer in level for inner in _inside(outer)]
+    if level or nodes > JSON_NODES:
+        raise ForeignFileError(source, f"JSON deeper than {DEPTH} levels, or of more than {JSON_NODES:,} values")
+
+
+def _inside(value: Any) -> Any:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+# --- CSV --------------------------------------------------------------------------------------------------------------
+
+
+def read_csv(path: Path, encoding: str = "utf-8", errors: str = "strict") -> list[list[str]]:
+    """The rows of a CSV file, empty ones too: row ``n`` of the file is item ``n - 1``.
+
+    Raises:
+        ForeignFileError: as `read_text`; not CSV, or too many rows or fields.
+    """
+    lines = StringIO(read_text(path, CSV_BYTES, encoding, errors), newline="")
+    rows: list[list[str]] = []
+    fields = 0
+    try:
+        for row in csv.reader(_short(lines, path)):
+            rows.append(row)
+            fields += len(row)
+            if len(rows) > CSV_ROWS or fields > CSV_FIELDS:
+                raise ForeignFileError(path, f"more than {CSV_ROWS:,} rows or {CSV_FIELDS:,} fields")
+    except csv.Error as error:
+        raise ForeignFileError(path, f"not readable as CSV, row {len(rows) + 1}: {error}") from None
+    return rows
+
+
+def _short(lines: StringIO, path: Path) -> Iterator[str]:
+    for number, line in enumerate(lines, start=1):
+        if len(line) > _LINE_CHARACTERS:
+            raise ForeignFileError(path, f"line {number} has more than {_LINE_CHARACTERS:,} characters")
+        yield line
+
+
+# --- zip and NPZ ------------------------------------------------------------------------------------------------------
+
+
+class _BriefReads:
+    """A file that gives no more at once than a zip's contents may have; zipfile reads them in one piece."""
+
+    def __init__(self, stream: BufferedReader) -> None:
+        self._stream = stream
+
+    def read(self, size: int = -1) -> bytes:
+        content = self._stream.read(_ZIP_CONTENTS_BYTES + 1 if size < 0 else min(size, _ZIP_CONTENTS_BYTES + 1))
+        if len(content) > _ZIP_CONTENTS_BYTES:
+            raise zipfile.BadZipFile(f"its table of contents has more than {_ZIP_CONTENTS_BYTES:,} bytes")
+        return content
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
+    """The zip archive at ``path``; faults while it is read come out of the context as a `ForeignFileError` too.
+
+    Raises:
+        ForeignFileError: as `open_foreign`; not a zip archive, damaged, encrypted, or packed in an unknown way.
+    """
+    with open_foreign(path) as stream:
+        try:
+            with zipfile.ZipFile(cast("IO[bytes]", _BriefReads(stream))) as archive:
+                for member in archive.infolist():
+                    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                        raise ForeignFileError(path, f"{member.filename} is packed in a way that is not read")
+                yield archive
+        except _ZIP_FAULTS as error:
+            raise ForeignFileError(path, f"damaged: {error}") from None
+
+
+def load_npz(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of an ``.npz`` file: numbers, truth values and text; Python objects, which could run code, never.
+
+    Raises:
+        ForeignFileError: as `open_zip`; an array of another kind, shorter than it says, or too large together.
+    """
+    with open_zip(path) as archive:
+        members = archive.infolist()
+        unpacked = sum(member.file_size for member in members)
+        packed = sum(member.compress_size for member in members)
+        if unpacked > NPZ_BYTES or unpacked > _FREELY_UNPACKED_BYTES + _UNPACKING_RATIO * packed:
+            raise ForeignFileError(path, f"{packed:,} bytes that unpack to {unpacked:,}: more than is read")
+        return {member.filename.removesuffix(".npy"): _array(archive, member, path) for member in members}
+
+
+def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> NDArray[Any]:
+    with archive.open(member) as stream:
+        shape, fortran_order, dtype = _array_header(stream, member.filename, path)
+        # In Python's integers: sizes from a file may overflow those of numpy.
+        wanted = math.prod(shape) * dtype.itemsize
+        if any(length < 0 for length in shape) or wanted > member.file_size:
+            raise ForeignFileError(path, f"{member.filename}: shape {shape} is more than the file holds")
+        content = bytearray(stream.read(wanted))
+    if len(content) != wanted:
+        raise ForeignFileError(path, f"{member.filename} is cut short")
+    return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran_order else "C")
+
+
+def _array_header(stream: Any, name: str, path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    try:
+        version = np.lib.format.read_magic(stream)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran_order, dtype = read(stream)
+    except Exception as error:
+        # The header is a piece of Python, and numpy passes on whatever parsing it stumbles over.
+        raise ForeignFileError(path, f"{name} is not an array: {error}") from None
+    if version not in ((1, 0), (2, 0)) or dtype.kind not in _ARRAY_KINDS or not dtype.itemsize:
+        raise ForeignFileError(path, f"{name} holds {dtype}, neither numbers nor text")
+    return shape, fortran_order, dtype
