@@ -102,6 +102,12 @@ def read_text(path: Path, at_most: int, encoding: str = "utf-8", errors: str = "
         raise ForeignFileError(path, f"is not UTF-8 text: {error.reason} at byte {error.start:,}") from None
 
 
+def first_line(path: Path) -> str:
+    """The first line of a text file, of at most 4 kB; raises as `open_foreign`."""
+    with open_foreign(path) as stream:
+        return stream.readline(4096).decode("utf-8", "replace").rstrip("\r\n")
+
+
 # --- YAML -------------------------------------------------------------------------------------------------------------
 
 
@@ -118,6 +124,8 @@ class _Loader(yaml.SafeLoader):
             raise _refused("aliases (*name) are not read", event)
         if getattr(event, "tag", None) is not None:
             raise _refused(f"tags ({event.tag}) are not read", event)
+        if isinstance(event, yaml.ScalarEvent) and not _is_text(event.value):
+            raise _refused("half a character (a lone surrogate)", event)
         if self.nodes > YAML_NODES or self.depth > DEPTH:
             raise _refused(f"more than {YAML_NODES:,} values, or deeper than {DEPTH} levels", event)
         self.depth += 1
@@ -137,6 +145,15 @@ class _Loader(yaml.SafeLoader):
         if len(node.value) > _DIGITS:
             raise _refused(f"a number of {len(node.value):,} characters", node)
         return self.construct_yaml_int(node) if node.tag.endswith(":int") else self.construct_yaml_float(node)
+
+
+def _is_text(value: str) -> bool:
+    """Whether ``value`` can be written: an escape may spell half a character."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _refused(reason: str, place: Any) -> yaml.YAMLError:
@@ -202,6 +219,8 @@ def parse_json(text: str | bytes, source: object) -> Any:
     except ValueError as error:
         raise ForeignFileError(source, f"not JSON: {error}") from None
     _check_extent(content, source)
+    if not _is_text(json.dumps(content, ensure_ascii=False)):
+        raise ForeignFileError(source, "half a character (a lone surrogate) in its text")
     return content
 
 

@@ -44,6 +44,7 @@ from asd_lightning.download.retry import RetryPolicy, new_session
 from asd_lightning.download.transfer import Wanted, fetch
 from asd_lightning.download.years import PARTS, Part, Year
 from asd_lightning.errors import UserError
+from asd_lightning.foreign_files import ForeignFileError, load_json
 
 STATE_FOLDER = ".download"
 # Recordings shrink to about 0.75 of their size in a zip file.
@@ -217,9 +218,9 @@ class _Run:
         if file.part == "truth":
             return self._truth_path(file).exists()
         try:
-            done = json.loads(self._marker(file).read_text())
+            done = load_json(self._marker(file))
             return done["md5"] == file.md5 and is_extracted(self._machine_folder(file), done["sizes"])
-        except (FileNotFoundError, ValueError, TypeError, KeyError):
+        except (ForeignFileError, TypeError, KeyError):
             # None yet, or damaged on disk: the archive is unpacked once more, which changes nothing that is right.
             return False
 

@@ -16,6 +16,7 @@ from asd_lightning.atomic import write_atomically
 from asd_lightning.download.retry import RetryPolicy, get_json
 from asd_lightning.download.years import Part, Year
 from asd_lightning.errors import UserError
+from asd_lightning.foreign_files import ForeignFileError, load_json
 
 _DEV = re.compile(r"dev_([A-Za-z0-9]+?)(?:_r(\d+))?\.zip")
 _EVALUATION = re.compile(r"eval_data_([A-Za-z0-9]+?)_(train|test)(?:_r(\d+))?\.zip")
@@ -198,9 +199,8 @@ def read_file_list(path: Path) -> list[RemoteFile]:
         UserError: not such a list.
     """
     try:
-        rows = json.loads(path.read_text())
-        files = [RemoteFile(**row) for row in rows]
-    except (OSError, ValueError, TypeError) as error:
+        files = [RemoteFile(**row) for row in load_json(path)]
+    except (ForeignFileError, TypeError) as error:
         raise UserError(
             f"{path} is no file list ({error}): use one that `asd download` wrote (.download/dcase2025.json)"
         ) from error

@@ -15,7 +15,6 @@ A true name is ``section_00_<domain>_test_<condition>_<index>_<attribute>.wav``;
 
 from __future__ import annotations
 
-import csv
 import logging
 import re
 from collections.abc import Iterable, Sequence
@@ -26,6 +25,7 @@ from typing import NamedTuple, TypeVar, cast
 from asd_lightning.data.file_names import Condition, Domain
 from asd_lightning.data.layout import Clip, find_truth
 from asd_lightning.errors import UserError
+from asd_lightning.foreign_files import ForeignFileError, read_csv
 from asd_lightning.scoring.clip_scores import ClipScore
 
 logger = logging.getLogger(__name__)
@@ -197,7 +197,9 @@ def _read_flags(path: Path, machine: str, meaning: tuple[str, str]) -> dict[Clip
     flags: dict[ClipKey, str] = {}
     for number, row in _rows(path):
         if len(row) != 2 or row[1].strip() not in ("0", "1"):
-            raise UserError(f"{path}, row {number}: expected section_<nn>_<nnnn>.wav,0|1, got {','.join(row)!r}")
+            raise UserError(
+                f"{path}, row {number}: expected section_<nn>_<nnnn>.wav,0|1, got {','.join(row[:9])!r:.120}"
+            )
         _add(flags, _truth_key(path, number, machine, row[0]), meaning[int(row[1])], f"{path}, row {number}")
     return flags
 
@@ -212,12 +214,12 @@ def _read_list(path: Path, machine: str = "") -> dict[ClipKey, ClipTruth]:
             machine = fields[0]
             continue
         if not machine:
-            raise UserError(f"{where}: a line with the machine's name must stand above {','.join(row)!r}")
+            raise UserError(f"{where}: a line with the machine's name must stand above {','.join(row[:9])!r:.120}")
         match = _TRUE_NAME.fullmatch(PurePosixPath(fields[1]).name) if len(fields) == 2 else None
         if match is None:
             raise UserError(
                 f"{where}: expected section_<nn>_<nnnn>.wav,section_<nn>_<domain>_test_<condition>_<index>"
-                f"_<attribute>.wav, got {','.join(row)!r}"
+                f"_<attribute>.wav, got {','.join(row[:9])!r:.120}"
             )
         attribute = "" if match[3] in (None, "noAttribute") else match[3]
         _add(truth, _truth_key(path, number, machine, fields[0]), ClipTruth(match[1], match[2], attribute), where)
@@ -228,16 +230,16 @@ def _read_list(path: Path, machine: str = "") -> dict[ClipKey, ClipTruth]:
 
 def _rows(path: Path) -> Iterable[tuple[int, list[str]]]:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            yield from ((number, row) for number, row in enumerate(csv.reader(stream), start=1) if any(row))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: not readable as CSV ({error}); fetch the truth file again") from error
+        rows = read_csv(path, "utf-8-sig")
+    except ForeignFileError as error:
+        raise UserError(f"{path}: not readable as CSV ({error.reason}); fetch the truth file again") from error
+    return [(number, row) for number, row in enumerate(rows, start=1) if any(row)]
 
 
 def _truth_key(path: Path, number: int, machine: str, name: str) -> ClipKey:
     match = _CLIP.fullmatch(PurePosixPath(name.strip()).name)
     if match is None:
-        raise UserError(f"{path}, row {number}: {name!r} is not a clip name like section_00_0001.wav")
+        raise UserError(f"{path}, row {number}: {name!r:.80} is not a clip name like section_00_0001.wav")
     return machine, match[1], int(match[2])
 
 

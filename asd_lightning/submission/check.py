@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.ground_truth import read_ground_truth
+from asd_lightning.foreign_files import ForeignFileError, load_yaml, read_csv
 from asd_lightning.submission.writer import (
     DESCRIPTION_FIELDS,
     EVALUATION_NAME,
@@ -110,11 +108,23 @@ def _check_scores(folder: Path, expected: ClipNames | None) -> Iterator[Problem]
         for missing in sorted({"anomaly_score", "decision_result"} - kinds):
             yield Problem(_FILES, f"{missing}_{end}: missing")
         names = (expected or {}).get((machine, section))
-        rows = {kind: _rows(folder / f"{kind}_{end}") for kind in sorted(kinds)}
-        for kind in sorted(kinds):
+        rows, unreadable = _readable({kind: folder / f"{kind}_{end}" for kind in sorted(kinds)})
+        yield from unreadable
+        for kind in rows:
             yield from _check_rows(f"{kind}_{end}", rows[kind], names, decisions=kind == "decision_result")
         if len(rows) == 2:
             yield from _check_pair(f"{machine} section {section}", rows["anomaly_score"], rows["decision_result"])
+
+
+def _readable(paths: Mapping[str, Path]) -> tuple[dict[str, list[list[str]]], list[Problem]]:
+    rows, problems = {}, []
+    for kind, path in paths.items():
+        try:
+            # Bytes that are no text are reported with their row.
+            rows[kind] = read_csv(path, errors="replace")
+        except ForeignFileError as error:
+            problems.append(Problem(_FILES, f"{path.name}: {error.reason}"))
+    return rows, problems
 
 
 def _check_pair(section: str, scores: list[list[str]], decisions: list[list[str]]) -> Iterator[Problem]:
@@ -136,11 +146,6 @@ def _check_pair(section: str, scores: list[list[str]], decisions: list[list[str]
             "scores must be the anomalous ones: are the scores negated, the decisions inverted, or clips mixed up?"
         )
         yield Problem("scores and decisions", text)
-
-
-def _rows(path: Path) -> list[list[str]]:
-    with path.open(encoding="utf-8", errors="replace", newline="") as stream:
-        return list(csv.reader(stream))
 
 
 def _names(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -183,17 +188,17 @@ def _few_values(file: str, rows: Sequence[Sequence[str]]) -> Problem | None:
 
 def _row_problem(row: Sequence[str], decisions: bool) -> Problem | None:
     if len(row) != 2:
-        return Problem(_ROWS, f"expected a file name and a number, got {','.join(row)!r}")
+        return Problem(_ROWS, f"expected a file name and a number, got {','.join(row[:9])!r:.80}")
     name, value = row
     if not EVALUATION_NAME.fullmatch(name):
-        return Problem("clip names", f"{name!r} is not a clip name like section_00_0000.wav")
+        return Problem("clip names", f"{name!r:.80} is not a clip name like section_00_0000.wav")
     if decisions:
-        return None if value in ("0", "1") else Problem("decisions", f"decision {value!r} is neither 0 nor 1")
+        return None if value in ("0", "1") else Problem("decisions", f"decision {value!r:.80} is neither 0 nor 1")
     try:
         finite = math.isfinite(float(value))
     except ValueError:
-        return Problem("scores", f"score {value!r} is not a number")
-    return None if finite else Problem("scores", f"score {value!r} is not finite")
+        return Problem("scores", f"score {value!r:.80} is not a number")
+    return None if finite else Problem("scores", f"score {value!r:.80} is not finite")
 
 
 def _check_meta(folder: Path) -> Iterator[Problem]:
@@ -204,9 +209,9 @@ def _check_meta(folder: Path) -> Iterator[Problem]:
         yield from _check_folder(folder.resolve(), files[0].name.removesuffix(META_SUFFIX))
     for path in files:
         try:
-            meta = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            yield Problem(_META, f"{path.name}: not YAML: {' '.join(str(error).split())}")
+            meta = load_yaml(path)
+        except ForeignFileError as error:
+            yield Problem(_META, f"{path.name}: {error.reason}")
             continue
         label = path.name.removesuffix(META_SUFFIX)
         for problem in (*_check_tree(meta), *_check_label(meta, label), *_check_values(meta)):
@@ -254,7 +259,7 @@ def _check_tree(meta: Any) -> Iterator[str]:
 def _check_label(meta: Any, file_label: str) -> Iterator[str]:
     label = _get(meta, "submission.label")
     if label is not _Absent and label != file_label:
-        yield f"submission.label is {label!r}, the file is named {file_label}{META_SUFFIX}"
+        yield f"submission.label is {label!r:.80}, the file is named {file_label}{META_SUFFIX}"
     if not LABEL.fullmatch(file_label):
         yield f"the label {file_label!r} has not the form {LABEL_FORM}"
 
@@ -262,14 +267,14 @@ def _check_label(meta: Any, file_label: str) -> Iterator[str]:
 def _check_values(meta: Any) -> Iterator[str]:
     abbreviation = _get(meta, "submission.abbreviation")
     if isinstance(abbreviation, str) and not abbreviation.startswith(TODO) and len(abbreviation) > 10:
-        yield f"submission.abbreviation {abbreviation!r} has {len(abbreviation)} characters, at most 10 are allowed"
+        yield f"submission.abbreviation {abbreviation!r:.80} has {len(abbreviation)} characters, at most 10 are allowed"
     yield from _check_authors(_get(meta, "submission.authors"))
     parameters = _get(meta, "system.complexity.total_parameters")
     if not _is_open(parameters) and (not isinstance(parameters, int) or isinstance(parameters, bool) or parameters < 0):
-        yield f"system.complexity.total_parameters must be a whole number, got {parameters!r}"
+        yield f"system.complexity.total_parameters must be a whole number, got {parameters!r:.80}"
     macs = _get(meta, "system.complexity.MACS")
     if macs is not None and not _is_open(macs) and not _is_number(macs, 0.0, math.inf):
-        yield f"system.complexity.MACS must be a number or null, got {macs!r}"
+        yield f"system.complexity.MACS must be a number or null, got {macs!r:.80}"
     yield from _check_results(_get(meta, "results.development_dataset"))
 
 
@@ -279,7 +284,7 @@ def _check_results(results: Any) -> Iterator[str]:
         given = {name: value for name, value in fields if value is not None and not _is_open(value)}
         for name, value in given.items():
             if not _is_number(value, 0.0, 100.0):
-                yield f"results.development_dataset.{machine}.{name} must be per cent, got {value!r}"
+                yield f"results.development_dataset.{machine}.{name} must be per cent, got {value!r:.80}"
         # No pAUC is under 47 per cent.
         if given and all(_is_number(value, 0.0, 1.0) for value in given.values()):
             shown = ", ".join(f"{name} {value:g}" for name, value in given.items())
@@ -317,4 +322,4 @@ def _todos(tree: Any, path: str) -> Iterator[str]:
         for index, value in enumerate(tree):
             yield from _todos(value, f"{path}[{index}]")
     elif isinstance(tree, str) and TODO in tree:
-        yield f"{path} is still {tree!r}"
+        yield f"{path} is still {tree!r:.80}"
