@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format types gpu-figures wheel clean
+.PHONY: help setup demo test test-slow fuzz lint format types gpu-figures wheel clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,9 @@ test: .venv/.ready  ## all quick tests
 
 test-slow: .venv/.ready  ## full-size encoders, long trainings
 	$(BIN)/pytest -m "slow"
+
+fuzz: .venv/.ready  ## mutated inputs by the ten thousand, which no test has time for
+	$(BIN)/python -m fuzz.run recordings --count 100000
 
 lint: .venv/.ready  ## ruff: errors and layout
 	$(BIN)/ruff check .

@@ -1,0 +1,93 @@
+"""Read many mutated inputs, each in a process with little memory and a time limit.
+
+    python -m fuzz.run recordings --count 100000 --seed 0
+
+A crash, a hang, a lack of memory or an exception that is no refusal is a finding: its input goes to fuzz/findings, and
+the exit status is 1.  An input follows from its number, so that ``--seed NUMBER --count 1`` makes it again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import multiprocessing
+import resource
+import signal
+import sys
+import time
+import traceback
+from multiprocessing.sharedctypes import Synchronized
+from pathlib import Path
+
+# Each is a module with make(seed) -> bytes and check(data).
+TARGETS = {"recordings": "fuzz.recordings"}
+FINDINGS = Path(__file__).parent / "findings"
+MEMORY = 2 << 30
+_FOUND = 1
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("target", choices=sorted(TARGETS))
+    parser.add_argument("--count", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=0, help="number of the first input")
+    parser.add_argument("--seconds", type=int, default=10, help="for one input")
+    args = parser.parse_args()
+    begin, findings = time.monotonic(), 0
+    number, end = args.seed, args.seed + args.count
+    while number < end:
+        stopped_at, what = run_until_found(TARGETS[args.target], number, end, args.seconds)
+        if what:
+            findings += 1
+            _keep(args.target, stopped_at, what)
+        number = stopped_at + 1
+    print(f"{args.target}: {args.count:,} inputs, {findings} findings, {time.monotonic() - begin:.0f} s")
+    return int(findings > 0)
+
+
+def run_until_found(module: str, begin: int, end: int, seconds: int) -> tuple[int, str]:
+    """Where a process that checks inputs from ``begin`` on came to its end, and of what; "" for the end of its work."""
+    context = multiprocessing.get_context("spawn")
+    place = context.Value("q", begin)
+    process = context.Process(target=_work, args=(module, begin, end, seconds, place))
+    process.start()
+    process.join()
+    if process.exitcode == 0:
+        return end - 1, ""
+    if process.exitcode == _FOUND:
+        return place.value, "an exception that is no refusal"
+    name = signal.Signals(-process.exitcode).name if process.exitcode and process.exitcode < 0 else "a crash"
+    return place.value, f"more than {seconds} s" if name == "SIGALRM" else name
+
+
+def _work(module: str, begin: int, end: int, seconds: int, place: Synchronized[int]) -> None:
+    target = importlib.import_module(module)
+    if "torch" in sys.modules:
+        raise RuntimeError("torch takes more address space than is left here: a target does without")
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    # The default action ends the process wherever it is.
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    for number in range(begin, end):
+        place.value = number
+        data = target.make(number)
+        signal.alarm(seconds)
+        try:
+            target.check(data)
+        except Exception:
+            traceback.print_exc()
+            sys.exit(_FOUND)
+        finally:
+            signal.alarm(0)
+
+
+def _keep(target: str, number: int, what: str) -> None:
+    FINDINGS.mkdir(exist_ok=True)
+    path = FINDINGS / f"{target}-{number}"
+    with contextlib.suppress(Exception):
+        path.write_bytes(importlib.import_module(TARGETS[target]).make(number))
+    print(f"{target} {number}: {what}; kept as {path}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
