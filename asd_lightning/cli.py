@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
+from pathlib import Path
 from types import ModuleType
 
 from asd_lightning import __version__
@@ -47,6 +48,8 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``asd``; returns the exit status."""
+    if argv is None:
+        _speak_utf_8()
     arguments = list(sys.argv[1:] if argv is None else argv)
     _print_what_can_be()
     try:
@@ -66,6 +69,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
+def _speak_utf_8() -> None:
+    """Start again where the locale would have names and files in another encoding: they are UTF-8 everywhere else."""
+    if sys.getfilesystemencoding() == "utf-8" or os.environ.get("PYTHONUTF8") == "1":
+        return
+    os.environ["PYTHONUTF8"] = "1"
+    # The terminal keeps its own.
+    os.environ.setdefault("PYTHONIOENCODING", f"{sys.stdout.encoding}:replace")
+    os.execv(sys.executable, sys.orig_argv)
+
+
 def _print_what_can_be() -> None:
     """Characters that the terminal's encoding lacks are replaced: none of them is worth a run's results."""
     for stream in (sys.stdout, sys.stderr):
@@ -78,7 +91,16 @@ def _dispatch(arguments: list[str]) -> int:
     if command in HYDRA_COMMANDS:
         return int(_module(command).run(arguments[1:]))
     parsed = build_parser(command).parse_args(arguments)
+    for name, value in vars(parsed).items():
+        # A shell leaves the ~ of --out=~/page.html alone.
+        setattr(parsed, name, _at_home(value))
     return int(_module(parsed.command).run(parsed))
+
+
+def _at_home(value: object) -> object:
+    if isinstance(value, list):
+        return [_at_home(item) for item in value]
+    return value.expanduser() if isinstance(value, Path) else value
 
 
 def _module(command: str) -> ModuleType:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from typing import TYPE_CHECKING
-from unicodedata import category
+from unicodedata import category, normalize
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -25,6 +25,19 @@ def has_control(text: str) -> bool:
 def is_name(text: str) -> bool:
     """Whether ``text`` can name one file or folder: no separator, no control character, neither ``.`` nor ``..``."""
     return text not in ("", ".", "..") and not has_control(text) and "/" not in text and os.sep not in text
+
+
+def composed(text: str) -> str:
+    """``text`` in the normal form that tables are written in: some systems and programs take ``ü`` apart."""
+    return normalize("NFC", text)
+
+
+def file_name(text: str) -> str:
+    """A name as the file system gives it, as text: UTF-8 whatever the locale, and `composed`.
+
+    What is no UTF-8 keeps the surrogates that stand for its bytes.
+    """
+    return composed(os.fsencode(text).decode("utf-8", "surrogateescape"))
 
 
 def printable(text: str) -> str:

@@ -31,15 +31,18 @@ def run(arguments: Sequence[str]) -> int:
 
     from asd_lightning.configuration import for_hydra
     from asd_lightning.experiment.arguments import retest_configuration
+    from asd_lightning.experiment.computer import agree_with_slurm
+    from asd_lightning.experiment.text_options import as_text
 
     logging.basicConfig(format="asd: %(message)s")
     runs = [argument.removeprefix(_RUN) for argument in arguments if argument.startswith(_RUN)]
     outs = [argument.removeprefix(_OUT) for argument in arguments if argument.startswith(_OUT)]
     if len(runs) != 1 or len(outs) > 1 or "" in [*runs, *outs]:
         raise UserError("give the run to test: asd test run=runs/NAME [out=DIR] [model/scorer=... data.root=...]")
-    folder, out = Path(runs[0]), Path(outs[0]) if outs else None
-    overrides = [for_hydra(argument) for argument in arguments if not argument.startswith((_RUN, _OUT))]
-    retest_configuration(folder, overrides, folder)  # what is wrong with them is told before torch is imported
+    folder, out = Path(runs[0]).expanduser(), Path(outs[0]).expanduser() if outs else None
+    overrides = [for_hydra(as_text(argument)) for argument in arguments if not argument.startswith((_RUN, _OUT))]
+    # What is wrong with them is told before torch is imported.
+    agree_with_slurm(retest_configuration(folder, overrides, folder))
     from asd_lightning.experiment.retest import retest
 
     retest(folder, overrides, out)

@@ -42,9 +42,12 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     from asd_lightning.configuration import for_hydra
     from asd_lightning.experiment.arguments import check_arguments
+    from asd_lightning.experiment.computer import check_computer
+    from asd_lightning.experiment.text_options import as_text
 
-    fit = [for_hydra(argument) for argument in arguments]
+    fit = [for_hydra(as_text(argument)) for argument in arguments]
     check_arguments(fit)
+    check_computer(fit)
     from asd_lightning.experiment.train import main
 
     return main(fit)

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from asd_lightning.data.file_names import AUDIO_SUFFIXES
 from asd_lightning.errors import UserError
+from asd_lightning.plain_text import composed
 
 
 def read_attribute_table(path: Path) -> dict[str, str]:
@@ -21,7 +22,7 @@ def read_attribute_table(path: Path) -> dict[str, str]:
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = [[cell.strip() for cell in row] for row in csv.reader(stream) if any(row)]
+            rows = [[composed(cell.strip()) for cell in row] for row in csv.reader(stream) if any(row)]
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: not readable as CSV ({error}); unpack its archive again") from error
     if not rows or rows[0][0] != "file_name":

@@ -26,6 +26,7 @@ from asd_lightning.data.file_names import Condition, Domain
 from asd_lightning.data.layout import Clip, find_truth
 from asd_lightning.errors import UserError
 from asd_lightning.foreign_files import ForeignFileError, read_csv
+from asd_lightning.plain_text import composed, file_name
 from asd_lightning.scoring.clip_scores import ClipScore
 
 logger = logging.getLogger(__name__)
@@ -169,7 +170,7 @@ def _read_folders(folder: Path) -> dict[ClipKey, ClipTruth]:
         match = _TRUTH_FILE.fullmatch(file.name)
         if match is None:
             raise UserError(f"{file}: the name must be ground_truth_<machine>_section_<nn>_test.csv")
-        truth |= _read_section(folder, file.name, match[1])
+        truth |= _read_section(folder, file.name, file_name(match[1]))
     return truth
 
 
@@ -233,7 +234,7 @@ def _rows(path: Path) -> Iterable[tuple[int, list[str]]]:
         rows = read_csv(path, "utf-8-sig")
     except ForeignFileError as error:
         raise UserError(f"{path}: not readable as CSV ({error.reason}); fetch the truth file again") from error
-    return [(number, row) for number, row in enumerate(rows, start=1) if any(row)]
+    return [(number, list(map(composed, row))) for number, row in enumerate(rows, start=1) if any(row)]
 
 
 def _truth_key(path: Path, number: int, machine: str, name: str) -> ClipKey:

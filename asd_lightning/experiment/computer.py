@@ -1,0 +1,86 @@
+"""What a run needs of the computer it is started on, told before anything is decoded: weights, and Slurm's tasks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from omegaconf import DictConfig
+
+from asd_lightning.configuration import CONF_DIR, compose_train, plain
+from asd_lightning.errors import UserError
+
+_RANDOM = "random"
+# Lightning takes such a job for one that a person starts processes in.
+_INTERACTIVE = ("bash", "interactive")
+
+
+def check_computer(arguments: Sequence[str]) -> None:
+    """Refuse a single run that cannot be here.  Of a sweep, whose jobs may run elsewhere, nothing is known.
+
+    Raises:
+        UserError: weights that are not on this machine, or another number of Slurm tasks than of processes.
+    """
+    if any(argument.startswith("-") for argument in arguments):
+        return
+    config = compose_train(arguments)
+    agree_with_slurm(config)
+    _refuse_absent_weights(config)
+
+
+def agree_with_slurm(config: DictConfig) -> None:
+    """Slurm starts the processes of a training: as many as it has devices.
+
+    Raises:
+        UserError: their numbers differ.
+    """
+    tasks = os.environ.get("SLURM_NTASKS", "")
+    by_hand = os.environ.get("SLURM_JOB_NAME") in _INTERACTIVE or "TORCHELASTIC_RUN_ID" in os.environ
+    devices, nodes = config.trainer.get("devices"), config.trainer.get("num_nodes", 1)
+    if not tasks.isdecimal() or by_hand or type(devices) is not int or devices < 1 or type(nodes) is not int:
+        return
+    processes = devices * nodes
+    if int(tasks) != processes:
+        raise UserError(
+            f"SLURM_NTASKS={tasks}, and devices={devices}, trainer.num_nodes={nodes} make {processes}: start the run "
+            f"with srun --ntasks={processes}, or set devices and trainer.num_nodes to what Slurm has; without srun, "
+            "unset SLURM_NTASKS"
+        )
+    if int(tasks) > 1:
+        # Slurm tells this only where it was asked in these words, and Lightning asks for it.
+        os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(devices))
+
+
+def _refuse_absent_weights(config: DictConfig) -> None:
+    names = sorted(set(_weights(plain(config.model))))
+    if not names:
+        return
+    # It imports torch, and so will the run.
+    from asd_lightning.encoders.weights.checkpoints import find_weights
+
+    for name in names:
+        try:
+            find_weights(name)
+        except UserError as error:
+            raise UserError(
+                f"{error}. Without weights: experiment={' or experiment='.join(_without_weights())}"
+            ) from error
+
+
+def _weights(node: Any) -> Iterator[str]:
+    """Names of the weights in a configuration."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key == "weights" and isinstance(value, str) and value != _RANDOM:
+                yield value
+            else:
+                yield from _weights(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _weights(value)
+
+
+def _without_weights() -> list[str]:
+    names = sorted(path.stem for path in (CONF_DIR / "experiment").glob("*.yaml"))
+    return [name for name in names if not any(_weights(plain(compose_train([f"experiment={name}"]).model)))]
