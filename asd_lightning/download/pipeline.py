@@ -41,10 +41,10 @@ from asd_lightning.download.records import (
     write_file_list,
 )
 from asd_lightning.download.retry import RetryPolicy, new_session
-from asd_lightning.download.transfer import Wanted, fetch
+from asd_lightning.download.transfer import LARGEST_BYTES, Wanted, fetch
 from asd_lightning.download.years import PARTS, Part, Year
 from asd_lightning.errors import UserError
-from asd_lightning.foreign_files import ForeignFileError, load_json
+from asd_lightning.foreign_files import CSV_BYTES, ForeignFileError, load_json
 
 STATE_FOLDER = ".download"
 # Recordings shrink to about 0.75 of their size in a zip file.
@@ -180,7 +180,8 @@ class _Run:
     def _one(self, file: RemoteFile) -> None:
         archive = self.state / file.name
         with self.display.file(file) as shown, new_session() as session:
-            wanted = Wanted(file.url, file.md5, size=file.size)
+            largest = CSV_BYTES if file.part == "truth" else LARGEST_BYTES
+            wanted = Wanted(file.url, file.md5, size=file.size, largest=largest)
             fetch(session, wanted, archive, self.policy, lambda present, _: shown.received(present), self.stop)
             if file.part == "truth":
                 self._refuse_other_than_truth(archive)

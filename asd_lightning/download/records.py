@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 import requests
 
@@ -22,6 +22,7 @@ _DEV = re.compile(r"dev_([A-Za-z0-9]+?)(?:_r(\d+))?\.zip")
 _EVALUATION = re.compile(r"eval_data_([A-Za-z0-9]+?)_(train|test)(?:_r(\d+))?\.zip")
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _MOST_PAGES = 100
+_MOST_FILES = 10_000
 
 
 @dataclass(frozen=True)
@@ -84,13 +85,20 @@ def _entries(session: requests.Session, url: str, policy: RetryPolicy) -> list[d
         if not isinstance(document, dict):
             raise _no_record(url)
         found += _listed(document, url)
+        if len(found) > _MOST_FILES:
+            raise UserError(f"{url}: the file list has more than {_MOST_FILES:,} files: is this a record of Task 2?")
         links = _links(document, url)
         following = links.get("next") or (None if found else links.get("files"))
-        if following is None or urljoin(url, following) == url:
+        if following is None or _joined(url, following) == url:
             return found
         # The next page is asked of the server that gave this one: a mirrored document still names the original.
-        url = urljoin(url, _path_and_query(following))
+        url = urljoin(url, f"/{_path_and_query(following).lstrip('/')}")
     raise UserError(f"{url}: the file list has more than {_MOST_PAGES} pages: is this the address of a record server?")
+
+
+def _joined(url: str, link: str) -> str:
+    _split(link)
+    return urljoin(url, link)
 
 
 def _listed(document: dict[str, Any], url: str) -> list[dict[str, Any]]:
@@ -118,8 +126,28 @@ def _no_record(url: str) -> UserError:
 
 
 def _path_and_query(url: str) -> str:
-    split = urlsplit(url)
+    split = _split(url)
     return f"{split.path}?{split.query}" if split.query else split.path
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        split = urlsplit(url)
+        split.port  # noqa: B018 (it is read from the text, and may be none)
+    except ValueError as error:
+        raise UserError(f"{url!r:.200} is no address ({error}): correct the file list") from error
+    return split
+
+
+def _is_below(url: str, mirror: str) -> bool:
+    """Whether ``url`` is on the mirror's own server, and below the mirror's path."""
+    one, other = _split(url), _split(mirror)
+    folder = f"{other.path.rstrip('/')}/"
+    return _server(one) == _server(other) and one.path.startswith(folder) and ".." not in one.path.split("/")
+
+
+def _server(split: SplitResult) -> tuple[str, str | None, int | None]:
+    return split.scheme, split.hostname, split.port or {"http": 80, "https": 443}.get(split.scheme)
 
 
 def _archive(entry: dict[str, Any], record_url: str, part: Part) -> RemoteFile | None:
@@ -163,9 +191,9 @@ def newest_revisions(files: Iterable[RemoteFile]) -> list[RemoteFile]:
 
 def on_mirror(url: str, mirror: str | None) -> str:
     """``url`` with its server replaced by ``mirror``, whose own path comes first; a relative ``url`` needs a mirror."""
-    if not urlsplit(url).scheme and mirror is None:
+    if not _split(url).scheme and mirror is None:
         raise UserError(f"the file list has the relative address {url}: name its server with --mirror")
-    if mirror is None or url.startswith(mirror):
+    if mirror is None or _is_below(url, mirror):
         return url
     return f"{mirror.rstrip('/')}/{_path_and_query(url).lstrip('/')}"
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import email.utils
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import requests
+import urllib3
 
 from asd_lightning import __version__
 from asd_lightning.errors import UserError
+from asd_lightning.foreign_files import JSON_BYTES, ForeignFileError, parse_json
 
 TIMEOUT_SECONDS = (15.0, 60.0)  # to connect, and between two pieces of the answer
+_PIECE_BYTES = 1 << 14
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _OBJECT = re.compile(r"^(<[^>]*>|\w+\([^)]*\)): ")
 
@@ -28,18 +31,25 @@ class PassingError(Exception):
         self.wait_seconds = wait_seconds
 
 
+class SlowError(PassingError):
+    """The answer trickles; what it has brought is no reason to go on with it for ever."""
+
+
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How often and after what pause to try again.
+    """How often and after what pause to try again, and how slow an answer may be.
 
     ``tries`` counts tries in a row that bring nothing new. The pause doubles from ``first_pause_seconds`` up to
-    ``longest_pause_seconds``; a server's own Retry-After goes first, up to ``longest_server_pause_seconds``.
+    ``longest_pause_seconds``; a server's own Retry-After goes first, up to ``longest_server_pause_seconds``.  An answer
+    that brings less than ``least_bytes_per_second`` over ``patience_seconds`` is a fault.
     """
 
     tries: int = 8
     first_pause_seconds: float = 1.0
     longest_pause_seconds: float = 60.0
     longest_server_pause_seconds: float = 900.0
+    least_bytes_per_second: float = 1000.0
+    patience_seconds: float = 60.0
     sleep: Callable[[float], object] = time.sleep
     tell: Callable[[str], object] = lambda _: None  # what a person who waits should read
 
@@ -96,29 +106,61 @@ def refuse_downgrade(
         raise UserError(f"{url} redirects to the unencrypted {answered}: refused; {advice}")
 
 
+def pieces(response: requests.Response, policy: RetryPolicy) -> Iterator[bytes]:
+    """What arrives, as it arrives: nothing is waited for to make a piece full, so that a trickle is noticed.
+
+    Raises:
+        PassingError: the connection broke.
+        SlowError: too little arrives, see ``policy``.
+    """
+    began, arrived = time.monotonic(), 0
+    while piece := _piece(response):
+        yield piece
+        arrived, seconds = arrived + len(piece), time.monotonic() - began
+        if seconds < policy.patience_seconds:
+            continue
+        if arrived < policy.least_bytes_per_second * seconds:
+            raise SlowError(f"{response.url} sends {arrived / seconds:.0f} bytes a second, too few to go on")
+        began, arrived = time.monotonic(), 0
+
+
+def _piece(response: requests.Response) -> bytes:
+    try:
+        return bytes(response.raw.read1(_PIECE_BYTES, decode_content=True) or b"")
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        raise PassingError(f"the connection to {response.url} broke ({error})") from error
+
+
 def get_json(session: requests.Session, url: str, policy: RetryPolicy) -> Any:
     """The JSON document at ``url``.
 
     Raises:
-        UserError: final refusal, out of tries, or the answer is not JSON.
+        UserError: final refusal, out of tries, or the answer is not JSON, or too much of it.
     """
     failures = 0
     while True:
         try:
-            return _get_json_once(session, url)
+            return _get_json_once(session, url, policy)
         except PassingError as fault:
             failures += 1
             policy.pause(fault, failures)
 
 
-def _get_json_once(session: requests.Session, url: str) -> Any:
+def _get_json_once(session: requests.Session, url: str, policy: RetryPolicy) -> Any:
+    content = bytearray()
     try:
-        response = session.get(url, timeout=TIMEOUT_SECONDS, headers={"Accept": "application/json"})
-        refuse_downgrade(url, response.url)
-        check_status(response)
-        return response.json()
-    except requests.exceptions.JSONDecodeError as error:
-        raise UserError(f"{url} did not answer with JSON: is this the address of a record server? ({error})") from error
+        with session.get(url, timeout=TIMEOUT_SECONDS, headers={"Accept": "application/json"}, stream=True) as response:
+            refuse_downgrade(url, response.url)
+            check_status(response)
+            for piece in pieces(response, policy):
+                content += piece
+                if len(content) > JSON_BYTES:
+                    break
+        return parse_json(bytes(content), url)
+    except ForeignFileError as error:
+        raise UserError(
+            f"{url} did not answer with JSON: is this the address of a record server? ({error.reason})"
+        ) from error
     except requests.exceptions.RequestException as error:
         raise passing_or_final(error, url) from error
 

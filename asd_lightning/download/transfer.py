@@ -23,14 +23,19 @@ from asd_lightning.download.retry import (
     TIMEOUT_SECONDS,
     PassingError,
     RetryPolicy,
+    SlowError,
     check_status,
     passing_or_final,
+    pieces,
     refuse_downgrade,
 )
 from asd_lightning.errors import UserError
 
-# What a broken connection loses at most: a piece is handed over only when it is complete.
-CHUNK_BYTES = 1 << 14
+# The largest archive of any year has 2 GB.
+LARGEST_BYTES = 20 * 10**9
+# How often the disk is looked at on the way, and what stays free where nobody has said how much will come.
+_BYTES_PER_LOOK = 1 << 24
+_SPARE_BYTES = 1 << 28
 _WRONG_CHECKSUMS_ALLOWED = 2  # a second whole transfer tells a bad line from a bad file
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
@@ -48,6 +53,7 @@ class Wanted:
         digest: published checksum of its bytes, hexadecimal; ``None`` where nobody has published one.
         algorithm: of the checksum.
         size: published length in bytes, or ``None``.
+        largest: what is taken at most where no length is published.
         advice: what else a person can do when it cannot be had from there.
         space_advice: what a person can do when the disk is too small.
     """
@@ -56,6 +62,7 @@ class Wanted:
     digest: str | None = None
     algorithm: Literal["md5", "sha256"] = "md5"
     size: int | None = None
+    largest: int = LARGEST_BYTES
     advice: str = "check the address, or name another server with --mirror"
     space_advice: str = "free some and run the command again"
 
@@ -149,10 +156,12 @@ def _complete(
         if stop.is_set():
             raise StoppedError
         try:
-            _transfer_once(session, wanted, part, report, stop)
+            _transfer_once(session, wanted, part, policy, report, stop)
             return
         except PassingError as fault:
-            failures = 1 if _size(part) > best else failures + 1
+            # A trickle brings something new for ever.
+            is_new = _size(part) > best and not isinstance(fault, SlowError)
+            failures = 1 if is_new else failures + 1
             best = max(best, _size(part))
             policy.pause(fault, failures)
 
@@ -161,6 +170,7 @@ def _transfer_once(
     session: requests.Session,
     wanted: Wanted,
     part: Path,
+    policy: RetryPolicy,
     report: Callable[[int, int | None], None],
     stop: threading.Event,
 ) -> None:
@@ -178,7 +188,7 @@ def _transfer_once(
                 return
             start, total = _placement(response, offset, wanted, part)
             check_space(part.parent, (total or 0) - start, wanted.space_advice)
-            _append(response, wanted, part, start, total, lambda present: report(present, total), stop)
+            _append(pieces(response, policy), wanted, part, start, total, lambda now: report(now, total), stop)
     except requests.exceptions.RequestException as error:
         raise passing_or_final(error, wanted.url) from error
     if total is not None and _size(part) < total:
@@ -201,16 +211,27 @@ def _placement(response: requests.Response, offset: int, wanted: Wanted, part: P
         raise PassingError(f"{response.url} refused to continue at byte {offset}")
     check_status(response, wanted.advice)
     if response.headers.get("Content-Type", "").startswith("text/html"):
-        raise _web_page(response, wanted)
+        raise _web_page(wanted)
     if response.status_code == requests.codes.partial_content:
-        return offset, _total_of_range(response, offset, wanted, part)
+        total = _total_of_range(response, offset, wanted, part)
+        _refuse_too_large(response, total, wanted)
+        return offset, total
     length = response.headers.get("Content-Length", "")
     total = int(length) if length.isdecimal() else wanted.size
     if wanted.size is not None and total != wanted.size:
         raise UserError(
             f"{response.url} has {total} bytes, not the published {wanted.size}: it is another file; {wanted.advice}"
         )
+    _refuse_too_large(response, total, wanted)
     return 0, total
+
+
+def _refuse_too_large(response: requests.Response, total: int | None, wanted: Wanted) -> None:
+    if wanted.size is None and (total or 0) > wanted.largest:
+        raise UserError(
+            f"{response.url} has {decimal(total or 0)}, more than the {decimal(wanted.largest)} that are taken without "
+            f"a published length; {wanted.advice}"
+        )
 
 
 def _total_of_range(response: requests.Response, offset: int, wanted: Wanted, part: Path) -> int | None:
@@ -225,7 +246,7 @@ def _total_of_range(response: requests.Response, offset: int, wanted: Wanted, pa
 
 
 def _append(
-    response: requests.Response,
+    arriving: Iterator[bytes],
     wanted: Wanted,
     part: Path,
     start: int,
@@ -238,32 +259,38 @@ def _append(
         stream.seek(start)
         stream.truncate()
         report(start)
-        _copy(response, wanted, stream, total, report, stop)
+        _copy(arriving, wanted, stream, total, report, stop)
 
 
 def _copy(
-    response: requests.Response,
+    arriving: Iterator[bytes],
     wanted: Wanted,
     stream: BinaryIO,
     total: int | None,
     report: Callable[[int], None],
     stop: threading.Event,
 ) -> None:
-    for chunk in response.iter_content(CHUNK_BYTES):
+    most, looked_at = wanted.largest if total is None else total, stream.tell()
+    for piece in arriving:
         if stop.is_set():
             raise StoppedError
-        if stream.tell() == 0 and looks_like_web_page(chunk):
-            raise _web_page(response, wanted)
-        if total is not None and stream.tell() + len(chunk) > total:
+        if stream.tell() == 0 and looks_like_web_page(piece):
+            raise _web_page(wanted)
+        if stream.tell() + len(piece) > most:
             # Not to be gone on with, and an endless answer would fill the disk.
             stream.truncate(0)
-            raise UserError(f"{response.url} sent more than the {total} bytes it should have: {wanted.advice}")
-        stream.write(chunk)
+            raise UserError(f"{wanted.url} sent more than the {most} bytes it should have: {wanted.advice}")
+        stream.write(piece)
         report(stream.tell())
+        if stream.tell() - looked_at >= _BYTES_PER_LOOK:
+            looked_at = stream.tell()
+            # Others write to the disk too, and an answer without a length would go on until it is full.
+            needed = _SPARE_BYTES if total is None else total - looked_at
+            check_space(Path(stream.name).parent, needed, f"what has arrived is kept: {wanted.space_advice}")
 
 
-def _web_page(response: requests.Response, wanted: Wanted) -> UserError:
-    return UserError(f"{response.url} answered with a web page, not with a file: {wanted.advice}")
+def _web_page(wanted: Wanted) -> UserError:
+    return UserError(f"{wanted.url} answered with a web page, not with a file: {wanted.advice}")
 
 
 def _size(path: Path) -> int:

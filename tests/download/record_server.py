@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ class Fault:
     """What goes wrong with one answer: a status instead of the file, a cut after some bytes, or other content.
 
     ``length`` stands in the place of the true Content-Length; with "" there is none, and the end of the connection is
-    the end of the file.
+    the end of the file.  With ``pause_seconds`` the content goes out byte by byte, with a pause after each.
     """
 
     status: int | None = None
@@ -26,6 +27,7 @@ class Fault:
     send_until: int | None = None
     content: bytes | None = None
     length: str | None = None
+    pause_seconds: float = 0.0
 
 
 @dataclass
@@ -45,6 +47,7 @@ class RecordServer:
     ranges: bool = True
     requests: list[Request] = field(default_factory=list)
     url: str = ""
+    headers: dict[str, str] = field(default_factory=dict)  # of every answer
     gate: threading.Event | None = None  # where there is one, files stop in the middle until it is set
 
     def add_record(self, record: int, archives: dict[str, bytes]) -> None:
@@ -114,10 +117,20 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         if fault.length != "":
             self.send_header("Content-Length", fault.length or str(len(content) - start))
+        for name, value in self.server.records.headers.items():
+            self.send_header(name, value)
         self.end_headers()
+        if fault.pause_seconds:
+            self._trickle(content[start:], fault.pause_seconds)
         self._write(content[start : fault.send_until])
         if fault.send_until is not None or fault.length is not None:
             self.close_connection = True
+
+    def _trickle(self, body: bytes, pause_seconds: float) -> None:
+        for byte in body:
+            self.wfile.write(bytes([byte]))
+            self.wfile.flush()
+            time.sleep(pause_seconds)
 
     def _write(self, body: bytes) -> None:
         gate = self.server.records.gate

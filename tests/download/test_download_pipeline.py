@@ -21,7 +21,6 @@ from rich.console import Console
 from asd_lightning.data.layout import find_clips
 from asd_lightning.download.pipeline import Outcome, Selection, Source, download_year
 from asd_lightning.download.retry import RetryPolicy
-from asd_lightning.download.transfer import CHUNK_BYTES
 from asd_lightning.download.years import YEARS
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.ground_truth import read_ground_truth
@@ -280,7 +279,7 @@ def start_command(server: RecordServer, root: Path) -> subprocess.Popen[str]:
             (content,) = (content for path, content in server.files.items() if f"/{name}/" in path)
             part = root / ".download" / f"{name}.part"
             # The last, incomplete piece is not on disk.
-            wait_for(lambda p=part, c=content: p.exists() and p.stat().st_size > len(c) // 2 - CHUNK_BYTES)
+            wait_for(lambda p=part, c=content: p.exists() and p.stat().st_size > len(c) // 2 - 1)
     except BaseException:
         process.kill()
         raise

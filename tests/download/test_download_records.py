@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -238,3 +239,48 @@ def test_a_wrong_pinned_list_is_refused(tmp_path: Path, rows: Any) -> None:
     path.write_text(rows if isinstance(rows, str) else json.dumps(rows))
     with pytest.raises(UserError, match=r"list.json"):
         read_file_list(path)
+
+
+@pytest.mark.parametrize(
+    ("url", "mirror"),
+    [
+        ("http://host:18011/a.zip", "http://host:1801"),
+        ("http://host.evil.org/a.zip", "http://host"),
+        ("http://host@evil.org/a.zip", "http://host"),
+        ("http://host:80@evil.org/a.zip", "http://host:80"),
+        ("http://evil.org/http://host/a.zip", "http://host"),
+        ("https://host/a.zip", "http://host"),
+        ("http://host/mirrored/a.zip", "http://host/mirror"),
+        ("http://host/mirror/../a.zip", "http://host/mirror"),
+        ("ftp://host/a.zip", "http://host"),
+    ],
+)
+def test_a_mirror_is_a_server_and_a_folder_not_a_beginning(url: str, mirror: str) -> None:
+    assert on_mirror(url, mirror) == f"{mirror}/{urlsplit(url).path.lstrip('/')}"
+
+
+@pytest.mark.parametrize(
+    ("url", "mirror"),
+    [
+        ("http://host/m/a.zip", "http://host:80/m/"),
+        ("http://HOST:80/m/a.zip", "http://host/m"),
+        ("https://host:443/a.zip", "https://host"),
+        ("http://host:1801/a.zip?x=1", "http://host:1801"),
+    ],
+)
+def test_what_is_on_the_mirror_stays(url: str, mirror: str) -> None:
+    assert on_mirror(url, mirror) == url
+
+
+@pytest.mark.parametrize("url", ["http://host:99999/a", "http://[::1/a", "http://host:a/b"])
+def test_addresses_that_are_none_are_named(url: str) -> None:
+    with pytest.raises(UserError, match="is no address"):
+        on_mirror(url, "http://host")
+
+
+@pytest.mark.parametrize("link", ["//evil.invalid/page", "https://zenodo.org//evil.invalid/page", "http://[::1/"])
+def test_the_next_page_is_on_the_same_server(server: RecordServer, link: str) -> None:
+    server.files["/api/records/15097779"] = json.dumps({"entries": [], "links": {"next": link}}).encode()
+    with new_session() as session, pytest.raises(UserError, match=r"evil\.invalid/page answered 404|is no address"):
+        list_year(session, find_year("dcase2025"), ["dev"], server.url, RetryPolicy(tries=1))
+    assert all(not request.path.startswith("//evil") for request in server.requests)

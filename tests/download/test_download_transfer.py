@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -14,8 +16,9 @@ import numpy as np
 import pytest
 import requests
 
+from asd_lightning.download import transfer
 from asd_lightning.download.retry import RetryPolicy, get_json, new_session, passing_or_final, refuse_downgrade
-from asd_lightning.download.transfer import CHUNK_BYTES, StoppedError, Wanted, fetch, file_digest
+from asd_lightning.download.transfer import StoppedError, Wanted, fetch, file_digest
 from asd_lightning.errors import UserError
 from tests.download.record_server import Fault, RecordServer, Request, serving
 from tests.download.small_disk import small_disk
@@ -26,8 +29,8 @@ NAME = "dev_fan.zip"
 
 
 def kept_of(sent: int) -> int:
-    """Bytes on disk after the line broke: the last, incomplete piece is lost."""
-    return sent - sent % CHUNK_BYTES
+    """Bytes on disk after the line broke: all that had arrived."""
+    return sent
 
 
 @pytest.fixture
@@ -403,3 +406,83 @@ def test_json_is_tried_again(server: RecordServer) -> None:
 def test_a_malformed_address_is_final(address: str) -> None:
     with new_session() as session, pytest.raises(UserError, match="http://"):
         get_json(session, address, RetryPolicy(sleep=lambda _: pytest.fail("no pause expected")))
+
+
+# --- servers that mean harm -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"[" * 300_000, "deeper than 40 levels"),
+        (b'{"a":' * 300_000 + b"1" + b"}" * 300_000, "deeper than 40 levels"),
+        (b'"' + b"a" * 50_000_000 + b'"', "more than 4,194,304 bytes of JSON"),
+        (b"[" + b"1," * 1_000_000 + b"1]", "more than 500,000 values"),
+        (b"\xff\xfe[", "not JSON"),
+    ],
+)
+def test_json_without_end_is_left(server: RecordServer, content: bytes, reason: str) -> None:
+    server.fault = lambda _: Fault(content=content, length="")
+    with new_session() as session, pytest.raises(UserError, match=rf"did not answer with JSON: .*{reason}") as error:
+        get_json(session, f"{server.url}/record", RetryPolicy(tries=1))
+    assert len(str(error.value)) < 500
+
+
+def test_a_compressed_answer_is_not_unpacked_without_end(server: RecordServer) -> None:
+    server.files["/record"] = gzip.compress(b"[" + b"1," * 100_000_000 + b"1]")
+    server.headers = {"Content-Encoding": "gzip"}
+    tracemalloc.start()
+    with new_session() as session, pytest.raises(UserError, match="more than 4,194,304 bytes of JSON"):
+        get_json(session, f"{server.url}/record", RetryPolicy(tries=1))
+    assert tracemalloc.get_traced_memory()[1] < 100_000_000
+    tracemalloc.stop()
+
+
+HASTY = RetryPolicy(tries=2, sleep=lambda _: None, least_bytes_per_second=1000.0, patience_seconds=0.3)
+
+
+@pytest.mark.parametrize("length", [None, ""])
+def test_a_trickle_is_given_up(server: RecordServer, tmp_path: Path, length: str | None) -> None:
+    server.fault = lambda _: Fault(length=length, pause_seconds=0.05)
+    fetching = Fetching(server, tmp_path)
+    fetching.policy = HASTY
+    with pytest.raises(UserError, match=r"sends \d+ bytes a second, too few to go on \(gave up after 2 tries"):
+        fetching()
+    assert len(server.requests) == 2  # what little arrives is no reason to go on for ever
+    assert 0 < fetching.part.stat().st_size < 100
+
+
+def test_json_that_trickles_is_given_up(server: RecordServer) -> None:
+    server.files["/record"] = b"[" + b" " * 100_000
+    server.fault = lambda _: Fault(pause_seconds=0.05)
+    with new_session() as session, pytest.raises(UserError, match="too few to go on"):
+        get_json(session, f"{server.url}/record", HASTY)
+
+
+def test_an_endless_file_of_unknown_length_ends(server: RecordServer, tmp_path: Path) -> None:
+    server.fault = lambda _: Fault(content=bytes(30_000_000), length="")
+    fetching = Fetching(server, tmp_path)
+    fetching.wanted = Wanted(fetching.wanted.url, largest=1_000_000)
+    with pytest.raises(UserError, match="sent more than the 1000000 bytes"):
+        fetch(new_session(), fetching.wanted, fetching.destination, fetching.policy)
+    assert fetching.part.stat().st_size == 0
+
+
+def test_a_huge_length_is_refused_before_the_first_byte(server: RecordServer, tmp_path: Path) -> None:
+    server.fault = lambda _: Fault(length=str(10**12))
+    wanted = Wanted(f"{server.url}/{NAME}")
+    with pytest.raises(UserError, match=r"has 1\.0 TB, more than the 20\.0 GB that are taken"):
+        fetch(new_session(), wanted, tmp_path / NAME, RetryPolicy(tries=1))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_disk_is_looked_at_on_the_way(
+    server: RecordServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "_BYTES_PER_LOOK", 100_000)
+    free = iter([10**9, 10**9, 10**9, 10**5])
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": next(free)})())
+    server.fault = lambda _: Fault(length="")
+    with pytest.raises(UserError, match=r"no space left in .*what has arrived is kept"):
+        fetch(new_session(), Wanted(f"{server.url}/{NAME}"), tmp_path / NAME, RetryPolicy(tries=1))
+    assert 300_000 <= (tmp_path / f"{NAME}.part").stat().st_size < len(CONTENT)

@@ -12,6 +12,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from asd_lightning.download import transfer
 from asd_lightning.download.retry import RetryPolicy, new_session
 
+# Three times the largest published file: training checkpoints hold the optimizer's state too.
+LARGEST_BYTES = 8 * 10**9
 POLICY = RetryPolicy(tries=4)
 _OTHER_WAYS = "give another address with --url, or download the file yourself and run `asd weights import FILE`"
 _OTHER_DISK = "free some and run the command again, or set ASD_CACHE to a folder on another disk"
@@ -31,7 +33,7 @@ def download(
     Raises:
         UserError: refused or cut by the server, a web page in place of the file, wrong size or checksum, disk full.
     """
-    wanted = transfer.Wanted(url, sha256, "sha256", size, _OTHER_WAYS, _OTHER_DISK)
+    wanted = transfer.Wanted(url, sha256, "sha256", size, LARGEST_BYTES, _OTHER_WAYS, _OTHER_DISK)
     with new_session() as session, _bar(console) as progress:
         task = progress.add_task(destination.name, total=size)
 

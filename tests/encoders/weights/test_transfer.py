@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from asd_lightning.download.retry import RetryPolicy
-from asd_lightning.download.transfer import CHUNK_BYTES
 from asd_lightning.encoders.weights.transfer import download
 from asd_lightning.errors import UserError
 
+CHUNK_BYTES = 1 << 14
 PAYLOAD = np.random.default_rng(0).bytes(5 * CHUNK_BYTES + 17)
 SHA256 = hashlib.sha256(PAYLOAD).hexdigest()
 IMPATIENT = RetryPolicy(tries=3, sleep=lambda _: None)
