@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
 import sys
@@ -33,6 +34,9 @@ COMMANDS = {
 # These hand everything after their name to Hydra.
 HYDRA_COMMANDS = frozenset({"train", "test"})
 
+# More than any data set has machines; some programs go through all that may be open.
+_FILES = 8192
+
 
 def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     """The argument parser; only ``command``'s own arguments are loaded."""
@@ -50,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run ``asd``; returns the exit status."""
     if argv is None:
         _speak_utf_8()
+        _open_more_files()
     arguments = list(sys.argv[1:] if argv is None else argv)
     _print_what_can_be()
     try:
@@ -77,6 +82,19 @@ def _speak_utf_8() -> None:
     # The terminal keeps its own.
     os.environ.setdefault("PYTHONIOENCODING", f"{sys.stdout.encoding}:replace")
     os.execv(sys.executable, sys.orig_argv)
+
+
+def _open_more_files() -> None:
+    """Use what the system allows: each machine's decoded clips are a file that stays open, and many start with 256."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _print_what_can_be() -> None:

@@ -215,3 +215,17 @@ def test_a_reader_that_has_read_enough_is_no_error(tmp_path):
     done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
     os.close(write)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_as_many_files_are_opened_as_the_system_allows(tmp_path):
+    resource = pytest.importorskip("resource")
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard != resource.RLIM_INFINITY and hard < 512:
+        pytest.skip("the system allows few")
+    script = (
+        "import resource, sys; r = resource.RLIMIT_NOFILE; hard = resource.getrlimit(r)[1];"
+        "resource.setrlimit(r, (100, hard)); sys.argv = ['asd', 'data', 'check', 'nowhere'];"
+        "from asd_lightning.cli import main; main(); print(resource.getrlimit(r)[0])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path)
+    assert int(done.stdout) >= 512, done.stderr
