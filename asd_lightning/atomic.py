@@ -1,28 +1,57 @@
-"""Files appear whole or not at all."""
+"""Files appear whole or not at all, and no link that somebody has planted is written through."""
 
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
+
+from asd_lightning.errors import UserError
+
+# Windows has no links that a file is written through unasked.
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """An empty file beside ``path`` to write to, renamed to it at the end; on an error nothing is left or replaced.
+
+    Its name cannot be guessed, and it is this call that has made it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK, 0o666))
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def write_atomically(path: Path) -> Iterator[BinaryIO]:
     """A binary file beside ``path``, renamed to it when all is written; on an error nothing is left or replaced."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replaced(path) as temporary, open_unlinked(temporary, "wb") as file:
+        yield file
+        # Before it is renamed: a full disk may tell only now.
+        file.close()
 
 
 def write_text_atomically(path: Path, text: str) -> None:
     """Write ``text`` as UTF-8, line ends as they are, whole or not at all."""
     with write_atomically(path) as file:
         file.write(text.encode())
+
+
+def open_unlinked(path: Path, mode: str) -> BinaryIO:
+    """Open ``path`` itself for writing in a binary ``mode``; raises OSError (ELOOP) where it is a link."""
+    return cast("BinaryIO", open(path, mode, opener=lambda name, flags: os.open(name, flags | _NO_LINK, 0o666)))
+
+
+def refuse_link(path: Path) -> None:
+    """Raise UserError where ``path`` is a link: whoever has planted it chooses what is written to."""
+    if path.is_symlink():
+        raise UserError(f"{path} is a link, which nothing here makes: remove it, if you do not know what it is for")

@@ -30,7 +30,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from asd_lightning.atomic import write_atomically
+from asd_lightning.atomic import refuse_link, write_atomically
 from asd_lightning.download.archives import extract, is_extracted
 from asd_lightning.download.records import (
     RemoteFile,
@@ -103,6 +103,7 @@ def download_year(
     state = root / STATE_FOLDER
     try:
         state.mkdir(parents=True, exist_ok=True)
+        refuse_link(state / "lock")
         with FileLock(state / "lock", timeout=0):
             run = _Run(root, policy, keep_archives, console or Console(stderr=True), check_truth)
             files = _planned(year, state, selection or Selection(), source or Source(), run.policy)

@@ -19,6 +19,7 @@ from typing import BinaryIO, Literal
 import requests
 from rich.filesize import decimal
 
+from asd_lightning.atomic import open_unlinked
 from asd_lightning.download.retry import (
     TIMEOUT_SECONDS,
     PassingError,
@@ -94,7 +95,7 @@ def fetch(
         return wanted.digest
     destination.parent.mkdir(parents=True, exist_ok=True)
     part = destination.with_name(destination.name + ".part")
-    if wanted.digest is None:
+    if wanted.digest is None or part.is_symlink():
         part.unlink(missing_ok=True)
     for _ in range(_WRONG_CHECKSUMS_ALLOWED):
         _complete(session, wanted, part, policy, report, stop)
@@ -255,7 +256,7 @@ def _append(
     stop: threading.Event,
 ) -> None:
     advice = f"what has arrived is kept: {wanted.space_advice}"
-    with no_space_is_a_user_error(part, advice), part.open("r+b" if part.exists() else "wb") as stream:
+    with no_space_is_a_user_error(part, advice), open_unlinked(part, "r+b" if part.exists() else "wb") as stream:
         stream.seek(start)
         stream.truncate()
         report(start)

@@ -19,6 +19,7 @@ from rich.console import Console
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from asd_lightning.atomic import replaced
 from asd_lightning.encoders.weights import catalogue
 from asd_lightning.encoders.weights.catalogue import PretrainedEncoder
 from asd_lightning.encoders.weights.conversion import CONFIGS, EncoderWeights, fitting, read_official
@@ -156,17 +157,13 @@ def write_weights(weights: EncoderWeights, target: Path, provenance: Mapping[str
 
 @contextmanager
 def _written_then_renamed(target: Path) -> Iterator[Path]:
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        with no_space_is_a_user_error(target):
+        with no_space_is_a_user_error(target), replaced(target) as temporary:
             yield temporary
-            temporary.replace(target)
     except SafetensorError as error:
         raise UserError(
             f"cannot write {target}: {error}. Free some space, or set ASD_CACHE to another folder"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_record(path: Path) -> dict[str, Any]:
