@@ -22,6 +22,7 @@ from asd_lightning.data.audio import BadAudioError, read_audio
 from asd_lightning.data.layout import Clip, find_clips
 from asd_lightning.data.measurement import Measurement, measure_all
 from asd_lightning.errors import UserError
+from asd_lightning.report.policy import content_policy
 
 SAMPLE_RATE = 16_000
 _WINDOW = 1024
@@ -222,7 +223,8 @@ def _page(root: Path, clips: Sequence[Clip], sections: Sequence[str]) -> str:
     links = " ".join(f'<a href="#{html.escape(name)}">{html.escape(name)}</a>' for name in machines)
     title = html.escape(f"{root.resolve().name}: {len(clips)} clips of {len(machines)} machines")
     return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>
+<html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{content_policy()}">
+<meta name="viewport" content="width=device-width"><title>{title}</title>
 <style>
 :root {{ color-scheme: light dark;
   --paper: #fdfdfb; --ink: #1d1f21; --muted: #5c6166; --rule: #dcdcd6; --link: #0b5cad; }}

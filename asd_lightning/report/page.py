@@ -20,6 +20,7 @@ from asd_lightning.errors import UserError
 from asd_lightning.report.charts import MapCharts, det_chart, map_charts, roc_chart, score_histogram, series_css
 from asd_lightning.report.mistakes import AUDIO_BUDGET, MediaBudget, Mistake, per_kind, worst_clips
 from asd_lightning.report.palette import TINTS
+from asd_lightning.report.policy import content_policy
 from asd_lightning.report.runs import MachineKey, ReportedRun, machines_of, read_runs
 from asd_lightning.report.settings import differing_settings, environment_rows, run_facts, threshold_rule
 from asd_lightning.report.sound import AUDIO_SECONDS
@@ -122,6 +123,7 @@ def _render(
     )
     environment.filters |= {"percent": _percent, "number": _number, "css": series_css, "facts": run_facts}
     rows = metric_rows(runs, keys)
+    script = environment.get_template("report.js").render()
     shown: dict[str, Any] = {
         "title": runs[0].label if len(runs) == 1 else f"{len(runs)} runs",
         "made": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -147,6 +149,8 @@ def _render(
         "audio_megabytes": AUDIO_BUDGET / 1e6,
         "missing": budget.missing,
         "without_audio": budget.silent,
+        "script": Markup(script),
+        "policy": content_policy(script),
     }
     return environment.get_template("report.html").render(shown)
 
