@@ -101,12 +101,12 @@ def _mistakes_named() -> Iterator[None]:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
         choices = sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
         raise UserError(
-            f"{group}={choice}: no such choice{_did_you_mean(choice, choices)}; there are {', '.join(choices)}"
+            f"{group}={choice}: no such choice{did_you_mean(choice, choices)}; there are {', '.join(choices)}"
         ) from error
     except (HydraException, OmegaConfBaseException) as error:
         text = _first_line(error)
         if match := re.match(r"Could not override '(?:.*@)?([^']+)'", text):
-            text = f"{match[1]}: no such setting{_did_you_mean(match[1], _settings())}; `asd train --cfg job` shows all"
+            text = f"{match[1]}: no such setting{did_you_mean(match[1], _settings())}; `asd train --cfg job` shows all"
         elif match := re.match(r"Ambiguous value for argument '(.+)'", text):
             text = f"{match[1]}: several values; for a sweep over them add -m, for a list write [...]"
         raise UserError(text) from error
@@ -116,7 +116,7 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0]
 
 
-def _did_you_mean(word: str, words: Sequence[str]) -> str:
+def did_you_mean(word: str, words: Sequence[str]) -> str:
     found = get_close_matches(word, words, n=1)
     return f" (did you mean {found[0]}?)" if found else ""
 
@@ -161,6 +161,11 @@ def plain(config: DictConfig) -> dict[str, Any]:
     """The configuration as dictionaries, lists and scalars, interpolations resolved."""
     container: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     return container
+
+
+def as_yaml(config: DictConfig) -> str:
+    """The configuration as YAML, interpolations resolved."""
+    return OmegaConf.to_yaml(config, resolve=True)
 
 
 def instantiate_all(group: DictConfig | None) -> list[Any]:

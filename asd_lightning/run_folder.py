@@ -1,8 +1,166 @@
-"""What lies where in a run's folder."""
+"""What lies where in a run's folder, and the results of its tests.
+
+    runs/NAME/
+        config.yaml              the configuration, resolved
+        checkpoints/last.ckpt    weights, optimizer, classes, and what was trained on
+        train.log                what was said
+        failure.txt              why it failed, where it has
+        results/                 of the test after the training
+        results_2/, ...          of further tests
+        .hydra/                  what Hydra notes: overrides and the configuration before it is resolved
+
+Results of a test may also lie in a folder of their own (``asd test out=DIR``).  Whoever reads results takes any of
+these: a run, which stands for its ``results``, or the folder of one test.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from asd_lightning.errors import UserError
+
 CHECKPOINT = "checkpoints/last.ckpt"
 CONFIG = "config.yaml"
+FAILURE = "failure.txt"
+"""The reason in the first line, then the traceback of an unexpected error."""
+LOCK = ".lock"
 # Hydra calls it after the module that starts it.
 LOG = "train.log"
+HYDRA = ".hydra"
+OVERRIDES = f"{HYDRA}/overrides.yaml"
+UNRESOLVED = f"{HYDRA}/config.yaml"
+CHOICES = f"{HYDRA}/hydra.yaml"
+_RESULTS = "results"
+
+
+@dataclass(frozen=True)
+class ResultSet:
+    """The files of one test."""
+
+    folder: Path
+
+    @property
+    def scores(self) -> Path:
+        """A row for each clip or recording."""
+        return self.folder / "scores.csv"
+
+    @property
+    def windows(self) -> Path:
+        """A row for each window of recordings that were cut; absent where none was."""
+        return self.folder / "windows.csv"
+
+    @property
+    def metrics(self) -> Path:
+        """Written last of all that is read: a test is finished once it is there."""
+        return self.folder / "metrics.csv"
+
+    @property
+    def summary(self) -> Path:
+        return self.folder / "summary.json"
+
+    @property
+    def config(self) -> Path:
+        """The configuration of the test; absent in tests of older versions."""
+        return self.folder / CONFIG
+
+    @property
+    def embeddings(self) -> Path:
+        return self.folder / "embeddings.npz"
+
+    @property
+    def fitted(self) -> Path:
+        """Back-end and threshold of each machine."""
+        return self.folder / "fitted.safetensors"
+
+    @property
+    def challenge(self) -> Path:
+        """A folder of score files as the challenge takes them."""
+        return self.folder / "challenge"
+
+    @property
+    def score_plot(self) -> Path:
+        return self.folder / "scores.png"
+
+    @property
+    def roc_plot(self) -> Path:
+        return self.folder / "roc.png"
+
+    @property
+    def finished(self) -> bool:
+        return self.metrics.is_file() and self.summary.is_file()
+
+    @property
+    def run(self) -> Path | None:
+        """The run's folder that it lies in; ``None`` for a folder of its own."""
+        parent = self.folder.absolute().parent
+        return parent if is_run(parent) and self.folder.name.startswith(_RESULTS) else None
+
+    @property
+    def config_of_run(self) -> Path | None:
+        """The configuration that the results were made with, as far as it is known."""
+        if self.config.is_file():
+            return self.config
+        # Older versions kept it for the first test alone.
+        run = self.run
+        return run / CONFIG if run and self.folder.name == _RESULTS and (run / CONFIG).is_file() else None
+
+
+def is_run(folder: Path) -> bool:
+    """Whether it is the folder of a run: finished, failed or going on."""
+    return (folder / HYDRA).is_dir() or ((folder / CONFIG).is_file() and not is_result_set(folder))
+
+
+def is_result_set(folder: Path) -> bool:
+    """Whether it is the folder of one test."""
+    return (folder / "summary.json").is_file() or (folder / "scores.csv").is_file()
+
+
+def results_of(run: Path) -> ResultSet:
+    """Of the test after the training, which stands for the run; it need not be there."""
+    return ResultSet(run / _RESULTS)
+
+
+def result_sets(run: Path) -> Iterator[ResultSet]:
+    """``results``, ``results_2``, ... as far as they are there."""
+    folders = [folder for folder in run.glob(f"{_RESULTS}*") if is_result_set(folder) and _number(folder.name)]
+    return (ResultSet(folder) for folder in sorted(folders, key=lambda folder: _number(folder.name)))
+
+
+def find_results(place: Path) -> ResultSet:
+    """The results at a place that a person has named: those of a run, or of one test.
+
+    Raises:
+        UserError: no such folder, or one that holds no results.
+    """
+    if not place.is_dir():
+        raise UserError(f"{place}: no such folder; give the folder of a run, or of one of its tests (RUN/results_2)")
+    if is_result_set(place) and not (place / HYDRA).is_dir():
+        return ResultSet(place)
+    if is_run(place):
+        return results_of(place)
+    raise UserError(f"{place}: neither a run nor the results of a test; give RUN, RUN/results_2 or what out= named")
+
+
+def claim_results(run: Path) -> ResultSet:
+    """A new folder for a test of ``run``, made at once: two tests at a time do not share one."""
+    number = 1
+    while True:
+        folder = run / (_RESULTS if number == 1 else f"{_RESULTS}_{number}")
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            number += 1
+            continue
+        except OSError as error:
+            raise UserError(f"{folder}: cannot be made ({error.strerror}); give another folder with out=") from error
+        return ResultSet(folder)
+
+
+def _number(name: str) -> int:
+    """1 for ``results``, n for ``results_n``, 0 for any other name."""
+    rest = name.removeprefix(_RESULTS)
+    if not rest:
+        return 1
+    return int(rest[1:]) if rest.startswith("_") and rest[1:].isdecimal() else 0

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 import yaml
+from omegaconf import OmegaConf
 
 from asd_lightning.configuration import CONF_DIR, compose_train, plain
 from asd_lightning.data.labels import ClassLabel
@@ -92,36 +93,45 @@ def test_a_checkpoint_that_names_a_foreign_callable_is_not_built(tmp_path, check
     assert not witness.exists()
 
 
-def run_with(tmp_path, *overrides):
-    (tmp_path / ".hydra").mkdir()
-    (tmp_path / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(list(overrides)))
+def run_with(tmp_path, place="", value=None):
+    """The record of a run in which somebody has put a value in a place."""
+    config = compose_train(["experiment=system1", "encoders=tiny", "name=x", "logger=[tensorboard]"], tmp_path)
+    record = OmegaConf.create(plain(config))
+    if place:
+        OmegaConf.update(record, place, value, merge=False, force_add=True)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(OmegaConf.to_container(record)))
     return tmp_path
 
 
+CALL = {"_target_": "os.getcwd"}
+
+
 @pytest.mark.parametrize(
-    "override",
-    [
-        "+model.scorer.made_by._target_=os.getcwd",
-        "++trainer.precision={_target_: os.getcwd}",
-        "++data.root={_target_: os.getcwd}",
-        "++data.sample_rate={_target_: os.getcwd}",
-        "++encoders.beats={_target_: os.getcwd}",
-        "++name={_target_: os.getcwd}",
-    ],
+    "place",
+    ["model.scorer.made_by", "model.embedder.branches.beats.encoder", "data.root", "data.sample_rate", "data"],
 )
-def test_the_overrides_of_a_run_that_was_passed_on_call_nothing(tmp_path, override):
-    """Whichever part of the configuration they stand in, or are referred to from."""
-    run = run_with(tmp_path, "experiment=system1", override)
-    with pytest.raises(UserError, match=r"overrides\.yaml: would call 'os\.getcwd'"):
-        retest_configuration(run, ["logger=[wandb]"], tmp_path / "out")
+def test_the_record_of_a_run_that_was_passed_on_calls_nothing(tmp_path, place):
+    with pytest.raises(UserError, match=r"config\.yaml: would call 'os\.getcwd'"):
+        retest_configuration(run_with(tmp_path, place, CALL), ["logger=[wandb]"], tmp_path / "out")
 
 
-@pytest.mark.parametrize("override", ["+model/scorer@callbacks.x=knn", "++hydra.run.dir=x", "~callbacks.results"])
-def test_they_put_nothing_where_it_does_not_belong(tmp_path, override):
-    config = retest_configuration(run_with(tmp_path, "experiment=fft", override), [], tmp_path / "out")
-    assert set(config.callbacks) == set(retest_configuration(tmp_path, [], tmp_path / "out").callbacks)
-    assert "x" not in config.callbacks
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [("trainer.precision", "precision=.* is no plain value"), ("seed", "seed=.* is no plain value")],
+)
+def test_what_is_taken_over_is_plain(tmp_path, place, message):
+    with pytest.raises(UserError, match=message):
+        retest_configuration(run_with(tmp_path, place, CALL), [], tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "place", ["callbacks.x", "callbacks.results", "logger.x", "encoders.beats", "trainer.plugins", "name", "hydra.run"]
+)
+def test_what_is_not_taken_over_does_no_harm(tmp_path, place):
+    config = retest_configuration(run_with(tmp_path, place, CALL), [], tmp_path / "out")
+    assert "os.getcwd" not in OmegaConf.to_yaml(config)
     assert config.callbacks.results.directory == str(tmp_path / "out")
+    assert list(config.logger) == ["csv"]
 
 
 def test_a_checkpoint_that_looks_into_the_environment_is_not_built(tmp_path, checkpoint, monkeypatch):
@@ -133,26 +143,24 @@ def test_a_checkpoint_that_looks_into_the_environment_is_not_built(tmp_path, che
     assert "s3cret" not in str(caught.value)
 
 
-def test_they_do_not_look_into_this_computer(tmp_path, monkeypatch):
+@pytest.mark.parametrize("place", ["system", "data.root", "data.truth", "model.scorer.k", "trainer.precision"])
+def test_a_record_does_not_look_into_this_computer(tmp_path, monkeypatch, place):
     monkeypatch.setenv("SECRET", "s3cret")
-    run = run_with(tmp_path, "experiment=fft", "system='${oc.env:SECRET}'")
-    with pytest.raises(UserError, match="looks into this computer"):
+    run = run_with(tmp_path)
+    record = yaml.safe_load((run / "config.yaml").read_text())
+    *above, last = place.split(".")
+    holder = record
+    for part in above:
+        holder = holder[part]
+    holder[last] = "${oc.env:SECRET}"
+    (run / "config.yaml").write_text(yaml.safe_dump(record))
+    with pytest.raises(UserError, match=r"oc\.env:SECRET") as caught:
         retest_configuration(run, [], tmp_path / "out")
+    assert "s3cret" not in str(caught.value)
 
 
-def test_they_choose_no_logger_no_callback_and_no_trainer(tmp_path):
-    run = run_with(
-        tmp_path,
-        "experiment=fft",
-        "logger=[tensorboard]",
-        "+logger.csv.prefix=https://example.org",
-        "callbacks.results.directory=/elsewhere",
-        "hydra.run.dir=/elsewhere",
-        "trainer.max_steps=7",
-        "trainer.precision=bf16-mixed",
-    )
+def test_of_the_trainer_the_precision_is_taken_over(tmp_path):
+    run = run_with(tmp_path, "trainer", {"_target_": "os.getcwd", "max_steps": 7, "precision": "bf16-mixed"})
     config = retest_configuration(run, ["logger=[csv]"], tmp_path / "out")
-    assert list(config.logger) == ["csv"]
-    assert "prefix" not in config.logger.csv
-    assert config.callbacks.results.directory == str(tmp_path / "out")
     assert config.trainer.precision == "bf16-mixed"
+    assert config.trainer.max_steps == 10_000

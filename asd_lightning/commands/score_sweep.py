@@ -39,13 +39,14 @@ def run(args: argparse.Namespace) -> int:
     from asd_lightning.evaluation.ground_truth import label_scores
     from asd_lightning.evaluation.terminal import print_table
     from asd_lightning.experiment.run_embeddings import embeddings_of_run
+    from asd_lightning.run_folder import CONFIG
 
     names = choose_back_ends(choices.get("scorer", "all"))
     threshold = load_threshold(choices.get("threshold", "gamma"))
     console = Console()
     _say_once(console)
     cache = embeddings_of_run(args.run)
-    config = OmegaConf.load(args.run / ".hydra" / "config.yaml")
+    config = OmegaConf.load(args.run / CONFIG)
     given = config.data.get("truth")
     truth = Path(given) if given else find_truth(Path(config.data.root))
     label = partial(label_scores, path=truth) if truth else list

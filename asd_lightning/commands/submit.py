@@ -46,7 +46,7 @@ def _write(args: argparse.Namespace) -> int:
     written = write_submission(args.run, args.label, out, args.info)
     for note in written.notes:
         print(note)
-    print(f"{len(written.files)} files written to {out}")
+    print(f"{len(written.files)} files written to {out}, of the scores in {written.results}")
     if problems := check_submission(out):
         print("\n".join(problem_lines(problems, SHOWN)))
         print(f"{len(problems)} things are left to do before it is valid; `asd submit --check {out} --all` lists them")

@@ -1,8 +1,8 @@
 """Many runs, one table: every system's mean and sample standard deviation over its seeds.
 
-A run is a folder with ``.hydra`` or ``config.yaml``.  It is finished once ``results/metrics.csv`` and
-``results/summary.json`` can be read; otherwise it is a failed job, which is named with the first line of its
-``failure.txt`` and loses nothing else.
+Runs are one system where they differ in nothing but the seed (`asd_lightning.comparison.settings`); others of the same
+name are columns of their own, named by what they differ in.  A run is finished once its metrics and its summary can be
+read; otherwise it is a failed job, which is named with the first line of its ``failure.txt`` and loses nothing else.
 """
 
 from __future__ import annotations
@@ -10,16 +10,29 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
 
+from asd_lightning.comparison.settings import TRAINING_CLIPS, labels_of_difference, settings_of
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.metrics import ALL, METRICS, MachineMetrics, read_metrics
+from asd_lightning.run_folder import (
+    CONFIG,
+    FAILURE,
+    HYDRA,
+    UNRESOLVED,
+    ResultSet,
+    find_results,
+    is_result_set,
+    is_run,
+    result_sets,
+    results_of,
+)
 from asd_lightning.scoring.clip_scores import machine_name
 
 UNNAMED = "(unnamed)"
@@ -28,9 +41,19 @@ UNNAMED = "(unnamed)"
 
 @dataclass(frozen=True)
 class Run:
-    """One run folder; ``failure`` says why it has no ``rows``, and is "" for a finished run.
+    """One run, or one test of it.
 
-    ``synthetic``: its data folder is still there and holds synthetic machines.
+    Attributes:
+        folder: the run's; of another test than the first, and of results in a folder of their own, that test's.
+        system: what it calls itself.
+        seed: of the run.
+        rows: its metrics.
+        failure: why it has none; "" for a finished run.
+        synthetic: its data folder is still there and holds synthetic machines.
+        results: where its results are.
+        settings: all that a score may depend on.
+        choices: what was chosen for which part of the configuration.
+        notes: what should be known of where the numbers come from.
     """
 
     folder: Path
@@ -39,6 +62,10 @@ class Run:
     rows: tuple[MachineMetrics, ...]
     failure: str
     synthetic: bool = False
+    results: ResultSet = field(default_factory=lambda: ResultSet(Path()))
+    settings: Mapping[str, str] = field(default_factory=dict)
+    choices: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 class Spread(NamedTuple):
@@ -71,67 +98,127 @@ class Comparison:
 def compare_runs(folders: Sequence[Path]) -> Comparison:
     """Compare all runs at or below ``folders``; raises ``UserError`` where a folder is missing or holds no run."""
     runs = find_runs(folders)
-    systems = tuple(_system(name, [run for run in runs if run.system == name]) for name in _ordered_names(runs))
+    systems = tuple(_system(name, own) for name, own in _columns(runs))
     machines = {machine for system in systems for machine, _ in system.spread} - {ALL}
     # As the report orders them: ToyCar after slider.
-    return Comparison(systems, tuple(sorted(machines, key=str.lower)), tuple(_notes(systems)))
+    return Comparison(
+        systems,
+        tuple(sorted(machines, key=str.lower)),
+        (*_notes(systems), *dict.fromkeys(note for run in runs for note in run.notes)),
+    )
 
 
 def find_runs(folders: Sequence[Path]) -> list[Run]:
-    """The runs at or below each folder, each once: in the order of the folders, and below one by path."""
+    """The runs at or below each folder, each once: in the order of the folders, and below one by path.
+
+    A run stands for the results of the test after its training.  Of further tests those count that ``folders`` names,
+    and those that lie in folders of their own.
+
+    Raises:
+        UserError: a folder is missing, or has no run at or below it.
+    """
     found: dict[Path, Run] = {}
     for folder in folders:
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder")
-        paths = list(_run_folders(folder))
-        if not paths:
-            raise UserError(f"{folder}: no run in it; a run's folder has .hydra or config.yaml")
-        for path in paths:
-            found.setdefault(path.resolve(), _read_run(path))
+        places = list(_places(folder))
+        if not places:
+            raise UserError(f"{folder}: no run in it; a run's folder has {HYDRA} or {CONFIG}")
+        for place in places:
+            found.setdefault(place.resolve(), _read_run(place))
     return list(found.values())
 
 
-def _run_folders(folder: Path) -> Iterator[Path]:
-    if (folder / ".hydra").is_dir() or (folder / "config.yaml").is_file():
+def official_score(results: ResultSet) -> float:
+    """The official score of finished results."""
+    value = _json(results.summary).get("official_score")
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def _places(folder: Path) -> Iterator[Path]:
+    """Runs, and tests in folders of their own."""
+    if is_run(folder) or is_result_set(folder):
         yield folder
         return
     for child in sorted(folder.iterdir()):
         if child.is_dir() and not child.is_symlink() and not child.name.startswith("."):
-            yield from _run_folders(child)
+            yield from _places(child)
 
 
-def _read_run(folder: Path) -> Run:
-    metrics, summary = folder / "results" / "metrics.csv", folder / "results" / "summary.json"
+def _read_run(place: Path) -> Run:
+    results = find_results(place)
+    run = place if is_run(place) else results.run
+    config = _read_config(results, run)
+    chosen = config.get("choices")
+    choices = {str(part): str(choice) for part, choice in chosen.items()} if isinstance(chosen, dict) else {}
     try:
-        if not metrics.is_file():
-            raise UserError("no results/metrics.csv")
-        said = _read_summary(summary)
-        return Run(folder, said["name"], said["seed"], tuple(read_metrics(metrics)), "", said["synthetic"])
+        if not results.metrics.is_file():
+            raise UserError(f"no {results.folder.name}/{results.metrics.name}")
+        summary = _json(results.summary)
+        name, seed = summary.get("name"), summary.get("seed")
+        if not isinstance(name, str):
+            raise UserError(f"{results.folder.name}/{results.summary.name} has no name")
+        if not isinstance(seed, int | None):
+            raise UserError(f"{results.folder.name}/{results.summary.name}: seed is not a whole number")
+        return Run(
+            place,
+            name,
+            seed,
+            tuple(read_metrics(results.metrics)),
+            "",
+            is_synthetic(summary),
+            results,
+            _settings(config, summary, results),
+            choices,
+            tuple(_notes_on(place, results)),
+        )
     except UserError as error:
-        config = _read_config(folder)
         name, seed = config.get("system", config.get("name")), config.get("seed")
         system = name if isinstance(name, str) and name and "${" not in name else UNNAMED
-        return Run(folder, system, seed if isinstance(seed, int) else None, (), _reason(folder) or str(error))
+        failure = (_reason(run) if run else "") or str(error)
+        seed = seed if isinstance(seed, int) else None
+        return Run(place, system, seed, (), failure, False, results, _settings(config, {}, results), choices)
 
 
-def _reason(folder: Path) -> str:
+def _settings(config: Mapping[str, Any], summary: Mapping[str, Any], results: ResultSet) -> dict[str, str]:
+    settings = settings_of(config, summary)
+    if (
+        results.config_of_run is None
+        and results.run is not None
+        and results.folder.name != results_of(results.run).folder.name
+    ):
+        # Of an older version: nothing tells what this test changed.
+        settings["test"] = results.folder.name
+    return settings
+
+
+def _notes_on(place: Path, results: ResultSet) -> Iterator[str]:
+    """Which of a run's tests was taken, where it has several and none was named."""
+    others = [other.folder.name for other in result_sets(place)] if is_run(place) else []
+    if len(others) > 1:
+        yield (
+            f"{place}: {results.folder.name} is shown; it also has {', '.join(others[1:])}: name {place}/{others[1]} "
+            "to see that"
+        )
+
+
+def _reason(run: Path) -> str:
     """Why the job says that it failed; "" where it was killed before it could."""
-    path = folder / "failure.txt"
+    path = run / FAILURE
     return path.read_text(encoding="utf-8", errors="replace").partition("\n")[0] if path.is_file() else ""
 
 
-def _read_summary(path: Path) -> dict[str, Any]:
+def _json(path: Path) -> dict[str, Any]:
+    place = f"{path.parent.name}/{path.name}"
     try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError("no results/summary.json") from None
+        raise UserError(f"no {place}") from None
     except ValueError as error:
-        raise UserError(f"results/summary.json is not JSON: {error}") from None
-    if not isinstance(summary, dict) or not isinstance(summary.get("name"), str):
-        raise UserError("results/summary.json has no name")
-    if not isinstance(summary.get("seed"), int | None):
-        raise UserError("results/summary.json: seed is not a whole number")
-    return {"name": summary["name"], "seed": summary.get("seed"), "synthetic": is_synthetic(summary)}
+        raise UserError(f"{place} is not JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{place} has no name")
+    return content
 
 
 def is_synthetic(summary: Mapping[str, Any]) -> bool:
@@ -141,11 +228,14 @@ def is_synthetic(summary: Mapping[str, Any]) -> bool:
     return isinstance(root, str) and (Path(root) / "synthetic.json").is_file()
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
-    """What a failed job was meant to be; nothing, where its configuration cannot be read either."""
-    # The run's own first: in Hydra's, values that refer to others are not resolved.
-    for path in (folder / "config.yaml", folder / ".hydra" / "config.yaml"):
-        if path.is_file():
+def _read_config(results: ResultSet, run: Path | None) -> dict[str, Any]:
+    """The configuration of results, or what a failed job was meant to be; nothing, where it cannot be read."""
+    # Those of a run first: in Hydra's, values that refer to others are not resolved.
+    of_run = [run / UNRESOLVED] if run and not results.finished else []
+    if run and not results.finished:
+        of_run.insert(0, run / CONFIG)
+    for path in (results.config_of_run, *of_run):
+        if path is not None and path.is_file():
             try:
                 config = yaml.safe_load(path.read_text(encoding="utf-8"))
             except (yaml.YAMLError, UnicodeDecodeError):
@@ -154,8 +244,38 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return {}
 
 
-def _ordered_names(runs: Iterable[Run]) -> list[str]:
-    return sorted({run.system for run in runs}, key=lambda name: (name == UNNAMED, name))
+def _columns(runs: Sequence[Run]) -> list[tuple[str, list[Run]]]:
+    """Name and runs of each system; those without a name come last."""
+    columns = []
+    for name in sorted({run.system for run in runs}, key=lambda name: (name == UNNAMED, name)):
+        groups = _groups([run for run in runs if run.system == name])
+        if len(groups) == 1:
+            columns.append((name, groups[0]))
+            continue
+        labels = labels_of_difference([group[0].settings for group in groups], [group[0].choices for group in groups])
+        columns += [(f"{name} {label}", group) for label, group in zip(labels, groups, strict=True)]
+    return columns
+
+
+def _groups(runs: Sequence[Run]) -> list[list[Run]]:
+    """Runs with the same settings; a failed one does not know its training clips, and belongs to those it is like."""
+    groups: list[list[Run]] = []
+    for run in sorted(runs, key=lambda run: bool(run.failure)):
+        group = next((group for group in groups if _alike(group[0], run)), None)
+        if group is None:
+            groups.append([run])
+        else:
+            group.append(run)
+    places = {id(run): place for place, run in enumerate(runs)}
+    return sorted((sorted(g, key=lambda run: places[id(run)]) for g in groups), key=lambda g: places[id(g[0])])
+
+
+def _alike(one: Run, other: Run) -> bool:
+    if not other.failure or one.failure:
+        return one.settings == other.settings
+    unknown = {TRAINING_CLIPS, "data.root"}
+    of_one, of_other = ({k: v for k, v in run.settings.items() if k not in unknown} for run in (one, other))
+    return not of_other or of_one == of_other
 
 
 def _system(name: str, runs: Sequence[Run]) -> System:

@@ -181,15 +181,6 @@ def read_header(path: Path) -> Header:
     return Header(float(info.duration), int(info.samplerate))
 
 
-def file_state(path: Path) -> list[int]:
-    """What changes when a recording does: size, modification time, whether it can be read; else the error's number."""
-    try:
-        status = path.stat()
-    except OSError as error:
-        return [error.errno or -1]
-    return [status.st_size, status.st_mtime_ns, int(os.access(path, os.R_OK))]
-
-
 def is_silent(samples: Samples) -> bool:
     """Whether every sample has the same value: a dead channel, whatever its offset."""
     return bool(samples.min() == samples.max())

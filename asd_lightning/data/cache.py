@@ -1,10 +1,10 @@
 """The clip cache: each recording is decoded once into a memory-mapped file.
 
 One store per machine and split: ``<key>/samples.bin`` holds the clips' samples end to end, ``<key>/index.json`` their
-places, types and check sums.  The key is a digest of every clip's path, size and modification time and of the way of
-decoding, so a changed recording is another store and a stale one is never read.  A store is written under a temporary
-name and renamed; a torn one (wrong size, wrong check sum), or one that lacks a recording which can be read by now, is
-removed and written again.
+places, types and check sums.  The key is a digest of every clip's path and content (`asd_lightning.data.content`) and
+of the way of decoding, so a changed recording is another store and a stale one is never read.  A store is written under
+a temporary name and renamed; a torn one (wrong size, wrong check sum), or one that lacks a recording which can be read
+by now, is removed and written again.
 
 A store whose recordings have changed or gone is removed when the next one of the same recordings is written.  Stores of
 other options (rate, channel, clip length, another hold-out) stay: a sweep may go back to them.  The whole folder can be
@@ -37,11 +37,11 @@ from asd_lightning.data.audio import (
     DecodeOptions,
     Samples,
     decode,
-    file_state,
     is_silent,
     read_header,
     to_float,
 )
+from asd_lightning.data.content import Contents, content_digest
 from asd_lightning.data.far_channel import decode_reduced
 from asd_lightning.data.layout import Clip
 from asd_lightning.errors import UserError
@@ -50,7 +50,7 @@ from asd_lightning.features.far_microphone import FarMicrophoneReduction
 logger = logging.getLogger(__name__)
 
 # Raise it when the bytes on disk change their meaning.
-_FORMAT = 3
+_FORMAT = 4
 _DECODERS = min(8, os.cpu_count() or 1)
 
 
@@ -68,10 +68,10 @@ class _Entry:
 
 @dataclass(frozen=True)
 class _Plan:
-    """A store as it should be: clips of one machine and split, the state of each one's file, how they are decoded."""
+    """A store as it should be: clips of one machine and split, the content of each one's file, how they are decoded."""
 
     clips: list[Clip]
-    states: list[list[int]]
+    contents: list[str]
     options: DecodeOptions
     reduction: FarMicrophoneReduction | None
 
@@ -83,8 +83,8 @@ class _Plan:
         digest = hashlib.sha256(json.dumps([_FORMAT, asdict(self.options)]).encode())
         if self.reduction is not None:
             digest.update(self.reduction.coefficients.numpy().tobytes())
-        for clip, state in zip(self.clips, self.states, strict=True):
-            piece = [str(clip.path.absolute()), *state, clip.start, clip.seconds, clip.split]
+        for clip, content in zip(self.clips, self.contents, strict=True):
+            piece = [str(clip.path.absolute()), content, clip.start, clip.seconds, clip.split]
             digest.update(json.dumps(piece).encode())
         return digest.hexdigest()[:24]
 
@@ -95,7 +95,7 @@ class _Plan:
             if self.reduction is None:
                 samples = decode(clip.path, self.options, clip.start, clip.seconds)
             else:
-                samples = decode_reduced(clip, self.reduction, self.options.sample_rate)
+                samples = decode_reduced(clip.path, self.reduction, self.options.sample_rate, clip.start, clip.seconds)
         except BadAudioError as error:
             return error
         if is_silent(samples) and (fault := _judge_silence(clip)):
@@ -133,14 +133,15 @@ class ClipStore:
         self._maps: dict[int, np.memmap[Any, np.dtype[np.uint8]]] = {}
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         written: dict[Path, _Plan] = {}
+        contents = Contents(cache_dir)
         with Progress(*columns) as progress:
             bar = _DecodingBar(progress, len(clips))
             for _, group in groupby(clips, key=lambda clip: (clip.machine, clip.split)):
                 own = list(group)
                 reduction = (reductions or {}).get(own[0].machine)
-                self._add(
-                    _Plan(own, [file_state(clip.path) for clip in own], options, reduction), cache_dir, bar, written
-                )
+                digests = contents.digests(clip.path for clip in own)
+                self._add(_Plan(own, digests, options, reduction), cache_dir, bar, written)
+        contents.keep()
         _remove_stale(cache_dir, written)
 
     def __len__(self) -> int:
@@ -154,6 +155,11 @@ class ClipStore:
         kept = [(clip, place) for clip, place in zip(self.clips, self._places, strict=True) if wanted(clip)]
         self.clips = [clip for clip, _ in kept]
         self._places = [place for _, place in kept]
+
+    def content(self, index: int) -> tuple[int, int]:
+        """Length and check sum of one clip's samples as they were decoded."""
+        entry = self._places[index][1]
+        return entry.samples, entry.checksum
 
     def samples(self, index: int) -> int:
         """Length of one clip in samples."""
@@ -181,7 +187,8 @@ class ClipStore:
         folder = _ready_store(plan, cache_dir, bar, written)
         for clip, entry in zip(plan.clips, _read_index(folder), strict=True):
             if entry.error:
-                self.skipped[str(clip.path)] = entry.error
+                # The windows of a long recording are left out one by one.
+                self.skipped[f"{clip.path}{clip.name.removeprefix(clip.file)}"] = entry.error
             else:
                 self.clips.append(clip)
                 self._places.append((len(self._files), entry))
@@ -254,7 +261,7 @@ def _write_store(folder: Path, plan: _Plan, bar: _DecodingBar) -> None:
             "format": _FORMAT,
             "bytes": size,
             "of": plan.title,
-            "files": {str(clip.path.absolute()): s for clip, s in zip(plan.clips, plan.states, strict=True)},
+            "files": {str(clip.path.absolute()): s for clip, s in zip(plan.clips, plan.contents, strict=True)},
             "entries": [asdict(entry) for entry in entries],
         }
         (partial / "index.json").write_text(json.dumps(index))
@@ -280,7 +287,9 @@ def _remove_stale(cache_dir: Path, written: Mapping[Path, _Plan]) -> None:
         except (OSError, ValueError, KeyError, TypeError):
             # Of another version, or being removed by another process.
             continue
-        if not shared.isdisjoint(files) and any(file_state(Path(path)) != state for path, state in files.items()):
+        if not shared.isdisjoint(files) and any(
+            content_digest(Path(path)) != content for path, content in files.items()
+        ):
             _remove_unless_in_use(index_path.parent)
 
 
@@ -314,7 +323,8 @@ def _decode_all(plan: _Plan) -> Iterator[tuple[Samples, int] | BadAudioError]:
 def _judge_silence(clip: Clip) -> BadAudioError | None:
     """Silence in training would pass for normal: left out.  A silent test clip may be the fault itself: scored."""
     if clip.split != "test":
-        return BadAudioError(f"{clip.path}: silent; check the microphone, record it again or remove it")
+        where = f" from {clip.start:g} to {clip.start + clip.seconds:g} s" if clip.seconds is not None else ""
+        return BadAudioError(f"{clip.path}: silent{where}; check the microphone, record it again or remove it")
     logger.warning("%s: silent; it is scored like any other clip", clip.path)
     return None
 

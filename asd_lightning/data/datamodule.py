@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import os
 import signal
@@ -14,14 +16,22 @@ import pytorch_lightning as pl
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
-from asd_lightning.data.audio import Channel, DecodeOptions
+from asd_lightning.data.audio import Channel
 from asd_lightning.data.batch import Batch
 from asd_lightning.data.cache import ClipStore
-from asd_lightning.data.dataset import ClipDataset, NoiseSource, Pad
+from asd_lightning.data.dataset import ClipDataset, NoiseSource
 from asd_lightning.data.far_channel import fit_reductions
 from asd_lightning.data.labels import ClassLabel, LabelScheme, class_table, encode_labels
-from asd_lightning.data.layout import Clip, find_clips, find_truth
-from asd_lightning.data.recordings import cut_recordings, mixed_lengths, mixed_rates
+from asd_lightning.data.layout import Clip, find_clips, find_truth, machine_folders
+from asd_lightning.data.preprocessing import Pad, Preprocessing
+from asd_lightning.data.recordings import (
+    cut_recordings,
+    find_table,
+    is_of_challenge,
+    mixed_lengths,
+    mixed_rates,
+    name_recordings,
+)
 from asd_lightning.data.sampler import SamplerName, StepSampler
 from asd_lightning.data.supplemental import Supplemental, as_labelled, is_clean, is_noise
 from asd_lightning.errors import UserError
@@ -39,6 +49,7 @@ class ClipDataModule(pl.LightningDataModule):
     Attributes:
         clips: every usable clip; a batch's ``clip_id`` is the place in this list.
         classes: the training classes; a batch's ``label`` is the place in this list.
+        preprocessing: from a recording to what a model hears.
     """
 
     def __init__(
@@ -48,6 +59,7 @@ class ClipDataModule(pl.LightningDataModule):
         machines: Sequence[str] | None = None,
         labels: LabelScheme = "machine_attribute",
         clip_seconds: float = 10.0,
+        hop_seconds: float | None = None,
         sample_rate: int = 16_000,
         channel: Channel | Literal["reduced"] = 0,
         pad: Pad = "tile",
@@ -58,6 +70,8 @@ class ClipDataModule(pl.LightningDataModule):
         num_workers: int | None = None,
         cache_dir: str | Path = "cache/clips",
         truth: str | Path | None = None,
+        recordings: str | Path | None = None,
+        group: Literal["recording", "clip"] = "recording",
         supplemental: Supplemental = "none",
         supplemental_snr_db: Sequence[float] = (0.0, 15.0),
         on_bad_file: Literal["skip", "stop"] = "skip",
@@ -67,8 +81,10 @@ class ClipDataModule(pl.LightningDataModule):
         root: folder of recordings, see `asd_lightning.data.layout`.
         machines: use these alone.
         labels: what a class is.
-        clip_seconds: length of every waveform served: longer clips are cropped, at random in training and at the
-            centre in test; shorter ones are padded.
+        clip_seconds: length of every waveform served; shorter clips are padded.  Longer clips of the challenge are
+            cropped, at random in training and at the centre in test; longer recordings of one's own are cut into
+            windows that cover them, see `asd_lightning.data.preprocessing`.
+        hop_seconds: from the start of one of those windows to the next; ``None`` is ``clip_seconds``.
         sample_rate: in Hz.
         channel: which channel of several, their ``mean``, or ``reduced``: the near one less what the far one tells of
             the surroundings, see `asd_lightning.features.far_microphone`; fitted to each machine's training clips.
@@ -82,6 +98,10 @@ class ClipDataModule(pl.LightningDataModule):
         cache_dir: where decoded clips are kept.
         truth: the organisers' truth about anonymous test clips, joined onto the scores when all is scored; by default
             what a download has left below ``root``, if anything.  It is never opened here.
+        recordings: a table ``file,recording`` of which clips were cut from one recording; by default recordings.csv
+            beside the machines, where there is one.
+        group: what is left out of the bank together when training clips are scored for the threshold: all clips of
+            one ``recording``, or each file (``clip``).
         supplemental: use of supplemental clips in training alone: ``noise`` mixes noise-only clips of the same machine
             into the training waveforms, ``clean`` trains on clean machine sound too, in the machine's class without
             attributes; ``both``, or ``none``.  The reference never holds one.
@@ -90,24 +110,17 @@ class ClipDataModule(pl.LightningDataModule):
         seed: of every draw.
         """
         super().__init__()
-        if not isinstance(clip_seconds, int | float) or not clip_seconds > 0:
-            raise UserError(f"data.clip_seconds={clip_seconds}: a number of seconds above 0 is needed")
-        if not isinstance(channel, int):
-            _refuse_unknown("channel", channel, ("0", "1", "mean", "reduced"))
         _refuse_unknown("labels", labels, get_args(LabelScheme))
-        _refuse_unknown("pad", pad, get_args(Pad))
+        _refuse_unknown("group", group, ("recording", "clip"))
         _refuse_unknown("sampler", sampler, get_args(SamplerName))
         _refuse_unknown("supplemental", supplemental, get_args(Supplemental))
         _refuse_unknown("on_bad_file", on_bad_file, ("skip", "stop"))
         self._root = Path(root)
         self._machines = machines
         self._labels: LabelScheme = labels
-        self._clip_seconds = clip_seconds
-        self._reduced = channel == "reduced"
-        self._options = DecodeOptions(sample_rate, 0 if channel == "reduced" else channel)
-        self._samples = round(clip_seconds * sample_rate)
-        self._pad: Pad = pad
-        self._test_windows = test_windows
+        self.preprocessing = Preprocessing(sample_rate, channel, clip_seconds, hop_seconds, pad, test_windows)
+        self._recordings = recordings
+        self._group = group
         self._batch_size = batch_size
         self._test_batch_size = test_batch_size
         self._sampler: SamplerName = sampler
@@ -133,14 +146,16 @@ class ClipDataModule(pl.LightningDataModule):
         found = find_clips(self._root, self._machines, self._seed)
         if self._supplemental == "none":
             found = [clip for clip in found if clip.split != "supplemental"]
-        clips = cut_recordings(found, self._clip_seconds)
-        reductions = fit_reductions(clips, self._cache_dir, self._options.sample_rate) if self._reduced else None
-        store = ClipStore(clips, self._cache_dir, self._options, reductions)
+        clips = cut_recordings(self._grouped(found), self.preprocessing)
+        reduced = self.preprocessing.channel == "reduced"
+        reductions = fit_reductions(clips, self._cache_dir, self.preprocessing.sample_rate) if reduced else None
+        store = ClipStore(clips, self._cache_dir, self.preprocessing.decode_options, reductions)
         self._report_skipped(store.skipped)
         self._store = store
         self._refuse_unfit()
         self._choose_supplemental()
         self._warn_of_mixtures()
+        self._say_what_is_heard()
 
     def setup(self, stage: str) -> None:
         """Open the decoded clips on every process."""
@@ -162,7 +177,7 @@ class ClipDataModule(pl.LightningDataModule):
     @property
     def num_samples(self) -> int:
         """Samples of each waveform served."""
-        return self._samples
+        return self.preprocessing.samples
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches of the whole run, from the step the trainer has reached."""
@@ -185,15 +200,22 @@ class ClipDataModule(pl.LightningDataModule):
             world_size=trainer.world_size,
         )
         noise = NoiseSource(self._noise_ids(), self._snr_db) if self._supplemental in ("noise", "both") else None
-        return self._loader(self._dataset(clip_ids, labels, windows=1, noise=noise), batch_sampler=sampler)
+        return self._loader(self._dataset(clip_ids, labels, noise), batch_sampler=sampler)
 
     def test_dataloader(self) -> list[DataLoader[Batch]]:
         """[reference, query]: normal training clips, then test clips."""
         return [self._test_loader(self._reference_ids()), self._test_loader(self._query_ids())]
 
-    def predict_dataloader(self) -> DataLoader[Batch]:
-        """Test clips."""
-        return self._test_loader(self._query_ids())
+    def training_clips(self) -> dict[str, str]:
+        """``machine/name`` of each clip trained on -> digest of its samples as decoded."""
+        store = self._opened()
+        named = ((store.clips[clip_id], store.content(clip_id)) for clip_id in self._training_ids())
+        return {f"{clip.machine}/{clip.name}": f"{samples}-{check:08x}" for clip, (samples, check) in named}
+
+    def training_digest(self) -> str:
+        """One digest of all clips trained on, of their names and their samples."""
+        listed = json.dumps(sorted(self.training_clips().items()))
+        return hashlib.blake2b(listed.encode(), digest_size=8).hexdigest()
 
     def waveform(self, clip_id: int) -> NDArray[np.float32]:
         """One whole clip as decoded, for listening and plots."""
@@ -224,18 +246,14 @@ class ClipDataModule(pl.LightningDataModule):
     def _query_ids(self) -> list[int]:
         return [i for i, clip in enumerate(self.clips) if clip.split == "test"]
 
-    def _dataset(
-        self, clip_ids: list[int], labels: list[int], windows: int, noise: NoiseSource | None = None
-    ) -> ClipDataset:
-        return ClipDataset(self._opened(), clip_ids, labels, self._samples, pad=self._pad, windows=windows, noise=noise)
+    def _dataset(self, clip_ids: list[int], labels: list[int], noise: NoiseSource | None = None) -> ClipDataset:
+        return ClipDataset(self._opened(), clip_ids, labels, self.preprocessing, noise)
 
     def _test_loader(self, clip_ids: list[int]) -> DataLoader[Batch]:
         # Each process takes its share; the test step gathers them again by clip_id.
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         mine = clip_ids[rank::world_size]
-        return self._loader(
-            self._dataset(mine, self._encoded(mine), self._test_windows), batch_size=self._test_batch_size
-        )
+        return self._loader(self._dataset(mine, self._encoded(mine)), batch_size=self._test_batch_size)
 
     def _loader(self, dataset: ClipDataset, **how: Any) -> DataLoader[Batch]:
         workers = self._num_workers
@@ -285,10 +303,35 @@ class ClipDataModule(pl.LightningDataModule):
             if clip.split != "supplemental":
                 of_machine.setdefault(clip.machine, []).append(clip_id)
         for machine, ids in of_machine.items():
-            seconds = [store.samples(clip_id) / self._options.sample_rate for clip_id in ids]
+            seconds = [store.samples(clip_id) / self.preprocessing.sample_rate for clip_id in ids]
             for told in (mixed_rates(map(store.source_rate, ids)), mixed_lengths(seconds)):
                 if told:
                     logger.warning("%s: %s", machine, told)
+
+    def _grouped(self, clips: list[Clip]) -> list[Clip]:
+        """Which clips belong to one recording, where a table says so and it is asked for."""
+        if self._group == "clip":
+            return clips
+        parents = (folder.parent for _, folder in machine_folders(self._root, self._machines))
+        table = Path(self._recordings) if self._recordings else find_table({self._root, *parents})
+        return clips if table is None else name_recordings(clips, table)
+
+    def _say_what_is_heard(self) -> None:
+        """Once: how clips that are longer than what a model hears at a time are heard."""
+        store, heard = self._opened(), self.preprocessing
+        windows = [clip for clip in store.clips if clip.cut]
+        if windows:
+            count = len({(clip.machine, clip.file) for clip in windows})
+            logger.info("%d recordings are heard whole, in %d windows of %g s", count, len(windows), heard.clip_seconds)
+        ids = range(len(store.clips))
+        cropped = sum(store.samples(i) > heard.samples and is_of_challenge(store.clips[i]) for i in ids)
+        if cropped:
+            where = "the centre" if heard.test_windows == 1 else f"the mean of {heard.test_windows} crops"
+            logger.info(
+                "%d clips named as the challenge's are longer than data.clip_seconds=%g: as in the report, a random "
+                "crop of each is trained on and %s is scored",
+                *(cropped, heard.clip_seconds, where),
+            )
 
     def _choose_supplemental(self) -> None:
         """Both kinds are decoded, for other runs too; those asked for are kept, and must be there."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -13,18 +12,9 @@ from torch.utils.data import Dataset
 
 from asd_lightning.data.batch import Batch
 from asd_lightning.data.cache import ClipStore
+from asd_lightning.data.preprocessing import Preprocessing
 from asd_lightning.data.sampler import Draw, NoiseDraw
 from asd_lightning.data.supplemental import add_noise
-
-Pad = Literal["tile", "zero"]
-
-
-def fit_length(waveform: NDArray[np.float32], samples: int, pad: Pad = "tile") -> NDArray[np.float32]:
-    """Bring a waveform that is too short to ``samples``: repeat it, or follow it with zeros."""
-    missing = samples - len(waveform)
-    if missing <= 0:
-        return waveform[:samples]
-    return np.resize(waveform, samples) if pad == "tile" else np.pad(waveform, (0, missing))
 
 
 @dataclass(frozen=True)
@@ -38,8 +28,8 @@ class NoiseSource:
 class ClipDataset(Dataset[Batch]):
     """Cropped waveforms, fetched a batch at a time.
 
-    Items are asked for by `Draw` in training (random crop, noise mixed in) and by number in test (``windows`` crops,
-    evenly spaced from the clip's beginning to its end; a single one is the centre).
+    Items are asked for by `Draw` in training (random crop, noise mixed in) and by number in test (the crops that the
+    preprocessing names).
     """
 
     def __init__(
@@ -47,19 +37,14 @@ class ClipDataset(Dataset[Batch]):
         store: ClipStore,
         clip_ids: Sequence[int],
         labels: Sequence[int],
-        samples: int,
-        *,
-        pad: Pad = "tile",
-        windows: int = 1,
+        preprocessing: Preprocessing,
         noise: NoiseSource | None = None,
     ) -> None:
         self._store = store
         self._clip_ids = list(clip_ids)
         self._labels = list(labels)
-        self._samples = samples
-        self._pad: Pad = pad
+        self._preprocessing = preprocessing
         self._noise = noise
-        self._crops = [0.5] if windows == 1 else np.linspace(0.0, 1.0, windows).tolist()
 
     def __len__(self) -> int:
         return len(self._clip_ids)
@@ -71,8 +56,8 @@ class ClipDataset(Dataset[Batch]):
         """A whole batch at once: each clip is copied straight to its place."""
         draws = [item for item in items if isinstance(item, Draw)]
         places = [draw.clip for draw in draws] or [int(item) for item in items if not isinstance(item, Draw)]
-        crops = [[draw.crop] for draw in draws] or [self._crops] * len(places)
-        waveform = np.empty((len(places), len(crops[0]), self._samples), dtype=np.float32)
+        crops = [[draw.crop] for draw in draws] or [self._preprocessing.crops] * len(places)
+        waveform = np.empty((len(places), len(crops[0]), self._preprocessing.samples), dtype=np.float32)
         for row, place, positions in zip(waveform, places, crops, strict=True):
             for window, position in zip(row, positions, strict=True):
                 window[:] = self._crop(self._clip_ids[place], position)
@@ -86,9 +71,8 @@ class ClipDataset(Dataset[Batch]):
         )
 
     def _crop(self, clip_id: int, position: float) -> NDArray[np.float32]:
-        spare = max(self._store.samples(clip_id) - self._samples, 0)
-        start = min(int(position * (spare + 1)), spare)
-        return fit_length(self._store.read(clip_id, start, start + self._samples), self._samples, self._pad)
+        start = self._preprocessing.start_of_crop(self._store.samples(clip_id), position)
+        return self._preprocessing.fit(self._store.read(clip_id, start, start + self._preprocessing.samples))
 
     def _with_noise(
         self, waveform: NDArray[np.float32], clip_id: int, draw: NoiseDraw, source: NoiseSource

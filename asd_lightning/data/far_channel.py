@@ -17,7 +17,8 @@ from rich.progress import track
 from torch import Tensor
 
 from asd_lightning.atomic import write_atomically
-from asd_lightning.data.audio import BadAudioError, decode_channels, file_state
+from asd_lightning.data.audio import BadAudioError, decode_channels
+from asd_lightning.data.content import content_digest
 from asd_lightning.data.layout import Clip
 from asd_lightning.errors import UserError
 from asd_lightning.features.far_microphone import (
@@ -57,18 +58,24 @@ def fit_reductions(clips: Sequence[Clip], cache_dir: Path, sample_rate: int) -> 
     return reductions
 
 
-def decode_reduced(clip: Clip, reduction: FarMicrophoneReduction, sample_rate: int) -> Float32[np.ndarray, " samples"]:
-    """The near channel of a clip, less what the far one tells of its surroundings.
+def decode_reduced(
+    path: Path,
+    reduction: FarMicrophoneReduction,
+    sample_rate: int,
+    start: float = 0.0,
+    seconds: float | None = None,
+) -> Float32[np.ndarray, " samples"]:
+    """The near channel of a recording, less what the far one tells of its surroundings.
 
     Raises:
         BadAudioError: unreadable, not of two channels, or shorter than a window.
     """
-    waveform = decode_channels(clip.path, sample_rate, clip.start, clip.seconds)
+    waveform = decode_channels(path, sample_rate, start, seconds)
     try:
         with torch.inference_mode():
             reduced: Float32[np.ndarray, " samples"] = reduction(torch.from_numpy(waveform)[None])[0].numpy()
     except UserError as error:
-        raise BadAudioError(f"{clip.path}: {error}") from error
+        raise BadAudioError(f"{path}: {error}") from error
     return reduced
 
 
@@ -131,6 +138,6 @@ def _waveforms(clips: Sequence[Clip], sample_rate: int) -> Iterator[Float32[Tens
 def _key(clips: Sequence[Clip], sample_rate: int) -> str:
     digest = hashlib.sha256(json.dumps([sample_rate, WINDOW_LENGTH, HOP_LENGTH]).encode())
     for clip in clips:
-        piece = [str(clip.path.absolute()), *file_state(clip.path), clip.start, clip.seconds]
+        piece = [str(clip.path.absolute()), content_digest(clip.path), clip.start, clip.seconds]
         digest.update(json.dumps(piece).encode())
     return digest.hexdigest()[:24]

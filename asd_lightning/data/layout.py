@@ -53,6 +53,9 @@ class Clip:
         attribute: the released attribute string, ``""`` when there is none.
         start: first second of the clip in its recording.
         seconds: length of the piece; ``None`` means to the recording's end.
+        file: what its score is of: ``name``, or for a piece the recording's.
+        recording: what it was cut from, before it was a file: clips of one recording are alike, and are left out of
+            a bank together.  Unless a table says otherwise a file is a recording.
     """
 
     path: Path
@@ -65,6 +68,18 @@ class Clip:
     attribute: str = ""
     start: float = 0.0
     seconds: float | None = None
+    file: str = ""
+    recording: str = ""
+
+    def __post_init__(self) -> None:
+        # Frozen: what is not given follows from the rest once, at the start.
+        object.__setattr__(self, "file", self.file or self.name)
+        object.__setattr__(self, "recording", self.recording or self.file)
+
+    @property
+    def cut(self) -> bool:
+        """Whether it is a piece of its recording."""
+        return self.seconds is not None
 
 
 def find_clips(root: Path | str, machines: Sequence[str] | None = None, seed: int = 0) -> list[Clip]:

@@ -1,49 +1,120 @@
-"""Recordings of one's own: long ones are cut into clips, and what makes them differ for no reason is told."""
+"""Recordings of one's own: long ones are cut into windows, and what makes them differ for no reason is told."""
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import statistics
+import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 
 from asd_lightning.data.audio import BadAudioError, read_header
 from asd_lightning.data.file_names import parse_file_name
 from asd_lightning.data.layout import Clip
+from asd_lightning.data.preprocessing import Preprocessing
+from asd_lightning.errors import UserError
 
-# Up to here a recording is one clip, cropped; beyond, cropping would waste most of it.
-_CUT_BEYOND = 2.0
 # A clip this many times shorter or longer than is usual for its machine is heard by its length.
 _VERY_DIFFERENT = 2.0
+TABLE = "recordings.csv"
+"""Beside the machines' folders: which clips were cut from one recording."""
+_COLUMNS = ("file", "recording")
 
 
-def cut_recordings(clips: Sequence[Clip], clip_seconds: float) -> list[Clip]:
-    """Cut each plain recording of at least twice ``clip_seconds`` into consecutive clips of that length.
+def cut_recordings(clips: Sequence[Clip], preprocessing: Preprocessing) -> list[Clip]:
+    """Cut each plain recording that is longer than a window into windows that cover it, the last one to its end.
 
-    Clips named in the DCASE grammar are what they are.  What is left over at the end of a recording is part of the
-    last clip's successor only if it is at least half a clip long.  An unreadable recording is passed on: decoding it
-    will say what is wrong.
+    Clips named in the DCASE grammar are what they are.  An unreadable recording is passed on: decoding it will say what
+    is wrong.
     """
-    return [piece for clip in clips for piece in _cut(clip, clip_seconds)]
+    return [piece for clip in clips for piece in _cut(clip, preprocessing)]
 
 
-def _cut(clip: Clip, clip_seconds: float) -> Iterator[Clip]:
-    if parse_file_name(clip.path.stem) is not None:
+def is_of_challenge(clip: Clip) -> bool:
+    """Whether its name is in the DCASE grammar."""
+    return parse_file_name(clip.path.stem) is not None
+
+
+def _cut(clip: Clip, preprocessing: Preprocessing) -> Iterator[Clip]:
+    if is_of_challenge(clip):
         yield clip
         return
     try:
-        total = read_header(clip.path).seconds
+        places = preprocessing.places(read_header(clip.path).seconds)
     except BadAudioError:
-        total = 0.0
-    if total < _CUT_BEYOND * clip_seconds:
+        places = [0.0]
+    if len(places) == 1:
         yield clip
         return
-    count = int(total / clip_seconds + 0.5)
-    for number in range(count):
-        start = number * clip_seconds
-        # In full: a rounded second would give two pieces of a day-long recording one name.
+    for start in places:
+        # In full: a rounded second would give two windows of a day-long recording one name.
         place = f"{start:.6f}".rstrip("0").rstrip(".")
-        yield dataclasses.replace(clip, name=f"{clip.name}#t={place}", start=start, seconds=clip_seconds)
+        yield dataclasses.replace(clip, name=f"{clip.name}#t={place}", start=start, seconds=preprocessing.clip_seconds)
+
+
+def find_table(folders: Iterable[Path]) -> Path | None:
+    """The table of recordings in one of ``folders``.
+
+    Raises:
+        UserError: there are several.
+    """
+    found = sorted({folder / TABLE for folder in folders if (folder / TABLE).is_file()})
+    if len(found) > 1:
+        raise UserError(
+            f"{', '.join(map(str, found))}: several tables of recordings; name the one with data.recordings"
+        )
+    return found[0] if found else None
+
+
+def name_recordings(clips: Sequence[Clip], table: Path) -> list[Clip]:
+    """``clips`` with the recording that the table says each was cut from; without a row it is its own.
+
+    A row belongs to the clip whose path ends with its ``file``; of several rows the longest counts.
+
+    Raises:
+        UserError: the table cannot be read, or a row fits several clips.
+    """
+    rows = _read_table(table)
+    named, users = [], dict[tuple[str, ...], str]()
+    for clip in clips:
+        parts = _parts(str(clip.path.absolute()))
+        ending = next((parts[-n:] for n in range(len(parts), 0, -1) if parts[-n:] in rows), None)
+        if ending is None:
+            named.append(clip)
+            continue
+        if users.setdefault(ending, str(clip.path)) != str(clip.path):
+            raise UserError(
+                f"{table}: {'/'.join(ending)} may be {users[ending]} or {clip.path}; write more of its path"
+            )
+        named.append(dataclasses.replace(clip, recording=rows[ending]))
+    return named
+
+
+def _read_table(path: Path) -> Mapping[tuple[str, ...], str]:
+    rows: dict[tuple[str, ...], str] = {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream)
+            if not set(_COLUMNS) <= set(reader.fieldnames or ()):
+                raise UserError(f"{path}: its first line must name the columns file,recording")
+            for number, row in enumerate(reader, start=2):
+                file, recording = ((row[name] or "").strip() for name in _COLUMNS)
+                if not file or not recording:
+                    raise UserError(f"{path}, row {number}: a file and its recording are needed")
+                if rows.setdefault(_parts(file), recording) != recording:
+                    raise UserError(f"{path}, row {number}: {file} is said to be of two recordings")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such table of recordings; correct data.recordings, or leave it out") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: not readable as CSV ({error}); write it again as UTF-8") from error
+    return rows
+
+
+def _parts(path: str) -> tuple[str, ...]:
+    """A path's parts; one name may be composed in two ways, and a table may come from another system."""
+    return PurePosixPath(unicodedata.normalize("NFC", path).replace("\\", "/")).parts
 
 
 def mixed_rates(sample_rates: Iterable[int]) -> str:

@@ -187,6 +187,7 @@ def _section_replicates(clips: Sequence[ClipScore], count: Int[ndarray, "resampl
     anomaly_score = np.array([clip.anomaly_score for clip in clips], dtype=np.float64)
     is_anomaly = np.array([clip.condition == "anomaly" for clip in clips])
     decision = np.array([clip.decision == 1 for clip in clips])
+    decided = np.array([clip.decision is not None for clip in clips])
     values = {
         "pauc": weighted_pauc(anomaly_score, is_anomaly, count),
         "auc": weighted_auc(anomaly_score, is_anomaly, count),
@@ -195,7 +196,7 @@ def _section_replicates(clips: Sequence[ClipScore], count: Int[ndarray, "resampl
         in_domain = np.array([clip.domain == domain for clip in clips])
         values[f"auc_{domain}"] = weighted_auc(anomaly_score, is_anomaly, count * (in_domain | is_anomaly))
         names = [f"{name}_{domain}" for name in ("precision", "recall", "f1")]
-        values |= zip(names, _precision_recall_f1(is_anomaly, decision, count * in_domain), strict=True)
+        values |= zip(names, _precision_recall_f1(is_anomaly, decision, count * (in_domain & decided)), strict=True)
     values["hmean"] = _harmonic_mean([values["auc_source"], values["auc_target"], values["pauc"]])
     return values
 

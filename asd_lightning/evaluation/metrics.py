@@ -134,10 +134,11 @@ def section_metrics(machine: str, section: str, clips: Sequence[ClipScore]) -> M
     anomaly_score = np.array([clip.anomaly_score for clip in clips], dtype=np.float64)
     is_anomaly = np.array([clip.condition == "anomaly" for clip in clips])
     decision = np.array([clip.decision == 1 for clip in clips])
+    decided = np.array([clip.decision is not None for clip in clips])
     of_domain = {domain: np.array([clip.domain == domain for clip in clips]) for domain in ("source", "target")}
     auc_of = {domain: _auc(anomaly_score, is_anomaly, mask | is_anomaly) for domain, mask in of_domain.items()}
-    source = _precision_recall_f1(is_anomaly, decision, of_domain["source"])
-    target = _precision_recall_f1(is_anomaly, decision, of_domain["target"])
+    source = _precision_recall_f1(is_anomaly, decision, of_domain["source"] & decided)
+    target = _precision_recall_f1(is_anomaly, decision, of_domain["target"] & decided)
     pauc = float(roc_auc_score(is_anomaly, anomaly_score, max_fpr=MAX_FPR))
     return MachineMetrics(
         machine=machine,
@@ -307,7 +308,7 @@ def _auc(
 def _precision_recall_f1(
     is_anomaly: Bool[ndarray, " clips"], decision: Bool[ndarray, " clips"], keep: Bool[ndarray, " clips"]
 ) -> tuple[float, float, float]:
-    """nan where the domain lacks a condition; 0 where nothing was called anomalous, as officially."""
+    """nan where the domain lacks a condition or decisions; 0 where nothing was called anomalous, as officially."""
     truth, called = is_anomaly[keep], decision[keep]
     if truth.all() or not truth.any():
         return math.nan, math.nan, math.nan

@@ -12,28 +12,27 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
-from asd_lightning.configuration import compose_train, parse_overrides, plain
+from asd_lightning.configuration import CONF_DIR, compose_train, did_you_mean, of_today, parse_overrides, plain
 from asd_lightning.data.layout import machine_folders
 from asd_lightning.errors import UserError
 from asd_lightning.experiment.claim import claimed
 from asd_lightning.experiment.resume import checkpoint_to_resume, refuse_another_run
-from asd_lightning.run_folder import CHECKPOINT, LOG
-from asd_lightning.trust import PARTS, refuse_foreign_targets
+from asd_lightning.run_folder import CHECKPOINT, CONFIG, HYDRA, LOG
+from asd_lightning.trust import refuse_foreign_targets
 
 _MULTIRUN = {"-m", "--multirun"}
 # What a sweep may go over, so that no one place need hold the recordings.
 _RECORDINGS = {"data", "data.root", "data.machines"}
 _NAME = re.compile(r"\w[\w.,=+-]*")
-# Where the training ran: a test runs where it is started, on one device unless told otherwise.
-_PLACE = frozenset({"devices", "trainer"} | {f"trainer.{key}" for key in ("accelerator", "num_nodes", "strategy")})
-# What a run that was passed on must not decide: who watches a test, and where things are written.
-_NOT_OF_THE_RUN = frozenset({"logger", "callbacks", "hydra", "trainer"})
-_PRECISION = "trainer.precision"
-# A sweep names its systems with these; what other resolvers give lies outside of the configuration.
-_OWN_INTERPOLATION = re.compile(r"\$\{(hydra:runtime\.choices\.)?[\w./]+\}")
+# A test takes these from the run's record, and does not let them be chosen anew.
+_RECORDED = frozenset({"model", "data", "seed", "system"})
+_OF_THE_RUN = frozenset({"experiment", "scale", "encoders"})
+# Options of the data module that say where a test runs, not what it hears.
+_OF_THE_PLACE = ("cache_dir", "num_workers")
 # Callbacks that only a training has.
 _OF_TRAINING = ("ema", "checkpoint", "learning_rate")
 # Smallest value of each whole number.
@@ -92,37 +91,121 @@ def check_arguments(arguments: Sequence[str]) -> None:
 
 
 def retest_configuration(run: Path, overrides: Sequence[str], results: Path) -> DictConfig:
-    """The configuration of a test of ``run``: its own, changed by ``overrides``; outputs go to ``results``.
+    """The configuration of a test of ``run``; outputs go to ``results``.
+
+    Model, data, seed and precision are those that the run has recorded, changed by ``overrides``.  All else, such as
+    loggers, callbacks and the place where clips are cached, is today's: a run that was passed on does not decide who
+    watches a test and where things are written.
 
     Raises:
-        UserError: not the folder of a run, an override or a number that does not fit, or another system.
+        UserError: not the folder of a run, an override or a number that does not fit, another system, or a record that
+            calls what is not this package's.
     """
-    if any(text.startswith("experiment=") for text in overrides):
-        raise UserError("experiment=: the system is the run's own; train another run with asd train")
-    recorded = run / ".hydra" / "overrides.yaml"
-    if not recorded.is_file():
-        raise UserError(f"{run}: not the folder of a run, .hydra/overrides.yaml is missing; give one of asd train")
-    # As they were given: references to Hydra's choices mean something only in the composition.
-    given: Any = OmegaConf.to_container(OmegaConf.load(recorded), resolve=False)
-    of_run = [str(text) for text in given if not _is_of_the_place(str(text).lstrip("+~").split("=")[0])]
-    for text in of_run:
-        if "${" in _OWN_INTERPOLATION.sub("", text):
-            raise UserError(f"{recorded}: {text} looks into this computer; remove it there, and give it anew if needed")
+    parsed = parse_overrides(overrides)
+    if own := next((text for one, text in zip(parsed, overrides, strict=True) if _root(one) in _OF_THE_RUN), None):
+        raise UserError(f"{own}: the system is the run's own; train another run with asd train")
+    stored = _stored_configuration(run)
+    groups = [text for one, text in zip(parsed, overrides, strict=True) if _is_group(one)]
+    around = [text for one, text in zip(parsed, overrides, strict=True) if _root(one) not in _RECORDED]
     # The run may have been without some of them.
     idle = [f"++callbacks.{name}=null" for name in _OF_TRAINING]
-    # Logs go beside the results, not over those of the training.
-    config = compose_train([*of_run, *overrides, *idle], results)
-    for part in PARTS:
-        refuse_foreign_targets(plain(config[part]), str(recorded), part, overrides)
+    config = compose_train([*dict.fromkeys([*around, *groups]), *idle, f"seed={stored['seed']}"], results)
+    if not any(one.key_or_group == "trainer.precision" for one in parsed):
+        config.trainer.precision = stored["precision"]
+    _take_over(config, stored, [one for one in parsed if _is_group(one)])
+    for one in parsed:
+        if _root(one) in _RECORDED and not _is_group(one):
+            _apply(config, one)
     _refuse_bad_values(config)
     config.name = run.resolve().name
     config.callbacks.results.directory = str(results)
     return config
 
 
-def _is_of_the_place(key: str) -> bool:
-    """Whether an override says where and under whose eyes the training ran, which is no matter of its test."""
-    return key in _PLACE or (key != _PRECISION and not _NOT_OF_THE_RUN.isdisjoint(re.split(r"[.@:/]", key)))
+def _stored_configuration(run: Path) -> dict[str, Any]:
+    """Of a run's record, what a test takes over; it calls nothing and refers to nothing."""
+    path = run / CONFIG
+    if not path.is_file():
+        raise UserError(f"{run}: not the folder of a run, {CONFIG} is missing; give one of asd train")
+    content: Any = of_today(OmegaConf.to_container(OmegaConf.load(path), resolve=False))
+    if not isinstance(content, dict) or not all(isinstance(content.get(part), dict) for part in ("model", "data")):
+        raise UserError(f"{path}: not the configuration of a run: model and data are missing; copy the run again")
+    for part in ("model", "data"):
+        refuse_foreign_targets(content[part], str(path), part)
+    trainer = content.get("trainer")
+    scalars = {
+        "seed": content.get("seed"),
+        "system": content.get("system"),
+        "precision": trainer.get("precision") if isinstance(trainer, dict) else None,
+    }
+    for name, value in scalars.items():
+        if not isinstance(value, int | str) or "${" in str(value):
+            raise UserError(f"{path}: {name}={value!r} is no plain value; copy the run again")
+    if type(scalars["seed"]) is not int:
+        raise UserError(f"{path}: seed={scalars['seed']!r} is no whole number; copy the run again")
+    choices = content.get("choices")
+    plain_choices = {
+        str(group): str(choice)
+        for group, choice in (choices.items() if isinstance(choices, dict) else ())
+        if "${" not in str(choice)
+    }
+    # Older runs did not record it.
+    plain_choices.setdefault("experiment", str(scalars["system"]))
+    return {"model": content["model"], "data": content["data"], "choices": plain_choices, **scalars}
+
+
+def _take_over(config: DictConfig, stored: dict[str, Any], groups: Sequence[Override]) -> None:
+    """Put what the run has recorded in the place of today's, but for groups that were chosen anew."""
+    chosen = {str(one.key_or_group): str(one.value()) for one in groups}
+    for part in ("model", "data"):
+        today = config[part]
+        # Settings that are newer than the run are as today.
+        newer = {key: value for key, value in plain(today).items() if key not in stored[part]}
+        anew = {group.partition("/")[2] for group in chosen if group.startswith(f"{part}/")}
+        kept = plain(today)
+        anew |= {key for key in _OF_THE_PLACE if key in kept}
+        config[part] = stored[part] | newer | {key: kept[key] for key in anew}
+    config.seed, config.system = stored["seed"], stored["system"]
+    with open_dict(config):
+        config.choices = stored["choices"] | chosen
+
+
+def _apply(config: DictConfig, override: Override) -> None:
+    """One override of a recorded value."""
+    key = str(override.key_or_group)
+    if override.is_delete():
+        parent, _, name = key.rpartition(".")
+        holder = OmegaConf.select(config, parent) if parent else config
+        with open_dict(holder):
+            holder.pop(name, None)
+        return
+    if not override.is_add() and not override.is_force_add() and not _has(config, key):
+        known = [f"{key.rpartition('.')[0]}.{name}" for name in OmegaConf.select(config, key.rpartition(".")[0]) or ()]
+        raise UserError(f"{key}: the run has no such setting{did_you_mean(key, known)}; +{key}= adds one")
+    OmegaConf.update(config, key, override.value(), merge=False, force_add=True)
+    if key == "seed":
+        _reseed(config, override.value())
+
+
+def _has(config: DictConfig, key: str) -> bool:
+    parent, _, name = key.rpartition(".")
+    holder = OmegaConf.select(config, parent) if parent else config
+    return isinstance(holder, DictConfig) and name in holder
+
+
+def _reseed(config: DictConfig, seed: Any) -> None:
+    """What followed the seed when it was recorded, follows it again."""
+    for holder in (config.data, config.model, config.model.scorer):
+        if "seed" in holder:
+            holder.seed = seed
+
+
+def _root(override: Override) -> str:
+    return re.split(r"[.@:/]", str(override.key_or_group))[0]
+
+
+def _is_group(override: Override) -> bool:
+    return (CONF_DIR / str(override.key_or_group)).is_dir()
 
 
 def _refuse_odd_name(name: str) -> None:
@@ -157,13 +240,13 @@ def _refuse_absent_data(config: DictConfig) -> None:
 def _refuse_taken_sweep(folder: Path, resume: bool) -> None:
     if not resume and any(folder.glob(f"*/{CHECKPOINT}")):
         raise UserError(f"{folder}: already holds a sweep; go on with resume=true, or choose another name=")
-    if (folder / ".hydra").is_dir():
+    if (folder / HYDRA).is_dir():
         raise UserError(f"{folder}: is the folder of a single run; choose another name= for the sweep")
 
 
 def _refuse_foreign(folder: Path) -> None:
     """A run writes, and where nothing has come of it removes, files whose names others use too."""
-    if not folder.is_dir() or (folder / ".hydra").is_dir():
+    if not folder.is_dir() or (folder / HYDRA).is_dir():
         return
     # Hydra's log is there before its folder, and another process may have come first.
     foreign = sorted(path.name for path in folder.iterdir() if path.name != LOG)

@@ -10,8 +10,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from asd_lightning.errors import UserError
+from asd_lightning.run_folder import LOCK
 
-LOCK = ".lock"
 # Set by Lightning, torchrun and Slurm for the processes of one training.
 _RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
 

@@ -25,8 +25,9 @@ from asd_lightning.data.batch import Batch
 from asd_lightning.data.datamodule import ClipDataModule
 from asd_lightning.evaluation.metrics import MachineMetrics
 from asd_lightning.experiment.multirun import is_sweep
+from asd_lightning.experiment.results import Evaluated, evaluated
 from asd_lightning.scoring.clip_scores import ClipScore, machine_name
-from asd_lightning.training.module import AnomalousSoundModule, TestOutcome
+from asd_lightning.training.module import AnomalousSoundModule
 
 logger = logging.getLogger(__name__)
 
@@ -81,20 +82,20 @@ class WandbTest(pl.Callback):
         chosen = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
         if not chosen or not trainer.is_global_zero or not isinstance(pl_module, AnomalousSoundModule):
             return
-        if pl_module.outcome is None:
-            raise RuntimeError("the test ended without an outcome")
-        content = _numbers(pl_module.outcome) | self._audio(trainer.datamodule, pl_module.outcome)  # type: ignore[attr-defined]
+        found = evaluated(trainer)
+        if found is None:
+            logger.warning("wandb: nothing to show of the test, since callbacks.results, which evaluates, is left out")
+            return
+        content = _numbers(found) | self._audio(trainer.datamodule, found)  # type: ignore[attr-defined]
         for wandb_logger in chosen:
             wandb_logger.log_metrics(content, step=trainer.global_step)
 
-    def _audio(self, datamodule: ClipDataModule, outcome: TestOutcome) -> dict[str, Any]:
+    def _audio(self, datamodule: ClipDataModule, found: Evaluated) -> dict[str, Any]:
         import wandb
 
-        clip_ids = {(clip.machine, clip.name): clip_id for clip_id, clip in enumerate(datamodule.clips)}
+        clip_ids = {(clip.machine, clip.file): clip_id for clip_id, clip in enumerate(datamodule.clips)}
         content = {}
-        for kind, ranked in zip(
-            ("false_alarms", "misses"), worst_clips(outcome.scores, self._worst_clips), strict=True
-        ):
+        for kind, ranked in zip(("false_alarms", "misses"), worst_clips(found.scores, self._worst_clips), strict=True):
             content[f"test/worst_{kind}"] = [
                 wandb.Audio(
                     datamodule.waveform(clip_ids[score.machine, score.file])[: self._samples],
@@ -176,19 +177,19 @@ def _finish(exit_code: int) -> None:
         wandb.finish(exit_code=exit_code)
 
 
-def _numbers(outcome: TestOutcome) -> dict[str, Any]:
+def _numbers(found: Evaluated) -> dict[str, Any]:
     import wandb
 
-    machines = outcome.result.machines
-    rows = [*machines, outcome.result.overall]
+    machines = found.result.machines
+    rows = [*machines, found.result.overall]
     columns = [field.name for field in fields(MachineMetrics)]
     content: dict[str, Any] = {
         "test/metrics": wandb.Table(columns=columns, data=[list(astuple(row)) for row in rows]),
-        "test/scores": wandb.Table(columns=list(ClipScore._fields), data=[list(score) for score in outcome.scores]),
+        "test/scores": wandb.Table(columns=list(ClipScore._fields), data=[list(score) for score in found.scores]),
     }
     content |= {f"test/hmean/{machine_name(row.machine, row.section)}": row.hmean for row in machines}
     values: dict[str, list[float]] = {}
-    for score in outcome.scores:
+    for score in found.scores:
         values.setdefault(f"test/histogram/{score.machine}/{score.condition}", []).append(score.anomaly_score)
     return content | {name: wandb.Histogram(of_one) for name, of_one in values.items()}
 

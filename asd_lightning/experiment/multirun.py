@@ -28,11 +28,9 @@ from asd_lightning.comparison.systems import find_runs
 from asd_lightning.configuration import CONF_DIR
 from asd_lightning.errors import UserError
 from asd_lightning.experiment.quiet import hide_irrelevant_messages
+from asd_lightning.run_folder import FAILURE
 
 logger = logging.getLogger(__name__)
-
-FAILURE = "failure.txt"
-"""In the folder of a failed run: the reason in the first line, then the traceback of an unexpected error."""
 
 # Not part of a system's name: the table is over seeds, and the experiment is named without its key.
 _UNNAMED_KEYS = ("experiment", "seed", "name", "system")

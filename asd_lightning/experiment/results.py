@@ -1,9 +1,11 @@
-"""What a test leaves in the run's folder."""
+"""From a test's scores to what it leaves: the truth joined, metrics, files."""
 
 from __future__ import annotations
 
 import json
+import logging
 import platform
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,81 +14,142 @@ import pytorch_lightning as pl
 from rich.console import Console
 
 from asd_lightning.atomic import write_atomically
+from asd_lightning.data.datamodule import ClipDataModule
 from asd_lightning.evaluation.complexity import count_macs
-from asd_lightning.evaluation.metrics import render_table, write_metrics
+from asd_lightning.evaluation.ground_truth import label_scores
+from asd_lightning.evaluation.metrics import EvaluationResult, evaluate, render_table, write_metrics
 from asd_lightning.plain_text import on_terminal
 from asd_lightning.report.plots import plot_roc, plot_scores
-from asd_lightning.scoring.clip_scores import alarm_lines, write_challenge_files, write_scores
+from asd_lightning.run_folder import ResultSet
+from asd_lightning.scoring.clip_scores import (
+    ClipScore,
+    alarm_lines,
+    write_challenge_files,
+    write_scores,
+    write_windows,
+)
 from asd_lightning.scoring.embedding_cache import (
     CacheKey,
     EmbeddingCache,
     files_digest,
     model_digest,
-    preprocessing_options,
     write_embeddings,
 )
+from asd_lightning.scoring.fitted import write_fitted
 from asd_lightning.training.module import AnomalousSoundModule, TestOutcome
+
+logger = logging.getLogger(__name__)
 
 _VERSIONS = ("asd-lightning", "torch", "torchaudio", "pytorch-lightning", "scikit-learn", "imbalanced-learn")
 
 
+@dataclass(frozen=True)
+class Evaluated:
+    """Scores of a test with what is known of their clips, and the metrics of those that are labelled."""
+
+    scores: list[ClipScore]
+    result: EvaluationResult
+
+
 class ResultsWriter(pl.Callback):
-    """Writes scores, metrics, plots, embeddings and a summary when a test has ended, and prints the table.
+    """Joins the truth, evaluates, writes scores, metrics, plots, what was fitted and a summary, and prints the table.
 
     Args:
         directory: a folder for this test alone.
         about: what the summary says of the run beside its numbers.
+        config: the composed configuration as YAML, kept beside the results.
+
+    Attributes:
+        evaluated: once the test has ended, on every process.
     """
 
-    def __init__(self, directory: str | Path, about: dict[str, Any] | None = None) -> None:
-        self._directory = Path(directory)
+    def __init__(self, directory: str | Path, about: dict[str, Any] | None = None, config: str = "") -> None:
+        self._results = ResultSet(Path(directory))
         self.about = about or {}
+        self.config = config
+        self.evaluated: Evaluated | None = None
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if not trainer.is_global_zero or not isinstance(pl_module, AnomalousSoundModule):
+        if not isinstance(pl_module, AnomalousSoundModule):
             return
         outcome = pl_module.outcome
         if outcome is None:
             raise RuntimeError("the test ended without an outcome")
-        self._directory.mkdir(parents=True, exist_ok=True)
-        write_scores(self._directory / "scores.csv", outcome.scores)
-        self._write_embeddings(trainer, pl_module, outcome)
-        write_challenge_files(self._directory / "challenge", outcome.scores)
-        self._write_summary(trainer, pl_module, outcome)
+        datamodule: ClipDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        # Only now: what was scored has never seen the truth.
+        truth = datamodule.truth_path
+        scores = label_scores(outcome.scores, truth) if truth is not None else outcome.scores
+        self.evaluated = Evaluated(scores, evaluate(scores))
+        for each in trainer.loggers:
+            each.log_metrics({"test/official_score": self.evaluated.result.official_score}, step=trainer.global_step)
+            each.save()
+        if trainer.is_global_zero:
+            self._write(trainer, pl_module, outcome, self.evaluated)
+
+    def _write(
+        self, trainer: pl.Trainer, module: AnomalousSoundModule, outcome: TestOutcome, evaluated: Evaluated
+    ) -> None:
+        results, scores, result = self._results, evaluated.scores, evaluated.result
+        results.folder.mkdir(parents=True, exist_ok=True)
+        write_scores(results.scores, scores)
+        if outcome.windows:
+            write_windows(results.windows, outcome.windows)
+        self._write_embeddings(trainer, module, outcome)
+        self._write_fitted(trainer, outcome)
+        write_challenge_files(results.challenge, scores)
+        if self.config:
+            with write_atomically(results.config) as file:
+                file.write(self.config.encode())
+        self._write_summary(trainer, module, result)
         # After all that is read from a run, which counts as finished when its metrics are there; before the pictures
         # and what is printed: where those fail, no number is lost.
-        write_metrics(outcome.result, self._directory)
-        plot_scores(outcome.scores, self._directory / "scores.png")
-        plot_roc(outcome.scores, self._directory / "roc.png")
+        write_metrics(result, results.folder)
+        plot_scores(scores, results.score_plot)
+        if result.machines:
+            plot_roc(scores, results.roc_plot)
         console = Console()
-        if outcome.result.machines:
-            console.print(render_table(outcome.result))
-        for line in [*alarm_lines(outcome.scores), *(() if outcome.result.machines else outcome.result.notes)]:
+        if result.machines:
+            console.print(render_table(result))
+        for line in [*alarm_lines(scores), *(() if result.machines else result.notes)]:
             console.print(on_terminal(line), highlight=False)
-        console.print(on_terminal(f"Results: {self._directory}"), soft_wrap=True)
+        console.print(on_terminal(f"Results: {results.folder}"), soft_wrap=True)
 
     def _write_embeddings(self, trainer: pl.Trainer, module: AnomalousSoundModule, outcome: TestOutcome) -> None:
-        table = trainer.datamodule.clips  # type: ignore[attr-defined]
-        reference, query = (tuple(table[clip_id] for clip_id in ids) for ids in outcome.clip_ids)
+        datamodule: ClipDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        reference, query = (tuple(datamodule.clips[clip_id] for clip_id in ids) for ids in outcome.clip_ids)
         saved: dict[str, Any] = {}
         module.on_save_checkpoint(saved)
         key = CacheKey(
             model=model_digest(module.state_dict(), saved["asd_config"]),
-            preprocessing=preprocessing_options(self.about.get("data", {})),
+            preprocessing=datamodule.preprocessing,
             files=files_digest([*reference, *query]),
         )
-        cache = EmbeddingCache(*outcome.embeddings, reference, query, key)
-        write_embeddings(self._directory / "embeddings.npz", cache)
+        write_embeddings(self._results.embeddings, EmbeddingCache(*outcome.embeddings, reference, query, key))
 
-    def _write_summary(self, trainer: pl.Trainer, module: AnomalousSoundModule, outcome: TestOutcome) -> None:
+    def _write_fitted(self, trainer: pl.Trainer, outcome: TestOutcome) -> None:
+        datamodule: ClipDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        about = {"preprocessing": asdict(datamodule.preprocessing), "recording_score": outcome.recording_score}
+        for machine in write_fitted(self._results.fitted, outcome.fitted, about):
+            logger.warning("%s: its back-end has no state(), so it is not kept: another test has to fit it", machine)
+
+    def _write_summary(self, trainer: pl.Trainer, module: AnomalousSoundModule, result: EvaluationResult) -> None:
+        datamodule: ClipDataModule = trainer.datamodule  # type: ignore[attr-defined]
         summary = self.about | {
-            "official_score": outcome.result.official_score,
-            "updates": trainer.global_step,
-            "macs": count_macs(module.embedder, trainer.datamodule.num_samples),  # type: ignore[attr-defined]
+            "official_score": result.official_score,
+            "updates": module.updates,
+            "classes": len(module.classes),
+            "training_clips": datamodule.training_digest(),
+            "macs": count_macs(module.embedder, datamodule.num_samples),
             "num_parameters": sum(parameter.numel() for parameter in module.embedder.parameters()),
             "device": str(trainer.strategy.root_device),
             "world_size": trainer.world_size,
             "versions": {name: version(name) for name in _VERSIONS} | {"python": platform.python_version()},
         }
-        with write_atomically(self._directory / "summary.json") as file:
+        with write_atomically(self._results.summary) as file:
             file.write(json.dumps(summary, indent=2).encode())
+
+
+def evaluated(trainer: pl.Trainer) -> Evaluated | None:
+    """What the trainer's ``ResultsWriter`` has found; ``None`` where there is none, or no test has ended."""
+    writers = [callback for callback in trainer.callbacks if isinstance(callback, ResultsWriter)]  # type: ignore[attr-defined]
+    return next((writer.evaluated for writer in writers), None)

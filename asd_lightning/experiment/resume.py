@@ -14,9 +14,13 @@ from asd_lightning.run_folder import CHECKPOINT, CONFIG
 
 # What may differ when a run goes on: where it runs, how it is watched, how it is scored.
 _FREE = frozenset(
-    {"resume", "test", "devices", "name", "system", "callbacks", "logger", "trainer", "model.scorer", "model.threshold"}
+    {"resume", "test", "devices", "name", "system", "choices", "callbacks", "logger"}
+    | {f"model.{option}" for option in ("scorer", "threshold", "recording_score")}
     | {f"data.{option}" for option in ("num_workers", "cache_dir", "test_batch_size", "truth", "on_bad_file")}
+    | {f"data.{option}" for option in ("recordings", "group")}
 )
+# Of the trainer the length alone: schedule, average and draws are made for it.
+_LENGTH = "trainer.max_steps"
 _NAMED_AT_MOST = 5
 
 
@@ -41,15 +45,22 @@ def refuse_another_run(output_dir: Path, config: DictConfig) -> None:
     before = dict(_leaves(of_today(OmegaConf.to_container(OmegaConf.load(output_dir / CONFIG)))))
     now = dict(_leaves(plain(config)))
     differing = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+    if _LENGTH in differing:
+        raise UserError(
+            f"{output_dir}: holds a run of {before[_LENGTH]} updates (now {now[_LENGTH]}); its learning rates and its "
+            "average are made for that length: give the same trainer.max_steps, or train another run with name="
+        )
     if differing:
         named = ", ".join(f"{key}={before.get(key)} (now {now.get(key)})" for key in differing[:_NAMED_AT_MOST])
         raise UserError(f"{output_dir}: holds a run with {named}; go on with the same command, or choose another name=")
 
 
 def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    if key in _FREE:
+    if key in _FREE or (key.startswith("trainer.") and key != _LENGTH):
         return
-    if isinstance(node, dict):
+    if key == "data.root":
+        yield key, str(Path(str(node)).absolute())
+    elif isinstance(node, dict):
         for name, value in node.items():
             yield from _leaves(value, f"{key}.{name}" if key else str(name))
     else:

@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from omegaconf import OmegaConf
 
 from asd_lightning.configuration import of_today
+from asd_lightning.data.preprocessing import Preprocessing
 from asd_lightning.errors import UserError
-from asd_lightning.run_folder import CHECKPOINT
+from asd_lightning.run_folder import CHECKPOINT, CONFIG, result_sets
 from asd_lightning.scoring.embedding_cache import (
     EmbeddingCache,
     model_digest,
-    preprocessing_options,
     read_embeddings,
     recordings_state,
 )
 
 logger = logging.getLogger(__name__)
 
-_FILE = "embeddings.npz"
-
 
 class _Expected(NamedTuple):
     """What a cache must have been made with; ``models`` is empty where the run has no checkpoint to compare with."""
 
     models: frozenset[str]
-    preprocessing: dict[str, Any]
+    preprocessing: Preprocessing
 
 
 def embeddings_of_run(run: Path) -> EmbeddingCache:
@@ -43,27 +41,27 @@ def embeddings_of_run(run: Path) -> EmbeddingCache:
     """
     expected = _expected(run)
     reasons = []
-    for folder in _results(run):
+    for results in result_sets(run):
+        if not results.embeddings.is_file():
+            continue
         try:
-            cache = read_embeddings(folder / _FILE)
+            cache = read_embeddings(results.embeddings)
         except UserError as error:
             reasons.append(str(error))
             continue
         reason = _mismatch(cache, expected)
         if not reason:
             return cache
-        reasons.append(f"{folder / _FILE}: {reason}")
-    return _embed_again(run, expected, reasons or [f"{run}: no {_FILE} in it"])
+        reasons.append(f"{results.embeddings}: {reason}")
+    return _embed_again(run, expected, reasons or [f"{run}: no embeddings in it"])
 
 
 def _expected(run: Path) -> _Expected:
-    path = run / ".hydra" / "config.yaml"
+    path = run / CONFIG
     if not path.is_file():
-        raise UserError(f"{run}: not the folder of a run, .hydra/config.yaml is missing; give one of asd train")
-    # Every run has a seed; the data options refer to it.
-    config: Any = OmegaConf.load(path)
-    data: Any = OmegaConf.to_container(OmegaConf.create({"seed": config.seed, "data": config.data}), resolve=True)
-    return _Expected(_checkpoint_digests(run / CHECKPOINT), preprocessing_options(data["data"]))
+        raise UserError(f"{run}: not the folder of a run, {CONFIG} is missing; give one of asd train")
+    config: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    return _Expected(_checkpoint_digests(run / CHECKPOINT), Preprocessing.of_options(config["data"]))
 
 
 def _checkpoint_digests(path: Path) -> frozenset[str]:
@@ -87,20 +85,14 @@ def _checkpoint_digests(path: Path) -> frozenset[str]:
         ) from error
 
 
-def _results(run: Path) -> Iterator[Path]:
-    """``results``, ``results_2``, ... as far as they hold embeddings."""
-    folders = [folder for folder in run.glob("results*") if (folder / _FILE).is_file()]
-    return iter(sorted(folders, key=lambda folder: (len(folder.name), folder.name)))
-
-
 def _mismatch(cache: EmbeddingCache, expected: _Expected) -> str:
     """Why a cache cannot be used for the run; "" where it can."""
     if expected.models and cache.key.model not in expected.models:
         return "made with other weights than the run's checkpoint"
     if cache.key.preprocessing != expected.preprocessing:
-        names = cache.key.preprocessing.keys() | expected.preprocessing.keys()
-        odd = sorted(n for n in names if cache.key.preprocessing.get(n) != expected.preprocessing.get(n))
-        return f"made with another {', '.join(odd)} than the run's configuration"
+        made, wanted = asdict(cache.key.preprocessing), asdict(expected.preprocessing)
+        odd = ", ".join(name for name in wanted if made[name] != wanted[name])
+        return f"made with another {odd} than the run's configuration"
     state = recordings_state(cache)
     if state == "absent":
         logger.warning("the recordings are not where they were: using their embeddings as they are")
@@ -115,7 +107,4 @@ def _embed_again(run: Path, expected: _Expected, reasons: list[str]) -> Embeddin
     logger.warning("embedding the clips of %s again", run)
     from asd_lightning.experiment.retest import retest
 
-    before = set(_results(run))
-    retest(run)
-    (made,) = set(_results(run)) - before
-    return read_embeddings(made / _FILE)
+    return read_embeddings(retest(run).embeddings)

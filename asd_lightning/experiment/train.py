@@ -6,8 +6,9 @@ import logging
 import math
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import hydra
 import pytorch_lightning as pl
@@ -15,21 +16,23 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, open_dict
 from pytorch_lightning.callbacks import Checkpoint, LearningRateMonitor, WeightAveraging
 from pytorch_lightning.utilities import rank_zero_only
 
 from asd_lightning.atomic import write_atomically
-from asd_lightning.configuration import CONF_DIR, instantiate_all, plain
+from asd_lightning.comparison.systems import official_score
+from asd_lightning.configuration import CONF_DIR, as_yaml, instantiate_all, plain
 from asd_lightning.data.datamodule import ClipDataModule
 from asd_lightning.errors import UserError
 from asd_lightning.experiment import multirun
-from asd_lightning.experiment.claim import LOCK, OccupiedError, claimed
+from asd_lightning.experiment.claim import OccupiedError, claimed
 from asd_lightning.experiment.dashboard import finishing_wandb
+from asd_lightning.experiment.identity import refuse_other_training, with_absolute_paths
 from asd_lightning.experiment.quiet import hide_irrelevant_messages
-from asd_lightning.experiment.results import ResultsWriter
+from asd_lightning.experiment.results import ResultsWriter, evaluated
 from asd_lightning.experiment.resume import checkpoint_to_resume, refuse_another_run
-from asd_lightning.run_folder import CHECKPOINT, CONFIG, LOG
+from asd_lightning.run_folder import CHECKPOINT, CONFIG, FAILURE, LOCK, LOG, results_of
 from asd_lightning.training.build import build_module, read_checkpoint
 from asd_lightning.training.checkpoint import InterruptedRunError
 
@@ -37,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 _NEED_TRAINING = (WeightAveraging, Checkpoint, LearningRateMonitor)
 # All that is in the folder of a run that has failed before its first batch.
-_OF_THE_START = {CONFIG, LOG, LOCK, "hydra.yaml", "overrides.yaml", "hparams.yaml", multirun.FAILURE}
+_OF_THE_START = {CONFIG, LOG, LOCK, "hydra.yaml", "overrides.yaml", "hparams.yaml", FAILURE}
 _INTERRUPTED = 130
 
 
@@ -93,12 +96,8 @@ def _run_alone(config: DictConfig, output_dir: Path) -> float:
 
     Either way the run's folder says why it failed.
     """
-    (output_dir / multirun.FAILURE).unlink(missing_ok=True)
+    (output_dir / FAILURE).unlink(missing_ok=True)
     try:
-        if config.resume:
-            refuse_another_run(output_dir, config)
-        with write_atomically(output_dir / CONFIG) as file:
-            file.write(OmegaConf.to_yaml(config, resolve=True).encode())
         return train(config, output_dir)
     except (InterruptedRunError, KeyboardInterrupt, SystemExit):
         # Lightning makes an exit of a KeyboardInterrupt.
@@ -156,33 +155,52 @@ def train(config: DictConfig, output_dir: Path) -> float:
         InterruptedRunError: Ctrl-C in training; the checkpoint is that of the interrupt.
     """
     hide_irrelevant_messages()
+    with_absolute_paths(config)
+    with open_dict(config):
+        config.choices = {name: str(choice) for name, choice in _choices() if not name.startswith("hydra/")}
+    checkpoint = checkpoint_to_resume(output_dir, config.resume)
+    if config.resume:
+        refuse_another_run(output_dir, config)
+    with write_atomically(output_dir / CONFIG) as file:
+        file.write(as_yaml(config).encode())
     with finishing_wandb():
-        return _train_and_test(config, output_dir)
+        return _train_and_test(config, output_dir, checkpoint)
 
 
-def _train_and_test(config: DictConfig, output_dir: Path) -> float:
+def _train_and_test(config: DictConfig, output_dir: Path, checkpoint: Path | None) -> float:
     if config.trainer.max_steps == 0 and not config.test:
         raise UserError("trainer.max_steps=0 and test=false: there is nothing to do")
-    checkpoint = checkpoint_to_resume(output_dir, config.resume)
+    reached = read_checkpoint(checkpoint) if checkpoint else None
+    finished = reached is not None and reached["global_step"] >= config.trainer.max_steps
+    if finished and results_of(output_dir).finished:
+        logger.info("%s: trained and tested already; asd test run=%s tests it again", output_dir, output_dir)
+        return official_score(results_of(output_dir))
     pl.seed_everything(config.seed, workers=True, verbose=False)
     datamodule: ClipDataModule = instantiate(config.data)
     datamodule.prepare_data()
+    if checkpoint and reached:
+        refuse_other_training(checkpoint, reached, datamodule.classes, datamodule.training_clips())
     module = build_module(plain(config.model), datamodule.classes)
+    module.training_clips = datamodule.training_clips()
     trainer = make_trainer(config, output_dir)
     if multirun.is_sweep():
         multirun.refuse_starting_again(trainer)
-    if checkpoint and read_checkpoint(checkpoint)["global_step"] >= trainer.max_steps:
+    if finished and reached:
         # Lightning would load the weights that training left off with, and test those.
-        logger.info("%s: training is finished; testing its averaged weights again", output_dir)
-        module.load_state_dict(read_checkpoint(checkpoint)["state_dict"])
+        logger.info("%s: training is finished; testing its averaged weights", output_dir)
+        module.load_state_dict(reached["state_dict"])
+        module.updates = reached["global_step"]
     elif trainer.max_steps > 0:
         trainer.fit(module, datamodule, ckpt_path=checkpoint, weights_only=True)
+        if trainer.global_step != trainer.max_steps:
+            raise RuntimeError(f"training ended at update {trainer.global_step} of {trainer.max_steps}")
     if config.test:
         trainer.test(module, datamodule, verbose=False)
     if trainer.max_steps == 0 and not checkpoint:
         # Nothing was trained, but the run can still be tested again or deployed.
         trainer.save_checkpoint(output_dir / CHECKPOINT, weights_only=False)
-    return module.outcome.result.official_score if module.outcome else math.nan
+    found = evaluated(trainer)
+    return found.result.official_score if found else math.nan
 
 
 def make_trainer(config: DictConfig, output_dir: Path) -> pl.Trainer:
@@ -192,9 +210,10 @@ def make_trainer(config: DictConfig, output_dir: Path) -> pl.Trainer:
         callbacks = [callback for callback in callbacks if not isinstance(callback, _NEED_TRAINING)]
     for callback in callbacks:
         if isinstance(callback, ResultsWriter):
+            callback.config = as_yaml(config)
             callback.about = {
                 "name": config.system,
-                "experiment": _experiment(),
+                "experiment": config.choices.experiment,
                 "seed": config.seed,
                 "data": plain(config.data),
             }
@@ -206,5 +225,5 @@ def make_trainer(config: DictConfig, output_dir: Path) -> pl.Trainer:
     return trainer
 
 
-def _experiment() -> str:
-    return str(HydraConfig.get().runtime.choices.experiment)
+def _choices() -> Iterable[tuple[str, Any]]:
+    return HydraConfig.get().runtime.choices.items()  # type: ignore[no-any-return]

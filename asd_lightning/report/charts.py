@@ -129,7 +129,7 @@ def map_charts(machine: str, section: str, cache: EmbeddingCache, scores: Sequen
     # The truth may have been joined to the scores after the test.
     truth = {score.file: score for score in scores}
     clips: list[Clip | ClipScore] = [cache.reference_clips[row] for row in reference]
-    clips += [truth.get(cache.query_clips[row].name, cache.query_clips[row]) for row in query]
+    clips += [truth.get(cache.query_clips[row].file, cache.query_clips[row]) for row in query]
     border = rectangle(6, 6, axes.width - 12, axes.height - 12, "border")
     training = set(range(len(reference)))
     by_domain = [border, *_by_domain(clips, place, training)]

@@ -88,9 +88,9 @@ class MediaBudget:
         self._channels: dict[tuple[str, str, str], int | str] = {}
         for run in runs:
             for clip in run.embeddings.query_clips if run.embeddings else ():
-                name = (clip.machine, clip.section, clip.name)
+                name = (clip.machine, clip.section, clip.file)
                 self._clips.setdefault(name, clip)
-                channel = run.embeddings.key.preprocessing.get("channel", 0) if run.embeddings else 0
+                channel = run.embeddings.key.preprocessing.channel if run.embeddings else 0
                 self._channels.setdefault(name, channel)
 
     def mistake(self, kind: str, score: ClipScore, judgements: tuple[Judgement, ...]) -> Mistake:

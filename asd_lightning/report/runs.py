@@ -15,6 +15,7 @@ from asd_lightning.comparison.systems import Run, find_runs, is_synthetic
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.intervals import Interval, bootstrap_intervals
 from asd_lightning.evaluation.metrics import ALL, EvaluationResult, evaluate
+from asd_lightning.run_folder import UNRESOLVED, ResultSet
 from asd_lightning.scoring.clip_scores import ClipScore, read_scores
 from asd_lightning.scoring.embedding_cache import EmbeddingCache, read_embeddings
 
@@ -102,23 +103,23 @@ def machines_of(runs: Sequence[ReportedRun]) -> list[MachineKey]:
 
 
 def _read(run: Run, label: str, resamples: int) -> ReportedRun:
-    results = run.folder / "results"
-    scores = tuple(read_scores(results / "scores.csv"))
-    embeddings, notes = None, []
+    results = run.results
+    scores = tuple(read_scores(results.scores))
+    embeddings, notes = None, list(run.notes)
     try:
-        embeddings = read_embeddings(results / "embeddings.npz")
+        embeddings = read_embeddings(results.embeddings)
     except UserError as error:
         notes.append(f"No embedding map and no sound: {error}")
     rows = bootstrap_intervals(scores, resamples)
     return ReportedRun(
         folder=run.folder,
         label=label,
-        summary=json.loads((results / "summary.json").read_text(encoding="utf-8")),
+        summary=json.loads(results.summary.read_text(encoding="utf-8")),
         scores=scores,
         result=evaluate(scores),
         intervals={((row.machine, row.section), row.metric): row for row in rows},
         embeddings=embeddings,
-        config=_config(run.folder),
+        config=_config(results),
         notes=tuple(notes),
     )
 
@@ -134,9 +135,11 @@ def _labels(runs: Sequence[Run]) -> list[str]:
     return next((names for names in candidates if len(set(names)) == len(names)), candidates[-1])
 
 
-def _config(folder: Path) -> str:
-    path = folder / ".hydra" / "config.yaml"
-    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+def _config(results: ResultSet) -> str:
+    path = results.config_of_run
+    if path is None and results.run is not None:
+        path = results.run / UNRESOLVED
+    return path.read_text(encoding="utf-8", errors="replace") if path is not None and path.is_file() else ""
 
 
 def _data(config: str) -> dict[str, Any]:

@@ -33,7 +33,14 @@ class Bank:
         self.metric: Metric = metric
         self.local_density = local_density
         self.lonely = lonely
-        self._weight = None if local_density is None else 1 / self.local_distance()
+        self.weight = None if local_density is None else 1 / self.local_distance()
+
+    @classmethod
+    def of(cls, items: Float[np.ndarray, "b dim"], metric: Metric, weight: Float[np.ndarray, " b"] | None) -> Bank:
+        """A bank to measure distances to, whose items' weights are known."""
+        bank = cls(items, metric, None)
+        bank.weight = weight
+        return bank
 
     def local_distance(self) -> Float[np.ndarray, " b"]:
         """Mean distance of each item to its K nearest others (to its nearest where K is not set)."""
@@ -42,7 +49,7 @@ class Bank:
 
     def distances(self, queries: Float[np.ndarray, "m dim"], k: int) -> Float[np.ndarray, "m k"]:
         """Ascending (normalised) distances of queries to their ``min(k, b)`` nearest items."""
-        return nearest(queries, self.items, k, self.metric, self._weight)
+        return nearest(queries, self.items, k, self.metric, self.weight)
 
     def distances_of_others(self, k: int) -> Float[np.ndarray, "b k"]:
         """Ascending (normalised) distances of each item to the bank as it would be without that item."""

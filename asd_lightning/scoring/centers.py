@@ -6,10 +6,17 @@ import numpy as np
 from jaxtyping import Bool, Float
 from sklearn.cluster import KMeans
 
+from asd_lightning.errors import UserError
 from asd_lightning.scoring.arguments import require_at_least, require_choice
 from asd_lightning.scoring.held_out import held_out_scores
 from asd_lightning.scoring.neighbors import Metric, nearest
-from asd_lightning.scoring.protocol import query_embeddings, training_embeddings, unit_length
+from asd_lightning.scoring.protocol import (
+    ScorerState,
+    kept_array,
+    query_embeddings,
+    training_embeddings,
+    unit_length,
+)
 
 
 class KMeansScorer:
@@ -57,7 +64,7 @@ class KMeansScorer:
             UserError: another embedding length than in ``fit``, NaN or infinite values, or an all-zero row under the
                 cosine metric.
         """
-        queries = query_embeddings(embeddings, self._training.shape[1])
+        queries = query_embeddings(embeddings, self._centers.shape[1])
         return nearest(self._of_metric(queries, "embeddings to score"), self._centers, 1, self.metric)[:, 0]
 
     def leave_one_out_scores(self) -> Float[np.ndarray, " n"]:
@@ -67,6 +74,22 @@ class KMeansScorer:
             UserError: there is a single clip.
         """
         return held_out_scores(self, self._training, self._is_target, self.folds)
+
+    def state(self) -> ScorerState:
+        """The centres of both domains."""
+        names = ("clusters", "metric", "folds", "seed")
+        return ScorerState({name: getattr(self, name) for name in names}, {"centers": self._centers})
+
+    @classmethod
+    def from_state(cls, state: ScorerState) -> KMeansScorer:
+        """Raises:
+        UserError: an option or an array is missing, of another shape, NaN or infinite.
+        """
+        scorer = cls(**state.options)
+        scorer._centers = kept_array(state.arrays, "centers", None, None)
+        if len(scorer._centers) == 0:
+            raise UserError("array centers: no centre in it")
+        return scorer
 
     def _centers_of(self, clips: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, "c dim"]:
         if len(clips) <= self.clusters:

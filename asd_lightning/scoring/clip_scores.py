@@ -18,11 +18,12 @@ _CALLED = {"normal": "normal", "anomaly": "anomalous", "unknown": "unlabelled"}
 
 
 class ClipScore(NamedTuple):
-    """The score of one test clip.
+    """The score of one test clip, or of one recording that was heard in several windows.
 
-    ``section`` is two digits ("00"), ``file`` the file name without folder, ``domain`` one of ``DOMAINS``,
-    ``condition`` one of ``CONDITIONS``, ``attribute`` the rest of the file name ("" if there is none).  Higher
-    ``anomaly_score`` = more anomalous; ``threshold`` has the unit of the score (nan: none); ``decision`` 1 = anomaly.
+    ``section`` is two digits ("00"), ``file`` the file name without folder (one's own: the path below the machine's),
+    ``domain`` one of ``DOMAINS``, ``condition`` one of ``CONDITIONS``, ``attribute`` the rest of the file name ("" if
+    there is none).  Higher ``anomaly_score`` = more anomalous; ``threshold`` has the unit of the score (nan: none);
+    ``decision`` 1 = anomaly, ``None`` where there is no threshold to decide by.
     """
 
     machine: str
@@ -33,7 +34,18 @@ class ClipScore(NamedTuple):
     attribute: str
     anomaly_score: float
     threshold: float
-    decision: int
+    decision: int | None
+
+
+class WindowScore(NamedTuple):
+    """The score of one window of a recording; ``start`` and ``seconds`` are its place in it."""
+
+    machine: str
+    section: str
+    file: str
+    start: float
+    seconds: float
+    anomaly_score: float
 
 
 def machine_name(machine: str, section: str) -> str:
@@ -50,8 +62,18 @@ def write_scores(path: Path, scores: Sequence[ClipScore]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(ClipScore._fields)
     for score in scores:
-        numbers = [repr(float(score.anomaly_score)), repr(float(score.threshold)), int(score.decision)]
+        decision = "" if score.decision is None else score.decision
+        numbers = [repr(float(score.anomaly_score)), repr(float(score.threshold)), decision]
         writer.writerow([*score[:6], *numbers])
+    write_text_atomically(path, text.getvalue())
+
+
+def write_windows(path: Path, windows: Sequence[WindowScore]) -> None:
+    """Write ``windows`` as CSV, one window a row."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(WindowScore._fields)
+    writer.writerows([*window[:3], *map(repr, window[3:])] for window in windows)
     write_text_atomically(path, text.getvalue())
 
 
@@ -66,16 +88,19 @@ def alarm_lines(scores: Sequence[ClipScore]) -> list[str]:
 
 
 def _alarm_line(machine: str, scores: Sequence[ClipScore]) -> str:
+    undecided = sum(score.decision is None for score in scores)
+    if undecided == len(scores):
+        return f"{machine}: no threshold, so none of its {undecided} clips is called normal or anomalous"
     parts = []
     for condition in CONDITIONS:
-        alarms = [score.decision for score in scores if score.condition == condition]
+        alarms = [score.decision or 0 for score in scores if score.condition == condition]
         if alarms:
             parts.append(f"{sum(alarms)} of {len(alarms)} {_CALLED[condition]} clips")
     line = f"{machine}: alarm on {', '.join(parts)}"
     called = sorted((s for s in scores if s.decision and s.condition == "unknown"), key=lambda s: -s.anomaly_score)
     if called:
         line += f" ({', '.join(score.file for score in called[:3])}{', ...' if len(called) > 3 else ''})"
-    normal = [score.decision for score in scores if score.condition == "normal"]
+    normal = [score.decision or 0 for score in scores if score.condition == "normal"]
     if normal and sum(normal) > len(normal) / 2:
         line += " - the threshold is too low: the training clips are more alike than normal test clips are"
     return line
@@ -102,13 +127,14 @@ def write_challenge_files(folder: Path, scores: Sequence[ClipScore]) -> list[Pat
     """Write the scores as the challenge takes them, two files without header for each section of each machine.
 
     ``anomaly_score_<machine>_section_<section>_test.csv`` has rows ``file,score``, ``decision_result_...`` has rows
-    ``file,0`` or ``file,1``.
+    ``file,0`` or ``file,1``.  A clip without decision has no row there.
     """
     texts = {path: io.StringIO() for path in challenge_paths(folder, scores)}
     for score in sorted(scores, key=lambda score: score.file):
         score_path, decision_path = challenge_paths(folder, [score])
         csv.writer(texts[score_path], lineterminator="\n").writerow([score.file, repr(float(score.anomaly_score))])
-        csv.writer(texts[decision_path], lineterminator="\n").writerow([score.file, int(score.decision)])
+        if score.decision is not None:
+            csv.writer(texts[decision_path], lineterminator="\n").writerow([score.file, score.decision])
     for path, text in texts.items():
         write_text_atomically(path, text.getvalue())
     return list(texts)
@@ -150,12 +176,14 @@ def _parse_row(path: Path, number: int, row: list[str]) -> ClipScore:
         raise UserError(f"{path}, row {number}: domain {domain!r} is none of {', '.join(DOMAINS)}")
     if condition not in CONDITIONS:
         raise UserError(f"{path}, row {number}: condition {condition!r} is none of {', '.join(CONDITIONS)}")
-    if decision not in ("0", "1"):
-        raise UserError(f"{path}, row {number}: decision {decision!r} is neither 0 nor 1")
+    if decision not in ("0", "1", ""):
+        raise UserError(f"{path}, row {number}: decision {decision!r} is neither 0 nor 1, nor empty")
     try:
         numbers = float(anomaly_score), float(threshold)
     except ValueError:
         raise UserError(
             f"{path}, row {number}: anomaly_score {anomaly_score!r} and threshold {threshold!r} must be numbers"
         ) from None
-    return ClipScore(machine, section, file, domain, condition, attribute, *numbers, int(decision))
+    return ClipScore(
+        machine, section, file, domain, condition, attribute, *numbers, int(decision) if decision else None
+    )

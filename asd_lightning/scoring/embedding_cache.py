@@ -21,18 +21,17 @@ from numpy import ndarray
 from numpy.typing import NDArray
 
 from asd_lightning.atomic import write_atomically
+from asd_lightning.data.content import content_digest
 from asd_lightning.data.layout import Clip
+from asd_lightning.data.preprocessing import Preprocessing
 from asd_lightning.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Options of the data module that leave the embedding of a given recording as it is.  Whatever else there is counts.
-_WITHOUT_EFFECT = frozenset(
-    {"_target_", "_convert_", "root", "machines", "labels", "batch_size", "test_batch_size", "sampler", "on_bad_file"}
-    | {"cache_dir", "num_workers", "seed", "truth", "supplemental", "supplemental_snr_db"}
-)
 _TEXT_COLUMNS = ("path", "machine", "name", "section", "split", "domain", "condition", "attribute")
+# Column -> field; numpy's writer has an argument of its own called file.
+_OF_RECORDINGS = {"scored_file": "file", "recording": "recording"}
 
 
 @dataclass(frozen=True)
@@ -41,12 +40,12 @@ class CacheKey:
 
     Attributes:
         model: digest of weights and architecture, see ``model_digest``.
-        preprocessing: options of the data module that change what the model is fed.
-        files: digest of the recordings' names, sizes and modification times, see ``files_digest``.
+        preprocessing: from the recordings to what the model was fed.
+        files: digest of the recordings' names and content, see ``files_digest``.
     """
 
     model: str
-    preprocessing: dict[str, Any]
+    preprocessing: Preprocessing
     files: str
 
 
@@ -64,7 +63,10 @@ class EmbeddingCache:
 def write_embeddings(path: Path, cache: EmbeddingCache) -> None:
     """Write a cache as ``.npz``: the key, two arrays of embeddings, and one array for each column of the clip table."""
     clips = [*cache.reference_clips, *cache.query_clips]
-    columns: dict[str, Any] = {name: np.array([str(getattr(clip, name)) for clip in clips]) for name in _TEXT_COLUMNS}
+    fields = {name: name for name in _TEXT_COLUMNS} | _OF_RECORDINGS
+    columns: dict[str, Any] = {
+        column: np.array([str(getattr(clip, field)) for clip in clips]) for column, field in fields.items()
+    }
     columns["path"] = np.array([str(clip.path.absolute()) for clip in clips])
     columns["start"] = np.array([clip.start for clip in clips])
     columns["seconds"] = np.array([math.nan if clip.seconds is None else clip.seconds for clip in clips])
@@ -83,8 +85,11 @@ def read_embeddings(path: Path) -> EmbeddingCache:
         raise UserError(f"{path}: no embeddings there; a finished test writes them")
     try:
         with np.load(path, allow_pickle=False) as content:
-            key = CacheKey(**json.loads(str(content["key"])))
-            clips = _clips({name: content[name] for name in (*_TEXT_COLUMNS, "start", "seconds")})
+            key = _key(json.loads(str(content["key"])))
+            columns = {name: content[name] for name in (*_TEXT_COLUMNS, "start", "seconds")}
+            # Those of older runs have none of these: a file is a recording, and was scored whole.
+            columns |= {field: content[column] for column, field in _OF_RECORDINGS.items() if column in content}
+            clips = _clips(columns)
             reference, query = content["reference"], content["query"]
     except (OSError, EOFError, BadZipFile, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: not embeddings with their clips ({error}); test the run again") from error
@@ -107,48 +112,39 @@ def model_digest(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def preprocessing_options(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Of the data module's options, those that change what the model is fed."""
-    return {name: value for name, value in data.items() if name not in _WITHOUT_EFFECT}
-
-
 def files_digest(clips: Sequence[Clip]) -> str:
-    """Digest of which pieces of which recordings the clips are, and of the recordings' sizes and modification times.
+    """Digest of which pieces of which recordings the clips are, and of the recordings' content.
 
-    Raises:
-        FileNotFoundError: a recording is not there any more.
+    A recording that has gone meanwhile is none that could be found unchanged later: it costs nothing now.
     """
+    contents: dict[Path, str] = {}
     digest = hashlib.blake2b(digest_size=16)
     for clip in clips:
-        status = clip.path.stat()
-        piece = (clip.machine, clip.split, clip.name, clip.start, clip.seconds, status.st_size, status.st_mtime_ns)
-        digest.update(repr(piece).encode())
+        content = contents.setdefault(clip.path, "") or content_digest(clip.path)
+        contents[clip.path] = content
+        digest.update(repr((clip.machine, clip.split, clip.name, clip.start, clip.seconds, content)).encode())
     return digest.hexdigest()
 
 
 def recordings_state(cache: EmbeddingCache) -> Literal["unchanged", "changed", "absent"]:
     """Whether the recordings are what they were when they were embedded; ``absent``: at least one is not there."""
-    try:
-        found = files_digest([*cache.reference_clips, *cache.query_clips])
-    except OSError:
+    clips = [*cache.reference_clips, *cache.query_clips]
+    if not all(clip.path.exists() for clip in clips):
         return "absent"
+    found = files_digest(clips)
     return "unchanged" if found == cache.key.files else "changed"
 
 
+def _key(stored: dict[str, Any]) -> CacheKey:
+    # Older runs kept further options of the data module here, which say nothing of what the model was fed.
+    return CacheKey(stored["model"], Preprocessing.of_options(stored["preprocessing"]), stored["files"])
+
+
 def _clips(columns: Mapping[str, NDArray[Any]]) -> tuple[Clip, ...]:
-    rows = zip(*(columns[name].tolist() for name in (*_TEXT_COLUMNS, "start", "seconds")), strict=True)
-    return tuple(
-        Clip(
-            path=Path(path),
-            machine=machine,
-            name=name,
-            section=section,
-            split=split,
-            domain=domain,
-            condition=condition,
-            attribute=attribute,
-            start=start,
-            seconds=None if math.isnan(seconds) else seconds,
-        )
-        for path, machine, name, section, split, domain, condition, attribute, start, seconds in rows
-    )
+    rows = zip(*(values.tolist() for values in columns.values()), strict=True)
+    return tuple(_clip(dict(zip(columns, row, strict=True))) for row in rows)
+
+
+def _clip(row: dict[str, Any]) -> Clip:
+    seconds = None if math.isnan(row["seconds"]) else row["seconds"]
+    return Clip(**row | {"path": Path(row["path"]), "seconds": seconds})

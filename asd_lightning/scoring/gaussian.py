@@ -13,11 +13,19 @@ from sklearn.mixture import GaussianMixture
 from asd_lightning.errors import UserError
 from asd_lightning.scoring.arguments import require_at_least, require_between, require_choice
 from asd_lightning.scoring.held_out import held_out_scores
-from asd_lightning.scoring.protocol import query_embeddings, training_embeddings, unit_length
+from asd_lightning.scoring.protocol import (
+    ScorerState,
+    kept_array,
+    query_embeddings,
+    training_embeddings,
+    unit_length,
+)
 
 Covariance = Literal["shared", "per_domain"]
 MixtureCovariance = Literal["full", "tied", "diag", "spherical"]
 
+# What scikit-learn's mixture scores with.
+_FITTED = ("weights_", "means_", "covariances_", "precisions_cholesky_")
 # Below this share of the largest, a variance is rounding error and its inverse decides the score.
 SMALLEST_RELATIVE_VARIANCE = 1e-10
 
@@ -83,7 +91,7 @@ class MahalanobisScorer:
             UserError: another embedding length than in ``fit``, NaN or infinite values, or an all-zero row where
                 ``normalize`` is set.
         """
-        queries = query_embeddings(embeddings, self._training.shape[1])
+        queries = query_embeddings(embeddings, len(self._gaussians[0].mean))
         queries = unit_length(queries, "embeddings to score") if self.normalize else queries
         distances = [np.linalg.norm((queries - one.mean) @ one.whitening, axis=1) for one in self._gaussians]
         return np.asarray(np.min(distances, axis=0))
@@ -95,6 +103,25 @@ class MahalanobisScorer:
             UserError: there is a single clip, or a fold leaves a covariance without inverse.
         """
         return held_out_scores(self, self._training, self._is_target, self.folds)
+
+    def state(self) -> ScorerState:
+        """Mean and whitening of each domain's Gaussian."""
+        names = ("covariance", "shrinkage", "normalize", "folds")
+        arrays = {name: np.stack([getattr(one, name) for one in self._gaussians]) for name in _Gaussian._fields}
+        return ScorerState({name: getattr(self, name) for name in names}, arrays)
+
+    @classmethod
+    def from_state(cls, state: ScorerState) -> MahalanobisScorer:
+        """Raises:
+        UserError: an option or an array is missing, of another shape, NaN or infinite.
+        """
+        scorer = cls(**state.options)
+        means = kept_array(state.arrays, "mean", None, None)
+        whitenings = kept_array(state.arrays, "whitening", len(means), means.shape[1], means.shape[1])
+        if len(means) == 0:
+            raise UserError("array mean: no domain in it")
+        scorer._gaussians = [_Gaussian(mean, whitening) for mean, whitening in zip(means, whitenings, strict=True)]
+        return scorer
 
     def _whitening(self, centered: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, "dim dim"]:
         """W with ``W W^T`` the inverse of the shrunk covariance of clips whose mean is 0."""
@@ -167,7 +194,7 @@ class GaussianMixtureScorer:
             UserError: another embedding length than in ``fit``, NaN or infinite values, or an all-zero row where
                 ``normalize`` is set.
         """
-        queries = query_embeddings(embeddings, self._training.shape[1])
+        queries = query_embeddings(embeddings, len(self._center))
         if len(queries) == 0:
             return np.empty(0)
         queries = unit_length(queries, "embeddings to score") if self.normalize else queries
@@ -181,6 +208,44 @@ class GaussianMixtureScorer:
             UserError: there is a single clip.
         """
         return held_out_scores(self, self._training, self._is_target, self.folds)
+
+    def state(self) -> ScorerState:
+        """Weights, means and covariances of each mixture, as scikit-learn has them."""
+        names = ("components", "covariance_type", "per_domain", "regularization", "normalize", "folds", "seed")
+        arrays = {"center": self._center}
+        for number, mixture in enumerate(self._mixtures):
+            arrays |= {f"{number}_{name}": getattr(mixture, name) for name in _FITTED}
+        return ScorerState({name: getattr(self, name) for name in names}, arrays)
+
+    @classmethod
+    def from_state(cls, state: ScorerState) -> GaussianMixtureScorer:
+        """Raises:
+        UserError: an option or an array is missing, of another shape, NaN or infinite.
+        """
+        scorer = cls(**state.options)
+        scorer._center = kept_array(state.arrays, "center", None)
+        count = sum(name.endswith(_FITTED[0]) for name in state.arrays)
+        if count not in (1, 2):
+            raise UserError(f"{count} mixtures: one, or one for each domain, is needed")
+        scorer._mixtures = [scorer._kept_mixture(state, number) for number in range(count)]
+        return scorer
+
+    def _kept_mixture(self, state: ScorerState, number: int) -> GaussianMixture:
+        weights = kept_array(state.arrays, f"{number}_weights_", None)
+        components, dim = len(weights), len(self._center)
+        shapes: dict[str, tuple[int, ...]] = {
+            "full": (components, dim, dim),
+            "tied": (dim, dim),
+            "diag": (components, dim),
+            "spherical": (components,),
+        }
+        shape = shapes[self.covariance_type]
+        mixture = GaussianMixture(components, covariance_type=self.covariance_type)
+        mixture.weights_ = weights
+        mixture.means_ = kept_array(state.arrays, f"{number}_means_", components, dim)
+        mixture.covariances_ = kept_array(state.arrays, f"{number}_covariances_", *shape)
+        mixture.precisions_cholesky_ = kept_array(state.arrays, f"{number}_precisions_cholesky_", *shape)
+        return mixture
 
     def _mixture(self, clips: Float[np.ndarray, "n dim"]) -> GaussianMixture:
         if len(clips) == 1:  # scikit-learn fits nothing to one clip; two of it have the same mean and no spread either

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import asdict
 from typing import Literal
 
 import numpy as np
@@ -12,7 +13,13 @@ from asd_lightning.errors import UserError
 from asd_lightning.scoring.arguments import require_at_least, require_choice
 from asd_lightning.scoring.bank import Bank
 from asd_lightning.scoring.neighbors import Metric
-from asd_lightning.scoring.protocol import query_embeddings, training_embeddings, unit_length
+from asd_lightning.scoring.protocol import (
+    ScorerState,
+    kept_array,
+    query_embeddings,
+    training_embeddings,
+    unit_length,
+)
 from asd_lightning.scoring.smote import Smote, oversample
 
 Fusion = Literal["min", "pooled", "varmin"]
@@ -127,6 +134,42 @@ class KNNScorer:
         scores[self._is_target] = self._fused(self._source_bank.distances(self._target, self.k), others_target)
         return scores
 
+    def state(self) -> ScorerState:
+        """Banks with SMOTE's clips, standardisation, and the statistics of ``varmin``."""
+        arrays = {
+            "mean": self._mean,
+            "deviation": self._deviation,
+            "source": self._source_bank.items,
+            "target": self._target_bank.items,
+            "statistics": np.array(self._statistics),
+        }
+        for name, bank in (("source", self._source_bank), ("target", self._target_bank)):
+            if bank.weight is not None:
+                arrays[f"{name}_weight"] = bank.weight
+        names = ("k", "metric", "fusion", "standardize", "local_density", "seed")
+        smote = None if self.smote is None else asdict(self.smote)
+        return ScorerState({name: getattr(self, name) for name in names} | {"smote": smote}, arrays)
+
+    @classmethod
+    def from_state(cls, state: ScorerState) -> KNNScorer:
+        """Raises:
+        UserError: an option or an array is missing, of another shape, NaN or infinite.
+        """
+        smote = state.options.get("smote")
+        scorer = cls(**state.options | {"smote": None if smote is None else Smote(**smote)})
+        arrays = state.arrays
+        scorer._mean = kept_array(arrays, "mean", None)
+        scorer._deviation = kept_array(arrays, "deviation", len(scorer._mean))
+        banks = []
+        for name in ("source", "target"):
+            items = kept_array(arrays, name, None, len(scorer._mean))
+            weighted = scorer.local_density is not None
+            weight = kept_array(arrays, f"{name}_weight", len(items)) if weighted else None
+            banks.append(Bank.of(items, scorer.metric, weight))
+        scorer._source_bank, scorer._target_bank = banks
+        scorer._statistics = [(float(mean), float(spread)) for mean, spread in kept_array(arrays, "statistics", 2, 2)]
+        return scorer
+
     def _prepared(self, embeddings: Float[np.ndarray, "n dim"], name: str) -> Float[np.ndarray, "n dim"]:
         embeddings = (embeddings - self._mean) / self._deviation
         return self._of_metric(embeddings, name)
@@ -169,7 +212,7 @@ class KNNScorer:
 
 
 def _statistics(*domains: Float[np.ndarray, "_ _"]) -> list[tuple[float, float]]:
-    """Mean and standard deviation of each domain's left-out distances; one that has none to speak of borrows."""
+    """Mean and standard deviation of each domain's left-out distances; one that has no spread takes the other's."""
     known = []
     for distance in domains:
         scores = distance.mean(axis=1) if len(distance) > 2 else np.zeros(1)

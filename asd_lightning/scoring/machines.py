@@ -1,125 +1,221 @@
-"""One bank for each machine: from embeddings of all clips to the score of every query clip."""
+"""One back-end for each machine: from embeddings of normal training clips to the scores of clips and recordings.
+
+Rows of embeddings are clips.  Several clips of one ``Clip.file`` are windows of that recording: its score is the
+largest of theirs (a fault that sounds for a moment is a fault), or their mean.
+"""
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from asd_lightning.data.layout import Clip
 from asd_lightning.errors import UserError
-from asd_lightning.scoring.clip_scores import ClipScore, machine_name
+from asd_lightning.scoring.clip_scores import ClipScore, WindowScore, machine_name
+from asd_lightning.scoring.fitted import FittedMachine, MachineKey
+from asd_lightning.scoring.held_out import scores_without_group
 from asd_lightning.scoring.protocol import Scorer
 from asd_lightning.scoring.thresholds import Threshold
 
 logger = logging.getLogger(__name__)
+
+Embedded = tuple[Int[ndarray, " _"], Float[ndarray, "_ _"]]
+"""Ids of clips, places in a table, and their embeddings."""
+WindowReduction = Literal["max", "mean"]
 
 # A training clip so many times the median distance away is worth a word.
 _FAR_OUT = 20.0
 _NAMED_AT_MOST = 3
 
 
-def score_machines(
+def fit_machines(
     clips: Sequence[Clip],
-    reference: tuple[Int[ndarray, " n"], Float[ndarray, "n dim"]],
-    query: tuple[Int[ndarray, " m"], Float[ndarray, "m dim"]],
+    reference: Embedded,
     make_scorer: Callable[[], Scorer],
     threshold: Threshold,
-) -> list[ClipScore]:
-    """Score each machine's query clips against a scorer fitted to that machine's reference clips alone.
+    reduction: WindowReduction = "max",
+) -> dict[MachineKey, FittedMachine]:
+    """Fit a back-end and a threshold to each machine and section.
 
-    The scorer is handed embeddings and domains of normal training clips; nothing of the test set reaches it but the
-    one embedding to be scored.
+    Both see embeddings, domains and recordings of that machine's normal training clips and nothing else.  The
+    threshold is found among the scores of training recordings, each by a back-end fitted without all that was cut from
+    the same recording (``Clip.recording``).
 
     Args:
-        clips: table of all clips; the ids below are places in it.
-        reference: ids and embeddings of normal training clips.
-        query: ids and embeddings of test clips.
-        make_scorer: an unfitted scorer, one for each machine and section.
-        threshold: turns a machine's leave-one-out training scores into its decision threshold.
+        clips: table of all clips.
+        reference: normal training clips.
+        make_scorer: an unfitted back-end, one for each machine and section.
+        threshold: turns a machine's left-out training scores into its decision threshold.
+        reduction: from a recording's windows to its score.
 
     Raises:
-        UserError: the scorer or the threshold cannot be fitted to a machine, which is named.
+        UserError: the back-end cannot be fitted to a machine, which is named.
+    """
+    fitted = {}
+    for key, rows in _by_machine(clips, reference[0]).items():
+        # What the back-end and the threshold have to say follows; they do not know whose clips they see.
+        logger.info("fitting %s", machine_name(*key))
+        own = [clips[clip_id] for clip_id in reference[0][rows]]
+        try:
+            fitted[key] = _fit_machine(own, reference[1][rows].astype(np.float64), make_scorer, threshold, reduction)
+        except UserError as error:
+            raise UserError(f"{machine_name(*key)}: {error}") from error
+        if fitted[key].undecided:
+            logger.warning("%s: no decisions: %s", machine_name(*key), fitted[key].undecided)
+    return fitted
+
+
+def score_clips(
+    clips: Sequence[Clip],
+    query: Embedded,
+    fitted: Mapping[MachineKey, FittedMachine],
+    reduction: WindowReduction = "max",
+) -> tuple[list[ClipScore], list[WindowScore]]:
+    """Score each machine's query clips by what is fitted to that machine.
+
+    Returns:
+        A row for each recording (``Clip.file``), and one for each window of those that were cut into several.
+
+    Raises:
+        UserError: embeddings that the machine's back-end cannot score; the machine is named.
     """
     scores: list[ClipScore] = []
-    reference_groups = _by_machine(clips, reference[0])
+    windows: list[WindowScore] = []
     for key, rows in _by_machine(clips, query[0]).items():
-        bank = reference_groups.get(key)
-        if bank is None:
+        machine = fitted.get(key)
+        if machine is None:
             logger.warning(
                 "%s section %s: no normal training clips of this section; its test clips are not scored", *key
             )
             continue
-        # What the scorer and the threshold have to say follows; they do not know whose clips they see.
-        logger.info("scoring %s", machine_name(*key))
+        own = [clips[clip_id] for clip_id in query[0][rows]]
         try:
-            scores += _score_machine(
-                [clips[clip_id] for clip_id in reference[0][bank]],
-                reference[1][bank],
-                [clips[clip_id] for clip_id in query[0][rows]],
-                query[1][rows],
-                make_scorer(),
-                threshold,
-            )
+            values = machine.anomaly_score(query[1][rows])
         except UserError as error:
             raise UserError(f"{machine_name(*key)}: {error}") from error
-    return scores
+        scores += _recording_scores(own, values, machine, reduction)
+        windows += [_window_score(clip, float(value)) for clip, value in zip(own, values, strict=True) if clip.cut]
+    return scores, windows
 
 
-def _score_machine(
-    training: Sequence[Clip],
-    training_embeddings: Float[ndarray, "n dim"],
-    test: Sequence[Clip],
-    test_embeddings: Float[ndarray, "m dim"],
-    scorer: Scorer,
+def score_machines(
+    clips: Sequence[Clip],
+    reference: Embedded,
+    query: Embedded,
+    make_scorer: Callable[[], Scorer],
     threshold: Threshold,
+    reduction: WindowReduction = "max",
 ) -> list[ClipScore]:
-    is_target = np.array([clip.domain == "target" for clip in training])
-    fitted = scorer.fit(training_embeddings.astype(np.float64), is_target)
-    anomaly_scores = fitted.anomaly_score(test_embeddings.astype(np.float64))
-    limit = math.nan
-    if len(training) > 1:
-        training_scores = fitted.leave_one_out_scores()
-        limit = threshold.fit(training_scores, is_target)
-        _name_outliers(training, training_scores)
-    return [_clip_score(clip, float(value), limit) for clip, value in zip(test, anomaly_scores, strict=True)]
+    """``fit_machines`` to the reference, then ``score_clips`` of the query."""
+    fitted = fit_machines(clips, reference, make_scorer, threshold, reduction)
+    return score_clips(clips, query, fitted, reduction)[0]
 
 
-def _name_outliers(clips: Sequence[Clip], training_scores: Float[ndarray, " n"]) -> None:
+def _fit_machine(
+    clips: Sequence[Clip],
+    embeddings: Float[ndarray, "n dim"],
+    make_scorer: Callable[[], Scorer],
+    threshold: Threshold,
+    reduction: WindowReduction,
+) -> FittedMachine:
+    is_target = np.array([clip.domain == "target" for clip in clips])
+    scorer = make_scorer().fit(embeddings, is_target)
+    group = _numbered([clip.recording for clip in clips])
+    if group.max() == 0:
+        why = "there is one training recording, and a threshold needs scores of recordings that were left out"
+        return FittedMachine(scorer, math.nan, why, np.empty(0))
+    if len(clips) == group.max() + 1:
+        left_out = scorer.leave_one_out_scores()
+    else:
+        left_out = scores_without_group(make_scorer, embeddings, is_target, group)
+    files, scores = _reduced([clip.file for clip in clips], left_out, reduction)
+    _name_outliers(clips[0].machine, files, scores)
+    first = _numbered([clip.file for clip in clips])
+    return _with_threshold(scorer, scores, is_target[np.unique(first, return_index=True)[1]], threshold)
+
+
+def _with_threshold(
+    scorer: Scorer, scores: Float[ndarray, " n"], is_target: Bool[ndarray, " n"], threshold: Threshold
+) -> FittedMachine:
+    """Scores are worth keeping where the threshold's rule cannot be fitted: then there are no decisions."""
+    try:
+        limit = threshold.fit(scores, is_target)
+    except UserError as error:
+        return FittedMachine(scorer, math.nan, str(error), scores)
+    undecided = "the rule gave no number" if math.isnan(limit) else ""
+    return FittedMachine(scorer, limit, undecided, scores)
+
+
+def _numbered(names: Sequence[str]) -> Int[ndarray, " n"]:
+    """Each name's number, in the order of their first appearance."""
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(name, len(numbers)) for name in names])
+
+
+def _reduced(
+    files: Sequence[str], values: Float[ndarray, " n"], reduction: WindowReduction
+) -> tuple[list[str], Float[ndarray, " files"]]:
+    """Files in the order of their first appearance, and the score of each."""
+    number = _numbered(files)
+    count = int(number.max(initial=-1)) + 1
+    if reduction == "mean":
+        scores = np.bincount(number, values, count) / np.maximum(np.bincount(number, minlength=count), 1)
+    else:
+        scores = np.full(count, -np.inf)
+        np.maximum.at(scores, number, values)
+    return list(dict.fromkeys(files)), scores
+
+
+def _recording_scores(
+    clips: Sequence[Clip], values: Float[ndarray, " n"], machine: FittedMachine, reduction: WindowReduction
+) -> list[ClipScore]:
+    files, scores = _reduced([clip.file for clip in clips], values, reduction)
+    first = {clip.file: clip for clip in reversed(clips)}
+    return [_clip_score(first[file], float(score), machine) for file, score in zip(files, scores, strict=True)]
+
+
+def _name_outliers(machine: str, files: Sequence[str], training_scores: Float[ndarray, " n"]) -> None:
     """Warn of training clips unlike all others: each pulls the threshold up and makes sounds like itself pass."""
     median = float(np.median(training_scores))
     far = np.flatnonzero(training_scores > _FAR_OUT * median) if median > 0 else np.empty(0, np.int64)
     if len(far):
         worst = far[np.argsort(-training_scores[far], kind="stable")][:_NAMED_AT_MOST]
-        names = ", ".join(clips[row].name for row in worst)
+        names = ", ".join(files[row] for row in worst)
         logger.warning(
             "%s: %d training clip(s) over %g times further from the others than is usual, such as %s; "
             "listen to them, they raise the threshold",
-            *(clips[0].machine, len(far), _FAR_OUT, names),
+            *(machine, len(far), _FAR_OUT, names),
         )
 
 
-def _by_machine(clips: Sequence[Clip], clip_ids: Int[ndarray, " n"]) -> dict[tuple[str, str], Int[ndarray, " rows"]]:
-    groups: dict[tuple[str, str], list[int]] = {}
+def _by_machine(clips: Sequence[Clip], clip_ids: Int[ndarray, " n"]) -> dict[MachineKey, Int[ndarray, " rows"]]:
+    groups: dict[MachineKey, list[int]] = {}
     for row, clip_id in enumerate(clip_ids):
         clip = clips[clip_id]
         groups.setdefault((clip.machine, clip.section), []).append(row)
     return {key: np.array(rows) for key, rows in groups.items()}
 
 
-def _clip_score(clip: Clip, anomaly_score: float, threshold: float) -> ClipScore:
+def _clip_score(clip: Clip, anomaly_score: float, machine: FittedMachine) -> ClipScore:
     return ClipScore(
         machine=clip.machine,
         section=clip.section,
-        file=clip.name,
+        file=clip.file,
         domain=clip.domain,
         condition=clip.condition,
         attribute=clip.attribute,
         anomaly_score=anomaly_score,
-        threshold=threshold,
-        decision=int(anomaly_score > threshold),
+        threshold=machine.threshold,
+        decision=machine.decision(anomaly_score),
     )
+
+
+def _window_score(clip: Clip, anomaly_score: float) -> WindowScore:
+    seconds = math.nan if clip.seconds is None else clip.seconds
+    return WindowScore(clip.machine, clip.section, clip.file, clip.start, seconds, anomaly_score)

@@ -6,12 +6,25 @@ clip scores does not depend on which other clips are scored with it.
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from asd_lightning.errors import UserError
+
+
+class ScorerState(NamedTuple):
+    """All that a fitted back-end scores with, as plain data.
+
+    Attributes:
+        options: arguments of the constructor: scalars, text and dictionaries of them.
+        arrays: float64.
+    """
+
+    options: dict[str, Any]
+    arrays: dict[str, Float[np.ndarray, "*shape"]]
 
 
 @runtime_checkable
@@ -29,6 +42,40 @@ class Scorer(Protocol):
     def leave_one_out_scores(self) -> Float[np.ndarray, " n"]:
         """Scores of the training clips, in the order of ``fit``, each by a back-end that did not see that clip."""
         ...
+
+
+@runtime_checkable
+class KeptScorer(Scorer, Protocol):
+    """A back-end that can be kept: what it was fitted to need not be there for it to score again."""
+
+    def state(self) -> ScorerState:
+        """What the fitted back-end scores with."""
+        ...
+
+    @classmethod
+    def from_state(cls, state: ScorerState) -> KeptScorer:
+        """A back-end that scores as the one whose ``state()`` this is; it has no training clips to leave out.
+
+        Raises:
+            UserError: an option or an array is missing, of another shape, NaN or infinite.
+        """
+        ...
+
+
+def kept_array(arrays: Mapping[str, Any], name: str, *shape: int | None) -> Float[np.ndarray, "*shape"]:
+    """An array of a kept state; ``None`` in ``shape`` stands for any length.
+
+    Raises:
+        UserError: it is missing, of another shape, NaN or infinite.
+    """
+    array = arrays.get(name)
+    if not isinstance(array, np.ndarray) or array.dtype != np.float64 or array.ndim != len(shape):
+        raise UserError(f"array {name}: float64 of {len(shape)} dimensions is needed")
+    if any(want is not None and have != want for have, want in zip(array.shape, shape, strict=True)):
+        raise UserError(f"array {name}: its shape {array.shape} does not go with the others'")
+    if not np.isfinite(array).all():
+        raise UserError(f"array {name}: holds NaN or infinity")
+    return array
 
 
 def training_embeddings(

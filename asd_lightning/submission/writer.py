@@ -25,6 +25,7 @@ import yaml
 from asd_lightning.atomic import write_text_atomically
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.metrics import MachineMetrics, read_metrics
+from asd_lightning.run_folder import find_results
 from asd_lightning.scoring.clip_scores import ClipScore, challenge_paths, read_scores, write_challenge_files
 
 LABEL = re.compile(r"[A-Za-z][A-Za-z-]*_[A-Za-z0-9-]+_task2_[1-4]")
@@ -54,27 +55,28 @@ DESCRIPTION_FIELDS = {
 
 
 class Written(NamedTuple):
-    """A submission's files, and what a person should know before handing them in."""
+    """A submission's files, what a person should know before handing them in, and whose scores they are."""
 
     files: list[Path]
     notes: list[str]
+    results: Path
 
 
 def write_submission(run: Path, label: str, out: Path, info: Path | None = None) -> Written:
-    """Write the submission of a finished run to the folder ``out``.
+    """Write the submission of a finished run, or of one of its tests, to the folder ``out``.
 
-    ``run/results`` gives ``scores.csv``, ``summary.json`` and, for the results on the development machines,
-    ``metrics.csv``.  Evaluation clips (``section_00_0001.wav``) are submitted; a run that scored none of them is
-    written whole, as a rehearsal, and a note says so.  ``info`` is a YAML file with any of the description's fields,
-    nested alike.
+    Its results give scores, the summary and, for the results on the development machines, the metrics.  Evaluation
+    clips (``section_00_0001.wav``) are submitted; a run that scored none of them is written whole, as a rehearsal, and
+    a note says so.  ``info`` is a YAML file with any of the description's fields, nested alike.
     Raises ``UserError`` on a malformed label, on missing or unusable files, on scores that are not finite, and where
     ``out`` already holds files of another submission, or another description under this label.
     """
     if not LABEL.fullmatch(label):
         raise UserError(f"--label {label}: a label has the form {LABEL_FORM}")
-    scored = read_scores(run / "results" / "scores.csv")
+    results = find_results(run)
+    scored = read_scores(results.scores)
     scores = _submitted(scored)
-    meta = _filled(describe(label, _read_summary(run), _development_metrics(run, scored)), info)
+    meta = _filled(describe(label, _read_summary(results.summary), _development_metrics(results.metrics, scored)), info)
     meta_path = out / f"{label}{META_SUFFIX}"
     _refuse_strangers(out, {path.name for path in challenge_paths(out, scores)} | {meta_path.name})
     text = yaml.safe_dump(meta, sort_keys=False, allow_unicode=True, width=100)
@@ -85,7 +87,7 @@ def write_submission(run: Path, label: str, out: Path, info: Path | None = None)
         )
     paths = write_challenge_files(out, scores)
     write_text_atomically(meta_path, text)
-    return Written([*paths, meta_path], list(_notes(scores)))
+    return Written([*paths, meta_path], list(_notes(scores)), results.folder)
 
 
 def describe(label: str, summary: Mapping[str, Any], development: Sequence[MachineMetrics]) -> dict[str, Any]:
@@ -154,8 +156,7 @@ def _merged(template: dict[str, Any], given: Mapping[str, Any], where: str) -> d
     return merged
 
 
-def _read_summary(run: Path) -> dict[str, Any]:
-    path = run / "results" / "summary.json"
+def _read_summary(path: Path) -> dict[str, Any]:
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -167,9 +168,8 @@ def _read_summary(run: Path) -> dict[str, Any]:
     return summary
 
 
-def _development_metrics(run: Path, scored: Sequence[ClipScore]) -> list[MachineMetrics]:
+def _development_metrics(path: Path, scored: Sequence[ClipScore]) -> list[MachineMetrics]:
     """Metrics of machines whose clips' names tell the label; truth joined to others is no development result."""
-    path = run / "results" / "metrics.csv"
     machines = {score.machine for score in scored if not EVALUATION_NAME.fullmatch(score.file)}
     return [row for row in read_metrics(path) if row.machine in machines and not row.overall] if path.is_file() else []
 
@@ -193,7 +193,7 @@ def _notes(submitted: Sequence[ClipScore]) -> Iterator[str]:
         )
     undecided = sorted({score.machine for score in submitted if math.isnan(score.threshold)})
     if undecided:
-        yield f"no threshold for {', '.join(undecided)}: every decision there is 0 (normal)"
+        yield f"no threshold for {', '.join(undecided)}: the decision file is empty there, and the challenge wants one"
 
 
 def _refuse_strangers(out: Path, own: set[str]) -> None:

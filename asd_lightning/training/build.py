@@ -55,6 +55,8 @@ def load_module(checkpoint: Path, changes: dict[str, Any] | None = None) -> Anom
     with architecture_only():
         module = build_module(config, [ClassLabel(*label) for label in content["asd_classes"]])
     module.load_state_dict(content["state_dict"])
+    module.updates = content["global_step"]
+    module.training_clips = content.get("asd_training_clips", {})
     return module.eval()
 
 

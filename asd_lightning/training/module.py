@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, get_args, runtime_checkable
 
 import pytorch_lightning as pl
 import torch
@@ -19,16 +19,17 @@ from asd_lightning.data.datamodule import ClipDataModule
 from asd_lightning.data.labels import ClassLabel
 from asd_lightning.embedder import Embedder, EmbeddingHead, Head, ScoredEmbedder
 from asd_lightning.errors import UserError
-from asd_lightning.evaluation.ground_truth import label_scores
-from asd_lightning.evaluation.metrics import EvaluationResult, evaluate
 from asd_lightning.features.mixup import mixup
 from asd_lightning.losses.one_stage import OneStageLoss
-from asd_lightning.scoring.clip_scores import ClipScore
-from asd_lightning.scoring.machines import score_machines
+from asd_lightning.scoring.clip_scores import ClipScore, WindowScore
+from asd_lightning.scoring.fitted import FittedMachine, MachineKey
+from asd_lightning.scoring.machines import WindowReduction, fit_machines, score_clips
 from asd_lightning.scoring.protocol import Scorer
 from asd_lightning.scoring.thresholds import Threshold
 from asd_lightning.training.gather import gather_by_clip_id
 from asd_lightning.training.randomness import seed_step
+
+_NAMED_AT_MOST = 16
 
 
 @runtime_checkable
@@ -40,14 +41,25 @@ class SchedulerFactory(Protocol):
 
 @dataclass(frozen=True)
 class TestOutcome:
-    """What a test leaves behind: embeddings of [reference, query] by clip id, the scores, and the metrics."""
+    """What a test leaves behind.
+
+    Attributes:
+        clip_ids: of [reference, query].
+        embeddings: likewise, row for row.
+        fitted: to each machine's reference.
+        scores: of the query's recordings, as the clips' names tell them: no further truth has been looked at.
+        windows: scores of the windows of those that were cut.
+        recording_score: how the windows' scores became the recording's.
+    """
 
     __test__ = False
 
     clip_ids: tuple[Int64[ndarray, " n"], Int64[ndarray, " m"]]
     embeddings: tuple[Float32[ndarray, "n dim"], Float32[ndarray, "m dim"]]
+    fitted: dict[MachineKey, FittedMachine]
     scores: list[ClipScore]
-    result: EvaluationResult
+    windows: list[WindowScore]
+    recording_score: WindowReduction
 
 
 class AnomalousSoundModule(pl.LightningModule):
@@ -64,9 +76,14 @@ class AnomalousSoundModule(pl.LightningModule):
         head: between embedder and loss.
         mixup_alpha: mixup weights are Beta(alpha, alpha); ``None`` trains on unmixed clips.
         score_after_head: score the head's output, or the embedder's.
+        recording_score: of a recording heard in several windows: the largest of their scores, or the mean.
         decay_all: apply weight decay to biases and norms too.
         seed: of mixup, masks and dropout.
         config: plain data from which the same module can be built again; kept in every checkpoint.
+
+    Attributes:
+        training_clips: name -> digest of each clip trained on; kept in every checkpoint.
+        updates: of the weights, so far.
     """
 
     def __init__(
@@ -82,26 +99,33 @@ class AnomalousSoundModule(pl.LightningModule):
         head: Head = "joint",
         mixup_alpha: float | None = 0.5,
         score_after_head: bool = True,
+        recording_score: WindowReduction = "max",
         decay_all: bool = True,
         seed: int = 0,
         config: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        if recording_score not in get_args(WindowReduction):
+            raise UserError(f"model.recording_score={recording_score}: choose max or mean")
         self.embedder = embedder
         embed_dims = list(embedder.embed_dims.values())
         self.head = EmbeddingHead(embed_dims, head)
         self.loss = loss(sum(embed_dims), classes)
         self.classes = list(classes)
         self.outcome: TestOutcome | None = None
+        self.training_clips: dict[str, str] = {}
+        self.updates = 0
         self._make_optimizer = optimizer
         self._make_scheduler = scheduler
         self._make_scorer = scorer
         self._threshold = threshold
         self._mixup_alpha = mixup_alpha
         self._score_after_head = score_after_head
+        self._recording_score = recording_score
         self._decay_all = decay_all
         self._seed = seed
         self._config = config or {}
+        self._losses: list[tuple[Tensor, Tensor]] = []
         self._seen: dict[int, list[tuple[Tensor, Tensor]]] = {}
 
     def scored_embedder(self) -> ScoredEmbedder:
@@ -125,9 +149,32 @@ class AnomalousSoundModule(pl.LightningModule):
         embedding = self.embedder(waveform)
         terms = self.loss(self.head(embedding), batch.label, mixed)
         logged = {f"train/{name}": value.detach().float() for name, value in terms._asdict().items()}
+        self._losses.append((batch.clip_id, terms.total.detach()))
         self.log_dict(logged | self._branch_norms(embedding), batch_size=len(batch.label))
         self.log("loss", logged["train/total"], prog_bar=True, logger=False)
         return terms.total  # type: ignore[no-any-return]
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Stop before a loss that is no number reaches the weights.
+
+        Raises:
+            UserError: names the clips of the batch.
+        """
+        # Once an update, not once a batch: asking makes a GPU wait.
+        losses, self._losses = self._losses, []
+        if torch.stack([loss for _, loss in losses]).isfinite().all():
+            return
+        ids = next(ids for ids, loss in losses if not loss.isfinite())
+        clips = [self._datamodule().clips[clip_id] for clip_id in ids.tolist()]
+        names = ", ".join(f"{clip.machine}/{clip.name}" for clip in clips[:_NAMED_AT_MOST])
+        more = ", ..." if len(clips) > _NAMED_AT_MOST else ""
+        raise UserError(
+            f"the loss is no finite number at update {self.trainer.global_step + 1}, in a batch of {names}{more}; look "
+            "at these recordings, or lower model.optimizer.lr; the last checkpoint is of before"
+        )
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        self.updates = self.trainer.global_step
 
     def on_test_epoch_start(self) -> None:
         self.outcome = None
@@ -140,18 +187,11 @@ class AnomalousSoundModule(pl.LightningModule):
         """Gather the embeddings of all ranks, fit one scorer to each machine, score its test clips."""
         reference, query = (gather_by_clip_id(*_columns(self._seen[loader])) for loader in (0, 1))
         self._seen = {}
-        scores = score_machines(self._datamodule().clips, reference, query, self._make_scorer, self._threshold)
-        # Only now: what was scored has never seen the truth.
-        if (truth := self._datamodule().truth_path) is not None:
-            scores = label_scores(scores, truth)
-        result = evaluate(scores)
-        self.outcome = TestOutcome((reference[0], query[0]), (reference[1], query[1]), scores, result)
-        # Every rank has the same number; without sync_dist Lightning warns of one that could differ.
-        self.log("test/official_score", result.official_score, sync_dist=True)
-
-    def predict_step(self, batch: Batch, batch_idx: int) -> tuple[Tensor, Tensor]:
-        """Clip ids and scored embeddings."""
-        return batch.clip_id, self(batch.waveform)
+        clips, reduction = self._datamodule().clips, self._recording_score
+        fitted = fit_machines(clips, reference, self._make_scorer, self._threshold, reduction)
+        scores, windows = score_clips(clips, query, fitted, reduction)
+        ids, embeddings = zip(reference, query, strict=True)
+        self.outcome = TestOutcome(ids, embeddings, fitted, scores, windows, reduction)
 
     def configure_optimizers(self) -> Any:
         """Raises:
@@ -168,9 +208,11 @@ class AnomalousSoundModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["asd_config"] = self._config
         checkpoint["asd_classes"] = [tuple(label) for label in self.classes]
+        checkpoint["asd_training_clips"] = self.training_clips
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         rename_head(checkpoint)
+        self.updates = checkpoint["global_step"]
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]

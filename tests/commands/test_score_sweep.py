@@ -6,6 +6,7 @@ import torch
 
 from asd_lightning.cli import main
 from asd_lightning.evaluation.metrics import evaluate
+from asd_lightning.run_folder import claim_results
 from asd_lightning.scoring.clip_scores import read_scores
 from asd_lightning.scoring.embedding_cache import read_embeddings, write_embeddings
 from tests.scoring.runs import make_run
@@ -88,7 +89,7 @@ def test_embeddings_of_something_else_are_made_again(run, tmp_path, monkeypatch,
         torch.save(checkpoint, run / "checkpoints" / "last.ckpt")
         reason = "made with other weights"
     elif change == "options":
-        config = run / ".hydra" / "config.yaml"
+        config = run / "config.yaml"
         config.write_text(config.read_text().replace("pad: tile", "pad: zero"))
         reason = "made with another pad"
     elif change == "recording":
@@ -101,7 +102,9 @@ def test_embeddings_of_something_else_are_made_again(run, tmp_path, monkeypatch,
 
     def retest(folder):
         tested.append(folder)
-        write_embeddings(folder / "results_2" / "embeddings.npz", cache)
+        results = claim_results(folder)
+        write_embeddings(results.embeddings, cache)
+        return results
 
     monkeypatch.setattr("asd_lightning.experiment.retest.retest", retest)
     assert main(["score-sweep", str(run), "scorer=knn"]) == 0

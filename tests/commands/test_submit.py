@@ -17,7 +17,8 @@ def test_write_then_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     out = tmp_path / "out"
     info = str(tmp_path / "info.yaml")
     assert main(["submit", str(run), "--label", LABEL, "--out", str(out), "--info", info]) == 0
-    assert f"5 files written to {out}\n" == capsys.readouterr().out
+    results = tmp_path / "run" / "results"
+    assert f"5 files written to {out}, of the scores in {results}\n" == capsys.readouterr().out
     assert main(["submit", "--check", str(out), "--names", str(names)]) == 0
     assert capsys.readouterr().out == f"{out}: valid\n"
     names.write_text(names.read_text() + "\nsection_00_0005.wav,section_00_source_test_normal_0005_a.wav\n")
@@ -77,7 +78,10 @@ def test_check_against_a_data_folder(tmp_path: Path, capsys: pytest.CaptureFixtu
         (["submit", "run", "--check", "out"], "do not go together"),
         (["submit", "run", "--label", LABEL, "--out", "out", "--data", "data"], "do not go together"),
         (["submit", "--data", "data"], "give a run"),
-        (["submit", "no_run", "--label", LABEL, "--out", "out"], "no such score file"),
+        (
+            ["submit", "no_run", "--label", LABEL, "--out", "out"],
+            "no_run: no such folder; give the folder of a run, or of one of its tests",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(

@@ -66,9 +66,13 @@ def test_a_back_end_that_fails_is_named_and_the_others_go_on(cache):
     assert euclidean.differences == ()
 
 
-def test_a_threshold_that_cannot_be_kept_is_a_failure_with_its_reason(cache):
+def test_a_threshold_that_cannot_be_kept_leaves_scores_without_decisions(cache, caplog):
     (one,) = sweep(cache, ["knn"], ConformalThreshold(0.001), resamples=20)
-    assert "cannot be promised" in one.failure
+    assert "no decisions: false_alarm_rate=0.001 cannot be promised" in caplog.text
+    assert {score.decision for score in one.scores} == {None}
+    values = {(row.machine, row.metric): row.estimate for row in one.intervals}
+    assert np.isfinite(values["all", "hmean"])
+    assert np.isnan(values["all", "f1_source"])
 
 
 def test_choices():

@@ -11,7 +11,7 @@ import torch
 
 from asd_lightning.data.audio import read_audio
 from asd_lightning.data.datamodule import ClipDataModule
-from asd_lightning.data.dataset import fit_length
+from asd_lightning.data.preprocessing import fit_length
 from asd_lightning.data.sampler import StepSampler
 from asd_lightning.errors import UserError
 
@@ -56,7 +56,7 @@ def test_reference_and_query(tiny_data, tmp_path):
 
 def test_windows_span_the_clip(tiny_data, tmp_path):
     module = make_module(tiny_data, tmp_path, test_windows=3)
-    batch = next(iter(module.predict_dataloader()))
+    batch = next(iter(module.test_dataloader()[1]))
     whole = read_audio(module.clips[batch.clip_id[0]].path)
     assert batch.waveform.shape[1:] == (3, 8_000)
     np.testing.assert_array_equal(batch.waveform[0, 0], whole[:8_000])
@@ -98,7 +98,7 @@ def test_ranks_share_one_draw_without_overlap(tiny_data, tmp_path):
     for batch, *parts in zip(joint, *shares, strict=True):
         assert torch.equal(batch.waveform, torch.cat([part.waveform for part in parts]))
     test_ids = [
-        torch.cat([b.clip_id for b in with_trainer(make_module(tiny_data, tmp_path), rank, 3).predict_dataloader()])
+        torch.cat([b.clip_id for b in with_trainer(make_module(tiny_data, tmp_path), rank, 3).test_dataloader()[1]])
         for rank in range(3)
     ]
     together = torch.cat(test_ids).tolist()

@@ -10,6 +10,7 @@ import soundfile
 
 from asd_lightning.data.audio import Header
 from asd_lightning.data.layout import find_clips, find_truth
+from asd_lightning.data.preprocessing import Preprocessing
 from asd_lightning.data.recordings import cut_recordings, mixed_lengths, mixed_rates
 from asd_lightning.errors import UserError
 
@@ -113,19 +114,23 @@ def test_recordings_in_other_formats_are_counted_and_told_once(tmp_path, caplog)
 def test_pieces_of_one_recording_stay_on_one_side(tmp_path):
     for number in range(10):
         record(tmp_path / f"pump/normal/{number}.wav", seconds=1.0)
-    clips = cut_recordings(find_clips(tmp_path), clip_seconds=0.3)
-    assert Counter(clip.split for clip in clips) == {"train": 24, "test": 6}
-    assert [clip.name for clip in clips[:3]] == [
-        f"{clips[0].path.parent.name}/{clips[0].path.name}#t={t}" for t in ("0", "0.3", "0.6")
+    clips = cut_recordings(find_clips(tmp_path), Preprocessing(clip_seconds=0.3))
+    assert Counter(clip.split for clip in clips) == {"train": 32, "test": 8}
+    assert [clip.name for clip in clips[:4]] == [
+        f"{clips[0].path.parent.name}/{clips[0].path.name}#t={t}" for t in ("0", "0.3", "0.6", "0.7")
     ]
+    assert {clip.recording for clip in clips[:4]} == {clip.file for clip in clips[:4]} == {clips[0].name[:-4]}
     of_train, of_test = ({c.path for c in clips if c.split == split} for split in ("train", "test"))
     assert not of_train & of_test
 
 
-def test_a_recording_under_twice_the_clip_length_stays_whole(tmp_path):
-    record(tmp_path / "pump/train/a.wav", seconds=0.55)
-    record(tmp_path / "pump/test/b.wav", seconds=0.55)
-    assert [clip.seconds for clip in cut_recordings(find_clips(tmp_path), clip_seconds=0.3)] == [None, None]
+@pytest.mark.parametrize(("seconds", "starts"), [(0.25, None), (0.3, None), (0.31, [0, 0.01]), (0.9, [0, 0.3, 0.6])])
+def test_windows_cover_a_recording_to_its_end(tmp_path, seconds, starts):
+    record(tmp_path / "pump/train/a.wav", seconds=seconds)
+    record(tmp_path / "pump/test/b.wav", seconds=seconds)
+    clips = [clip for clip in cut_recordings(find_clips(tmp_path), Preprocessing(clip_seconds=0.3)) if clip.cut]
+    assert [clip.start for clip in clips] == pytest.approx(2 * (starts or []))
+    assert {clip.seconds for clip in clips} == ({0.3} if starts else set())
 
 
 def test_anomalies_beside_normal_recordings_are_queries(tmp_path):
@@ -264,10 +269,10 @@ def test_pieces_of_a_day_have_names_of_their_own(monkeypatch, tmp_path):
     record(tmp_path / "pump/train/a.wav")
     record(tmp_path / "pump/test/b.wav")
     monkeypatch.setattr("asd_lightning.data.recordings.read_header", lambda _: Header(200_000.0, 16_000))
-    names = [clip.name for clip in cut_recordings(find_clips(tmp_path), clip_seconds=1.5)]
-    assert len(set(names)) == len(names) == 2 * 133_333
-    assert names[-1] == "train/a.wav#t=199998"
-    assert names[-2] == "train/a.wav#t=199996.5"
+    names = [clip.name for clip in cut_recordings(find_clips(tmp_path), Preprocessing(clip_seconds=1.5))]
+    assert len(set(names)) == len(names) == 2 * 133_334
+    assert names[-1] == "train/a.wav#t=199998.5"
+    assert names[-3] == "train/a.wav#t=199996.5"
 
 
 def test_ones_own_recordings_may_differ_in_the_suffix_alone(tmp_path):

@@ -8,7 +8,7 @@ import soundfile
 import torch
 
 from asd_lightning.data.audio import read_audio
-from asd_lightning.data.dataset import fit_length
+from asd_lightning.data.preprocessing import fit_length
 from asd_lightning.data.sampler import StepSampler
 from asd_lightning.data.supplemental import add_noise
 from asd_lightning.errors import UserError

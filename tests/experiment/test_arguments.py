@@ -2,19 +2,21 @@
 
 import pytest
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
 
-from asd_lightning.configuration import instantiate_all
+from asd_lightning.configuration import as_yaml, compose_train, instantiate_all
 from asd_lightning.errors import UserError
 from asd_lightning.experiment.arguments import retest_configuration
+from asd_lightning.experiment.identity import with_absolute_paths
 from asd_lightning.experiment.retest import retest
 from asd_lightning.training.averaging import WeightEMA
 from asd_lightning.training.checkpoint import LastCheckpoint
 
 
 def run_with(folder, *overrides):
-    (folder / ".hydra").mkdir(parents=True)
-    OmegaConf.save(OmegaConf.create(["experiment=fft", *overrides]), folder / ".hydra" / "overrides.yaml")
+    """The folder of a run, as far as a test looks into it before it loads the weights."""
+    config = with_absolute_paths(compose_train(["experiment=fft", "name=x", *overrides], folder))
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(as_yaml(config))
     return folder
 
 
@@ -30,14 +32,22 @@ def test_callbacks_of_training_are_left_out_whatever_the_run_had(tmp_path, monke
 @pytest.mark.parametrize("name", ["it's", "a,b", "[a]", "a=b c"])
 def test_any_folder_will_do(tmp_path, monkeypatch, name):
     monkeypatch.setattr(HydraConfig.instance(), "cfg", HydraConfig.instance().cfg)
-    config = retest_configuration(run_with(tmp_path / name, "name=x"), [], tmp_path / name / "results")
+    config = retest_configuration(run_with(tmp_path / name), [], tmp_path / name / "results")
     assert config.name == name
     assert config.callbacks.results.directory == str(tmp_path / name / "results")
 
 
 @pytest.mark.parametrize(
     ("override", "message"),
-    [("experiment=system1", "the system is the run's own"), ("seed=-1", "seed=-1: a whole number of at least 0")],
+    [
+        ("experiment=system1", "the system is the run's own"),
+        ("scale=demo", "the system is the run's own"),
+        ("encoders.beats.x=1", "the system is the run's own"),
+        ("seed=-1", "seed=-1: a whole number of at least 0"),
+        ("model.scorer.kk=3", r"model\.scorer\.kk: the run has no such setting \(did you mean model\.scorer\.k\?\)"),
+        ("data.rot=x", r"data\.rot: the run has no such setting \(did you mean data\.root\?\)"),
+        ("model/scorer=best", "model/scorer=best: no such choice"),
+    ],
 )
 def test_what_a_test_cannot_change(tmp_path, monkeypatch, override, message):
     monkeypatch.setattr(HydraConfig.instance(), "cfg", HydraConfig.instance().cfg)
@@ -59,3 +69,39 @@ def test_where_the_training_ran_is_not_taken_over(tmp_path, monkeypatch):
     config = retest_configuration(run, ["devices=2"], tmp_path)
     assert (config.trainer.devices, config.trainer.num_nodes, config.trainer.strategy) == (2, 1, "auto")
     assert config.trainer.precision == "bf16-mixed"
+
+
+def test_model_data_and_seed_are_the_recorded_ones_whatever_the_defaults_are_today(tmp_path, monkeypatch):
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", HydraConfig.instance().cfg)
+    run = run_with(tmp_path / "run", "model/scorer=gmm", "data.clip_seconds=3.5", "seed=7", "model.mixup_alpha=0.1")
+    record = (run / "config.yaml").read_text().replace("components: 2", "components: 5")
+    known = [line for line in record.splitlines() if not line.strip().startswith(("hop_seconds", "recording_score"))]
+    (run / "config.yaml").write_text("\n".join(known))
+    config = retest_configuration(run, ["+model.scorer.regularization=0.5", "data.machines=[fan]"], tmp_path / "out")
+    scorer = config.model.scorer
+    assert (scorer.components, scorer.regularization, scorer.seed) == (5, 0.5, 7)
+    assert (config.data.clip_seconds, config.data.seed, config.data.machines) == (3.5, 7, ["fan"])
+    assert (config.seed, config.model.mixup_alpha, config.model.seed) == (7, 0.1, 7)
+    # What the run is too old to know is as today.
+    assert (config.data.hop_seconds, config.model.recording_score) == (None, "max")
+
+
+def test_a_part_that_is_chosen_anew_replaces_the_recorded_one_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", HydraConfig.instance().cfg)
+    run = run_with(tmp_path / "run", "model/scorer=gmm", "seed=7")
+    config = retest_configuration(run, ["model/scorer=knn_standardized", "+model.scorer.k=3", "seed=8"], tmp_path / "o")
+    assert (config.model.scorer.k, config.model.scorer.standardize, config.model.scorer.seed) == (3, True, 8)
+    assert "components" not in config.model.scorer
+    assert config.choices["model/scorer"] == "knn_standardized"
+    assert (config.seed, config.model.seed, config.data.seed) == (8, 8, 8)
+
+
+def test_the_recordings_are_where_they_were_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", HydraConfig.instance().cfg)
+    monkeypatch.chdir(tmp_path)
+    run = run_with(tmp_path / "run", "data.root=recordings", "data.truth=list.csv")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    data = retest_configuration(run, [], tmp_path / "out").data
+    assert (data.root, data.truth) == (str(tmp_path / "recordings"), str(tmp_path / "list.csv"))
+    assert data.cache_dir == "cache/clips"

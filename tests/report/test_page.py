@@ -183,7 +183,7 @@ def test_runs_on_other_clips_have_no_difference(two_runs, tmp_path):
 
 def test_the_threshold_says_how_it_was_found(two_runs, tmp_path):
     shutil.copytree(two_runs / "a", tmp_path / "run")
-    config = tmp_path / "run" / ".hydra" / "config.yaml"
+    config = tmp_path / "run" / "config.yaml"
     rule = {"_target_": "asd_lightning.scoring.thresholds.ConformalThreshold", "false_alarm_rate": 0.05}
     content = yaml.safe_load(config.read_text())
     config.write_text(yaml.safe_dump(content | {"model": content["model"] | {"threshold": rule}}))
@@ -197,7 +197,7 @@ def test_many_settings_are_folded(two_runs, tmp_path):
             run = tmp_path / f"{name}{number}"
             shutil.copytree(two_runs / name, run)
             settings = {f"option_{index}": f"{name}{index}" for index in range(number)}
-            (run / ".hydra" / "config.yaml").write_text(yaml.safe_dump(settings))
+            (run / "config.yaml").write_text(yaml.safe_dump(settings))
         runs = [tmp_path / f"{name}{number}" for name in ("a", "b")]
         text = write_report(runs, tmp_path / "r.html", resamples=10).read_text()
         assert f"<details{' open' if is_open else ''}><summary>Settings that differ: {number}</summary>" in text
@@ -205,7 +205,7 @@ def test_many_settings_are_folded(two_runs, tmp_path):
 
 def test_names_cannot_speak_html(tmp_path):
     make_run(tmp_path / "run", tmp_path / "data", machines=(f"fan{HOSTILE}",), name=HOSTILE)
-    (tmp_path / "run" / ".hydra" / "config.yaml").write_text(f"seed: 0\nname: '{HOSTILE[:20]}</pre><script>boom()'\n")
+    (tmp_path / "run" / "config.yaml").write_text(f"seed: 0\nname: '{HOSTILE[:20]}</pre><script>boom()'\n")
     text = write_report([tmp_path / "run"], tmp_path / "r.html", resamples=10).read_text()
     assert HOSTILE in "".join(Page(text).words)  # shown, as text
     assert "<img src=x" not in text

@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from asd_lightning.data.layout import Clip
+from asd_lightning.data.preprocessing import Preprocessing
 from asd_lightning.evaluation.metrics import evaluate, write_metrics
 from asd_lightning.scoring.clip_scores import write_scores
 from asd_lightning.scoring.embedding_cache import (
@@ -18,7 +19,6 @@ from asd_lightning.scoring.embedding_cache import (
     EmbeddingCache,
     files_digest,
     model_digest,
-    preprocessing_options,
     write_embeddings,
 )
 from asd_lightning.scoring.knn import KNNScorer
@@ -67,7 +67,7 @@ def make_cache(clips: list[Clip], model: str = "m", seed: int = 0) -> EmbeddingC
         rows = [center[clip.domain] + s * rng.normal(size=DIM) for clip, s in zip(some, spread, strict=True)]
         return np.array(rows, dtype=np.float32)
 
-    key = CacheKey(model, preprocessing_options(DATA), files_digest([*reference, *query]))
+    key = CacheKey(model, Preprocessing.of_options(DATA), files_digest([*reference, *query]))
     return EmbeddingCache(embedded(reference), embedded(query), reference, query, key)
 
 
@@ -91,6 +91,7 @@ def make_run(folder: Path, data: Path, machines: tuple[str, ...] = ("fan", "pump
     (folder / ".hydra").mkdir()
     config = {"seed": seed, "name": name, "data": DATA, "model": MODEL}
     (folder / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config))
+    (folder / "config.yaml").write_text(yaml.safe_dump(config | {"data": DATA | {"seed": seed}}))
     (folder / ".hydra" / "overrides.yaml").write_text("[]")
     (folder / "checkpoints").mkdir()
     torch.save({"state_dict": state, "asd_config": MODEL}, folder / "checkpoints" / "last.ckpt")

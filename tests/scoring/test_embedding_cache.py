@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import os
 
 import numpy as np
@@ -8,7 +9,6 @@ import torch
 from asd_lightning.errors import UserError
 from asd_lightning.scoring.embedding_cache import (
     model_digest,
-    preprocessing_options,
     read_embeddings,
     recordings_state,
     write_embeddings,
@@ -38,8 +38,12 @@ def test_pieces_of_recordings_keep_their_place(tmp_path):
 def test_recordings_unchanged_changed_absent(cache):
     assert recordings_state(cache) == "unchanged"
     path = cache.query_clips[3].path
+    status, content = path.stat(), path.read_bytes()
     os.utime(path, ns=(0, 123_456_789))
-    assert recordings_state(cache) == "changed"
+    assert recordings_state(cache) == "unchanged", "a copy has another time"
+    path.write_bytes(content[:-2] + b"\x01\x02")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert recordings_state(cache) == "changed", "of the same size and time"
     path.unlink()
     assert recordings_state(cache) == "absent"
 
@@ -60,9 +64,18 @@ def test_the_model_digest_sees_values_names_types_and_architecture():
     assert model_digest(dict(reversed(state.items())), MODEL | {"scorer": {"k": 5}}) == model_digest(state, MODEL)
 
 
-def test_only_options_that_change_the_waveform_count():
-    options = preprocessing_options({"root": "a", "batch_size": 4, "clip_seconds": 3.0, "some_new_option": 1})
-    assert options == {"clip_seconds": 3.0, "some_new_option": 1}
+def test_a_cache_of_an_older_version_is_read(cache, tmp_path):
+    """It kept options that say nothing of what was heard, and no recordings."""
+    path = tmp_path / "e.npz"
+    write_embeddings(path, cache)
+    with np.load(path) as content:
+        columns = {name: content[name] for name in content.files if name not in ("scored_file", "recording")}
+    key = json.loads(str(columns["key"]))
+    key["preprocessing"] = {"clip_seconds": 1.0, "channel": 0, "pad": "tile", "some_old_option": 3}
+    np.savez(path, **columns | {"key": np.array(json.dumps(key))})
+    read = read_embeddings(path)
+    assert read.key == cache.key
+    assert read.query_clips == cache.query_clips
 
 
 def test_a_file_that_is_no_cache_is_named(cache, tmp_path):

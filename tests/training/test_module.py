@@ -67,6 +67,6 @@ def test_weights_from_before_the_head_left_the_loss_are_read(tmp_path):
     today = module.state_dict()
     former = {name.replace("head.perturbations.", "loss.heads."): value for name, value in today.items()}
     assert former.keys() != today.keys()
-    checkpoint = {"state_dict": former, "current_model_state": dict(former)}
+    checkpoint = {"state_dict": former, "current_model_state": dict(former), "global_step": 3}
     module.on_load_checkpoint(checkpoint)
     assert checkpoint["state_dict"].keys() == checkpoint["current_model_state"].keys() == today.keys()

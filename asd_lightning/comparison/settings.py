@@ -1,0 +1,75 @@
+"""What two runs differ in: runs that differ in nothing but the seed are averaged, all others stand side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+# What cannot change a score: who watches, where things lie, how fast it goes, and what is said elsewhere already.
+_WITHOUT_EFFECT = frozenset(
+    {"resume", "test", "name", "system", "seed", "choices", "hydra", "logger", "encoders", "accumulate"}
+    | {f"data.{option}" for option in ("cache_dir", "num_workers", "test_batch_size", "on_bad_file", "truth")}
+    | {f"trainer.{option}" for option in ("accelerator", "strategy", "deterministic", "log_every_n_steps", "plugins")}
+    | {f"trainer.{option}" for option in ("enable_model_summary", "use_distributed_sampler", "limit_val_batches")}
+    | {f"trainer.{option}" for option in ("devices", "_target_", "_convert_", "default_root_dir")}
+)
+# Of the callbacks the average alone.
+_AVERAGE = "callbacks.ema"
+TRAINING_CLIPS = "training clips"
+"""Key of the digest of what a run was trained on, in ``settings_of``."""
+
+
+def settings_of(config: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, str]:
+    """Every setting that a score may depend on, with its value as text.
+
+    Args:
+        config: the composed configuration; empty where it is not known.
+        summary: of the results.
+    """
+    settings = {key: str(value) for key, value in _leaves(config) if _counts(key)}
+    if digest := summary.get("training_clips"):
+        # The same recordings in another place are the same.
+        settings[TRAINING_CLIPS] = str(digest)
+        settings.pop("data.root", None)
+    return settings
+
+
+def labels_of_difference(groups: Sequence[Mapping[str, str]], choices: Sequence[Mapping[str, str]]) -> list[str]:
+    """In a few words for each group of settings, what sets it apart from the others.
+
+    A part that was chosen as a whole, such as ``model/scorer=knn_standardized``, is named by that choice.
+
+    Args:
+        groups: settings, no two the same.
+        choices: for each, what was chosen for which part.
+    """
+    differing = sorted(key for key in set().union(*groups) if len({group.get(key) for group in groups}) > 1)
+    parts = sorted({part for chosen in choices for part in chosen})
+    named = [part for part in parts if len({chosen.get(part) for chosen in choices}) > 1]
+    prefixes = tuple(f"{part.replace('/', '.')}." for part in named if part not in ("experiment", "scale"))
+    apart = [key for key in differing if not key.startswith(prefixes)]
+    labels = [_label(group, chosen, named, apart) for group, chosen in zip(groups, choices, strict=True)]
+    if len(set(labels)) == len(labels):
+        return labels
+    return [_label(group, {}, [], differing) for group in groups]
+
+
+def _label(group: Mapping[str, str], chosen: Mapping[str, str], parts: Sequence[str], keys: Sequence[str]) -> str:
+    words = [f"{part.rpartition('/')[2]}={chosen.get(part, '?')}" for part in parts]
+    words += [f"{key.rpartition('.')[2]}={group.get(key, '-')}" for key in keys]
+    return " ".join(dict.fromkeys(words))
+
+
+def _counts(key: str) -> bool:
+    if key.startswith("callbacks."):
+        return key.startswith(_AVERAGE)
+    above = [key[:end] for end in (*(place for place, letter in enumerate(key) if letter == "."), len(key))]
+    return not _WITHOUT_EFFECT.intersection(above) and not key.endswith(".seed")
+
+
+def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(node, Mapping) and node:
+        for name, value in node.items():
+            yield from _leaves(value, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, node

@@ -1,0 +1,159 @@
+"""From a recording to the waveforms that a model hears: one object, used wherever something is heard."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from jaxtyping import Float32
+from numpy.typing import NDArray
+
+from asd_lightning.data.audio import DecodeOptions, decode, read_header, to_float
+from asd_lightning.data.far_channel import decode_reduced
+from asd_lightning.errors import UserError
+from asd_lightning.features.far_microphone import FarMicrophoneReduction
+
+Pad = Literal["tile", "zero"]
+# Less than this is no sound left over: lengths are told in whole samples.
+_SMALLEST_REST = 1e-3
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How recordings become waveforms of one length.
+
+    Two embeddings of a recording compare only where they were made with equal fields.
+
+    A clip of the challenge is heard as the paper hears it: cropped at its centre, or, with ``test_windows``, in several
+    crops whose embeddings are averaged.  A recording of one's own is heard whole: windows cover it, and each is scored
+    for itself.
+
+    >>> Preprocessing(clip_seconds=4.0).places(10.0)
+    [0.0, 4.0, 6.0]
+
+    Attributes:
+        sample_rate: in Hz.
+        channel: which of several, from 0; their ``mean``; or ``reduced``: the near one (0) less what the far one (1)
+            tells of the surroundings, by coefficients fitted to each machine.
+        clip_seconds: length of every waveform.
+        hop_seconds: from the start of one window of a long recording to the next; ``None`` is ``clip_seconds``.
+        pad: repeat a short clip, or follow it with zeros.
+        test_windows: evenly spaced crops of a clip, from its beginning to its end; a single one is the centre.
+
+    Raises:
+        UserError: a field outside its range.
+    """
+
+    sample_rate: int = 16_000
+    channel: int | str = 0
+    clip_seconds: float = 10.0
+    hop_seconds: float | None = None
+    pad: Pad = "tile"
+    test_windows: int = 1
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.clip_seconds, int | float) or not 0 < self.clip_seconds < math.inf:
+            raise UserError(f"data.clip_seconds={self.clip_seconds}: a number of seconds above 0 is needed")
+        hop = self.hop_seconds
+        if hop is not None and not (isinstance(hop, int | float) and 0 < hop <= self.clip_seconds):
+            raise UserError(
+                f"data.hop_seconds={hop}: a number of seconds above 0 and at most data.clip_seconds is needed, "
+                "so that nothing is left unheard"
+            )
+        if not isinstance(self.channel, int) and self.channel not in ("mean", "reduced"):
+            raise UserError(f"data.channel={self.channel}: choose one of 0, 1, mean, reduced")
+        if self.pad not in get_args(Pad):
+            raise UserError(f"data.pad={self.pad}: choose one of {', '.join(get_args(Pad))}")
+
+    @classmethod
+    def of_options(cls, options: Mapping[str, Any]) -> Preprocessing:
+        """Of a data module's options, those that say what is heard; the others are passed over."""
+        names = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in options.items() if name in names})
+
+    @property
+    def samples(self) -> int:
+        """Of every waveform."""
+        return round(self.clip_seconds * self.sample_rate)
+
+    @property
+    def decode_options(self) -> DecodeOptions:
+        """Rate and channel; of ``reduced`` the near one."""
+        channel: Any = 0 if self.channel == "reduced" else self.channel
+        return DecodeOptions(self.sample_rate, channel)
+
+    @property
+    def crops(self) -> list[float]:
+        """Places of the crops of one clip: 0 is its beginning, 1 the last place at which a crop fits."""
+        return [0.5] if self.test_windows == 1 else np.linspace(0.0, 1.0, self.test_windows).tolist()
+
+    def places(self, seconds: float) -> list[float]:
+        """Where the windows over a recording of that length start; the last one ends with it."""
+        rest = seconds - self.clip_seconds
+        if rest < _SMALLEST_REST:
+            return [0.0]
+        hop = self.hop_seconds or self.clip_seconds
+        return [*(number * hop for number in range(math.ceil(rest / hop - 1e-9))), rest]
+
+    def start_of_crop(self, length: int, position: float) -> int:
+        """First sample of the crop at ``position`` (0 to 1) of a clip of ``length`` samples."""
+        spare = max(length - self.samples, 0)
+        return min(int(position * (spare + 1)), spare)
+
+    def fit(self, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Bring a waveform to the length of all."""
+        return fit_length(waveform, self.samples, self.pad)
+
+    def read(
+        self,
+        path: Path,
+        start: float = 0.0,
+        seconds: float | None = None,
+        reduction: FarMicrophoneReduction | None = None,
+    ) -> Float32[np.ndarray, " samples"]:
+        """A recording, or a piece of it, in [-1, 1].
+
+        Raises:
+            BadAudioError: unreadable, or otherwise unfit.
+            UserError: the channel is ``reduced`` and there is no reduction.
+        """
+        if self.channel != "reduced":
+            return to_float(decode(path, self.decode_options, start, seconds))
+        if reduction is None:
+            raise UserError(f"{path}: data.channel=reduced needs the machine's far-microphone coefficients")
+        return decode_reduced(path, reduction, self.sample_rate, start, seconds)
+
+    def windows(self, waveform: NDArray[np.float32]) -> Float32[np.ndarray, "windows samples"]:
+        """The crops of one clip."""
+        starts = [self.start_of_crop(len(waveform), position) for position in self.crops]
+        return np.stack([self.fit(waveform[start : start + self.samples]) for start in starts])
+
+    def __call__(
+        self, recording: Path | NDArray[np.float32], reduction: FarMicrophoneReduction | None = None
+    ) -> Float32[np.ndarray, "windows crops samples"]:
+        """All windows over a recording (a path, or a waveform at ``sample_rate``), each in its ``test_windows`` crops.
+
+        Raises:
+            BadAudioError: unreadable, or otherwise unfit.
+        """
+        if isinstance(recording, Path):
+            places = self.places(read_header(recording).seconds)
+            seconds = self.clip_seconds if len(places) > 1 else None
+            pieces = [self.read(recording, place, seconds, reduction) for place in places]
+        else:
+            starts = [round(place * self.sample_rate) for place in self.places(len(recording) / self.sample_rate)]
+            length = self.samples if len(starts) > 1 else len(recording)
+            pieces = [recording[start : start + length] for start in starts]
+        return np.stack([self.windows(piece) for piece in pieces])
+
+
+def fit_length(waveform: NDArray[np.float32], samples: int, pad: Pad = "tile") -> NDArray[np.float32]:
+    """Bring a waveform that is too short to ``samples``: repeat it, or follow it with zeros."""
+    missing = samples - len(waveform)
+    if missing <= 0:
+        return waveform[:samples]
+    return np.resize(waveform, samples) if pad == "tile" else np.pad(waveform, (0, missing))

@@ -1,0 +1,82 @@
+"""From a recording to what a model hears."""
+
+from itertools import pairwise
+
+import jaxtyping
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asd_lightning.data.preprocessing import Preprocessing
+from asd_lightning.errors import UserError
+
+RATE = 16_000
+
+
+def tone_with_click(path, seconds, at):
+    waveform = 0.01 * np.sin(np.arange(round(seconds * RATE)) / 7)
+    waveform[round(at * RATE)] = 0.9
+    soundfile.write(path, waveform, RATE, subtype="PCM_16")
+
+
+@given(
+    seconds=st.floats(0.01, 500),
+    clip_seconds=st.floats(0.1, 20),
+    share=st.one_of(st.none(), st.floats(0.05, 1)),
+)
+def test_windows_leave_nothing_out_and_none_sticks_out(seconds, clip_seconds, share):
+    heard = Preprocessing(clip_seconds=clip_seconds, hop_seconds=share and share * clip_seconds)
+    places = heard.places(seconds)
+    assert places[0] == 0
+    assert all(0 < later - earlier <= clip_seconds + 1e-6 for earlier, later in pairwise(places))
+    if seconds > clip_seconds + 1e-3:
+        assert places[-1] + clip_seconds == pytest.approx(seconds)
+    else:
+        assert places == [0.0]
+
+
+@pytest.mark.parametrize("at", [0.01, 1.2, 3.7, 4.99])
+def test_a_click_anywhere_is_in_a_window(tmp_path, at):
+    tone_with_click(tmp_path / "a.wav", 5.0, at)
+    heard = Preprocessing(clip_seconds=2.0)(tmp_path / "a.wav")
+    assert heard.shape == (3, 1, 32_000)
+    assert np.abs(heard).max() > 0.8
+
+
+def test_a_path_and_its_waveform_are_heard_alike(tmp_path):
+    tone_with_click(tmp_path / "a.wav", 5.3, 2.0)
+    waveform, _ = soundfile.read(tmp_path / "a.wav", dtype="float32")
+    heard = Preprocessing(clip_seconds=2.0, test_windows=3)
+    np.testing.assert_array_equal(heard(tmp_path / "a.wav"), heard(waveform))
+
+
+def test_short_recordings_are_padded(tmp_path):
+    tone_with_click(tmp_path / "a.wav", 0.5, 0.1)
+    tiled, zeros = (Preprocessing(clip_seconds=1.0, pad=pad)(tmp_path / "a.wav")[0, 0] for pad in ("tile", "zero"))
+    np.testing.assert_array_equal(tiled[:8000], tiled[8000:])
+    assert not zeros[8000:].any()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"clip_seconds": 0}, "data.clip_seconds=0: a number of seconds above 0"),
+        ({"clip_seconds": "10 s"}, "data.clip_seconds=10 s"),
+        ({"hop_seconds": 11.0}, "data.hop_seconds=11.0: .* at most data.clip_seconds"),
+        ({"hop_seconds": 0.0}, "data.hop_seconds"),
+        ({"channel": "both"}, "data.channel=both: choose one of 0, 1, mean, reduced"),
+        ({"pad": "reflect"}, "data.pad=reflect"),
+    ],
+)
+def test_bad_options_are_named(options, message, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as installed: the checks are for tests
+    with pytest.raises(UserError, match=message):
+        Preprocessing(**options)
+
+
+def test_reduced_needs_coefficients(tmp_path):
+    tone_with_click(tmp_path / "a.wav", 1.0, 0.1)
+    with pytest.raises(UserError, match=r"a\.wav: data\.channel=reduced needs the machine's far-microphone"):
+        Preprocessing(channel="reduced")(tmp_path / "a.wav")
