@@ -48,8 +48,11 @@ def as_text(override: str) -> str:
 
 def _quoted(item: str) -> str:
     text = item.strip()
+    if text in ("", "null"):
+        return item
     try:
         (parsed,) = parse_overrides([f"option={text}"])
     except UserError:
-        return item
-    return item if text in ("", "null") or isinstance(parsed.value(), str) else f"'{text}'"
+        # A letter that Hydra does not know.
+        return f"'{text}'"
+    return item if isinstance(parsed.value(), str) else f"'{text}'"

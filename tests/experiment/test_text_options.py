@@ -10,6 +10,7 @@ from asd_lightning.experiment.text_options import as_text
 NAMES = [
     "2024_11_25", "1e2", "00", "007", "1_000", "-3", "+4", ".5", "5.", "1e-3", "1E5", "inf", "nan", "-inf", "true",
     "True", "FALSE", "false", "0x10", "0b1", "12:30", "1,5"[:1], "2024-11-25", "1.2.3", "on", "yes", "pump", "3 pumps",
+    "Prüfstand", "한국", "größe 2", "1e2ü",
 ]  # fmt: skip
 
 
@@ -54,10 +55,10 @@ def test_numbers_are_still_numbers():
         ("hydra.run.dir=~/runs/a", "hydra.run.dir=HOME/runs/a"),
         ("encoders.beats.weights=~/beats.pt", "encoders.beats.weights=HOME/beats.pt"),
         ("+data.recordings=~/r.csv", "+data.recordings=HOME/r.csv"),
-        ("data.root=a~b", "data.root=a~b"),
-        ("data.root=a/~", "data.root=a/~"),
+        ("data.root=a~b", "data.root='a~b'"),
+        ("data.root=a/~", "data.root='a/~'"),
         ("~data.root", "~data.root"),
-        ("name=~x", "name=~x"),
+        ("name=~x", "name='~x'"),
         ("data.root=1e2,2e3", "data.root='1e2','2e3'"),
         ("data.root=${oc.env:HOME}/x", "data.root=${oc.env:HOME}/x"),
     ],
