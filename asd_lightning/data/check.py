@@ -6,7 +6,7 @@ import re
 import shlex
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,8 +16,8 @@ from rich.table import Table
 
 from asd_lightning.data.attribute_table import read_attribute_table
 from asd_lightning.data.audio import BadAudioError
-from asd_lightning.data.file_names import AUDIO_SUFFIXES, parse_file_name
-from asd_lightning.data.layout import Clip, find_clips
+from asd_lightning.data.file_names import parse_file_name
+from asd_lightning.data.layout import Clip, survey
 from asd_lightning.data.measurement import Measurement, measure_all
 from asd_lightning.data.recordings import mixed_rates
 from asd_lightning.download.years import (
@@ -71,12 +71,16 @@ class MachineSummary:
 
 @dataclass(frozen=True)
 class Report:
-    """The outcome of a check; ``year`` is None where nothing told it, and counts were then compared with nothing."""
+    """The outcome of a check; ``year`` is None where nothing told it, and counts were then compared with nothing.
+
+    ``understood``: machine -> what its folders of one's own recordings were taken for.
+    """
 
     root: Path
     year: int | None
     machines: list[MachineSummary]
     findings: list[Finding]
+    understood: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -89,7 +93,14 @@ class Report:
             for summary in self.machines
         ]
         findings = [asdict(finding) for finding in self.findings]
-        return {"root": str(self.root), "year": self.year, "ok": self.ok, "machines": machines, "findings": findings}
+        return {
+            "root": str(self.root),
+            "year": self.year,
+            "ok": self.ok,
+            "machines": machines,
+            "findings": findings,
+            "understood": dict(self.understood),
+        }
 
 
 def check(
@@ -110,7 +121,7 @@ def check(
         raise UserError(f"unknown year {year}: choose one of {', '.join(map(str, YEARS))}")
     year = year or guess_year(root)
     known = YEARS.get(year) if year else None
-    clips = find_clips(root)
+    clips, notes = survey(root)
     if label is not None:
         clips = label(root, clips)
     measured = measure_all([clip.path for clip in clips], console)
@@ -118,12 +129,16 @@ def check(
     for clip in clips:
         by_machine[clip.machine].append(clip)
     findings = [*_missing_machines(root, by_machine, known), *_duplicates(clips, measured)]
+    doubtful = [note for note in notes if note.level == "warning"]
+    findings += [Finding("warning", note.machine, note.message, tuple(map(str, note.files))) for note in doubtful]
     for machine, own in by_machine.items():
         findings += _counts(machine, own, known)
         findings += _audio(machine, own, measured, known)
         findings += _names(machine, own)
     summaries = [_summary(machine, own, measured) for machine, own in by_machine.items()]
-    return Report(root, year, summaries, sorted(findings, key=lambda finding: (finding.level, finding.machine)))
+    understood = {note.machine: note.message for note in notes if note.level == "info"}
+    findings.sort(key=lambda finding: (finding.level, finding.machine))
+    return Report(root, year, summaries, findings, understood)
 
 
 def guess_year(root: Path) -> int | None:
@@ -249,18 +264,9 @@ def _duplicates(clips: Sequence[Clip], measured: Measured) -> Iterator[Finding]:
 
 
 def _names(machine: str, clips: Sequence[Clip]) -> Iterator[Finding]:
-    """Names outside the grammar, the attribute table against the names, attributes that differ only in case."""
+    """The attribute table against the names, attributes that differ only in case."""
     folders = {clip.path.parent.parent for clip in clips if clip.path.parent.name == clip.split}
-    taken = {clip.path for clip in clips}
     for folder in sorted(folders):
-        stray = [
-            path
-            for path in sorted(folder.rglob("*"))
-            if path.suffix.lower() in AUDIO_SUFFIXES and path not in taken and not path.name.startswith(".")
-        ]
-        if stray:
-            message = "not used, since their names do not follow section_00_<domain>_<split>_<condition>_<index>"
-            yield Finding("warning", machine, message, tuple(map(str, stray)))
         yield from _table_against_names(machine, folder, clips)
     spellings: dict[str, set[str]] = defaultdict(set)
     for clip in clips:
@@ -327,6 +333,8 @@ def print_report(report: Report, console: Console) -> None:
     for summary in report.machines:
         table.add_row(*_cells(summary))
     console.print(table)
+    for machine, message in report.understood.items():
+        console.print(f"{machine}: {message}", markup=False, highlight=False, soft_wrap=True)
     for finding in report.findings:
         names = ", ".join(Path(name).name for name in finding.files[:_NAMES_SHOWN])
         more = f" and {len(finding.files) - _NAMES_SHOWN} more" if len(finding.files) > _NAMES_SHOWN else ""

@@ -2,10 +2,13 @@
 
 Three layouts are recognised without configuration:
 
-* ``ROOT/<machine>/{train,test,supplemental}``, names in the DCASE grammar;
+* ``ROOT/<machine>/{train,test,supplemental}``, names in the DCASE grammar (2021: ``source_test``, ``target_test``);
 * ``ROOT/{dev_data,eval_data}/raw/<machine>/{train,test,supplemental}``, the released archives unpacked;
 * a plain folder of one's own recordings with any names: ``train/`` or ``normal/`` holds normal sound,
   ``test/{normal,anomaly}`` what is to be scored.  ``ROOT`` is such a folder, or holds one per machine.
+
+A word of `asd_lightning.data.conditions` is a label wherever it stands, and what bears that of a fault is in no
+reference.  Beside a folder with a normal word any other folder is a kind of fault, as in sets of images.
 """
 
 from __future__ import annotations
@@ -13,28 +16,30 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from asd_lightning.data.audio import BadAudioError, read_header
-from asd_lightning.data.file_names import AUDIO_SUFFIXES, Condition, Domain, Split, parse_file_name
+from asd_lightning.data.conditions import Condition, condition_of_file, condition_of_folder
+from asd_lightning.data.file_names import Domain, Split, parse_file_name
+from asd_lightning.data.folders import Room, idle_folders, no_recordings, recordings, rooms_of
+from asd_lightning.data.folders import machine_folders as machine_folders
 from asd_lightning.errors import UserError
 from asd_lightning.plain_text import has_control
 
 logger = logging.getLogger(__name__)
 
-_SPLITS: tuple[Split, ...] = ("train", "test", "supplemental")
-_NORMAL_FOLDERS = ("train", "normal")
-_CONDITION_FOLDERS: dict[str, Condition] = {"normal": "normal", "anomaly": "anomaly", "abnormal": "anomaly"}
 # What people record with telephones and editors, and what is not read.
 _OTHER_AUDIO_SUFFIXES = frozenset(
     {".mp3", ".m4a", ".aac", ".ogg", ".oga", ".opus", ".wma", ".aif", ".aiff", ".amr", ".3gp", ".caf", ".mp4", ".webm"}
 )
 _HELD_OUT = 0.2
 _NAMED_AT_MOST = 20
+_FOLDERS_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +87,17 @@ class Clip:
         return self.seconds is not None
 
 
+class Note(NamedTuple):
+    """What is to be said of one machine's folder: ``info`` how it was understood, ``warning`` what is doubtful."""
+
+    level: Literal["info", "warning"]
+    machine: str
+    message: str
+    files: tuple[Path, ...] = ()
+
+
 def find_clips(root: Path | str, machines: Sequence[str] | None = None, seed: int = 0) -> list[Clip]:
-    """All clips below ``root``, sorted by machine, split and name.
+    """All clips below ``root``, sorted by machine, split and name; what is to be said of them is logged.
 
     Args:
         root: a folder in one of the layouts above.
@@ -93,15 +107,28 @@ def find_clips(root: Path | str, machines: Sequence[str] | None = None, seed: in
     Raises:
         UserError: nothing there, an unknown machine asked for, two recordings of one name, or a name that is not text.
     """
+    clips, notes = survey(root, machines, seed)
+    for note in notes:
+        logger.log(logging.INFO if note.level == "info" else logging.WARNING, "%s: %s", note.machine, note.message)
+    return clips
+
+
+def survey(root: Path | str, machines: Sequence[str] | None = None, seed: int = 0) -> tuple[list[Clip], list[Note]]:
+    """All clips below ``root`` like `find_clips`, and what is to be said of them."""
     root = Path(root)
     folders = machine_folders(root, machines)
     _warn_of_other_formats([folder for _, folder in folders])
-    clips = [clip for name, folder in folders for clip in _clips_of_machine(name, folder, seed)]
+    clips: list[Clip] = []
+    notes: list[Note] = []
+    for name, folder in folders:
+        own, told = _clips_of_machine(name, folder, seed)
+        clips += own
+        notes += told
     if not clips:
-        raise _no_recordings(root)
+        raise no_recordings(root)
     _refuse_unwritable_names(clips)
     _refuse_duplicates(clips)
-    return sorted(clips, key=lambda clip: (clip.machine, clip.split, clip.name))
+    return sorted(clips, key=lambda clip: (clip.machine, clip.split, clip.name)), notes
 
 
 def find_truth(root: Path | str) -> Path | None:
@@ -123,74 +150,9 @@ def find_truth(root: Path | str) -> Path | None:
     return found[0] if found else None
 
 
-def machine_folders(root: Path, machines: Sequence[str] | None = None) -> list[tuple[str, Path]]:
-    """Machine name and folder of each machine below ``root``, of ``machines`` alone where they are named.
-
-    Raises:
-        UserError: nothing there, or an unknown machine asked for.
-    """
-    if not root.is_dir():
-        raise UserError(f"{root}: no such folder; give the folder that holds the machines' recordings")
-    folders = _all_machine_folders(root)
-    names = {name for name, _ in folders}
-    if machines is not None and (missing := set(machines) - names):
-        known = ", ".join(sorted(names)) or "none"
-        raise UserError(f"{root}: no machine named {', '.join(sorted(missing))}; found: {known}")
-    if not folders:
-        raise _no_recordings(root)
-    return [(name, folder) for name, folder in folders if machines is None or name in machines]
-
-
-def _no_recordings(root: Path) -> UserError:
-    return UserError(
-        f"{root}: no recordings found; expected <machine>/train/*.wav and <machine>/test/*.wav, the unpacked "
-        "DCASE archives (dev_data/raw/<machine>/...), or normal/*.wav of your own"
-    )
-
-
-def _all_machine_folders(root: Path) -> list[tuple[str, Path]]:
-    if _is_machine(root):
-        return [(root.resolve().name, root)]
-    parents = [root, *(root / part / "raw" for part in ("dev_data", "eval_data"))]
-    return [
-        (folder.name, folder)
-        for parent in parents
-        if parent.is_dir()
-        for folder in sorted(parent.iterdir())
-        if not folder.name.startswith(".") and folder.is_dir() and _is_machine(folder)
-    ]
-
-
-def _is_machine(folder: Path) -> bool:
-    return any((folder / name).is_dir() for name in (*_NORMAL_FOLDERS, "test", "supplemental"))
-
-
-def _recordings(
-    folder: Path, suffixes: frozenset[str] = AUDIO_SUFFIXES, above: frozenset[Path] = frozenset()
-) -> Iterator[Path]:
-    """Files with one of ``suffixes`` below ``folder``, in an order that is the same on every file system.
-
-    Links are followed, except to a folder they lie in; a broken one is listed, so that reading it can say so.  Hidden
-    names (``._clip.wav``, which macOS leaves on other file systems, holds no sound) are left out.
-    """
-    if not folder.is_dir() or (real := folder.resolve()) in above:
-        return
-    try:
-        paths = sorted(folder.iterdir())
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be listed ({error.strerror}); make it readable or remove it") from error
-    for path in paths:
-        if path.name.startswith("."):
-            continue
-        if path.is_dir():
-            yield from _recordings(path, suffixes, above | {real})
-        elif path.suffix.lower() in suffixes:
-            yield path
-
-
 def _warn_of_other_formats(folders: Sequence[Path]) -> None:
-    rooms = (*_SPLITS, *_CONDITION_FOLDERS)
-    found = [p for folder in folders for room in rooms for p in _recordings(folder / room, _OTHER_AUDIO_SUFFIXES)]
+    rooms = [room.path for folder in folders for room in rooms_of(folder)]
+    found = [path for room in rooms for path in recordings(room, _OTHER_AUDIO_SUFFIXES)]
     if found:
         counts = Counter(path.suffix.lower() for path in found)
         logger.warning(
@@ -200,22 +162,52 @@ def _warn_of_other_formats(folders: Sequence[Path]) -> None:
         )  # fmt: skip
 
 
-def _clips_of_machine(machine: str, folder: Path, seed: int) -> list[Clip]:
-    paths = [path for split in _SPLITS for path in _recordings(folder / split)]
-    clips = {path: clip for path in paths if (clip := _dcase_clip(machine, path)) is not None}
+def _clips_of_machine(machine: str, folder: Path, seed: int) -> tuple[list[Clip], list[Note]]:
+    rooms = rooms_of(folder)
+    used = [room for room in rooms if room.purpose not in ("normal", "anomaly")]
+    clips, notes = _dcase_clips(machine, used)
     if not clips:
-        return _plain_clips(machine, folder, seed)
-    if others := [path for path in paths if path not in clips]:
-        logger.warning(
-            "%s: %d recordings are not used, since their names do not follow those of the others, such as %s",
-            machine, len(others), others[0],
-        )  # fmt: skip
-    return list(clips.values())
+        used = [room for room in rooms if room.purpose != "supplemental"]
+        clips, notes = _plain_clips(machine, folder, used, seed)
+    for idle, count in idle_folders(folder, used):
+        message = (
+            f"{count} recordings in {idle} are not used; move normal ones to train/, others below test/ "
+            "(test/normal, test/<kind of fault>)"
+        )
+        notes.append(Note("warning", machine, message))
+    return clips, notes
 
 
-def _dcase_clip(machine: str, path: Path) -> Clip | None:
-    name = parse_file_name(path.stem)
-    if name is None:
+def _dcase_clips(machine: str, rooms: Iterable[Room]) -> tuple[list[Clip], list[Note]]:
+    """Clips with names in the grammar; none where no name is."""
+    clips: list[Clip] = []
+    faults: list[Path] = []
+    others: list[Path] = []
+    for room in rooms:
+        paths = list(recordings(room.path))
+        told = _conditions(room.path, paths)
+        for path in paths:
+            clip = _dcase_clip(machine, room, path, told[path])
+            if clip is None:
+                others.append(path)
+            elif clip.split == "train" and "anomaly" in (clip.condition, told[path]):
+                faults.append(path)
+            else:
+                clips.append(clip)
+    notes = _notes_of_faults(machine, faults)
+    if others:
+        used = f", where others are as {clips[0].path}" if clips else ""
+        message = (
+            f"{len(others)} recordings are not used, since their names do not follow those of the others, "
+            f"such as {others[0]}{used}"
+        )
+        notes.append(Note("warning", machine, message, tuple(others)))
+    return clips, notes
+
+
+def _dcase_clip(machine: str, room: Room, path: Path, told: Condition) -> Clip | None:
+    name = parse_file_name(path.stem, "train" if room.purpose == "train" else "test")
+    if name is None or (name.split == "supplemental" and room.purpose != "supplemental"):
         return None
     return Clip(
         path=path,
@@ -224,39 +216,99 @@ def _dcase_clip(machine: str, path: Path) -> Clip | None:
         section=name.section,
         split=name.split,
         domain=name.domain,
-        condition=name.condition,
+        condition=told if name.split == "test" and name.condition == "unknown" else name.condition,
         attribute=name.attribute,
     )
 
 
-def _plain_clips(machine: str, folder: Path, seed: int) -> list[Clip]:
-    """One's own recordings: every clip counts as source domain, for nothing tells otherwise."""
-    normal = [path for name in _NORMAL_FOLDERS for path in _recordings(folder / name)]
-    query = list(_plain_queries(folder))
-    if not any(condition != "anomaly" for _, condition in query) and normal:
-        normal, held_out = _hold_out(machine, normal, seed)
-        query += [(path, "normal") for path in held_out]
+def _plain_clips(machine: str, folder: Path, rooms: Sequence[Room], seed: int) -> tuple[list[Clip], list[Note]]:
+    """One's own recordings: every clip counts as source domain, unless the folder's name tells otherwise."""
+    domains: dict[Path, Domain] = {}
+    conditions: dict[Path, Condition] = {}
+    normal: list[Path] = []
+    faults: list[Path] = []
+    query: list[Path] = []
+    notes: list[Note] = []
+    for room in rooms:
+        paths = list(recordings(room.path))
+        told = _conditions(room.path, paths)
+        domains |= dict.fromkeys(paths, "source" if room.domain == "unknown" else room.domain)
+        if room.purpose in ("train", "normal"):
+            bad = {path for path in paths if "anomaly" in (told[path], condition_of_file(path.stem))}
+            normal += [path for path in paths if path not in bad]
+            faults += sorted(bad)
+            continue
+        query += paths
+        for path in paths:
+            by_folder = "anomaly" if room.purpose == "anomaly" else told[path]
+            conditions[path] = condition_of_file(path.stem) if by_folder == "unknown" else by_folder
+    notes += _notes_of_faults(machine, faults)
+    if normal and not any(conditions[path] != "anomaly" for path in query):
+        normal, held_out, why = _hold_out(machine, normal, seed)
+        conditions |= dict.fromkeys(held_out, "normal")
+        query += held_out
+        notes.append(why)
 
     def clip(path: Path, split: Split, condition: Condition) -> Clip:
         name = path.relative_to(folder).as_posix()
-        return Clip(path=path, machine=machine, name=name, split=split, domain="source", condition=condition)
+        return Clip(path=path, machine=machine, name=name, split=split, domain=domains[path], condition=condition)
 
-    return [clip(path, "train", "normal") for path in normal] + [clip(path, "test", label) for path, label in query]
-
-
-def _plain_queries(folder: Path) -> Iterator[tuple[Path, Condition]]:
-    """Recordings to be scored: below ``test/``, labelled by their folder, and ``anomaly/`` beside ``normal/``."""
-    for path in _recordings(folder / "test"):
-        labels = [
-            _CONDITION_FOLDERS[part] for part in path.relative_to(folder / "test").parts if part in _CONDITION_FOLDERS
-        ]
-        yield path, labels[0] if labels else "unknown"
-    for name in ("anomaly", "abnormal"):
-        for path in _recordings(folder / name):
-            yield path, "anomaly"
+    clips = [clip(path, "train", "normal") for path in normal]
+    clips += [clip(path, "test", conditions[path]) for path in query]
+    return clips, [*notes, Note("info", machine, _understood(clips))]
 
 
-def _hold_out(machine: str, normal: list[Path], seed: int) -> tuple[list[Path], list[Path]]:
+def _conditions(room: Path, paths: Sequence[Path]) -> dict[Path, Condition]:
+    """What the folders between ``room`` and each recording say of it; a fault counts before a normal word."""
+    folders = {path: path.relative_to(room).parts[:-1] for path in paths}
+    # Folders beside one with a normal word.
+    beside = {parts[:depth] for parts in folders.values() for depth, part in enumerate(parts) if _is_normal(part)}
+
+    def told(parts: tuple[str, ...]) -> Iterator[Condition]:
+        for depth, part in enumerate(parts):
+            condition = condition_of_folder(part)
+            yield "anomaly" if condition == "unknown" and parts[:depth] in beside else condition
+
+    found = {path: set(told(parts)) for path, parts in folders.items()}
+    return {
+        path: "anomaly" if "anomaly" in conditions else "normal" if "normal" in conditions else "unknown"
+        for path, conditions in found.items()
+    }
+
+
+def _is_normal(folder: str) -> bool:
+    return condition_of_folder(folder) == "normal"
+
+
+def _notes_of_faults(machine: str, faults: Sequence[Path]) -> list[Note]:
+    if not faults:
+        return []
+    message = (
+        f"{len(faults)} recordings are not trained on, since their names or folders, or a normal one beside them, tell "
+        f"that they are faults: {_folders_of(faults)}; move them below test/ to score them"
+    )
+    return [Note("warning", machine, message, tuple(faults))]
+
+
+def _understood(clips: Sequence[Clip]) -> str:
+    kinds = {
+        "trains on {} normal recordings": [clip for clip in clips if clip.split == "train"],
+        "scores {} normal": [clip for clip in clips if clip.split == "test" and clip.condition == "normal"],
+        "{} anomalous": [clip for clip in clips if clip.condition == "anomaly"],
+        "{} without a label": [clip for clip in clips if clip.condition == "unknown"],
+    }
+    return ", ".join(
+        f"{kind.format(len(own))} ({_folders_of([clip.path for clip in own])})" for kind, own in kinds.items() if own
+    )
+
+
+def _folders_of(paths: Iterable[Path]) -> str:
+    """The folders that recordings lie in, each once."""
+    folders = list(dict.fromkeys(f"{path.parent.parent.name}/{path.parent.name}" for path in paths))
+    return ", ".join(folders[:_FOLDERS_NAMED]) + (", ..." if len(folders) > _FOLDERS_NAMED else "")
+
+
+def _hold_out(machine: str, normal: list[Path], seed: int) -> tuple[list[Path], list[Path], Note]:
     """Split whole recordings, so that no two pieces of one recording lie on both sides.
 
     One that cannot be read takes nobody's place: it stays with the others, where decoding it will say what is wrong.
@@ -273,11 +325,11 @@ def _hold_out(machine: str, normal: list[Path], seed: int) -> tuple[list[Path], 
     count = max(1, round(_HELD_OUT * len(readable)))
     chosen = {readable[index] for index in order[:count]}
     held_out = [path for path in readable if path in chosen]
-    logger.warning(
-        "%s has no normal test recordings: %d of %d normal recordings are held out for testing (seed %d): %s",
-        machine, count, len(readable), seed, ", ".join(f"{path.parent.name}/{path.name}" for path in held_out),
-    )  # fmt: skip
-    return [path for path in normal if path not in chosen], held_out
+    message = (
+        f"has no normal test recordings: {count} of {len(readable)} normal recordings are held out for testing "
+        f"(seed {seed}): {', '.join(f'{path.parent.name}/{path.name}' for path in held_out)}"
+    )
+    return [path for path in normal if path not in chosen], held_out, Note("warning", machine, message)
 
 
 def _why_unreadable(path: Path) -> str:

@@ -22,7 +22,8 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeVar, cast
 
-from asd_lightning.data.file_names import Condition, Domain
+from asd_lightning.data.conditions import Condition
+from asd_lightning.data.file_names import Domain
 from asd_lightning.data.layout import Clip, find_truth
 from asd_lightning.errors import UserError
 from asd_lightning.foreign_files import ForeignFileError, read_csv

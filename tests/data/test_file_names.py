@@ -30,14 +30,48 @@ TABLE = Path(__file__).with_name("train_attributes_2025.csv")
         ),
         ("section_00_machine_0012_spd_31V", ("00", "unknown", "supplemental", "unknown", 12, "machine")),
         ("section_00_noise_0012", ("00", "unknown", "supplemental", "unknown", 12, "noise")),
+        ("section_00_wind_turbine_0012", ("00", "unknown", "supplemental", "unknown", 12, "wind_turbine")),
+        ("section_03_target_test_0012", ("03", "target", "test", "unknown", 12, "")),
+        ("section_00_source_test_abnormal_0012", ("00", "source", "test", "anomaly", 12, "")),
+        ("Section_00_Source_Train_Normal_0012_Spd_A", ("00", "source", "train", "normal", 12, "Spd_A")),
+        ("normal_id_02_00000012", ("02", "source", "test", "normal", 12, "")),
+        ("anomaly_id_02_00000012", ("02", "source", "test", "anomaly", 12, "")),
+        ("id_05_00000012", ("05", "source", "test", "unknown", 12, "")),
     ],
 )
 def test_grammar(stem, expected):
     assert parse_file_name(stem) == expected
 
 
-@pytest.mark.parametrize("stem", ["pump_3", "section_0x_source_train_normal_0001", "section_00_source_train_normal_"])
+@pytest.mark.parametrize(
+    "stem",
+    ["pump_3", "section_0x_source_train_normal_0001", "section_00_source_train_normal_", "monday_id_02_00000012"],
+)
 def test_other_names_are_not_in_the_grammar(stem):
+    assert parse_file_name(stem) is None
+
+
+NEAR_A_LABEL = [
+    "_".join(("section_00", *words, "0001"))
+    for words in (
+        *(
+            (domain, split, word)
+            for domain in ("source", "target")
+            for split in ("train", "test")
+            for word in ("x", "")
+        ),
+        *((word,) for word in ("source", "target", "train", "normal", "anomaly", "abnormal", "Test_normal", "faulty")),
+        *((domain, condition) for domain in ("source", "target") for condition in ("normal", "anomaly")),
+        ("test", "normal"),
+        ("train", "normal"),
+        ("source", "normal", "train"),
+        ("src", "test", "anomaly"),
+    )
+]
+
+
+@pytest.mark.parametrize("stem", NEAR_A_LABEL)
+def test_a_labelled_name_with_a_mistake_is_nothing_supplemental(stem):
     assert parse_file_name(stem) is None
 
 

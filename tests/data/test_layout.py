@@ -1,6 +1,7 @@
 """The three layouts, and what is refused."""
 
 import os
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -301,3 +302,75 @@ def test_names_that_would_break_a_table_are_refused_before_anything_is_done(tmp_
         soundfile.write(path, np.full(100, 0.1), 16_000)
     with pytest.raises(UserError, match="control characters"):
         find_clips(tmp_path)
+
+
+def test_names_of_supplemental_clips_count_in_their_folder_alone(tmp_path, caplog):
+    for folder in ("train", "test", "supplemental"):
+        record(tmp_path / "fan" / folder / "section_00_noise_0000.wav")
+    record(tmp_path / "fan/train" / TRAINING_CLIP)
+    clips = find_clips(tmp_path)
+    assert [(clip.split, clip.path.parent.name) for clip in clips] == [
+        ("supplemental", "supplemental"),
+        ("train", "train"),
+    ]
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert "2 recordings are not used" in told
+    assert f"such as {tmp_path}/fan/train/section_00_noise_0000.wav, where others are as" in told
+    assert TRAINING_CLIP in told
+
+
+def test_folders_of_2021(tmp_path):
+    record(tmp_path / "fan/train" / TRAINING_CLIP)
+    for domain in ("source", "target"):
+        record(tmp_path / f"fan/{domain}_test/section_00_{domain}_test_anomaly_0000.wav")
+        record(tmp_path / f"fan/{domain}_test/section_03_{domain}_test_0001.wav")
+    found = {(clip.section, clip.domain, clip.condition) for clip in find_clips(tmp_path) if clip.split == "test"}
+    assert found == {
+        (section, domain, condition)
+        for section, condition in (("00", "anomaly"), ("03", "unknown"))
+        for domain in ("source", "target")
+    }
+
+
+def test_ones_own_recordings_in_folders_of_2021(tmp_path):
+    record(tmp_path / "fan/normal/a.wav")
+    record(tmp_path / "fan/target_test/normal/b.wav")
+    assert [(clip.split, clip.domain) for clip in find_clips(tmp_path)] == [("test", "target"), ("train", "source")]
+
+
+@pytest.mark.parametrize("place", ["", "dev_data", "dev_data/raw", "eval_data"])
+def test_names_of_2020(tmp_path, place):
+    machine = tmp_path / place / "ToyCar"
+    for name in ("train/normal_id_01_00000000", "test/normal_id_01_00000000", "test/anomaly_id_01_00000000"):
+        record(machine / f"{name}.wav")
+    record(machine / "test/id_05_00000000.wav")
+    record(machine / "train/normal_id_05_00000000.wav")
+    clips = find_clips(tmp_path)
+    assert [(clip.split, clip.section, clip.condition) for clip in clips] == [
+        ("test", "01", "anomaly"),
+        ("test", "05", "unknown"),
+        ("test", "01", "normal"),
+        ("train", "01", "normal"),
+        ("train", "05", "normal"),
+    ]
+    assert {clip.machine for clip in clips} == {"ToyCar"}
+    # A clip of the challenge is one clip, however short the clips asked for.
+    assert cut_recordings(clips, Preprocessing(clip_seconds=0.01)) == clips
+
+
+@pytest.mark.parametrize(
+    ("files", "offer"),
+    [
+        (["a.wav", "b.flac"], r"It holds 2 recordings itself: if they are normal sound of one machine, .*ROOT/normal"),
+        (["normal_1.wav", "abnormal_1.wav"], r"their names tell normal from anomalous, .*ROOT/test/anomaly"),
+        ([TRAINING_CLIP], r"their names are the challenge's, .*<machine>/train"),
+        (["fan/a.wav", "pump/b.wav"], r"ROOT/fan, ROOT/pump hold recordings themselves\. In ROOT/fan, if .*fan/normal"),
+        (["2024/fan/train/a.wav"], r"Machines are one folder further down: give ROOT/2024"),
+    ],
+)
+def test_what_a_folder_without_machines_probably_is(tmp_path, files, offer):
+    for file in files:
+        record(tmp_path / file)
+    with pytest.raises(UserError, match="no recordings found; expected") as caught:
+        find_clips(tmp_path)
+    assert re.search(offer, str(caught.value).replace(str(tmp_path), "ROOT"))
