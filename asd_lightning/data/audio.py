@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-import os
-import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import soundfile
 from jaxtyping import Float32
 from numpy.typing import NDArray
 
-from asd_lightning.errors import UserError
+from asd_lightning.data.container import NOT_AUDIO, check_container, source
+from asd_lightning.data.container import BadAudioError as BadAudioError
 
 Channel = Literal[0, 1, "mean"]
 # int16 or float32, by the source
 Samples = NDArray[Any]
-
-_NOT_AUDIO = "{path}: not readable as audio ({error}); convert it to WAV or FLAC, or remove it"
-
-# Written by programs that stream and cannot go back to fill in the length: the data then run to the file's end.
-_UNKNOWN_LENGTHS = frozenset({0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000, 0xFFFFF000})
+_Dtype = Literal["int16", "float32"]
 
 # Beyond any recording (two thousand years at 16 kHz): what libsndfile says of a FLAC whose header leaves it open.
 _MOST_FRAMES = 1 << 50
 
+# Values read in one go; more than in any but very long recordings.
+_MOST_AT_ONCE = 1 << 25
+
 # Floating-point recordings may overshoot full scale by some dB, not by far.
 _HIGHEST_PEAK = 8.0
+_OVERSHOOT = 1.5
+
+# Seconds that one column of a spectrum looks at.
+_FRAME = 0.025
 
 
 class Recording(NamedTuple):
@@ -37,10 +39,6 @@ class Recording(NamedTuple):
     samples: Samples
     sample_rate: int
     subtype: str
-
-
-class BadAudioError(UserError):
-    """A recording that cannot be used: the message names the file, what is wrong and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +90,18 @@ def decode_channels(
 
 def read_recording(path: Path, start: float = 0.0, seconds: float | None = None) -> Recording:
     """A recording as the file has it; see `decode` for what is read and raised (but unfit samples are passed on)."""
-    check_container(path)
+    repair = check_container(path)
     try:
-        with soundfile.SoundFile(_name(path)) as file:
+        with source(path, repair) as stream, soundfile.SoundFile(stream) as file:
             _refuse_unknown_length(path, file.frames)
             rate, subtype = file.samplerate, file.subtype
             file.seek(min(round(start * rate), file.frames))
             remaining = file.frames - file.tell()
             frames = remaining if seconds is None else min(round(seconds * rate), remaining)
-            dtype = "int16" if subtype in {"PCM_16", "PCM_S8", "PCM_U8"} else "float32"
-            samples: Samples = file.read(frames, dtype=dtype, always_2d=True)
+            dtype: _Dtype = "int16" if subtype in {"PCM_16", "PCM_S8", "PCM_U8"} else "float32"
+            samples = _read(file, frames, dtype)
     except (soundfile.LibsndfileError, OSError) as error:
-        raise BadAudioError(_NOT_AUDIO.format(path=path, error=error)) from error
+        raise BadAudioError(NOT_AUDIO.format(path=path, error=error)) from error
     except MemoryError as error:
         raise BadAudioError(f"{path}: too long to be decoded at once; cut it into shorter recordings") from error
     if not frames:
@@ -116,9 +114,16 @@ def read_recording(path: Path, start: float = 0.0, seconds: float | None = None)
     return Recording(samples, rate, subtype)
 
 
-def _name(path: Path) -> str | bytes:
-    """The path as libsndfile takes it: POSIX names are bytes, not all of them UTF-8."""
-    return os.fsencode(path) if os.name == "posix" else str(path)
+def _read(file: soundfile.SoundFile, frames: int, dtype: _Dtype) -> Samples:
+    """``frames`` samples of each channel, or as many as there are: a header may promise more than memory holds."""
+    parts = []
+    while frames > 0:
+        part: Samples = file.read(min(frames, max(_MOST_AT_ONCE // file.channels, 1)), dtype=dtype, always_2d=True)
+        parts.append(part)
+        frames = frames - len(part) if len(part) else 0
+    if not parts:
+        return np.empty((0, file.channels), dtype)
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _refuse_unknown_length(path: Path, frames: int) -> None:
@@ -140,9 +145,30 @@ def refuse_unfit_samples(path: Path, samples: Samples) -> None:
     if not np.isfinite(peak):
         raise BadAudioError(f"{path}: holds NaN or infinite samples; export it again or remove it")
     if peak > _HIGHEST_PEAK:
+        raise BadAudioError(f"{path}: samples reach {peak:,.6g}, and full scale is 1; {_likely_cause(peak)}")
+
+
+def _likely_cause(peak: float) -> str:
+    for bits in (8, 16, 24, 32):
+        scale = 2 ** (bits - 1)
+        if peak <= scale * _OVERSHOOT:
+            return (
+                f"they are likely in units of {bits}-bit integers: divide them by {scale} and export it again, or "
+                "remove it"
+            )
+    return "no integers reach so far, so it is likely damaged: export it again or remove it"
+
+
+def refuse_too_short(path: Path, samples: Samples, rate: int) -> None:
+    """Refuse what is no sound yet: repeated to a clip's length it would be a tone that nobody recorded.
+
+    Raises:
+        BadAudioError: shorter than one frame of a spectrum.
+    """
+    if len(samples) < _FRAME * rate:
         raise BadAudioError(
-            f"{path}: samples reach {peak:,.6g}, and full scale is 1; in integer units they must be divided by "
-            "32768 (16 bit) or 2147483648 (32 bit): export it again or remove it"
+            f"{path}: {len(samples)} samples are {1000 * len(samples) / rate:.3g} ms, less than one frame "
+            f"({1000 * _FRAME:g} ms); record it again or remove it"
         )
 
 
@@ -172,13 +198,14 @@ def read_header(path: Path) -> Header:
     Raises:
         BadAudioError: empty, truncated or not audio.
     """
-    check_container(path)
+    repair = check_container(path)
     try:
-        info = soundfile.info(_name(path))
+        with source(path, repair) as stream, soundfile.SoundFile(stream) as file:
+            frames, rate = file.frames, file.samplerate
     except (soundfile.LibsndfileError, OSError) as error:
-        raise BadAudioError(_NOT_AUDIO.format(path=path, error=error)) from error
-    _refuse_unknown_length(path, info.frames)
-    return Header(float(info.duration), int(info.samplerate))
+        raise BadAudioError(NOT_AUDIO.format(path=path, error=error)) from error
+    _refuse_unknown_length(path, frames)
+    return Header(frames / rate, rate)
 
 
 def is_silent(samples: Samples) -> bool:
@@ -210,53 +237,3 @@ def _resample(samples: Samples, rate: int, new_rate: int) -> NDArray[np.float32]
 
     resampled: NDArray[np.float32] = resample(torch.from_numpy(to_float(samples)), rate, new_rate).numpy()
     return resampled
-
-
-def check_container(path: Path) -> None:
-    """Refuse a file whose header promises more than it holds: libsndfile would read what is left and say nothing.
-
-    Raises:
-        BadAudioError: broken link, no permission, empty, or a WAV header that lies about its length.
-    """
-    try:
-        size = path.stat().st_size
-        if not size:
-            raise BadAudioError(f"{path}: the file is empty; copy it again or remove it")
-        with path.open("rb") as file:
-            declared = _declared_wav_bytes(file)
-    except FileNotFoundError as error:
-        hint = "a broken link; mend or remove it" if path.is_symlink() else "no such file"
-        raise BadAudioError(f"{path}: {hint}") from error
-    except PermissionError as error:
-        raise BadAudioError(f"{path}: no permission to read; change it (chmod +r) or remove the file") from error
-    except OSError as error:
-        raise BadAudioError(_NOT_AUDIO.format(path=path, error=error)) from error
-    if declared is None:
-        return
-    offset, length = declared
-    if length not in _UNKNOWN_LENGTHS and offset + length > size:
-        raise BadAudioError(
-            f"{path}: truncated, its header promises {length:,} bytes of sound and {size - offset:,} are there; "
-            "copy it again or remove it"
-        )
-
-
-def _declared_wav_bytes(file: BinaryIO) -> tuple[int, int] | None:
-    """Offset and declared length of a WAV's data chunk; ``None`` for other formats.
-
-    RF64 tells lengths beyond 4 GB in a chunk ``ds64`` that goes before (EBU Tech 3306).
-    """
-    header = file.read(12)
-    order = {b"RIFF": "<", b"RIFX": ">", b"RF64": "<"}.get(header[:4])
-    if order is None or header[8:] != b"WAVE":
-        return None
-    long_length = None
-    while len(chunk := file.read(8)) == 8:
-        name, length = struct.unpack(f"{order}4sI", chunk)
-        if name == b"data":
-            return file.tell(), length if long_length is None else long_length
-        end = file.tell() + length + length % 2
-        if name == b"ds64" and len(lengths := file.read(16)) == 16:
-            (long_length,) = struct.unpack("<8xQ", lengths)
-        file.seek(end)
-    return None

@@ -18,7 +18,7 @@ from asd_lightning.data.attribute_table import read_attribute_table
 from asd_lightning.data.audio import BadAudioError
 from asd_lightning.data.file_names import parse_file_name
 from asd_lightning.data.layout import Clip, survey
-from asd_lightning.data.measurement import Measurement, measure_all
+from asd_lightning.data.measurement import Measurement, measure_all, mixed_levels
 from asd_lightning.data.recordings import mixed_rates
 from asd_lightning.download.years import (
     SOURCE_TRAINING_CLIPS,
@@ -210,6 +210,8 @@ def _audio(machine: str, clips: Sequence[Clip], measured: Measured, year: Year |
         else:
             good[clip.path] = result
     yield from _unusual_format(machine, good, year)
+    if told := mixed_levels(m.level_db for m in good.values() if not m.silent):
+        yield Finding("warning", machine, told)
     for message, concerned in (
         ("silent: a silent training clip is left out", [path for path, m in good.items() if m.silent]),
         (

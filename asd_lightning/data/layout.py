@@ -17,6 +17,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -25,6 +26,7 @@ import numpy as np
 
 from asd_lightning.data.audio import BadAudioError, read_header
 from asd_lightning.data.conditions import Condition, condition_of_file, condition_of_folder
+from asd_lightning.data.container import check_container
 from asd_lightning.data.file_names import Domain, Split, parse_file_name
 from asd_lightning.data.folders import Room, idle_folders, no_recordings, recordings, rooms_of
 from asd_lightning.data.folders import machine_folders as machine_folders
@@ -36,7 +38,24 @@ logger = logging.getLogger(__name__)
 # What people record with telephones and editors, and what is not read.
 _OTHER_AUDIO_SUFFIXES = frozenset(
     {".mp3", ".m4a", ".aac", ".ogg", ".oga", ".opus", ".wma", ".aif", ".aiff", ".amr", ".3gp", ".caf", ".mp4", ".webm"}
+    | {
+        ".wave",
+        ".bwf",
+        ".w64",
+        ".rf64",
+        ".bw64",
+        ".aifc",
+        ".au",
+        ".snd",
+        ".mp2",
+        ".mka",
+        ".wv",
+        ".ape",
+        ".ac3",
+        ".alac",
+    }
 )
+_READERS = min(8, os.cpu_count() or 1)
 _HELD_OUT = 0.2
 _NAMED_AT_MOST = 20
 _FOLDERS_NAMED = 5
@@ -128,7 +147,33 @@ def survey(root: Path | str, machines: Sequence[str] | None = None, seed: int = 
         raise no_recordings(root)
     _refuse_unwritable_names(clips)
     _refuse_duplicates(clips)
+    notes += _doubtful_headers(clips)
     return sorted(clips, key=lambda clip: (clip.machine, clip.split, clip.name)), notes
+
+
+def _doubtful_headers(clips: Sequence[Clip]) -> Iterator[Note]:
+    """Recordings whose headers cannot be true are read all the same, which is said once for each machine."""
+    with ThreadPoolExecutor(_READERS) as pool:
+        doubts = dict(zip((clip.path for clip in clips), pool.map(_doubt, (clip.path for clip in clips)), strict=True))
+    of_machine: dict[str, list[Path]] = {}
+    for clip in clips:
+        if doubts[clip.path]:
+            of_machine.setdefault(clip.machine, []).append(clip.path)
+    for machine, paths in of_machine.items():
+        message = (
+            f"{len(paths)} recordings have headers that cannot be true, such as {paths[0]}: {doubts[paths[0]]}. "
+            "Write them anew, as with: ffmpeg -i old.wav new.wav"
+        )
+        yield Note("warning", machine, message, tuple(paths))
+
+
+def _doubt(path: Path) -> str:
+    """What is doubtful of a header; "" for nothing, and where decoding will say what is wrong."""
+    try:
+        repair = check_container(path)
+    except BadAudioError:
+        return ""
+    return "" if repair is None else repair.doubt
 
 
 def find_truth(root: Path | str) -> Path | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +14,11 @@ from jaxtyping import Float, Int16
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from asd_lightning.data.audio import BadAudioError, read_recording, refuse_unfit_samples
+from asd_lightning.data.audio import BadAudioError, read_recording, refuse_too_short, refuse_unfit_samples
 
 _WORKERS = min(8, os.cpu_count() or 1)
+# Sound of one machine spans some tens of dB at most: more is gain, or the units of samples.
+_MOST_DIFFERENT_DB = 40.0
 # Below one step of 24 bits; keeps the logarithm of silence finite.
 _FLOOR = 1e-8
 
@@ -52,9 +54,10 @@ def measure(path: Path) -> Measurement:
     """Measure one recording.
 
     Raises:
-        BadAudioError: empty, truncated, not audio, without samples, NaN, infinite or far beyond full scale.
+        BadAudioError: empty, truncated, not audio, shorter than one frame, NaN, infinite or far beyond full scale.
     """
     samples, rate, subtype = read_recording(path)
+    refuse_too_short(path, samples, rate)
     refuse_unfit_samples(path, samples)
     scaled = samples / 2**15 if samples.dtype == np.int16 else samples.astype(np.float64)
     return Measurement(
@@ -63,10 +66,30 @@ def measure(path: Path) -> Measurement:
         subtype=subtype,
         seconds=len(samples) / rate,
         peak_db=_decibels(float(np.abs(scaled).max())),
-        level_db=_decibels(float(np.sqrt(np.mean(scaled**2)))),
+        level_db=level_db(scaled),
         clipped=_clipped_share(samples),
         silent=bool((samples.min(axis=0) == samples.max(axis=0)).any()),
         digest=hashlib.blake2b(samples.tobytes(), digest_size=16).hexdigest(),
+    )
+
+
+def level_db(waveform: Float[np.ndarray, "*shape"]) -> float:
+    """Root mean square in dB of full scale, the floor for silence."""
+    flat = waveform.ravel()
+    return _decibels(float(np.sqrt(np.dot(flat, flat) / flat.size)))
+
+
+def mixed_levels(levels_db: Iterable[float]) -> str:
+    """What to say of one machine's clips of these levels (dB); "" where all are of one gain.  Silent ones count not."""
+    audible = [level for level in levels_db if level > _decibels(_FLOOR)]
+    if not audible or max(audible) - min(audible) <= _MOST_DIFFERENT_DB:
+        return ""
+    low, high = min(audible), max(audible)
+    quiet = sum(level < (low + high) / 2 for level in audible)
+    return (
+        f"levels differ by {high - low:.0f} dB, from {low:.0f} to {high:.0f} dB of full scale ({quiet} of "
+        f"{len(audible)} are nearer the lowest): another gain, or samples in other units; record all alike, or scale "
+        "them to one level"
     )
 
 
