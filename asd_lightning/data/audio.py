@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from asd_lightning.data.container import NOT_AUDIO, check_container, source
 from asd_lightning.data.container import BadAudioError as BadAudioError
+from asd_lightning.data.resampling import RateError, resample
 
 Channel = Literal[0, 1, "mean"]
 # int16 or float32, by the source
@@ -46,7 +47,7 @@ class DecodeOptions:
     """How recordings become samples.
 
     Attributes:
-        sample_rate: in Hz; other rates are resampled (windowed sinc).
+        sample_rate: in Hz; other rates are resampled, see `asd_lightning.data.resampling`.
         channel: which channel of several, counted from 0, or their mean.  In the 2026 release channel 0 is the near
             microphone and channel 1 the far one.
     """
@@ -69,13 +70,13 @@ def decode(path: Path, options: DecodeOptions, start: float = 0.0, seconds: floa
 
     Raises:
         BadAudioError: empty, truncated, not audio, unreadable, without samples, NaN, infinite or far beyond full scale,
-            no such channel.
+            no such channel, a rate that is not resampled from.
     """
     samples, rate, _ = read_recording(path, start, seconds)
     mono = _select_channel(path, samples, options.channel)
     # In a mean, what is far beyond full scale in two channels may cancel.
     refuse_unfit_samples(path, samples if options.channel == "mean" else mono)
-    return mono if rate == options.sample_rate else _resample(mono, rate, options.sample_rate)
+    return mono if rate == options.sample_rate else _resample(path, mono, rate, options.sample_rate)
 
 
 def decode_channels(
@@ -85,7 +86,7 @@ def decode_channels(
     samples, rate, _ = read_recording(path, start, seconds)
     refuse_unfit_samples(path, samples)
     channels = to_float(np.ascontiguousarray(samples.T))
-    return channels if rate == sample_rate else _resample(channels, rate, sample_rate)
+    return channels if rate == sample_rate else _resample(path, channels, rate, sample_rate)
 
 
 def read_recording(path: Path, start: float = 0.0, seconds: float | None = None) -> Recording:
@@ -230,10 +231,8 @@ def _mean(samples: Samples) -> NDArray[np.float32]:
     return mean.astype(np.float32)
 
 
-def _resample(samples: Samples, rate: int, new_rate: int) -> NDArray[np.float32]:
-    # Here: torch takes seconds to import, and a download or a check of 16 kHz clips does without.
-    import torch
-    from torchaudio.functional import resample
-
-    resampled: NDArray[np.float32] = resample(torch.from_numpy(to_float(samples)), rate, new_rate).numpy()
-    return resampled
+def _resample(path: Path, samples: Samples, rate: int, new_rate: int) -> NDArray[np.float32]:
+    try:
+        return resample(to_float(samples), rate, new_rate)
+    except RateError as error:
+        raise BadAudioError(f"{path}: {error}") from error

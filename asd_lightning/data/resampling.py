@@ -1,0 +1,71 @@
+"""Resampling at any rate, in memory and time that depend on the recording's length alone.
+
+Where both sides of the reduced ratio of two rates are small, the windowed sinc of torchaudio is used.  Its kernel is as
+large as their product, so other ratios go through a polyphase filter, at the simplest ratio that is near enough.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from functools import lru_cache
+
+import numpy as np
+from jaxtyping import Float32
+from numpy.typing import NDArray
+
+from asd_lightning.errors import UserError
+
+# 44.1 kHz and its kin are at 441 or less, 65,536 Hz at 512.
+_MOST_FOR_SINC = 1000
+# Relative error of a rate that is taken for another one: the clocks of sound cards differ by more.
+RATE_ERROR = 1e-5
+# What lies between is a recording of sound; outside, its header is wrong or the result would be mostly made up.
+_LOWEST, _HIGHEST = Fraction(1, 16), Fraction(64)
+
+
+class RateError(UserError):
+    """A rate that a recording is not resampled from."""
+
+
+def resample(
+    samples: Float32[np.ndarray, "*channels samples"], rate: int, new_rate: int
+) -> Float32[np.ndarray, "*channels resampled"]:
+    """``samples`` at ``new_rate`` (Hz): ceil(samples * new_rate / rate) of them, but for `RATE_ERROR`.
+
+    Raises:
+        RateError: less than a sixteenth of the new rate, or more than 64 times it.
+    """
+    ratio = Fraction(new_rate, rate)
+    if not _LOWEST <= 1 / ratio <= _HIGHEST:
+        raise RateError(
+            f"sampled at {rate:,} Hz, and only {int(_LOWEST * new_rate):,} to {int(_HIGHEST * new_rate):,} Hz are "
+            f"resampled to {new_rate:,} Hz; mend its header, or record it again"
+        )
+    if max(ratio.numerator, ratio.denominator) <= _MOST_FOR_SINC:
+        return _sinc(samples, rate, new_rate)
+    near = nearest_ratio(ratio)
+    return _polyphase(samples, near.numerator, near.denominator)
+
+
+@lru_cache(maxsize=64)
+def nearest_ratio(ratio: Fraction) -> Fraction:
+    """One of few digits within `RATE_ERROR` of ``ratio``."""
+    most = 64
+    while abs((near := ratio.limit_denominator(most)) / ratio - 1) > RATE_ERROR:
+        most *= 2
+    return near
+
+
+def _sinc(samples: NDArray[np.float32], rate: int, new_rate: int) -> NDArray[np.float32]:
+    # Here: torch takes seconds to import, and a download or a check of 16 kHz clips does without.
+    import torch
+    from torchaudio.functional import resample as resample_sinc
+
+    resampled: NDArray[np.float32] = resample_sinc(torch.from_numpy(samples), rate, new_rate).numpy()
+    return resampled
+
+
+def _polyphase(samples: NDArray[np.float32], up: int, down: int) -> NDArray[np.float32]:
+    from scipy.signal import resample_poly
+
+    return np.asarray(resample_poly(samples, up, down, axis=-1), dtype=np.float32)
