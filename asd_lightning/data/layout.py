@@ -22,14 +22,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import numpy as np
-
-from asd_lightning.data.audio import BadAudioError, read_header
+from asd_lightning.data.audio import BadAudioError
 from asd_lightning.data.conditions import Condition, condition_of_file, condition_of_folder
 from asd_lightning.data.container import check_container
 from asd_lightning.data.file_names import Domain, Split, parse_file_name
 from asd_lightning.data.folders import Room, idle_folders, no_recordings, recordings, rooms_of
 from asd_lightning.data.folders import machine_folders as machine_folders
+from asd_lightning.data.hold_out import hold_out
 from asd_lightning.errors import UserError
 from asd_lightning.plain_text import has_control
 
@@ -56,7 +55,6 @@ _OTHER_AUDIO_SUFFIXES = frozenset(
     }
 )
 _READERS = min(8, os.cpu_count() or 1)
-_HELD_OUT = 0.2
 _NAMED_AT_MOST = 20
 _FOLDERS_NAMED = 5
 
@@ -289,10 +287,10 @@ def _plain_clips(machine: str, folder: Path, rooms: Sequence[Room], seed: int) -
             conditions[path] = condition_of_file(path.stem) if by_folder == "unknown" else by_folder
     notes += _notes_of_faults(machine, faults)
     if normal and not any(conditions[path] != "anomaly" for path in query):
-        normal, held_out, why = _hold_out(machine, normal, seed)
+        normal, held_out, why = hold_out(machine, normal, seed)
         conditions |= dict.fromkeys(held_out, "normal")
         query += held_out
-        notes.append(why)
+        notes.append(Note("warning", machine, why))
 
     def clip(path: Path, split: Split, condition: Condition) -> Clip:
         name = path.relative_to(folder).as_posix()
@@ -351,37 +349,6 @@ def _folders_of(paths: Iterable[Path]) -> str:
     """The folders that recordings lie in, each once."""
     folders = list(dict.fromkeys(f"{path.parent.parent.name}/{path.parent.name}" for path in paths))
     return ", ".join(folders[:_FOLDERS_NAMED]) + (", ..." if len(folders) > _FOLDERS_NAMED else "")
-
-
-def _hold_out(machine: str, normal: list[Path], seed: int) -> tuple[list[Path], list[Path], Note]:
-    """Split whole recordings, so that no two pieces of one recording lie on both sides.
-
-    One that cannot be read takes nobody's place: it stays with the others, where decoding it will say what is wrong.
-    """
-    unreadable = {path: why for path in normal if (why := _why_unreadable(path))}
-    readable = [path for path in normal if path not in unreadable]
-    if len(readable) < 2:
-        why = "".join(f"; {message}" for message in list(unreadable.values())[:_NAMED_AT_MOST])
-        raise UserError(
-            f"{normal[0].parent}: holds {len(readable)} normal recording(s) of {machine}, so none can be held out for "
-            f"testing; add recordings, or put what is to be scored under test/{why}"
-        )
-    order = np.random.default_rng(seed).permutation(len(readable))
-    count = max(1, round(_HELD_OUT * len(readable)))
-    chosen = {readable[index] for index in order[:count]}
-    held_out = [path for path in readable if path in chosen]
-    message = (
-        f"has no normal test recordings: {count} of {len(readable)} normal recordings are held out for testing "
-        f"(seed {seed}): {', '.join(f'{path.parent.name}/{path.name}' for path in held_out)}"
-    )
-    return [path for path in normal if path not in chosen], held_out, Note("warning", machine, message)
-
-
-def _why_unreadable(path: Path) -> str:
-    try:
-        return "" if read_header(path).seconds > 0 else f"{path}: holds no samples"
-    except BadAudioError as error:
-        return str(error)
 
 
 def _refuse_unwritable_names(clips: Sequence[Clip]) -> None:
