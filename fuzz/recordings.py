@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from asd_lightning.data.audio import BadAudioError, read_header, read_recording, refuse_unfit_samples
+from asd_lightning.data.audio import BadAudioError, read_header, read_recording, refuse_too_short, refuse_unfit_samples
 
 RATE = 16_000
 _SAMPLES = 600
@@ -60,7 +60,8 @@ _MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
 def _read(path: Path) -> None:
-    samples, _, _ = read_recording(path)
+    samples, rate, _ = read_recording(path)
+    refuse_too_short(path, samples, rate)
     refuse_unfit_samples(path, samples)
 
 

@@ -28,6 +28,7 @@ from asd_lightning.download.years import (
     Year,
 )
 from asd_lightning.errors import UserError
+from asd_lightning.plain_text import file_name
 
 SAMPLE_RATE = 16_000
 _MOST_CLIPPED = 1e-3
@@ -288,7 +289,11 @@ def _table_against_names(machine: str, folder: Path, clips: Sequence[Clip]) -> I
     except UserError as error:
         yield Finding("error", machine, str(error), (str(path),))
         return
-    named = {clip.path.stem: clip for clip in clips if clip.path.is_relative_to(folder) and clip.condition != "unknown"}
+    named = {
+        file_name(clip.path.stem): clip
+        for clip in clips
+        if clip.path.is_relative_to(folder) and clip.condition != "unknown"
+    }
     labelled = {stem: clip for stem, clip in named.items() if clip.attribute and stem in table}
     other = [str(clip.path) for stem, clip in labelled.items() if table[stem] not in ("", clip.attribute)]
     if other:

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 from asd_lightning.data.conditions import condition_of_file, condition_of_folder
 from asd_lightning.data.file_names import AUDIO_SUFFIXES, Domain, parse_file_name
 from asd_lightning.errors import UserError
+from asd_lightning.plain_text import composed, file_name
 
 Purpose = Literal["train", "normal", "test", "anomaly", "supplemental"]
 
@@ -49,16 +50,18 @@ def machine_folders(root: Path, machines: Sequence[str] | None = None) -> list[t
     Raises:
         UserError: nothing there, or an unknown machine asked for.
     """
+    root = root.expanduser()
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; give the folder that holds the machines' recordings")
     folders = _all_machine_folders(root)
     names = {name for name, _ in folders}
-    if machines is not None and (missing := set(machines) - names):
+    wanted = None if machines is None else set(map(composed, machines))
+    if wanted is not None and (missing := wanted - names):
         known = ", ".join(sorted(names)) or "none"
         raise UserError(f"{root}: no machine named {', '.join(sorted(missing))}; found: {known}")
     if not folders:
         raise no_recordings(root)
-    return [(name, folder) for name, folder in folders if machines is None or name in machines]
+    return [(name, folder) for name, folder in folders if wanted is None or name in wanted]
 
 
 def recordings(
@@ -130,10 +133,13 @@ def _listed(folders: Sequence[Path], last: str = ", ") -> str:
 
 def _all_machine_folders(root: Path) -> list[tuple[str, Path]]:
     if _is_machine(root):
-        return [(root.resolve().name, root)]
+        return [(file_name(root.resolve().name), root)]
     releases = [root / part / raw for part in ("dev_data", "eval_data") for raw in ("", "raw")]
     return [
-        (folder.name, folder) for parent in (root, *releases) for folder in _subfolders(parent) if _is_machine(folder)
+        (file_name(folder.name), folder)
+        for parent in (root, *releases)
+        for folder in _subfolders(parent)
+        if _is_machine(folder)
     ]
 
 

@@ -30,7 +30,7 @@ from asd_lightning.data.folders import Room, idle_folders, no_recordings, record
 from asd_lightning.data.folders import machine_folders as machine_folders
 from asd_lightning.data.hold_out import hold_out
 from asd_lightning.errors import UserError
-from asd_lightning.plain_text import has_control
+from asd_lightning.plain_text import file_name, has_control
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +132,7 @@ def find_clips(root: Path | str, machines: Sequence[str] | None = None, seed: in
 
 def survey(root: Path | str, machines: Sequence[str] | None = None, seed: int = 0) -> tuple[list[Clip], list[Note]]:
     """All clips below ``root`` like `find_clips`, and what is to be said of them."""
-    root = Path(root)
+    root = Path(root).expanduser()
     folders = machine_folders(root, machines)
     _warn_of_other_formats([folder for _, folder in folders])
     clips: list[Clip] = []
@@ -182,7 +182,8 @@ def find_truth(root: Path | str) -> Path | None:
     Raises:
         UserError: there are several.
     """
-    places = (Path(root), Path(root) / "eval_data")
+    root = Path(root).expanduser()
+    places = (root, root / "eval_data")
     found = [path for place in places for path in sorted(place.glob("eval_data_list_*.csv"))]
     found += [place for place in places if (place / "ground_truth_data").is_dir()]
     if len(found) > 1:
@@ -249,13 +250,13 @@ def _dcase_clips(machine: str, rooms: Iterable[Room]) -> tuple[list[Clip], list[
 
 
 def _dcase_clip(machine: str, room: Room, path: Path, told: Condition) -> Clip | None:
-    name = parse_file_name(path.stem, "train" if room.purpose == "train" else "test")
+    name = parse_file_name(file_name(path.stem), "train" if room.purpose == "train" else "test")
     if name is None or (name.split == "supplemental" and room.purpose != "supplemental"):
         return None
     return Clip(
         path=path,
         machine=machine,
-        name=path.name,
+        name=file_name(path.name),
         section=name.section,
         split=name.split,
         domain=name.domain,
@@ -293,7 +294,7 @@ def _plain_clips(machine: str, folder: Path, rooms: Sequence[Room], seed: int) -
         notes.append(Note("warning", machine, why))
 
     def clip(path: Path, split: Split, condition: Condition) -> Clip:
-        name = path.relative_to(folder).as_posix()
+        name = file_name(path.relative_to(folder).as_posix())
         return Clip(path=path, machine=machine, name=name, split=split, domain=domains[path], condition=condition)
 
     clips = [clip(path, "train", "normal") for path in normal]
@@ -353,7 +354,7 @@ def _folders_of(paths: Iterable[Path]) -> str:
 
 def _refuse_unwritable_names(clips: Sequence[Clip]) -> None:
     """A name that is not UTF-8 could not be written into the table of scores when all is done."""
-    bad = [clip.path for clip in clips if not _is_text(str(clip.path))]
+    bad = [clip.path for clip in clips if not _is_utf_8(clip.path)]
     if bad:
         raise UserError(
             f"{len(bad)} recordings have names that are not UTF-8, such as {os.fsencode(bad[0])!r}; rename them, as "
@@ -367,10 +368,10 @@ def _refuse_unwritable_names(clips: Sequence[Clip]) -> None:
         )
 
 
-def _is_text(name: str) -> bool:
+def _is_utf_8(path: Path) -> bool:
     try:
-        name.encode()
-    except UnicodeEncodeError:
+        os.fsencode(path).decode()
+    except UnicodeDecodeError:
         return False
     return True
 

@@ -1,6 +1,7 @@
 """Names and folders are text, whatever they look like, and ~ is the home folder."""
 
 import random
+from pathlib import Path
 
 import pytest
 
@@ -78,3 +79,11 @@ def test_the_home_folder_of_other_commands(tmp_path, monkeypatch, capsys):
     assert f"{tmp_path}/pumps: no such folder" in capsys.readouterr().err
     assert main(["test", "run=~/runs/a"]) == 2
     assert f"{tmp_path}/runs/a: not the folder of a run" in capsys.readouterr().err
+
+
+def test_the_home_folder_from_python(tmp_path, monkeypatch):
+    from asd_lightning.data.folders import machine_folders
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "pump/normal").mkdir(parents=True)
+    assert machine_folders(Path("~/pump")) == [("pump", tmp_path / "pump")]
