@@ -14,6 +14,15 @@ def test_mutated_recordings_are_read_or_refused(begin):
         recordings.check(recordings.make(seed))
 
 
+@pytest.mark.parametrize("name", [name for name in run.TARGETS if name != "recordings"])
+def test_mutated_files_of_others_are_read_or_refused(name):
+    target = run.load(run.TARGETS[name])
+    for number in range(20 if name in ("weights", "safetensors", "run", "submission") else 200):
+        data = target.make(number)
+        assert target.make(number) == data
+        target.check(data)
+
+
 def test_an_input_follows_from_its_number():
     assert all(recordings.make(seed) == recordings.make(seed) for seed in range(20))
 
