@@ -9,12 +9,13 @@ from unittest import mock
 
 import pytest
 
-from asd_lightning.atomic import open_unlinked, refuse_link, replaced, write_atomically, write_text_atomically
+from asd_lightning.atomic import open_unlinked, replaced, write_atomically, write_text_atomically
 from asd_lightning.download.pipeline import download_year
 from asd_lightning.download.retry import RetryPolicy, new_session
 from asd_lightning.download.transfer import Wanted, fetch
 from asd_lightning.download.years import find_year
 from asd_lightning.errors import UserError
+from asd_lightning.experiment.claim import claimed
 from tests.download.record_server import RecordServer, serving
 
 
@@ -89,6 +90,7 @@ def test_a_lock_that_is_a_link_is_refused(tmp_path: Path, victim: Path) -> None:
     (tmp_path / ".download" / "lock").symlink_to(victim)
     with pytest.raises(UserError, match=r"lock is a link, .*remove it"):
         download_year(find_year("dcase2025"), tmp_path)
-    with pytest.raises(UserError, match="is a link"):
-        refuse_link(tmp_path / ".download" / "lock")
+    (tmp_path / ".lock").symlink_to(victim)
+    with pytest.raises(UserError, match=r"\.lock is a link"), claimed(tmp_path):
+        pass
     assert victim.read_text() == "precious"

@@ -29,7 +29,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Score with each back-end, print one table and write it."""
     choices = _choices(args.choices)
-    from omegaconf import OmegaConf
     from rich.console import Console
     from rich.progress import Progress
 
@@ -39,25 +38,41 @@ def run(args: argparse.Namespace) -> int:
     from asd_lightning.evaluation.ground_truth import label_scores
     from asd_lightning.evaluation.terminal import print_table
     from asd_lightning.experiment.run_embeddings import embeddings_of_run
-    from asd_lightning.run_folder import CONFIG
 
     names = choose_back_ends(choices.get("scorer", "all"))
     threshold = load_threshold(choices.get("threshold", "gamma"))
     console = Console()
     _say_once(console)
+    root, given, seed = _of_run(args.run)
     cache = embeddings_of_run(args.run)
-    config = OmegaConf.load(args.run / CONFIG)
-    given = config.data.get("truth")
-    truth = Path(given) if given else find_truth(Path(config.data.root))
+    truth = Path(given) if given else find_truth(root)
     label = partial(label_scores, path=truth) if truth else list
     with Progress(console=console, transient=True) as progress:
-        swept = sweep(cache, names, threshold, int(config.seed), progress=progress, label=label)
+        swept = sweep(cache, names, threshold, seed, progress=progress, label=label)
     title = f"{args.run.resolve().name}: {len(swept)} back-ends over {len(cache.query)} test clips"
     print_table(render_sweep(swept, BASELINE, title))
     out = args.out or args.run / "score_sweep"
     write_sweep(swept, BASELINE, title, out)
     print(f"scorers.csv, scorers.md written to {out}")
     return 0
+
+
+def _of_run(run: Path) -> tuple[Path, str, int]:
+    """Data folder, truth ("" for none) and seed of a run's configuration."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    from asd_lightning.foreign_files import ForeignFileError, load_yaml
+    from asd_lightning.run_folder import CONFIG
+
+    path = run / CONFIG
+    if not path.is_file():
+        raise UserError(f"{run}: not the folder of a run, {CONFIG} is missing; give one of asd train")
+    try:
+        config = OmegaConf.create(dict(load_yaml(path)))
+        return Path(config.data.root), str(config.data.get("truth") or ""), int(config.seed)
+    except (OmegaConfBaseException, AttributeError, TypeError, ValueError) as error:
+        raise ForeignFileError(path, f"not the configuration of a run: {error}") from None
 
 
 def _say_once(console: Console) -> None:

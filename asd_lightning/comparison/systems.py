@@ -7,7 +7,6 @@ read; otherwise it is a failed job, which is named with the first line of its ``
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,11 +15,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import yaml
 
 from asd_lightning.comparison.settings import TRAINING_CLIPS, labels_of_difference, settings_of
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.metrics import ALL, METRICS, MachineMetrics, read_metrics
+from asd_lightning.foreign_files import ForeignFileError, first_line, load_json, load_yaml
 from asd_lightning.run_folder import (
     CONFIG,
     FAILURE,
@@ -205,17 +204,15 @@ def _notes_on(place: Path, results: ResultSet) -> Iterator[str]:
 def _reason(run: Path) -> str:
     """Why the job says that it failed; "" where it was killed before it could."""
     path = run / FAILURE
-    return path.read_text(encoding="utf-8", errors="replace").partition("\n")[0] if path.is_file() else ""
+    return first_line(path) if path.is_file() else ""
 
 
 def _json(path: Path) -> dict[str, Any]:
     place = f"{path.parent.name}/{path.name}"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"no {place}") from None
-    except ValueError as error:
-        raise UserError(f"{place} is not JSON: {error}") from None
+        content = load_json(path)
+    except ForeignFileError as error:
+        raise UserError(f"{place}: {error.reason}") from None
     if not isinstance(content, dict):
         raise UserError(f"{place} has no name")
     return content
@@ -237,8 +234,8 @@ def _read_config(results: ResultSet, run: Path | None) -> dict[str, Any]:
     for path in (results.config_of_run, *of_run):
         if path is not None and path.is_file():
             try:
-                config = yaml.safe_load(path.read_text(encoding="utf-8"))
-            except (yaml.YAMLError, UnicodeDecodeError):
+                config = load_yaml(path)
+            except ForeignFileError:
                 return {}
             return config if isinstance(config, dict) else {}
     return {}

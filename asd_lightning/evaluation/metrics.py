@@ -26,8 +26,9 @@ from sklearn.metrics import roc_auc_score
 
 from asd_lightning.atomic import write_text_atomically
 from asd_lightning.errors import UserError
+from asd_lightning.foreign_files import read_csv
 from asd_lightning.plain_text import in_markdown, on_terminal, printable
-from asd_lightning.scoring.clip_scores import ClipScore, read_rows
+from asd_lightning.scoring.clip_scores import ClipScore
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -202,7 +203,7 @@ def write_metrics(result: EvaluationResult, directory: Path) -> None:
 def read_metrics(path: Path) -> list[MachineMetrics]:
     """The rows of a ``metrics.csv``, the last of which is ``machine=all``; ``UserError`` if it is something else."""
     expected = [field.name for field in fields(MachineMetrics)]
-    header, *rows = read_rows(path) or [[]]
+    header, *rows = read_csv(path) or [[]]
     if header != expected:
         raise UserError(f"{path}: the first row must be {','.join(expected)}")
     try:

@@ -21,6 +21,7 @@ from asd_lightning.data.layout import machine_folders
 from asd_lightning.errors import UserError
 from asd_lightning.experiment.claim import claimed
 from asd_lightning.experiment.resume import checkpoint_to_resume, refuse_another_run
+from asd_lightning.foreign_files import load_yaml
 from asd_lightning.run_folder import CHECKPOINT, CONFIG, HYDRA, LOG
 from asd_lightning.trust import refuse_foreign_targets
 
@@ -127,7 +128,7 @@ def _stored_configuration(run: Path) -> dict[str, Any]:
     path = run / CONFIG
     if not path.is_file():
         raise UserError(f"{run}: not the folder of a run, {CONFIG} is missing; give one of asd train")
-    content: Any = of_today(OmegaConf.to_container(OmegaConf.load(path), resolve=False))
+    content: Any = of_today(load_yaml(path))
     if not isinstance(content, dict) or not all(isinstance(content.get(part), dict) for part in ("model", "data")):
         raise UserError(f"{path}: not the configuration of a run: model and data are missing; copy the run again")
     for part in ("model", "data"):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from asd_lightning.atomic import refuse_link
 from asd_lightning.errors import UserError
 from asd_lightning.run_folder import LOCK
 
@@ -31,10 +32,12 @@ def claimed(folder: Path) -> Iterator[None]:
 
     Raises:
         OccupiedError: another training holds it.
+        UserError: the lock is a link.
     """
     if not is_first_process():
         yield
         return
+    refuse_link(folder / LOCK)
     lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)

@@ -26,6 +26,7 @@ from asd_lightning.data.datamodule import ClipDataModule
 from asd_lightning.evaluation.metrics import MachineMetrics
 from asd_lightning.experiment.multirun import is_sweep
 from asd_lightning.experiment.results import Evaluated, evaluated
+from asd_lightning.foreign_files import first_line
 from asd_lightning.scoring.clip_scores import ClipScore, machine_name
 from asd_lightning.training.module import AnomalousSoundModule
 
@@ -213,7 +214,7 @@ def _run_id(folder: Path) -> str:
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         path.write_text(uuid.uuid4().hex[:8], encoding="utf-8")
-    return path.read_text(encoding="utf-8").strip()
+    return first_line(path).strip()
 
 
 def _mode() -> dict[str, str | None]:

@@ -28,6 +28,7 @@ from asd_lightning.comparison.systems import find_runs
 from asd_lightning.configuration import CONF_DIR
 from asd_lightning.errors import UserError
 from asd_lightning.experiment.quiet import hide_irrelevant_messages
+from asd_lightning.foreign_files import first_line
 from asd_lightning.run_folder import FAILURE
 
 logger = logging.getLogger(__name__)
@@ -142,5 +143,4 @@ def _current(key: str) -> str:
 
 def _reason(folder: Path) -> str:
     path = folder / FAILURE
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    return lines[0] if lines else ""
+    return first_line(path) if path.is_file() else ""

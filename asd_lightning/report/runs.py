@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.progress import Progress
 
 from asd_lightning.comparison.systems import Run, find_runs, is_synthetic
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.intervals import Interval, bootstrap_intervals
 from asd_lightning.evaluation.metrics import ALL, EvaluationResult, evaluate
+from asd_lightning.foreign_files import YAML_BYTES, ForeignFileError, load_json, parse_yaml, read_text
 from asd_lightning.run_folder import UNRESOLVED, ResultSet
 from asd_lightning.scoring.clip_scores import ClipScore, read_scores
 from asd_lightning.scoring.embedding_cache import EmbeddingCache, read_embeddings
@@ -114,7 +113,7 @@ def _read(run: Run, label: str, resamples: int) -> ReportedRun:
     return ReportedRun(
         folder=run.folder,
         label=label,
-        summary=json.loads(results.summary.read_text(encoding="utf-8")),
+        summary=_summary(results.summary),
         scores=scores,
         result=evaluate(scores),
         intervals={((row.machine, row.section), row.metric): row for row in rows},
@@ -122,6 +121,15 @@ def _read(run: Run, label: str, resamples: int) -> ReportedRun:
         config=_config(results),
         notes=tuple(notes),
     )
+
+
+def parsed_config(config: str) -> dict[str, Any]:
+    """The configuration; nothing, where it cannot be read: the page shows the text as it is."""
+    try:
+        content = parse_yaml(config, "config.yaml")
+    except ForeignFileError:
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _labels(runs: Sequence[Run]) -> list[str]:
@@ -135,17 +143,20 @@ def _labels(runs: Sequence[Run]) -> list[str]:
     return next((names for names in candidates if len(set(names)) == len(names)), candidates[-1])
 
 
+def _summary(path: Path) -> dict[str, Any]:
+    summary = load_json(path)
+    if not isinstance(summary, dict):
+        raise UserError(f"{path}: expected a JSON object")
+    return summary
+
+
 def _config(results: ResultSet) -> str:
     path = results.config_of_run
     if path is None and results.run is not None:
         path = results.run / UNRESOLVED
-    return path.read_text(encoding="utf-8", errors="replace") if path is not None and path.is_file() else ""
+    return read_text(path, YAML_BYTES, errors="replace") if path is not None and path.is_file() else ""
 
 
 def _data(config: str) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(config)
-    except yaml.YAMLError:
-        return {}
-    data = content.get("data") if isinstance(content, dict) else None
+    data = parsed_config(config).get("data")
     return data if isinstance(data, dict) else {}

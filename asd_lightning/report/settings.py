@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import yaml
-
-from asd_lightning.report.runs import ReportedRun
+from asd_lightning.report.runs import ReportedRun, parsed_config
 
 _ABSENT = "(not set)"
 _OF_THE_JOB = ("name", "hydra")
@@ -17,7 +15,7 @@ _ON_THE_CARD = ("name", "seed", "official_score", *_FACTS)
 
 def differing_settings(runs: Sequence[ReportedRun]) -> list[tuple[str, list[str]]]:
     """Settings that are not the same in all runs: dotted name, and each run's value."""
-    flat = [dict(_flattened(_parsed(run.config), "")) for run in runs]
+    flat = [dict(_flattened(parsed_config(run.config), "")) for run in runs]
     names = sorted({name for one in flat for name in one if name.split(".")[0] not in _OF_THE_JOB})
     rows = [(name, [one.get(name, _ABSENT) for one in flat]) for name in names]
     return [row for row in rows if len(set(row[1])) > 1]
@@ -40,19 +38,11 @@ def run_facts(run: ReportedRun) -> list[str]:
 
 def threshold_rule(run: ReportedRun) -> str:
     """How a run's thresholds were found, as in "conformal, false alarm rate 0.1"; "" where it does not say."""
-    settings = dict(_flattened(_parsed(run.config), ""))
+    settings = dict(_flattened(parsed_config(run.config), ""))
     name = settings.pop("model.threshold._target_", "").rpartition(".")[2].removesuffix("Threshold").lower()
     prefix = "model.threshold."
     own = [(key.removeprefix(prefix), value) for key, value in settings.items() if key.startswith(prefix)]
     return ", ".join([name, *(f"{key.replace('_', ' ')} {value}" for key, value in own)]) if name else ""
-
-
-def _parsed(config: str) -> Any:
-    try:
-        return yaml.safe_load(config) or {}
-    except yaml.YAMLError:
-        # The page shows the text as it is.
-        return {}
 
 
 def _flattened(value: Any, prefix: str) -> Iterator[tuple[str, str]]:

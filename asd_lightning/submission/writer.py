@@ -12,7 +12,6 @@ with the organisers' comments, in liuyoude/DCASE2022Task2-Record), MACS, and res
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ import yaml
 from asd_lightning.atomic import write_text_atomically
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.metrics import MachineMetrics, read_metrics
+from asd_lightning.foreign_files import YAML_BYTES, ForeignFileError, load_json, load_yaml, read_text
 from asd_lightning.run_folder import find_results
 from asd_lightning.scoring.clip_scores import ClipScore, challenge_paths, read_scores, write_challenge_files
 
@@ -80,7 +80,7 @@ def write_submission(run: Path, label: str, out: Path, info: Path | None = None)
     meta_path = out / f"{label}{META_SUFFIX}"
     _refuse_strangers(out, {path.name for path in challenge_paths(out, scores)} | {meta_path.name})
     text = yaml.safe_dump(meta, sort_keys=False, allow_unicode=True, width=100)
-    if meta_path.is_file() and meta_path.read_text(encoding="utf-8", errors="replace") != text:
+    if meta_path.is_file() and read_text(meta_path, YAML_BYTES, errors="replace") != text:
         raise UserError(
             f"{meta_path}: is there with other content, perhaps edited by hand; put your fields into a YAML for "
             "--info and remove it, or give another folder with --out"
@@ -130,11 +130,9 @@ def _filled(meta: dict[str, Any], info: Path | None) -> dict[str, Any]:
     if info is None:
         return meta
     try:
-        given = yaml.safe_load(info.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"--info {info}: no such file") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"--info {info}: not YAML: {error}") from None
+        given = load_yaml(info)
+    except ForeignFileError as error:
+        raise UserError(f"--info {error}") from None
     if not isinstance(given, dict):
         raise UserError(f"--info {info}: expected a mapping with submission: and system:")
     return _merged(meta, given, str(info))
@@ -150,7 +148,7 @@ def _merged(template: dict[str, Any], given: Mapping[str, Any], where: str) -> d
             raise UserError(f"{where}: no field {key!r} in the description; {meant}")
         if isinstance(template[key], dict):
             if not isinstance(value, dict):
-                raise UserError(f"{where}: {key} must be a mapping, got {value!r}")
+                raise UserError(f"{where}: {key} must be a mapping, got {value!r:.80}")
             value = _merged(template[key], value, where)
         merged[key] = value
     return merged
@@ -158,11 +156,9 @@ def _merged(template: dict[str, Any], given: Mapping[str, Any], where: str) -> d
 
 def _read_summary(path: Path) -> dict[str, Any]:
     try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; a finished test writes it") from None
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON: {error}") from None
+        summary = load_json(path)
+    except ForeignFileError as error:
+        raise UserError(f"{error}; a finished test writes it") from None
     if not isinstance(summary, dict):
         raise UserError(f"{path}: expected a JSON object")
     return summary

@@ -83,8 +83,9 @@ def test_a_failed_job_is_named_and_loses_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "content", "reason"),
     [
-        ("summary.json", None, "no results/summary.json"),
+        ("summary.json", None, "results/summary.json: no such file"),
         ("summary.json", "{", "not JSON"),
+        ("summary.json", "[" * 300_000, "deeper than 40 levels"),
         ("summary.json", "{}", "has no name"),
         ("summary.json", '{"name": "a", "seed": "x"}', "seed is not a whole number"),
         ("metrics.csv", "machine\n", "first row must be"),

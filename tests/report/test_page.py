@@ -142,8 +142,8 @@ def test_without_a_finished_run_there_is_no_report(tmp_path):
         ("scores.csv", lambda text: text.splitlines()[0] + "\n", "nothing to evaluate"),
         ("scores.csv", lambda text: text[: len(text) // 2], "are expected"),
         ("scores.csv", lambda text: "\ud8ff", "cannot be read as CSV"),
-        ("metrics.csv", lambda text: "\ud8ff", "cannot be read as CSV"),
-        ("summary.json", lambda text: text[:40], "is not JSON"),
+        ("metrics.csv", lambda text: "\ud8ff", "is not UTF-8 text"),
+        ("summary.json", lambda text: text[:40], "not JSON"),
     ],
 )
 def test_a_damaged_run_is_named_and_the_others_are_shown(two_runs, tmp_path, file, content, reason):

@@ -143,6 +143,9 @@ def test_a_malformed_label_is_refused(run_dir: Path, tmp_path: Path, label: str)
         ("system: 3", "system must be a mapping"),
         ("- 1", "expected a mapping"),
         ("a: [", "not YAML"),
+        ("a: &a [*a]", "aliases"),
+        ("[" * 20_000, "deeper than"),
+        ("submission: !!python/name:os.system ''", "tags"),
     ],
 )
 def test_bad_info_is_named(run_dir: Path, tmp_path: Path, text: str, message: str) -> None:
@@ -153,7 +156,7 @@ def test_bad_info_is_named(run_dir: Path, tmp_path: Path, text: str, message: st
 
 
 def test_a_folder_is_no_file_and_a_file_no_folder(run_dir: Path, info: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"--info .*: not YAML: .*Is a directory"):
+    with pytest.raises(UserError, match=r"--info .*: is not a file"):
         write_submission(run_dir, LABEL, tmp_path / "out", tmp_path)
     with pytest.raises(UserError, match=r"--out .*info\.yaml: not a folder"):
         write_submission(run_dir, LABEL, info)
@@ -258,6 +261,13 @@ def with_value(value: str) -> Callable[[Path], None]:
         (META, lambda path: path.rename(path.with_name("x.meta.yaml")), "the label 'x' has not the form"),
         (META, edited(f"label: {LABEL}", "label: Li_XJU_task2_1"), "submission.label is 'Li_XJU_task2_1'"),
         (META, lambda path: path.write_text("a: ["), "not YAML"),
+        (META, lambda path: path.write_text("a: &a [*a]"), "aliases (*name) are not read"),
+        (META, lambda path: path.write_text("[" * 20_000), "deeper than 40 levels"),
+        (META, lambda path: path.write_text("a: " + "9" * 5_000), "a number of 5,000 characters"),
+        (META, lambda path: path.write_text("system: {complexity: {MACS: 2025-99-99}}"), "got '2025-99-99'"),
+        (SCORES, lambda path: path.write_text("," * 2_000_000), f"{SCORES}: line 1 has more than"),
+        (DECISIONS, lambda path: path.write_text('"' + "x" * 200_000), "not readable as CSV"),
+        (SCORES, with_value("9" * 100_000), "row 1: score '9999"),
         (META, lambda path: path.write_text("- 1"), "submission.label is missing"),
         (META, edited("abbreviation: BEATs-FFT", "abbreviation: BEATs-and-FFT"), "has 13 characters"),
         (META, edited("email: a@b.cn", "email: null"), "author 1: email is missing"),
