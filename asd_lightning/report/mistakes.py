@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from asd_lightning.data.audio import BadAudioError
 from asd_lightning.data.layout import Clip
+from asd_lightning.report.recordings import data_folder, lies_below
 from asd_lightning.report.runs import MachineKey, ReportedRun
 from asd_lightning.report.sound import ClipMedia, clip_media
 from asd_lightning.scoring.clip_scores import ClipScore
@@ -84,12 +86,17 @@ class MediaBudget:
         self.left = limit
         self.missing: list[str] = []
         self.silent = 0
+        self.folders: list[Path] = []
+        """Where recordings were read from."""
         self._clips: dict[tuple[str, str, str], Clip] = {}
+        self._folders: dict[tuple[str, str, str], Path | None] = {}
         self._channels: dict[tuple[str, str, str], int | str] = {}
         for run in runs:
+            folder = data_folder(run)
             for clip in run.embeddings.query_clips if run.embeddings else ():
                 name = (clip.machine, clip.section, clip.file)
                 self._clips.setdefault(name, clip)
+                self._folders.setdefault(name, folder)
                 channel = run.embeddings.key.preprocessing.channel if run.embeddings else 0
                 self._channels.setdefault(name, channel)
 
@@ -99,10 +106,16 @@ class MediaBudget:
         clip = self._clips.get(name)
         if clip is None:
             return self._without(kind, score, judgements, "no run's table of clips says where its recording is")
+        folder = self._folders[name]
+        if folder is None or not lies_below(clip.path, folder):
+            where = "which the run does not name" if folder is None else str(folder)
+            return self._without(kind, score, judgements, f"its recording is not in the run's data folder, {where}")
         try:
             media = clip_media(clip, self._channels[name])
         except BadAudioError as error:
             return self._without(kind, score, judgements, str(error))
+        if folder not in self.folders:
+            self.folders.append(folder)
         fits = len(media.audio) <= self.left
         self.left -= len(media.audio) if fits else 0
         self.silent += not fits

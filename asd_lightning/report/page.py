@@ -149,6 +149,7 @@ def _render(
         "audio_megabytes": AUDIO_BUDGET / 1e6,
         "missing": budget.missing,
         "without_audio": budget.silent,
+        "data_folders": budget.folders,
         "script": Markup(script),
         "policy": content_policy(script),
     }

@@ -89,9 +89,9 @@ def make_run(folder: Path, data: Path, machines: tuple[str, ...] = ("fan", "pump
     summary = {"name": name, "seed": seed, "official_score": result.official_score, "versions": {"torch": "2.0"}}
     (results / "summary.json").write_text(json.dumps(summary))
     (folder / ".hydra").mkdir()
-    config = {"seed": seed, "name": name, "data": DATA, "model": MODEL}
+    config = {"seed": seed, "name": name, "data": DATA | {"root": str(data)}, "model": MODEL}
     (folder / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config))
-    (folder / "config.yaml").write_text(yaml.safe_dump(config | {"data": DATA | {"seed": seed}}))
+    (folder / "config.yaml").write_text(yaml.safe_dump(config | {"data": DATA | {"root": str(data), "seed": seed}}))
     (folder / ".hydra" / "overrides.yaml").write_text("[]")
     (folder / "checkpoints").mkdir()
     torch.save({"state_dict": state, "asd_config": MODEL}, folder / "checkpoints" / "last.ckpt")
