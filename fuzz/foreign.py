@@ -13,8 +13,9 @@ import json
 import random
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Callable
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,28 @@ def _make_pickled(folder: Path) -> None:
     official.write_fairseq(folder / "eat.pt", {official.fairseq_name(name): value for name, value in port.items()})
 
 
+def _make_programs(folder: Path) -> None:
+    """The pickles alone: a zip's checksum would tell every change of one before it is followed."""
+    for name, members in _archives().items():
+        (folder / f"{name}.pkl").write_bytes(members[f"{name}/data.pkl"])
+
+
+def _read_program(folder: Path, file: Path) -> None:
+    with tempfile.NamedTemporaryFile(dir=_MEMORY, suffix=".pt") as checkpoint:
+        with zipfile.ZipFile(checkpoint, "w") as archive:
+            for member, content in _archives()[file.stem].items():
+                archive.writestr(member, file.read_bytes() if member.endswith("data.pkl") else content)
+        _read_weights(folder, Path(checkpoint.name))
+
+
+@cache
+def _archives() -> dict[str, dict[str, bytes]]:
+    with tempfile.TemporaryDirectory(dir=_MEMORY) as place:
+        _make_pickled(Path(place))
+        archives = {path.stem: zipfile.ZipFile(path) for path in Path(place).iterdir()}
+        return {name: {each: found.read(each) for each in found.namelist()} for name, found in archives.items()}
+
+
 def _make_safetensors(folder: Path) -> None:
     official = _official()
     official.write_port(folder / "eat.safetensors", official.draw(official.eat_port_shapes(official.EAT_DIM, 1)))
@@ -181,6 +204,22 @@ def _make_npz(folder: Path) -> None:
     arrays = {"a": np.arange(40.0).reshape(4, 10), "text": np.array(["x", "yz"]), "flag": np.array(True)}
     np.savez(folder / "plain.npz", **arrays)
     np.savez_compressed(folder / "packed.npz", **arrays)
+
+
+def _make_npy(folder: Path) -> None:
+    import numpy as np
+
+    np.save(folder / "numbers.npy", np.arange(40.0).reshape(4, 10))
+    np.save(folder / "text.npy", np.array(["x", "yz"]))
+
+
+def _read_npy(_: Path, file: Path) -> None:
+    from asd_lightning.foreign_files import load_npz
+
+    with tempfile.NamedTemporaryFile(dir=_MEMORY, suffix=".npz") as arrays:
+        with zipfile.ZipFile(arrays, "w") as archive:
+            archive.write(file, "a.npy")
+        load_npz(Path(arrays.name))
 
 
 def _read_npz(_: Path, file: Path) -> None:
@@ -308,8 +347,10 @@ _PICKLE_WORDS = (
 _NPY_WORDS = (b"\x93NUMPY", b"'|O'", b"'<f8'", b"(1000000000000,)", b"'fortran_order': True", b"(((")
 
 weights = Mutants(_make_pickled, _read_weights, _ZIP_WORDS + _PICKLE_WORDS)
+pickles = Mutants(_make_programs, _read_program, _PICKLE_WORDS)
 safetensors = Mutants(_make_safetensors, _read_weights, (*_JSON_WORDS, b'"F8_E4M3"', b'"BOOL"', b"blocks."))
 npz = Mutants(_make_npz, _read_npz, _ZIP_WORDS + _NPY_WORDS)
+npy = Mutants(_make_npy, _read_npy, _NPY_WORDS)
 yaml = Mutants(_make_yaml, _read_yaml, _YAML_WORDS)
 json_ = Mutants(_make_json, _read_json, _JSON_WORDS)
 csv = Mutants(_make_csv, _read_csv, _CSV_WORDS)

@@ -25,8 +25,10 @@ from typing import Any
 TARGETS = {
     "recordings": "fuzz.recordings",
     "weights": "fuzz.foreign:weights",
+    "pickles": "fuzz.foreign:pickles",
     "safetensors": "fuzz.foreign:safetensors",
     "npz": "fuzz.foreign:npz",
+    "npy": "fuzz.foreign:npy",
     "yaml": "fuzz.foreign:yaml",
     "json": "fuzz.foreign:json_",
     "csv": "fuzz.foreign:csv",
