@@ -242,7 +242,7 @@ def _inside(value: Any) -> Any:
 # --- CSV --------------------------------------------------------------------------------------------------------------
 
 
-def read_csv(path: Path, encoding: str = "utf-8", errors: str = "strict") -> list[list[str]]:
+def read_csv(path: Path, encoding: str = "utf-8", errors: str = "strict", most_rows: int = CSV_ROWS) -> list[list[str]]:
     """The rows of a CSV file, empty ones too: row ``n`` of the file is item ``n - 1``.
 
     Raises:
@@ -255,8 +255,8 @@ def read_csv(path: Path, encoding: str = "utf-8", errors: str = "strict") -> lis
         for row in csv.reader(_short(lines, path)):
             rows.append(row)
             fields += len(row)
-            if len(rows) > CSV_ROWS or fields > CSV_FIELDS:
-                raise ForeignFileError(path, f"more than {CSV_ROWS:,} rows or {CSV_FIELDS:,} fields")
+            if len(rows) > most_rows or fields > CSV_FIELDS:
+                raise ForeignFileError(path, f"more than {most_rows:,} rows or {CSV_FIELDS:,} fields")
     except csv.Error as error:
         raise ForeignFileError(path, f"not readable as CSV, row {len(rows) + 1}: {error}") from None
     return rows

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,6 +41,8 @@ def check_submission(folder: Path, expected: ClipNames | None = None) -> list[Pr
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
+    if next(islice(folder.iterdir(), _MOST_FILES, None), None):
+        raise UserError(f"{folder}: more than {_MOST_FILES} files; name the folder of one submission")
     return [*_check_files(folder), *_check_scores(folder, expected), *_check_meta(folder)]
 
 
@@ -78,6 +81,8 @@ def names_in_list(path: Path) -> ClipNames:
 
 
 _FILES, _CLIPS, _ROWS, _META = "files", "clips", "rows", "description"
+_MOST_ROWS, _MOST_FILES, _MOST_PROBLEMS = 20_000, 500, 1_000
+"""A section has 200 clips, and a year at most 21 sections; of problems each file may have so many of a kind."""
 _DISTINCT = 10
 """Different scores that a file must have; with fewer clips, as many as clips."""
 _LABEL_LIKE = re.compile(r"_task\d+_\d", re.IGNORECASE)
@@ -121,7 +126,7 @@ def _readable(paths: Mapping[str, Path]) -> tuple[dict[str, list[list[str]]], li
     for kind, path in paths.items():
         try:
             # Bytes that are no text are reported with their row.
-            rows[kind] = read_csv(path, errors="replace")
+            rows[kind] = read_csv(path, errors="replace", most_rows=_MOST_ROWS)
         except ForeignFileError as error:
             problems.append(Problem(_FILES, f"{path.name}: {error.reason}"))
     return rows, problems
@@ -155,15 +160,10 @@ def _names(rows: Sequence[Sequence[str]]) -> list[str]:
 def _check_rows(file: str, rows: list[list[str]], expected: list[str] | None, decisions: bool) -> Iterator[Problem]:
     if not rows:
         yield Problem(_FILES, f"{file}: empty")
-    for number, row in enumerate(rows, start=1):
-        if problem := _row_problem(row, decisions):
-            yield problem._replace(text=f"{file}, row {number}: {problem.text}")
+    yield from _first(_row_problems(file, rows, decisions), file)
     names = _names(rows)
-    seen: set[str] = set()
-    for number, name in enumerate(names, start=1):
-        if name in seen:
-            yield Problem(_CLIPS, f"{file}, row {number}: {name} comes a second time")
-        seen.add(name)
+    seen = set(names)
+    yield from _first(_repetitions(file, names), file)
     if not decisions and (problem := _few_values(file, rows)):
         yield problem
     if names != sorted(names):
@@ -173,6 +173,27 @@ def _check_rows(file: str, rows: list[list[str]], expected: list[str] | None, de
         example = f"missing {missing[0]}" if missing else f"unknown {extra[0]}"
         text = f"{file}: {len(missing)} of {len(expected)} clips missing, {len(extra)} unknown ({example})"
         yield Problem(_CLIPS, text)
+
+
+def _row_problems(file: str, rows: Sequence[Sequence[str]], decisions: bool) -> Iterator[Problem]:
+    for number, row in enumerate(rows, start=1):
+        if problem := _row_problem(row, decisions):
+            yield problem._replace(text=f"{file}, row {number}: {problem.text}")
+
+
+def _repetitions(file: str, names: Sequence[str]) -> Iterator[Problem]:
+    seen: set[str] = set()
+    for number, name in enumerate(names, start=1):
+        if name in seen:
+            yield Problem(_CLIPS, f"{file}, row {number}: {name:.80} comes a second time")
+        seen.add(name)
+
+
+def _first(problems: Iterator[Problem], file: str) -> Iterator[Problem]:
+    """As many as somebody may want to read: another kind of file has one in each of its rows."""
+    yield from islice(problems, _MOST_PROBLEMS)
+    if following := next(problems, None):
+        yield Problem(following.rule, f"{file}: and more; mend these first")
 
 
 def _few_values(file: str, rows: Sequence[Sequence[str]]) -> Problem | None:

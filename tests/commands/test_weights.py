@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import json
 import threading
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from asd_lightning.cli import main
 from asd_lightning.encoders.weights.catalogue import CATALOGUE
@@ -120,3 +122,15 @@ def test_every_entry_can_be_had() -> None:
         assert entry.url is None or entry.url.startswith("https://")
         assert entry.url or entry.how_to_get
         assert entry.sha256 is None or len(bytes.fromhex(entry.sha256)) == 32
+
+
+def test_what_a_converted_file_says_of_itself_does_not_reach_the_terminal_raw(
+    cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache.mkdir(parents=True)
+    record = json.dumps({"architecture": "\x1b[2J", "origin": "\x1b]0;title\x07", "checksum": 3})
+    save_file({"a": torch.zeros(1)}, cache / "mine.safetensors", metadata={"asd_lightning": record})
+    assert main(["weights", "list"]) == 0
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown
+    assert r"\x1b[2J, licence unknown, checksum 3" in shown

@@ -268,6 +268,9 @@ def with_value(value: str) -> Callable[[Path], None]:
         (SCORES, lambda path: path.write_text("," * 2_000_000), f"{SCORES}: line 1 has more than"),
         (DECISIONS, lambda path: path.write_text('"' + "x" * 200_000), "not readable as CSV"),
         (SCORES, with_value("9" * 100_000), "row 1: score '9999"),
+        (SCORES, lambda path: path.write_text("abc,def,ghi\n" * 5_000), "and more; mend these first"),
+        (SCORES, lambda path: path.write_text("section_00_0000.wav,1\n" * 5_000), "and more; mend these first"),
+        (SCORES, lambda path: path.write_text("abc,def,ghi\n" * 50_000), "more than 20,000 rows"),
         (META, lambda path: path.write_text("- 1"), "submission.label is missing"),
         (META, edited("abbreviation: BEATs-FFT", "abbreviation: BEATs-and-FFT"), "has 13 characters"),
         (META, edited("email: a@b.cn", "email: null"), "author 1: email is missing"),
@@ -285,6 +288,13 @@ def test_every_broken_rule_is_named(submission: Path, file: str, damage: Callabl
     damage(submission / file)
     problems = broken(submission, EXPECTED)
     assert any(message in problem for problem in problems), problems
+
+
+def test_a_folder_of_anything_is_no_submission(tmp_path: Path) -> None:
+    for index in range(600):
+        (tmp_path / f"anomaly_score_m{index}_section_00_test.csv").touch()
+    with pytest.raises(UserError, match="more than 500 files"):
+        check_submission(tmp_path)
 
 
 def rescored(value: Callable[[str], str]) -> Callable[[Path], None]:
