@@ -318,9 +318,8 @@ class _Machine:
 
     def _set(self, items: list[Any]) -> None:
         keys = items[::2]
-        # Hashing a tuple of tuples that share their items takes exponential time.
-        if type(self._stack[-1]) is not dict or any(isinstance(key, tuple | list | dict) for key in keys):
-            raise _RefusedError("a dictionary whose keys are neither text nor numbers")
+        if type(self._stack[-1]) is not dict or not all(map(_is_key, keys)):
+            raise _RefusedError("a dictionary whose keys are neither text nor small numbers")
         self._stack[-1].update(zip(keys, items[1::2], strict=True))
 
     def _storage(self, identity: Any) -> _Storage:
@@ -350,6 +349,16 @@ class _Machine:
             target.state = state
         elif type(target) is not dict:  # attributes of an OrderedDict say nothing about its tensors
             raise _RefusedError(f"attributes for a {type(target).__name__}")
+
+
+def _is_key(value: Any) -> bool:
+    """Whether it takes no time to look up: tuples that share their items have exponentially many to hash.
+
+    Whole numbers of more than 61 bits can be chosen to have one hash, and are then compared each with each.
+    """
+    if isinstance(value, int):
+        return abs(value) < 1 << 60
+    return value is None or isinstance(value, str | Placeholder | _Name)
 
 
 def _dotted(argument: str) -> str:

@@ -199,7 +199,14 @@ def test_lists_that_share_their_items_are_not_expanded(place: str, make: Any, tm
 
 def test_keys_that_share_their_items_are_not_hashed(tmp_path: Path) -> None:
     program = b"\x80\x02}" + b"K\x01q\x00h\x00\x86q\x00" + b"h\x00h\x00\x86q\x00" * 60 + b"h\x00K\x01s."
-    refused(write(tmp_path / "evil.pt", program), "keys are neither text nor numbers")
+    refused(write(tmp_path / "evil.pt", program), "keys are neither text nor small numbers")
+
+
+def test_keys_of_one_hash_are_not_compared_each_with_each(tmp_path: Path) -> None:
+    keys = [index * (2**61 - 1) for index in range(1, 100_000)]
+    assert {hash(key) for key in keys[:100]} == {0}
+    program = b"".join(b"\x8a\x0b" + key.to_bytes(11, "little") + b"N" for key in keys)
+    refused(write(tmp_path / "evil.pt", b"\x80\x02}(" + program + b"u."), "keys are neither text nor small numbers")
 
 
 def test_memory_at_far_numbers(tmp_path: Path) -> None:
