@@ -59,8 +59,7 @@ def test_a_name_in_a_message_does_nothing_to_the_terminal(capsys, tmp_path):
 def test_a_users_error_is_one_line_and_status_2(capsys, tmp_path):
     assert cli.main(["test", f"run={tmp_path / 'nowhere'}"]) == 2
     assert capsys.readouterr().err == (
-        f"asd: {tmp_path / 'nowhere'}: not the folder of a run, config.yaml is missing; "
-        "give one of asd train\n"
+        f"asd: {tmp_path / 'nowhere'}: not the folder of a run, config.yaml is missing; give one of asd train\n"
     )
 
 

@@ -41,5 +41,7 @@ def imported(path: Path) -> set[str]:
 @pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_stage_imports_no_later_one(path: Path) -> None:
     stage = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    if stage == "__init__":  # the public API
+        return
     known = BASE if stage in BASE | {"__init__"} else {*BASE, *STAGES[: STAGES.index(stage) + 1]}
     assert imported(path) <= known

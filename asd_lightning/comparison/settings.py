@@ -7,7 +7,7 @@ from typing import Any
 
 # What cannot change a score: who watches, where things lie, how fast it goes, and what is said elsewhere already.
 _WITHOUT_EFFECT = frozenset(
-    {"resume", "test", "name", "system", "seed", "choices", "hydra", "logger", "encoders", "accumulate"}
+    {"resume", "test", "name", "system", "seed", "choices", "trained", "hydra", "logger", "encoders", "accumulate"}
     | {f"data.{option}" for option in ("cache_dir", "num_workers", "test_batch_size", "on_bad_file", "truth")}
     | {f"trainer.{option}" for option in ("accelerator", "strategy", "deterministic", "log_every_n_steps", "plugins")}
     | {f"trainer.{option}" for option in ("enable_model_summary", "use_distributed_sampler", "limit_val_batches")}
@@ -26,7 +26,8 @@ def settings_of(config: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[s
         config: the composed configuration; empty where it is not known.
         summary: of the results.
     """
-    settings = {key: str(value) for key, value in _leaves(config) if _counts(key)}
+    # A later test has a trainer and callbacks of its own: what counts is how the weights came about.
+    settings = {key: str(value) for key, value in _leaves({**config, **config.get("trained", {})}) if _counts(key)}
     if digest := summary.get("training_clips"):
         # The same recordings in another place are the same.
         settings[TRAINING_CLIPS] = str(digest)

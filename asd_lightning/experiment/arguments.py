@@ -150,9 +150,17 @@ def _stored_configuration(run: Path) -> dict[str, Any]:
         for group, choice in (choices.items() if isinstance(choices, dict) else ())
         if "${" not in str(choice)
     }
+    trained = {"trainer": trainer if isinstance(trainer, dict) else {}, "callbacks": _average(content)}
+    refuse_foreign_targets(trained["callbacks"], str(path), "callbacks")
+    refuse_foreign_targets(trained["trainer"], str(path), "trainer")
     # Older runs did not record it.
     plain_choices.setdefault("experiment", str(scalars["system"]))
-    return {"model": content["model"], "data": content["data"], "choices": plain_choices, **scalars}
+    return {"model": content["model"], "data": content["data"], "choices": plain_choices, "trained": trained, **scalars}
+
+
+def _average(content: dict[str, Any]) -> dict[str, Any]:
+    callbacks = content.get("callbacks")
+    return {"ema": callbacks.get("ema")} if isinstance(callbacks, dict) else {}
 
 
 def _take_over(config: DictConfig, stored: dict[str, Any], groups: Sequence[Override]) -> None:
@@ -169,6 +177,8 @@ def _take_over(config: DictConfig, stored: dict[str, Any], groups: Sequence[Over
     config.seed, config.system = stored["seed"], stored["system"]
     with open_dict(config):
         config.choices = stored["choices"] | chosen
+        # Only to be written beside the results: nothing is made of it.
+        config.trained = stored["trained"]
 
 
 def _apply(config: DictConfig, override: Override) -> None:

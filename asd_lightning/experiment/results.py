@@ -94,8 +94,9 @@ class ResultsWriter(pl.Callback):
         write_scores(results.scores, scores)
         if outcome.windows:
             write_windows(results.windows, outcome.windows)
-        self._write_embeddings(trainer, module, outcome)
-        self._write_fitted(trainer, outcome)
+        model = _model_digest(module)
+        self._write_embeddings(trainer, model, outcome)
+        self._write_fitted(trainer, module, model, outcome)
         write_challenge_files(results.challenge, scores)
         if self.config:
             with write_atomically(results.config) as file:
@@ -114,21 +115,22 @@ class ResultsWriter(pl.Callback):
             console.print(on_terminal(line), highlight=False)
         console.print(on_terminal(f"Results: {results.folder}"), soft_wrap=True)
 
-    def _write_embeddings(self, trainer: pl.Trainer, module: AnomalousSoundModule, outcome: TestOutcome) -> None:
+    def _write_embeddings(self, trainer: pl.Trainer, model: str, outcome: TestOutcome) -> None:
         datamodule: ClipDataModule = trainer.datamodule  # type: ignore[attr-defined]
         reference, query = (tuple(datamodule.clips[clip_id] for clip_id in ids) for ids in outcome.clip_ids)
-        saved: dict[str, Any] = {}
-        module.on_save_checkpoint(saved)
-        key = CacheKey(
-            model=model_digest(module.state_dict(), saved["asd_config"]),
-            preprocessing=datamodule.preprocessing,
-            files=files_digest([*reference, *query]),
-        )
+        key = CacheKey(model, datamodule.preprocessing, files_digest([*reference, *query]))
         write_embeddings(self._results.embeddings, EmbeddingCache(*outcome.embeddings, reference, query, key))
 
-    def _write_fitted(self, trainer: pl.Trainer, outcome: TestOutcome) -> None:
+    def _write_fitted(
+        self, trainer: pl.Trainer, module: AnomalousSoundModule, model: str, outcome: TestOutcome
+    ) -> None:
         datamodule: ClipDataModule = trainer.datamodule  # type: ignore[attr-defined]
-        about = {"preprocessing": asdict(datamodule.preprocessing), "recording_score": outcome.recording_score}
+        about = {
+            "model": model,
+            "preprocessing": asdict(datamodule.preprocessing),
+            "score_after_head": module.score_after_head,
+            "recording_score": outcome.recording_score,
+        }
         for machine in write_fitted(self._results.fitted, outcome.fitted, about):
             logger.warning("%s: its back-end has no state(), so it is not kept: another test has to fit it", machine)
 
@@ -147,6 +149,12 @@ class ResultsWriter(pl.Callback):
         }
         with write_atomically(self._results.summary) as file:
             file.write(json.dumps(summary, indent=2).encode())
+
+
+def _model_digest(module: AnomalousSoundModule) -> str:
+    saved: dict[str, Any] = {}
+    module.on_save_checkpoint(saved)
+    return model_digest(module.state_dict(), saved["asd_config"])
 
 
 def evaluated(trainer: pl.Trainer) -> Evaluated | None:

@@ -84,6 +84,7 @@ class AnomalousSoundModule(pl.LightningModule):
     Attributes:
         training_clips: name -> digest of each clip trained on; kept in every checkpoint.
         updates: of the weights, so far.
+        score_after_head: as given.
     """
 
     def __init__(
@@ -120,7 +121,7 @@ class AnomalousSoundModule(pl.LightningModule):
         self._make_scorer = scorer
         self._threshold = threshold
         self._mixup_alpha = mixup_alpha
-        self._score_after_head = score_after_head
+        self.score_after_head = score_after_head
         self._recording_score = recording_score
         self._decay_all = decay_all
         self._seed = seed
@@ -130,7 +131,7 @@ class AnomalousSoundModule(pl.LightningModule):
 
     def scored_embedder(self) -> ScoredEmbedder:
         """What is kept for use: it shares this module's weights and holds none of the loss's."""
-        return ScoredEmbedder(self.embedder, self.head if self._score_after_head else None)
+        return ScoredEmbedder(self.embedder, self.head if self.score_after_head else None)
 
     def forward(self, waveform: Float[Tensor, "batch *windows samples"]) -> Float[Tensor, "batch dim"]:
         """Scored embedding of each clip: mean over its windows where there are several."""

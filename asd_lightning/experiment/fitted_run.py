@@ -1,0 +1,138 @@
+"""A run that is ready for use: its weights and what was fitted to each machine, without a training recording."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from numpy import ndarray
+from torch import nn
+
+from asd_lightning.data.file_names import parse_file_name
+from asd_lightning.data.layout import Clip
+from asd_lightning.data.preprocessing import Preprocessing
+from asd_lightning.data.recordings import cut_recordings
+from asd_lightning.errors import UserError
+from asd_lightning.run_folder import CHECKPOINT, find_results
+from asd_lightning.scoring.clip_scores import ClipScore, WindowScore
+from asd_lightning.scoring.embedding_cache import model_digest
+from asd_lightning.scoring.fitted import FittedMachine, MachineKey, read_fitted
+from asd_lightning.scoring.machines import WindowReduction, score_clips
+from asd_lightning.training.build import load_module
+
+
+class FittedRun:
+    """Scores recordings as the test of a run did.
+
+    Args:
+        embedder: from a waveform to a scored embedding.
+        preprocessing: from a recording to waveforms.
+        machines: what is fitted to each machine.
+        reduction: from the windows of a recording to its score.
+    """
+
+    def __init__(
+        self,
+        embedder: nn.Module,
+        preprocessing: Preprocessing,
+        machines: Mapping[MachineKey, FittedMachine],
+        reduction: WindowReduction = "max",
+    ) -> None:
+        self.embedder = embedder.eval()
+        self.preprocessing = preprocessing
+        self.machines = dict(machines)
+        self.reduction: WindowReduction = reduction
+
+    def score(
+        self, recordings: Sequence[Path], machine: str | None = None, batch_size: int = 32
+    ) -> tuple[list[ClipScore], list[WindowScore]]:
+        """Score recordings of one machine.
+
+        Args:
+            recordings: WAV or FLAC.
+            machine: whose; may be left out where the run has one alone.
+            batch_size: windows at a time.
+
+        Returns:
+            A row for each recording, and one for each window of those that are longer than a window.
+
+        Raises:
+            UserError: an unknown machine, or a recording that cannot be used.
+        """
+        names = sorted({name for name, _ in self.machines})
+        if machine is None and len(names) == 1:
+            machine = names[0]
+        if machine not in names:
+            raise UserError(f"machine {machine}: the run knows {', '.join(names)}; name one of them")
+        return self.score_clips([_clip(path, machine) for path in recordings], batch_size)
+
+    def score_clips(self, clips: Sequence[Clip], batch_size: int = 32) -> tuple[list[ClipScore], list[WindowScore]]:
+        """Likewise, of any machines.  In the batches of the run's test the scores are its to the last bit."""
+        pieces = cut_recordings(clips, self.preprocessing)
+        batches = [pieces[start : start + batch_size] for start in range(0, len(pieces), batch_size)]
+        embeddings = [self._embedded(batch) for batch in batches]
+        query = (np.arange(len(pieces)), np.concatenate(embeddings) if embeddings else np.empty((0, 0), np.float32))
+        return score_clips(pieces, query, self.machines, self.reduction)
+
+    @torch.inference_mode()
+    def _embedded(self, clips: Sequence[Clip]) -> Float32[ndarray, "clips dim"]:
+        heard = [self.preprocessing.read(clip.path, clip.start, clip.seconds) for clip in clips]
+        windows = np.stack([self.preprocessing.windows(waveform) for waveform in heard])
+        waveform = torch.from_numpy(windows[:, 0] if windows.shape[1] == 1 else windows)
+        embedding: Float32[ndarray, "clips dim"] = self.embedder(waveform).float().numpy()
+        return embedding
+
+
+def load_run(place: Path | str) -> FittedRun:
+    """A run, or one of its tests (``RUN/results_2``), ready to score recordings.
+
+    Nothing of its training recordings is needed.
+
+    Raises:
+        UserError: no run, no weights, no fitted machines, or microphones whose coefficients a run does not keep.
+    """
+    results = find_results(Path(place))
+    if results.run is None:
+        raise UserError(f"{place}: lies outside of a run, whose weights are needed; give RUN or RUN/results_2")
+    machines, about = read_fitted(results.fitted)
+    preprocessing, reduction = _preprocessing(results.fitted, about)
+    if preprocessing.channel == "reduced":
+        raise UserError(f"{place}: was tested with data.channel=reduced, whose coefficients a run does not keep")
+    module = load_module(results.run / CHECKPOINT, {"score_after_head": bool(about.get("score_after_head", True))})
+    saved: dict[str, Any] = {}
+    module.on_save_checkpoint(saved)
+    if about.get("model") != model_digest(module.state_dict(), saved["asd_config"]):
+        raise UserError(
+            f"{results.fitted}: fitted with other weights than {results.run / CHECKPOINT}; test the run again"
+        )
+    return FittedRun(module.scored_embedder(), preprocessing, machines, reduction)
+
+
+def _preprocessing(path: Path, about: Mapping[str, Any]) -> tuple[Preprocessing, WindowReduction]:
+    stored, reduction = about.get("preprocessing"), about.get("recording_score")
+    if not isinstance(stored, dict) or reduction not in ("max", "mean"):
+        raise UserError(f"{path}: does not say how recordings are heard; test the run again")
+    try:
+        return Preprocessing.of_options(stored), reduction
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path}: does not say how recordings are heard ({error}); test the run again") from error
+
+
+def _clip(path: Path, machine: str) -> Clip:
+    name = parse_file_name(path.stem)
+    if name is None:
+        return Clip(path=path, machine=machine, name=path.name, split="test", domain="source", condition="unknown")
+    return Clip(
+        path=path,
+        machine=machine,
+        name=path.name,
+        section=name.section,
+        split="test",
+        domain=name.domain,
+        condition=name.condition,
+        attribute=name.attribute,
+    )
