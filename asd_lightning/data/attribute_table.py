@@ -6,11 +6,11 @@ folder and with or without ``.wav``, depending on the year and the machine.
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path, PurePosixPath
 
 from asd_lightning.data.file_names import AUDIO_SUFFIXES
 from asd_lightning.errors import UserError
+from asd_lightning.foreign_files import ForeignFileError, read_csv
 from asd_lightning.plain_text import composed
 
 
@@ -21,10 +21,9 @@ def read_attribute_table(path: Path) -> dict[str, str]:
         UserError: not such a table, or a clip stands in it twice with different attributes.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = [[composed(cell.strip()) for cell in row] for row in csv.reader(stream) if any(row)]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: not readable as CSV ({error}); unpack its archive again") from error
+        rows = [[composed(cell.strip()) for cell in row] for row in read_csv(path, "utf-8-sig") if any(row)]
+    except ForeignFileError as error:
+        raise UserError(f"{path}: not readable as CSV ({error.reason}); unpack its archive again") from error
     if not rows or rows[0][0] != "file_name":
         raise UserError(f"{path}: does not begin with the column file_name; unpack its archive again")
     table: dict[str, str] = {}

@@ -150,17 +150,23 @@ def _stored_configuration(run: Path) -> dict[str, Any]:
         for group, choice in (choices.items() if isinstance(choices, dict) else ())
         if "${" not in str(choice)
     }
-    trained = {"trainer": trainer if isinstance(trainer, dict) else {}, "callbacks": _average(content)}
-    refuse_foreign_targets(trained["callbacks"], str(path), "callbacks")
-    refuse_foreign_targets(trained["trainer"], str(path), "trainer")
+    callbacks = content.get("callbacks")
+    average = callbacks.get("ema") if isinstance(callbacks, dict) else None
+    trained = {"trainer": _scalars(trainer), "callbacks": {"ema": _scalars(average) or None}}
     # Older runs did not record it.
     plain_choices.setdefault("experiment", str(scalars["system"]))
     return {"model": content["model"], "data": content["data"], "choices": plain_choices, "trained": trained, **scalars}
 
 
-def _average(content: dict[str, Any]) -> dict[str, Any]:
-    callbacks = content.get("callbacks")
-    return {"ema": callbacks.get("ema")} if isinstance(callbacks, dict) else {}
+def _scalars(node: Any) -> dict[str, Any]:
+    """What is plain in a part of the record that is only written down again."""
+    if not isinstance(node, dict):
+        return {}
+    return {
+        str(key): value
+        for key, value in node.items()
+        if isinstance(value, int | float | str) and "${" not in str(value)
+    }
 
 
 def _take_over(config: DictConfig, stored: dict[str, Any], groups: Sequence[Override]) -> None:
@@ -174,7 +180,9 @@ def _take_over(config: DictConfig, stored: dict[str, Any], groups: Sequence[Over
         kept = plain(today)
         anew |= {key for key in _OF_THE_PLACE if key in kept}
         config[part] = stored[part] | newer | {key: kept[key] for key in anew}
-    config.seed, config.system = stored["seed"], stored["system"]
+    config.seed, config.system = stored["seed"], str(stored["system"])
+    for group, choice in chosen.items():
+        _rename(config, group.rpartition("/")[2], stored["choices"].get(group), choice)
     with open_dict(config):
         config.choices = stored["choices"] | chosen
         # Only to be written beside the results: nothing is made of it.
@@ -193,9 +201,16 @@ def _apply(config: DictConfig, override: Override) -> None:
     if not override.is_add() and not override.is_force_add() and not _has(config, key):
         known = [f"{key.rpartition('.')[0]}.{name}" for name in OmegaConf.select(config, key.rpartition(".")[0]) or ()]
         raise UserError(f"{key}: the run has no such setting{did_you_mean(key, known)}; +{key}= adds one")
+    before = OmegaConf.select(config, key)
     OmegaConf.update(config, key, override.value(), merge=False, force_add=True)
+    _rename(config, key.rpartition(".")[2], before, OmegaConf.select(config, key))
     if key == "seed":
         _reseed(config, override.value())
+
+
+def _rename(config: DictConfig, word: str, before: Any, now: Any) -> None:
+    """A sweep's job is called by what was swept; a test that changes it is called by what it is now."""
+    config.system = config.system.replace(f"{word}={before}", f"{word}={now}")
 
 
 def _has(config: DictConfig, key: str) -> bool:

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from asd_lightning.configuration import of_today, plain
 from asd_lightning.errors import UserError
+from asd_lightning.foreign_files import load_yaml
 from asd_lightning.run_folder import CHECKPOINT, CONFIG
 
 # What may differ when a run goes on: where it runs, how it is watched, how it is scored.
@@ -42,7 +43,7 @@ def refuse_another_run(output_dir: Path, config: DictConfig) -> None:
     """Raises ``UserError`` where the folder holds a run with other data, model or seed than ``config`` has."""
     if not (output_dir / CHECKPOINT).exists() or not (output_dir / CONFIG).exists():
         return
-    before = dict(_leaves(of_today(OmegaConf.to_container(OmegaConf.load(output_dir / CONFIG)))))
+    before = dict(_leaves(of_today(OmegaConf.to_container(OmegaConf.create(load_yaml(output_dir / CONFIG))))))
     now = dict(_leaves(plain(config)))
     differing = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     if _LENGTH in differing:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from omegaconf import OmegaConf
+from typing import NamedTuple
 
 from asd_lightning.configuration import of_today
 from asd_lightning.data.preprocessing import Preprocessing
 from asd_lightning.errors import UserError
+from asd_lightning.foreign_files import load_yaml
 from asd_lightning.run_folder import CHECKPOINT, CONFIG, result_sets
 from asd_lightning.scoring.embedding_cache import (
     EmbeddingCache,
@@ -60,7 +59,9 @@ def _expected(run: Path) -> _Expected:
     path = run / CONFIG
     if not path.is_file():
         raise UserError(f"{run}: not the folder of a run, {CONFIG} is missing; give one of asd train")
-    config: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    config = load_yaml(path)
+    if not isinstance(config, dict) or not isinstance(config.get("data"), dict):
+        raise UserError(f"{path}: not the configuration of a run; copy the run again")
     return _Expected(_checkpoint_digests(run / CHECKPOINT), Preprocessing.of_options(config["data"]))
 
 
@@ -71,10 +72,12 @@ def _checkpoint_digests(path: Path) -> frozenset[str]:
         return frozenset()
     import torch
 
+    from asd_lightning.encoders.weights.unpickling import read_pickled
     from asd_lightning.training.module import rename_head
 
     try:
         # Memory-mapped: the optimizer's state, most of the file, is not read.
+        read_pickled(path)
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         at_its_time = model_digest(content["state_dict"], content["asd_config"])
         rename_head(content)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from asd_lightning.atomic import write_text_atomically
 from asd_lightning.errors import UserError
+from asd_lightning.foreign_files import ForeignFileError, read_csv
 from asd_lightning.plain_text import is_name
 
 DOMAINS = ("source", "target", "unknown")
@@ -156,10 +157,9 @@ def read_scores(path: Path) -> list[ClipScore]:
 def read_rows(path: Path) -> list[list[str]]:
     """The rows of a CSV file; ``UserError`` where it is none."""
     try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            return list(csv.reader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: cannot be read as CSV ({error}); test the run again") from error
+        return read_csv(path)
+    except ForeignFileError as error:
+        raise UserError(f"{path}: cannot be read as CSV ({error.reason}); test the run again") from error
 
 
 def _parse_row(path: Path, number: int, row: list[str]) -> ClipScore:

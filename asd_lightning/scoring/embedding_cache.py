@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Float
@@ -25,6 +24,7 @@ from asd_lightning.data.content import content_digest
 from asd_lightning.data.layout import Clip
 from asd_lightning.data.preprocessing import Preprocessing
 from asd_lightning.errors import UserError
+from asd_lightning.foreign_files import ForeignFileError, load_npz, parse_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,14 +84,16 @@ def read_embeddings(path: Path) -> EmbeddingCache:
     if not path.is_file():
         raise UserError(f"{path}: no embeddings there; a finished test writes them")
     try:
-        with np.load(path, allow_pickle=False) as content:
-            key = _key(json.loads(str(content["key"])))
-            columns = {name: content[name] for name in (*_TEXT_COLUMNS, "start", "seconds")}
-            # Those of older runs have none of these: a file is a recording, and was scored whole.
-            columns |= {field: content[column] for column, field in _OF_RECORDINGS.items() if column in content}
-            clips = _clips(columns)
-            reference, query = content["reference"], content["query"]
-    except (OSError, EOFError, BadZipFile, KeyError, TypeError, ValueError) as error:
+        content = load_npz(path)
+        key = _key(parse_json(str(content["key"]), path))
+        columns = {name: content[name] for name in (*_TEXT_COLUMNS, "start", "seconds")}
+        # Those of older runs have none of these: a file is a recording, and was scored whole.
+        columns |= {field: content[column] for column, field in _OF_RECORDINGS.items() if column in content}
+        clips = _clips(columns)
+        reference, query = content["reference"], content["query"]
+    except ForeignFileError as error:
+        raise UserError(f"{path}: not embeddings with their clips ({error.reason}); test the run again") from error
+    except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: not embeddings with their clips ({error}); test the run again") from error
     if len(clips) != len(reference) + len(query):
         raise UserError(f"{path}: {len(clips)} clips for {len(reference) + len(query)} embeddings; test the run again")

@@ -14,6 +14,7 @@ from asd_lightning.configuration import of_today
 from asd_lightning.data.labels import ClassLabel
 from asd_lightning.embedder import Embedder
 from asd_lightning.encoders.weights.checkpoints import architecture_only, encoder_arguments
+from asd_lightning.encoders.weights.unpickling import read_pickled
 from asd_lightning.errors import UserError
 from asd_lightning.training.module import AnomalousSoundModule, rename_head
 from asd_lightning.trust import refuse_foreign_targets
@@ -77,6 +78,8 @@ def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
     if not checkpoint.is_file():
         raise UserError(f"{checkpoint}: no such checkpoint; give the folder of a run that has trained")
     try:
+        # torch's own reader calls nothing foreign, but makes views, lists and buffers of any size.
+        read_pickled(checkpoint)
         content: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except Exception as error:
         raise UserError(

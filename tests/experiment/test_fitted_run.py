@@ -39,7 +39,7 @@ def statistics(tiny_data, tmp_path_factory):
 
 
 def assert_scores_as_it_did(place, results, bare):
-    """In the batches of the test to the last bit; one by one within 1e-5 of the training scores' spread, or rounding."""
+    """In the batches of the test to the last bit; one by one within 1e-5 of the training scores' spread."""
     kept = load_run(place)
     before = sorted(read_scores(results.scores))
     clips = sorted((c for c in find_clips(bare) if c.split == "test"), key=lambda c: (c.machine, c.split, c.name))

@@ -101,7 +101,7 @@ def test_a_failed_job_is_named_and_loses_no_other(tiny_data, asd_train, capsys, 
 def test_an_unexpected_error_is_kept_whole(tiny_data, asd_train, monkeypatch):
     """The job after it runs, and the folder of the failed one holds the traceback."""
 
-    def broken(config, output_dir):
+    def broken(config, *_):
         if config.seed == 0:
             raise ZeroDivisionError("of all things")
         return 0.5
@@ -186,7 +186,7 @@ def test_values_swept_are_part_of_the_name(overrides, added):
 def test_names_of_systems(tiny_data, asd_train, monkeypatch):
     """As the jobs see them, with a group and a value swept."""
     seen = []
-    monkeypatch.setattr(training, "_train_and_test", lambda config, _: seen.append(config.system) or 0.5)
+    monkeypatch.setattr(training, "_train_and_test", lambda config, *_: seen.append(config.system) or 0.5)
     more = ["experiment=statistics", "model/threshold=gamma,quantile", "accumulate=2,4"]
     asd_train(*overrides_of(tiny_data, f"data.root={tiny_data}", *more))
     assert seen == [f"statistics threshold={t} accumulate={a}" for t in ("gamma", "quantile") for a in (2, 4)]

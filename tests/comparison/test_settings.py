@@ -1,0 +1,87 @@
+"""Runs are averaged where they differ in nothing but the seed."""
+
+import json
+
+import yaml
+
+from asd_lightning.comparison.settings import labels_of_difference, settings_of
+from asd_lightning.comparison.systems import compare_runs
+from tests.comparison.runs import finished_run
+
+CONFIG = {
+    "system": "fft",
+    "seed": 0,
+    "data": {"root": "/d", "clip_seconds": 10.0, "num_workers": 0, "seed": 0},
+    "model": {"loss": {"margin": 0.2}, "scorer": {"_target_": "x.KNNScorer", "k": 1}, "seed": 0},
+    "trainer": {"max_steps": 100, "accelerator": "cpu"},
+    "callbacks": {"ema": {"decay": 0.9}, "progress": {"a": 1}},
+    "choices": {"model/scorer": "knn"},
+}
+
+
+def run(folder, changes=None, seed=0, clips="abc", choices=None, place="results"):
+    config = json.loads(json.dumps(CONFIG))
+    for key, value in {"seed": seed, "model.seed": seed, "data.seed": seed, **(changes or {})}.items():
+        *above, last = key.split(".")
+        holder = config
+        for part in above:
+            holder = holder[part]
+        holder[last] = value
+    config["choices"] |= choices or {}
+    finished_run(folder, "fft", seed)
+    results = folder / place
+    if place != "results":
+        (folder / "results").rename(results)
+        finished_run(folder / "again", "fft", seed)
+        (folder / "again/results").rename(folder / "results")
+        (folder / "results/config.yaml").write_text(yaml.safe_dump(CONFIG))
+    (results / "config.yaml").write_text(yaml.safe_dump(config))
+    summary = json.loads((results / "summary.json").read_text())
+    (results / "summary.json").write_text(json.dumps(summary | {"training_clips": clips}))
+    return folder
+
+
+def columns(*folders):
+    return {system.name: len(system.finished) for system in compare_runs(folders).systems}
+
+
+def test_seeds_are_averaged(tmp_path):
+    runs = [run(tmp_path / str(seed), seed=seed) for seed in range(3)]
+    assert columns(*runs) == {"fft": 3}
+
+
+def test_another_margin_is_another_column(tmp_path):
+    runs = [run(tmp_path / "a"), run(tmp_path / "b", {"model.loss.margin": 0.4}, seed=1)]
+    assert columns(*runs) == {"fft margin=0.2": 1, "fft margin=0.4": 1}
+
+
+def test_other_training_clips_are_another_column_and_another_place_is_not(tmp_path):
+    one, moved = run(tmp_path / "a"), run(tmp_path / "b", {"data.root": "/elsewhere"}, seed=1)
+    assert columns(one, moved) == {"fft": 2}
+    other = run(tmp_path / "c", seed=2, clips="def")
+    assert columns(one, moved, other) == {"fft training clips=abc": 2, "fft training clips=def": 1}
+
+
+def test_who_watches_and_where_it_ran_does_not_matter(tmp_path):
+    changes = {"trainer.accelerator": "gpu", "callbacks.progress": None, "data.num_workers": 4}
+    assert columns(run(tmp_path / "a"), run(tmp_path / "b", changes, seed=1)) == {"fft": 2}
+
+
+def test_what_was_chosen_as_a_whole_is_named_by_the_choice(tmp_path):
+    scorer = {"_target_": "x.KMeansScorer", "clusters": 16}
+    one = run(tmp_path / "a")
+    other = run(tmp_path / "b", {"model.scorer": scorer}, choices={"model/scorer": "kmeans"})
+    assert columns(one, other) == {"fft scorer=knn": 1, "fft scorer=kmeans": 1}
+
+
+def test_a_later_test_is_known_by_how_its_weights_came_about():
+    """It has a trainer and callbacks of its own."""
+    later = CONFIG | {"trainer": {"max_steps": 10_000}, "callbacks": {"ema": None}}
+    later["trained"] = {"trainer": CONFIG["trainer"], "callbacks": {"ema": CONFIG["callbacks"]["ema"]}}
+    assert settings_of(later, {}) == settings_of(CONFIG, {})
+
+
+def test_labels_stay_apart_where_a_choice_hides_the_difference():
+    groups = [{"model.scorer.k": "1"}, {"model.scorer.k": "5"}, {"model.scorer.k": "9"}]
+    choices = [{"model/scorer": "knn"}, {"model/scorer": "knn"}, {"model/scorer": "other"}]
+    assert labels_of_difference(groups, choices) == ["k=1", "k=5", "k=9"]
