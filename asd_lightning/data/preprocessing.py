@@ -6,16 +6,17 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Float32
 from numpy.typing import NDArray
 
 from asd_lightning.data.audio import DecodeOptions, decode, read_header, to_float
-from asd_lightning.data.far_channel import decode_reduced
 from asd_lightning.errors import UserError
-from asd_lightning.features.far_microphone import FarMicrophoneReduction
+
+if TYPE_CHECKING:
+    from asd_lightning.features.far_microphone import FarMicrophoneReduction
 
 Pad = Literal["tile", "zero"]
 # Less than this is no sound left over: lengths are told in whole samples.
@@ -125,6 +126,9 @@ class Preprocessing:
             return to_float(decode(path, self.decode_options, start, seconds))
         if reduction is None:
             raise UserError(f"{path}: data.channel=reduced needs the machine's far-microphone coefficients")
+        # Torch, which takes seconds to import, is needed for this alone.
+        from asd_lightning.data.far_channel import decode_reduced
+
         return decode_reduced(path, reduction, self.sample_rate, start, seconds)
 
     def windows(self, waveform: NDArray[np.float32]) -> Float32[np.ndarray, "windows samples"]:

@@ -165,7 +165,7 @@ def _scalars(node: Any) -> dict[str, Any]:
     return {
         str(key): value
         for key, value in node.items()
-        if isinstance(value, int | float | str) and "${" not in str(value)
+        if isinstance(value, int | float | str | None) and "${" not in str(value)
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ _MOST_PER_KIND = 3
 
 @dataclass(frozen=True)
 class Judgement:
-    """What one run said of a clip."""
+    """What one run said of a clip; ``wrong`` of an unlabelled one: it raised an alarm."""
 
     run: int
     anomaly_score: float
@@ -34,7 +34,10 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A clip that at least one run judged wrongly; ``media`` is ``None`` where the recording cannot be read."""
+    """A clip that at least one run judged wrongly, or an unlabelled one that raised an alarm.
+
+    ``media`` is ``None`` where the recording cannot be read.
+    """
 
     kind: str
     clip: ClipScore
@@ -52,7 +55,7 @@ def per_kind(machines: int) -> int:
 def worst_clips(
     runs: Sequence[ReportedRun], key: MachineKey, count: int
 ) -> Iterator[tuple[str, ClipScore, tuple[Judgement, ...]]]:
-    """The worst ``count`` false alarms and misses of a machine, worst first.
+    """The worst ``count`` false alarms and misses of a machine, worst first; of unlabelled clips the loudest alarms.
 
     Clips are ordered by how far they lie on the wrong side of the threshold, on average over the runs, in units of
     each run's standard deviation of scores; a clip that no run judges wrongly is no mistake.
@@ -62,14 +65,14 @@ def worst_clips(
         scores = run.clips_of(key)
         spread = float(np.std([score.anomaly_score for score in scores])) if scores else 1.0
         for score in scores:
-            if score.condition == "unknown" or math.isnan(score.threshold):
+            if math.isnan(score.threshold):
                 continue
             above = score.anomaly_score - score.threshold
-            margin = (above if score.condition == "normal" else -above) / (spread or 1.0)
-            wrong = (score.decision == 1) == (score.condition == "normal")
+            margin = (-above if score.condition == "anomaly" else above) / (spread or 1.0)
+            wrong = (score.decision == 1) == (score.condition != "anomaly")
             judgement = Judgement(index, score.anomaly_score, score.threshold, wrong)
             judged.setdefault(score.file, []).append((margin, score, judgement))
-    for kind, condition in (("false alarm", "normal"), ("miss", "anomaly")):
+    for kind, condition in (("alarm", "unknown"), ("false alarm", "normal"), ("miss", "anomaly")):
         clips = [
             (float(np.mean([margin for margin, _, _ in rows])), file, rows)
             for file, rows in judged.items()
@@ -95,7 +98,8 @@ class MediaBudget:
             folder = data_folder(run)
             for clip in run.embeddings.query_clips if run.embeddings else ():
                 name = (clip.machine, clip.section, clip.file)
-                self._clips.setdefault(name, clip)
+                # Of a recording that was heard in windows the whole.
+                self._clips.setdefault(name, replace(clip, start=0.0, seconds=None) if clip.cut else clip)
                 self._folders.setdefault(name, folder)
                 channel = run.embeddings.key.preprocessing.channel if run.embeddings else 0
                 self._channels.setdefault(name, channel)

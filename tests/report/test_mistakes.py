@@ -55,11 +55,19 @@ def test_several_runs_judge_one_clip_each_in_its_own_unit(run):
     assert [(judgement.run, judgement.wrong) for judgement in judgements] == [(0, True), (1, True)]
 
 
-def test_clips_without_label_or_threshold_are_no_mistakes(run):
-    unknown = [clip._replace(condition="unknown") for clip in run.scores]
-    without = [clip._replace(threshold=float("nan"), decision=0) for clip in run.scores]
-    for clips in (unknown, without):
-        assert list(worst_clips([dataclasses.replace(run, scores=tuple(clips))], ("fan", "00"), 3)) == []
+def test_of_clips_without_label_the_loudest_alarms_are_heard(run):
+    unknown = tuple(clip._replace(condition="unknown") for clip in run.scores)
+    found = list(worst_clips([dataclasses.replace(run, scores=unknown)], ("fan", "00"), 3))
+    alarms = sorted(
+        (clip for clip in unknown if clip.decision and clip.machine == "fan"), key=lambda c: -c.anomaly_score
+    )
+    assert [kind for kind, _, _ in found] == ["alarm"] * 3
+    assert [clip.file for _, clip, _ in found] == [clip.file for clip in alarms[:3]]
+
+
+def test_clips_without_threshold_are_no_mistakes(run):
+    without = tuple(clip._replace(threshold=float("nan"), decision=None) for clip in run.scores)
+    assert list(worst_clips([dataclasses.replace(run, scores=without)], ("fan", "00"), 3)) == []
 
 
 @pytest.mark.parametrize(("machines", "count"), [(1, 3), (4, 3), (7, 1), (15, 1), (100, 1)])

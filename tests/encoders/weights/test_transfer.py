@@ -194,13 +194,9 @@ def test_no_space_is_seen_before_the_transfer(server: Server, target: Path, monk
 
 
 def test_disk_that_fills_up_during_the_transfer(server: Server, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole_open = Path.open
+    def full_disk(*_: object, **__: object) -> object:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    def full_disk(self: Path, mode: str = "r", **options: object) -> object:
-        if self.name.endswith(".part"):
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return whole_open(self, mode, **options)  # type: ignore[call-overload]
-
-    monkeypatch.setattr(Path, "open", full_disk)
+    monkeypatch.setattr("asd_lightning.download.transfer.open_unlinked", full_disk)
     with pytest.raises(UserError, match=r"no space left for .*weights\.pt\.part"):
         download(server.url, target, sha256=SHA256)

@@ -1,0 +1,86 @@
+"""Does a test notice?  Presets and steps of the assembly, changed one at a time in a copy of the checkout.
+
+    python benchmarks/mutations.py [--only N ...]
+
+Prints whether the tests of presets and assembly went red.  Not part of the test suite: it runs it many times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+TESTS = ("tests/test_presets.py", "tests/training/test_assembly.py", "tests/scoring/test_fitted.py")
+
+
+class Mutation(NamedTuple):
+    """Text in a file, and what stands there instead."""
+
+    name: str
+    file: str
+    before: str
+    after: str
+
+
+MUTATIONS = (
+    Mutation("scale", "conf/model/loss/os_scl.yaml", "scale: 30.0", "scale: 25.0"),
+    Mutation("margin", "conf/model/loss/os_scl.yaml", "margin: 0.2", "margin: 0.3"),
+    Mutation("mixup alpha", "conf/model/default.yaml", "mixup_alpha: 0.5", "mixup_alpha: 0.4"),
+    Mutation("score after head", "conf/model/default.yaml", "score_after_head: true", "score_after_head: false"),
+    Mutation("recording score", "conf/model/default.yaml", "recording_score: max", "recording_score: mean"),
+    Mutation("k", "conf/model/scorer/knn.yaml", "k: 1", "k: 2"),
+    Mutation("metric", "conf/model/scorer/knn.yaml", "metric: cosine", "metric: euclidean"),
+    Mutation("fusion", "conf/model/scorer/knn.yaml", "fusion: min", "fusion: pooled"),
+    Mutation("percentile", "conf/model/threshold/gamma.yaml", "percentile: 90.0", "percentile: 95.0"),
+    Mutation("labels", "conf/data/default.yaml", "labels: machine_attribute", "labels: machine"),
+    Mutation("average's unit", "conf/callbacks/default.yaml", "unit: update", "unit: micro_batch"),
+    Mutation("group", "conf/data/default.yaml", "group: recording", "group: clip"),
+    Mutation("no masks", "asd_lightning/features/spec_augment.py", "if not self.training:", "if True:"),
+    Mutation("first window", "asd_lightning/embedder.py", ".mean(1)", "[:, 0]"),
+    Mutation("anomalies in the bank", "asd_lightning/data/datamodule.py", ' and clip.condition != "anomaly"', ""),
+    Mutation("at the threshold", "asd_lightning/scoring/fitted.py", "anomaly_score > self", "anomaly_score >= self"),
+    Mutation("own windows in the bank", "asd_lightning/scoring/machines.py", "len(clips) == group.max() + 1", "True"),
+)
+
+
+def noticed(mutation: Mutation) -> bool:
+    """Whether the tests go red.
+
+    Raises:
+        ValueError: the text is not there any more: correct the table.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, "checkout")
+        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "runs", "cache", "data/demo"))
+        path = copy / mutation.file
+        text = path.read_text(encoding="utf-8")
+        if mutation.before not in text:
+            raise ValueError(f"{mutation.name}: {mutation.before!r} is not in {mutation.file}")
+        path.write_text(text.replace(mutation.before, mutation.after), encoding="utf-8")
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *TESTS]
+        # The copy comes first, before an installed checkout.
+        environment = {"PYTHONPATH": str(copy), "PATH": "/usr/bin:/bin"}
+        return subprocess.run(command, cwd=copy, env=environment, capture_output=True, check=False).returncode == 1
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=[mutation.name for mutation in MUTATIONS])
+    only = parser.parse_args().only
+    survived = 0
+    for mutation in MUTATIONS:
+        if only is None or mutation.name in only:
+            caught = noticed(mutation)
+            survived += not caught
+            print(f"{mutation.name:<24} {'noticed' if caught else 'SURVIVED'}", flush=True)
+    return int(survived > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
