@@ -13,6 +13,7 @@ deleted at any time; what is needed of it is decoded again.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -39,6 +40,7 @@ from asd_lightning.data.audio import (
     decode,
     is_silent,
     read_header,
+    refuse_too_short,
     to_float,
 )
 from asd_lightning.data.content import Contents, content_digest
@@ -96,6 +98,8 @@ class _Plan:
                 samples = decode(clip.path, self.options, clip.start, clip.seconds)
             else:
                 samples = decode_reduced(clip.path, self.reduction, self.options.sample_rate, clip.start, clip.seconds)
+            if not clip.cut:
+                refuse_too_short(clip.path, samples, self.options.sample_rate)
         except BadAudioError as error:
             return error
         if is_silent(samples) and (fault := _judge_silence(clip)):
@@ -231,9 +235,10 @@ def _ready_store(plan: _Plan, cache_dir: Path, bar: _DecodingBar, written: dict[
                 _write_store(folder, plan, bar)
                 written[folder] = plan
     except OSError as error:
-        raise UserError(
-            f"{cache_dir}: cannot write the clip cache ({error}); free space or set data.cache_dir"
-        ) from error
+        remedy = "free space or set data.cache_dir"
+        if error.errno == errno.EMFILE:
+            remedy = "let more files be open (ulimit -n 8192), or use fewer machines at a time (data.machines)"
+        raise UserError(f"{cache_dir}: cannot write the clip cache ({error}); {remedy}") from error
     return folder
 
 

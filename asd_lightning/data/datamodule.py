@@ -20,9 +20,11 @@ from asd_lightning.data.audio import Channel
 from asd_lightning.data.batch import Batch
 from asd_lightning.data.cache import ClipStore
 from asd_lightning.data.dataset import ClipDataset, NoiseSource
+from asd_lightning.data.doubts import doubtful_copies, doubtful_levels
 from asd_lightning.data.far_channel import fit_reductions
+from asd_lightning.data.folders import machine_folders
 from asd_lightning.data.labels import ClassLabel, LabelScheme, class_table, encode_labels
-from asd_lightning.data.layout import Clip, find_clips, find_truth, machine_folders
+from asd_lightning.data.layout import Clip, find_clips, find_truth
 from asd_lightning.data.preprocessing import Pad, Preprocessing
 from asd_lightning.data.recordings import (
     cut_recordings,
@@ -302,11 +304,13 @@ class ClipDataModule(pl.LightningDataModule):
         for clip_id, clip in enumerate(store.clips):
             if clip.split != "supplemental":
                 of_machine.setdefault(clip.machine, []).append(clip_id)
+        rate = self.preprocessing.sample_rate
         for machine, ids in of_machine.items():
-            seconds = [store.samples(clip_id) / self.preprocessing.sample_rate for clip_id in ids]
-            for told in (mixed_rates(map(store.source_rate, ids)), mixed_lengths(seconds)):
-                if told:
-                    logger.warning("%s: %s", machine, told)
+            seconds = [store.samples(clip_id) / rate for clip_id in ids]
+            told = [mixed_rates(map(store.source_rate, ids)), mixed_lengths(seconds)]
+            for doubt in (*told, doubtful_levels(store, ids, rate), doubtful_copies(store, ids)):
+                if doubt:
+                    logger.warning("%s: %s", machine, doubt)
 
     def _grouped(self, clips: list[Clip]) -> list[Clip]:
         """Which clips belong to one recording, where a table says so and it is asked for."""

@@ -36,8 +36,11 @@ def doubtful_levels(store: Decoded, ids: Sequence[int], sample_rate: int) -> str
     pieces = [store.read(index, begin, begin + 2 * half) for index, begin in zip(ids, middles, strict=True)]
     if not mixed_levels(map(level_db, pieces)):
         return ""
-    # A valve is silent at times: only whole clips tell.
-    return mixed_levels(level_db(store.read(index)) for index in ids)
+    # A valve is silent at times: only whole recordings tell.
+    of_file: dict[str, list[int]] = {}
+    for index in ids:
+        of_file.setdefault(store.clips[index].file, []).append(index)
+    return mixed_levels(level_db(np.concatenate([*map(store.read, windows)])) for windows in of_file.values())
 
 
 def doubtful_copies(store: Decoded, ids: Sequence[int]) -> str:

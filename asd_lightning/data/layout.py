@@ -26,8 +26,7 @@ from asd_lightning.data.audio import BadAudioError
 from asd_lightning.data.conditions import Condition, condition_of_file, condition_of_folder
 from asd_lightning.data.container import check_container
 from asd_lightning.data.file_names import Domain, Split, parse_file_name
-from asd_lightning.data.folders import Room, idle_folders, no_recordings, recordings, rooms_of
-from asd_lightning.data.folders import machine_folders as machine_folders
+from asd_lightning.data.folders import Room, idle_folders, machine_folders, no_recordings, recordings, rooms_of
 from asd_lightning.data.hold_out import hold_out
 from asd_lightning.errors import UserError
 from asd_lightning.plain_text import file_name, has_control

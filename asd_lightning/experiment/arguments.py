@@ -17,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from asd_lightning.configuration import CONF_DIR, compose_train, did_you_mean, of_today, parse_overrides, plain
-from asd_lightning.data.layout import machine_folders
+from asd_lightning.data.folders import machine_folders
 from asd_lightning.errors import UserError
 from asd_lightning.experiment.claim import claimed
 from asd_lightning.experiment.resume import checkpoint_to_resume, refuse_another_run

@@ -1,13 +1,19 @@
 """Levels far apart, and test clips that were trained on, are told from the decoded clips."""
 
+import errno
+import os
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
+from asd_lightning.data.datamodule import ClipDataModule
 from asd_lightning.data.doubts import doubtful_copies, doubtful_levels
 from asd_lightning.data.layout import Clip
+from asd_lightning.errors import UserError
 
 RATE = 1_000
 
@@ -45,6 +51,46 @@ def test_levels_of_one_clip_in_other_units(scale):
 def test_a_machine_that_is_silent_at_times_is_not_suspected():
     bursts = [noise(n) * (np.arange(3 * RATE) // RATE == n % 3) for n in range(6)]
     assert doubtful_levels(Decoded(bursts, ["train"] * 6), range(6), RATE) == ""
+
+
+def test_windows_of_one_recording_are_one_level():
+    windows = [noise(n, 1e-6 if n % 2 else 0.1) for n in range(6)]
+    store = Decoded(windows, ["train"] * 6)
+    assert doubtful_levels(store, range(6), RATE)
+    store.clips = [
+        replace(clip, name=f"a.wav#t={n}", file="a.wav" if n < 3 else "b.wav") for n, clip in enumerate(store.clips)
+    ]
+    assert doubtful_levels(store, range(6), RATE) == ""
+
+
+def test_a_training_tells_them(tmp_path, caplog):
+    for number in range(6):
+        for folder in ("normal", "test/normal"):
+            path = tmp_path / "pump" / folder / f"{number}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # The first is in both, the last one has other units.
+            seed = number if folder == "normal" else 10 * number
+            soundfile.write(path, noise(seed, 0.1 if seed < 50 else 1e-5), RATE * 16, subtype="FLOAT")
+    soundfile.write(tmp_path / "pump/normal/short.wav", noise(3)[:300], RATE * 16)
+    module = ClipDataModule(tmp_path / "pump", clip_seconds=0.2, cache_dir=tmp_path / "cache", num_workers=0)
+    module.prepare_data()
+    assert "pump: levels differ by 80 dB, from -100 to -20 dB of full scale (1 of 12" in caplog.text
+    assert "pump: 1 test clips are copies of training clips (test/normal/0.wav of normal/0.wav)" in caplog.text
+    assert "normal/short.wav: 300 samples are 18.8 ms, less than one frame (25 ms)" in caplog.text
+
+
+@pytest.mark.parametrize(("number", "remedy"), [(errno.EMFILE, "ulimit -n"), (errno.ENOSPC, "free space")])
+def test_what_the_cache_lacks_comes_with_its_remedy(tmp_path, monkeypatch, number, remedy):
+    for folder in ("normal", "test"):
+        (tmp_path / folder).mkdir()
+        soundfile.write(tmp_path / folder / "a.wav", noise(0), RATE * 16)
+
+    def fail(*_args, **_how):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("asd_lightning.data.cache._write_store", fail)
+    with pytest.raises(UserError, match=remedy):
+        ClipDataModule(tmp_path, clip_seconds=0.2, cache_dir=tmp_path / "cache").prepare_data()
 
 
 def test_clips_of_any_length():
