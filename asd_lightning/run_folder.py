@@ -18,8 +18,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from asd_lightning.errors import UserError
+from asd_lightning.foreign_files import ForeignFileError, load_json
 
 CHECKPOINT = "checkpoints/last.ckpt"
 CONFIG = "config.yaml"
@@ -29,7 +31,6 @@ LOCK = ".lock"
 # Hydra calls it after the module that starts it.
 LOG = "train.log"
 HYDRA = ".hydra"
-OVERRIDES = f"{HYDRA}/overrides.yaml"
 UNRESOLVED = f"{HYDRA}/config.yaml"
 CHOICES = f"{HYDRA}/hydra.yaml"
 _RESULTS = "results"
@@ -59,6 +60,20 @@ class ResultSet:
     @property
     def summary(self) -> Path:
         return self.folder / "summary.json"
+
+    def read_summary(self) -> dict[str, Any]:
+        """What the test says of itself.
+
+        Raises:
+            UserError: it is missing, or no JSON object.
+        """
+        try:
+            content = load_json(self.summary)
+        except ForeignFileError as error:
+            raise UserError(f"{error}; a finished test writes it") from None
+        if not isinstance(content, dict):
+            raise UserError(f"{self.summary}: expected a JSON object")
+        return content
 
     @property
     def config(self) -> Path:

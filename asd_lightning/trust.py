@@ -29,8 +29,6 @@ _GROUPS = {
     "callbacks": ("callbacks",),
     "logger": ("logger",),
 }
-PARTS = tuple(_GROUPS)
-"""The parts of a configuration from which objects are made."""
 # Alternatives that the documentation names and no file of the configuration does.
 _DOCUMENTED = frozenset({"asd_lightning.encoders.pooling.MeanPooling"})
 

@@ -19,7 +19,7 @@ import numpy as np
 from asd_lightning.comparison.settings import TRAINING_CLIPS, labels_of_difference, settings_of
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.metrics import ALL, METRICS, MachineMetrics, read_metrics
-from asd_lightning.foreign_files import ForeignFileError, first_line, load_json, load_yaml
+from asd_lightning.foreign_files import ForeignFileError, first_line, load_yaml
 from asd_lightning.run_folder import (
     CONFIG,
     FAILURE,
@@ -130,7 +130,7 @@ def find_runs(folders: Sequence[Path]) -> list[Run]:
 
 def official_score(results: ResultSet) -> float:
     """The official score of finished results."""
-    value = _json(results.summary).get("official_score")
+    value = results.read_summary().get("official_score")
     return float(value) if isinstance(value, int | float) else math.nan
 
 
@@ -153,7 +153,7 @@ def _read_run(place: Path) -> Run:
     try:
         if not results.metrics.is_file():
             raise UserError(f"no {results.folder.name}/{results.metrics.name}")
-        summary = _json(results.summary)
+        summary = results.read_summary()
         name, seed = summary.get("name"), summary.get("seed")
         if not isinstance(name, str):
             raise UserError(f"{results.folder.name}/{results.summary.name} has no name")
@@ -207,17 +207,6 @@ def _reason(run: Path) -> str:
     return first_line(path) if path.is_file() else ""
 
 
-def _json(path: Path) -> dict[str, Any]:
-    place = f"{path.parent.name}/{path.name}"
-    try:
-        content = load_json(path)
-    except ForeignFileError as error:
-        raise UserError(f"{place}: {error.reason}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{place} has no name")
-    return content
-
-
 def is_synthetic(summary: Mapping[str, Any]) -> bool:
     """Whether a run's summary names a data folder that is still there and holds synthetic machines."""
     data = summary.get("data")
@@ -228,9 +217,7 @@ def is_synthetic(summary: Mapping[str, Any]) -> bool:
 def _read_config(results: ResultSet, run: Path | None) -> dict[str, Any]:
     """The configuration of results, or what a failed job was meant to be; nothing, where it cannot be read."""
     # Those of a run first: in Hydra's, values that refer to others are not resolved.
-    of_run = [run / UNRESOLVED] if run and not results.finished else []
-    if run and not results.finished:
-        of_run.insert(0, run / CONFIG)
+    of_run = [run / CONFIG, run / UNRESOLVED] if run and not results.finished else []
     for path in (results.config_of_run, *of_run):
         if path is not None and path.is_file():
             try:

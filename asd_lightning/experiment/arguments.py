@@ -173,13 +173,11 @@ def _take_over(config: DictConfig, stored: dict[str, Any], groups: Sequence[Over
     """Put what the run has recorded in the place of today's, but for groups that were chosen anew."""
     chosen = {str(one.key_or_group): str(one.value()) for one in groups}
     for part in ("model", "data"):
-        today = config[part]
-        # Settings that are newer than the run are as today.
-        newer = {key: value for key, value in plain(today).items() if key not in stored[part]}
-        anew = {group.partition("/")[2] for group in chosen if group.startswith(f"{part}/")}
-        kept = plain(today)
-        anew |= {key for key in _OF_THE_PLACE if key in kept}
-        config[part] = stored[part] | newer | {key: kept[key] for key in anew}
+        today = plain(config[part])
+        anew = {group.partition("/")[2] for group in chosen if group.startswith(f"{part}/")} | set(_OF_THE_PLACE)
+        # Settings that are newer than the run are as today, too.
+        kept = {key: value for key, value in today.items() if key in anew or key not in stored[part]}
+        config[part] = stored[part] | kept
     config.seed, config.system = stored["seed"], str(stored["system"])
     for group, choice in chosen.items():
         _rename(config, group.rpartition("/")[2], stored["choices"].get(group), choice)

@@ -13,7 +13,7 @@ from asd_lightning.comparison.systems import Run, find_runs, is_synthetic
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.intervals import Interval, bootstrap_intervals
 from asd_lightning.evaluation.metrics import ALL, EvaluationResult, evaluate
-from asd_lightning.foreign_files import YAML_BYTES, ForeignFileError, load_json, parse_yaml, read_text
+from asd_lightning.foreign_files import YAML_BYTES, ForeignFileError, parse_yaml, read_text
 from asd_lightning.run_folder import UNRESOLVED, ResultSet
 from asd_lightning.scoring.clip_scores import ClipScore, read_scores
 from asd_lightning.scoring.embedding_cache import EmbeddingCache, read_embeddings
@@ -113,7 +113,7 @@ def _read(run: Run, label: str, resamples: int) -> ReportedRun:
     return ReportedRun(
         folder=run.folder,
         label=label,
-        summary=_summary(results.summary),
+        summary=results.read_summary(),
         scores=scores,
         result=evaluate(scores),
         intervals={((row.machine, row.section), row.metric): row for row in rows},
@@ -141,13 +141,6 @@ def _labels(runs: Sequence[Run]) -> list[str]:
         [str(run.folder) for run in runs],
     )
     return next((names for names in candidates if len(set(names)) == len(names)), candidates[-1])
-
-
-def _summary(path: Path) -> dict[str, Any]:
-    summary = load_json(path)
-    if not isinstance(summary, dict):
-        raise UserError(f"{path}: expected a JSON object")
-    return summary
 
 
 def _config(results: ResultSet) -> str:

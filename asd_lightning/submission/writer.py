@@ -24,7 +24,7 @@ import yaml
 from asd_lightning.atomic import write_text_atomically
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.metrics import MachineMetrics, read_metrics
-from asd_lightning.foreign_files import YAML_BYTES, ForeignFileError, load_json, load_yaml, read_text
+from asd_lightning.foreign_files import YAML_BYTES, ForeignFileError, load_yaml, read_text
 from asd_lightning.run_folder import find_results
 from asd_lightning.scoring.clip_scores import ClipScore, challenge_paths, read_scores, write_challenge_files
 
@@ -76,7 +76,7 @@ def write_submission(run: Path, label: str, out: Path, info: Path | None = None)
     results = find_results(run)
     scored = read_scores(results.scores)
     scores = _submitted(scored)
-    meta = _filled(describe(label, _read_summary(results.summary), _development_metrics(results.metrics, scored)), info)
+    meta = _filled(describe(label, results.read_summary(), _development_metrics(results.metrics, scored)), info)
     meta_path = out / f"{label}{META_SUFFIX}"
     _refuse_strangers(out, {path.name for path in challenge_paths(out, scores)} | {meta_path.name})
     text = yaml.safe_dump(meta, sort_keys=False, allow_unicode=True, width=100)
@@ -152,16 +152,6 @@ def _merged(template: dict[str, Any], given: Mapping[str, Any], where: str) -> d
             value = _merged(template[key], value, where)
         merged[key] = value
     return merged
-
-
-def _read_summary(path: Path) -> dict[str, Any]:
-    try:
-        summary = load_json(path)
-    except ForeignFileError as error:
-        raise UserError(f"{error}; a finished test writes it") from None
-    if not isinstance(summary, dict):
-        raise UserError(f"{path}: expected a JSON object")
-    return summary
 
 
 def _development_metrics(path: Path, scored: Sequence[ClipScore]) -> list[MachineMetrics]:
