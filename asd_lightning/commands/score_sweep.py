@@ -6,7 +6,7 @@ import argparse
 import logging
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from asd_lightning.errors import UserError
 
@@ -43,12 +43,12 @@ def run(args: argparse.Namespace) -> int:
     threshold = load_threshold(choices.get("threshold", "gamma"))
     console = Console()
     _say_once(console)
-    root, given, seed = _of_run(args.run)
+    root, given, seed, reduction = _of_run(args.run)
     cache = embeddings_of_run(args.run)
     truth = Path(given) if given else find_truth(root)
     label = partial(label_scores, path=truth) if truth else list
     with Progress(console=console, transient=True) as progress:
-        swept = sweep(cache, names, threshold, seed, progress=progress, label=label)
+        swept = sweep(cache, names, threshold, seed, progress=progress, label=label, reduction=reduction)
     title = f"{args.run.resolve().name}: {len(swept)} back-ends over {len(cache.query)} test clips"
     print_table(render_sweep(swept, BASELINE, title))
     out = args.out or args.run / "score_sweep"
@@ -57,21 +57,20 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _of_run(run: Path) -> tuple[Path, str, int]:
-    """Data folder, truth ("" for none) and seed of a run's configuration."""
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
+def _of_run(run: Path) -> tuple[Path, str, int, Literal["max", "mean"]]:
+    """Data folder, truth ("" for none), seed and score of a recording of a run's configuration, which is resolved."""
     from asd_lightning.foreign_files import ForeignFileError, load_yaml
     from asd_lightning.run_folder import CONFIG
 
     path = run / CONFIG
     if not path.is_file():
         raise UserError(f"{run}: not the folder of a run, {CONFIG} is missing; give one of asd train")
+    content = load_yaml(path)
     try:
-        config = OmegaConf.create(dict(load_yaml(path)))
-        return Path(config.data.root), str(config.data.get("truth") or ""), int(config.seed)
-    except (OmegaConfBaseException, AttributeError, TypeError, ValueError) as error:
+        data, model = content["data"], content["model"]
+        reduction: Literal["max", "mean"] = "mean" if model.get("recording_score") == "mean" else "max"
+        return Path(data["root"]), str(data.get("truth") or ""), int(content["seed"]), reduction
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ForeignFileError(path, f"not the configuration of a run: {error}") from None
 
 

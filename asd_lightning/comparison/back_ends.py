@@ -17,7 +17,7 @@ from asd_lightning.errors import UserError
 from asd_lightning.evaluation.intervals import Interval, bootstrap_difference, bootstrap_intervals
 from asd_lightning.scoring.clip_scores import ClipScore
 from asd_lightning.scoring.embedding_cache import EmbeddingCache
-from asd_lightning.scoring.machines import score_machines
+from asd_lightning.scoring.machines import WindowReduction, score_machines
 from asd_lightning.scoring.protocol import Scorer
 from asd_lightning.scoring.thresholds import Threshold
 
@@ -86,6 +86,7 @@ def sweep(
     resamples: int = 1000,
     progress: Progress | None = None,
     label: Callable[[list[ClipScore]], list[ClipScore]] = list,
+    reduction: WindowReduction = "max",
 ) -> list[Swept]:
     """Score one set of embeddings with each back-end.
 
@@ -98,13 +99,14 @@ def sweep(
         seed: of back-ends and resampling.
         resamples: of the bootstrap.
         progress: shows how far the sweep is.
+        reduction: from a recording's windows to its score, as the run has it.
         label: says of finished scores what their clips were, where the clips are anonymous.
     """
     swept: dict[str, tuple[tuple[ClipScore, ...], str]] = {}
     task = progress.add_task("scoring", total=2 * len(names)) if progress else None
     for name in names:
         try:
-            swept[name] = tuple(label(_scores(cache, _load("scorer", name, seed), threshold))), ""
+            swept[name] = tuple(label(_scores(cache, _load("scorer", name, seed), threshold, reduction))), ""
         except UserError as error:
             swept[name] = (), str(error)
         if progress and task is not None:
@@ -121,11 +123,13 @@ def sweep(
     return results
 
 
-def _scores(cache: EmbeddingCache, make_scorer: Callable[[], Scorer], threshold: Threshold) -> list[ClipScore]:
+def _scores(
+    cache: EmbeddingCache, make_scorer: Callable[[], Scorer], threshold: Threshold, reduction: WindowReduction
+) -> list[ClipScore]:
     clips = [*cache.reference_clips, *cache.query_clips]
     reference_ids, query_ids = np.split(np.arange(len(clips)), [len(cache.reference)])
     reference, query = (reference_ids, cache.reference), (query_ids, cache.query)
-    return score_machines(clips, reference, query, make_scorer, threshold)
+    return score_machines(clips, reference, query, make_scorer, threshold, reduction)
 
 
 def _names(group: str) -> list[str]:

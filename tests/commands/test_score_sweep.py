@@ -3,6 +3,7 @@ import csv
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from asd_lightning.cli import main
 from asd_lightning.evaluation.metrics import evaluate
@@ -110,3 +111,18 @@ def test_embeddings_of_something_else_are_made_again(run, tmp_path, monkeypatch,
     assert main(["score-sweep", str(run), "scorer=knn"]) == 0
     assert tested == [run]
     assert reason in caplog.text
+
+
+@pytest.mark.parametrize("given", ["max", "mean"])
+def test_recordings_are_scored_as_the_run_scores_them(run, monkeypatch, given):
+    seen = {}
+
+    def sweep(*_, reduction, **__):
+        seen["reduction"] = reduction
+        return []
+
+    monkeypatch.setattr("asd_lightning.comparison.back_ends.sweep", sweep)
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    (run / "config.yaml").write_text(yaml.safe_dump(config | {"model": config["model"] | {"recording_score": given}}))
+    assert main(["score-sweep", str(run), "scorer=knn"]) == 0
+    assert seen == {"reduction": given}
