@@ -214,3 +214,39 @@ def test_ones_own_recordings(tmp_path):
     module = make_module(tmp_path / "pump", tmp_path, clip_seconds=0.5)
     assert [label.name for label in module.classes] == ["pump/noAttribute"]
     assert len(module.clips) == 20
+
+
+def own_recordings(folder, count=4, seconds=1.3, click=None):
+    """Noise of several windows; ``click`` (s) is loud in the first test recording."""
+    rng = np.random.default_rng(0)
+    for split in ("normal", "test"):
+        (folder / split).mkdir(parents=True)
+        for number in range(count):
+            waveform = 0.05 * rng.normal(size=round(seconds * 16_000))
+            if click is not None and (split, number) == ("test", 0):
+                waveform[round(click * 16_000)] = 0.99
+            soundfile.write(folder / split / f"{number}.wav", waveform, 16_000, subtype="PCM_16")
+    return folder
+
+
+@pytest.mark.parametrize("click", [0.02, 0.6, 1.28])
+def test_ones_own_recordings_are_heard_whole(tmp_path, click):
+    """In training and in test; a cropped one would lose its ends."""
+    module = make_module(own_recordings(tmp_path / "pump", click=click), tmp_path)
+    reference, query = module.test_dataloader()
+    assert waveforms(reference).shape == waveforms(query).shape == (12, 8_000)
+    loud = [module.clips[i].file for batch in query for w, _, i in zip(*batch, strict=True) if w.max() > 0.9]
+    assert set(loud) == {"test/0.wav"}
+
+
+@pytest.mark.parametrize(("group", "recordings"), [("recording", 2), ("clip", 4)])
+def test_a_table_beside_the_machines_says_what_was_cut_from_one_recording(tmp_path, group, recordings):
+    root = own_recordings(tmp_path / "pump")
+    rows = "".join(f"normal/{number}.wav,day {number % 2}\n" for number in range(4))
+    (root / "recordings.csv").write_text(f"file,recording\n{rows}")
+    module = make_module(root, tmp_path, group=group)
+    assert len({clip.recording for clip in module.clips if clip.split == "train"}) == recordings
+    elsewhere = (root / "recordings.csv").rename(tmp_path / "table.csv")
+    assert len({clip.recording for clip in make_module(root, tmp_path).clips if clip.split == "train"}) == 4
+    named = make_module(root, tmp_path, group=group, recordings=elsewhere)
+    assert len({clip.recording for clip in named.clips if clip.split == "train"}) == recordings

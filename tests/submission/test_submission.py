@@ -506,3 +506,14 @@ def test_names_in_a_data_folder(tmp_path: Path) -> None:
 def test_a_submission_the_organisers_evaluator_read_passes_for_its_score_files() -> None:
     problems = broken(evaluator_dir() / "system_a", names_in_list(evaluator_dir()))
     assert problems == ["0 files named <label>.meta.yaml; there must be one"]
+
+
+def test_another_test_of_the_run_is_submitted_by_its_own_numbers(run_dir: Path, tmp_path: Path) -> None:
+    shutil.copytree(run_dir / "results", run_dir / "results_2")
+    path = run_dir / "results_2" / "scores.csv"
+    write_scores(path, [score._replace(anomaly_score=score.anomaly_score + 100) for score in read_scores(path)])
+    written = write_submission(run_dir / "results_2", LABEL, tmp_path / "out")
+    assert written.results == run_dir / "results_2"
+    submitted = (tmp_path / "out" / SCORES).read_text().splitlines()
+    assert submitted
+    assert all(float(line.split(",")[1]) > 50 for line in submitted)

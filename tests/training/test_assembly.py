@@ -1,5 +1,8 @@
 """How the parts are put together: drop a step, and one of these turns red."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import pytorch_lightning as pl
@@ -9,6 +12,7 @@ from asd_lightning.configuration import plain
 from asd_lightning.data.batch import Batch
 from asd_lightning.data.labels import ClassLabel
 from asd_lightning.data.layout import Clip
+from asd_lightning.errors import UserError
 from asd_lightning.features.mixup import mixup
 from asd_lightning.scoring.machines import score_machines
 from asd_lightning.training.build import build_module
@@ -114,3 +118,22 @@ def test_clips_labelled_anomaly_are_in_no_reference(tmp_path):
     reference, _ = module.test_dataloader()
     ids = [int(clip_id) for batch in reference for clip_id in batch.clip_id]
     assert [module.clips[clip_id].name for clip_id in ids] == names[:3]
+
+
+def test_a_loss_that_is_no_number_stops_before_the_weights_and_names_the_clips(tmp_path, monkeypatch):
+    module = module_of(tmp_path, "fft").train()
+    module.log = module.log_dict = lambda *_, **__: None
+    clips = [
+        Clip(path=Path(n), machine="fan", name=n, split="train", domain="source", condition="normal")
+        for n in (f"{number}.wav" for number in range(8))
+    ]
+    monkeypatch.setattr(type(module), "_datamodule", lambda _: SimpleNamespace(clips=clips))
+    optimizer = torch.optim.SGD(module.parameters())
+    good = Batch(0.1 * torch.randn(4, 16_000), torch.arange(4) % 2, torch.arange(4))
+    bad = Batch(torch.full((4, 16_000), torch.nan), torch.arange(4) % 2, torch.arange(4, 8))
+    module.training_step(good, 0)
+    module.on_before_optimizer_step(optimizer)
+    module.training_step(good, 1)
+    module.training_step(bad, 2)
+    with pytest.raises(UserError, match=r"at update 1, in a batch of fan/4\.wav, fan/5\.wav, fan/6\.wav, fan/7\.wav;"):
+        module.on_before_optimizer_step(optimizer)
