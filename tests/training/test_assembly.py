@@ -1,5 +1,6 @@
 """How the parts are put together: drop a step, and one of these turns red."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ import torch
 from asd_lightning.configuration import plain
 from asd_lightning.data.batch import Batch
 from asd_lightning.data.labels import ClassLabel
-from asd_lightning.data.layout import Clip
+from asd_lightning.data.layout import Clip, find_clips
 from asd_lightning.errors import UserError
 from asd_lightning.features.mixup import mixup
 from asd_lightning.scoring.machines import score_machines
@@ -101,7 +102,9 @@ def test_a_score_on_the_threshold_is_no_alarm(tmp_path):
     assert [score.decision for score in scores] == [0, 0, 1]
 
 
-def test_clips_labelled_anomaly_are_in_no_reference(tmp_path):
+@pytest.mark.parametrize("told_by", ["its name", "its label alone"])
+def test_clips_labelled_anomaly_are_in_no_reference(tmp_path, monkeypatch, told_by):
+    """Neither where the search for clips leaves them out, nor where one has come through it."""
     import soundfile
 
     from asd_lightning.data.datamodule import ClipDataModule
@@ -113,6 +116,14 @@ def test_clips_labelled_anomaly_are_in_no_reference(tmp_path):
         (tmp_path / "data/fan" / folder).mkdir(parents=True)
         for name in files:
             soundfile.write(tmp_path / "data/fan" / folder / name, 0.1 * rng.standard_normal(16_000), 16_000)
+    if told_by == "its label alone":
+        anomaly = tmp_path / "data/fan/train" / names[3]
+        normal = anomaly.rename(anomaly.with_name("section_00_source_train_normal_0003.wav"))
+        found = [
+            replace(clip, condition="anomaly") if clip.path == normal else clip
+            for clip in find_clips(tmp_path / "data")
+        ]
+        monkeypatch.setattr("asd_lightning.data.datamodule.find_clips", lambda *_: found)
     module = ClipDataModule(tmp_path / "data", clip_seconds=1.0, cache_dir=tmp_path / "cache")
     module.prepare_data()
     reference, _ = module.test_dataloader()
