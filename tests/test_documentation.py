@@ -70,6 +70,19 @@ def test_commands(command, arguments):
         composes(run)
 
 
+@pytest.mark.parametrize("launcher", ["torchrun", "srun"])
+def test_the_lines_of_several_processes_are_among_them(launcher):
+    text = (ROOT / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    line = next(line for line in text.splitlines() if line.startswith(f"{launcher} "))
+    ((command, arguments),) = commands(f"```bash\n{line}\n```")
+    # As the package understands them: every process of every computer, each with one device.
+    configuration = composes([argument for argument in arguments if not NOT_OVERRIDES.match(argument)])
+    processes = int(re.search(r"--(?:nproc-per-node|ntasks-per-node)=(\d+)", line)[1])
+    computers = int(re.search(r"--(?:nnodes|nodes)=(\d+)", line)[1])
+    assert command == "train"
+    assert (configuration.trainer.devices, configuration.trainer.num_nodes) == (processes, computers)
+
+
 def switches():
     """The overrides in the last column of the README's table, each of their values."""
     rows = [line for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines() if line.startswith("| ")]

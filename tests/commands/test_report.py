@@ -1,3 +1,10 @@
+import csv
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
 from asd_lightning.cli import main
 from tests.scoring.runs import make_run
 
@@ -10,6 +17,25 @@ def test_one_file_is_written(tmp_path, capsys, monkeypatch):
     assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")
     assert main(["report", "run", "--out", "pages/one.html"]) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "pages", "report.html", "run"]
+
+
+def test_the_numbers_are_those_of_the_set_that_is_named(tmp_path, capsys, monkeypatch):
+    """A run, its second test, and results that lie outside of any run."""
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(("run", "second", "third")):
+        make_run(tmp_path / name, tmp_path / "data", machines=("fan",), seed=number)
+    shutil.copytree("second/results", "run/results_2")
+    shutil.copytree("third/results", "outside")
+    scores = {}
+    for place in ("run/results", "run/results_2", "outside"):
+        with Path(place, "metrics.csv").open() as file:
+            scores[place] = next(float(row["hmean"]) for row in csv.DictReader(file) if row["machine"] == "all")
+    assert len(set(scores.values())) == 3
+    for place, score in scores.items():
+        assert main(["report", place, "--out", "page.html"]) == 0
+        page = Path("page.html").read_text()
+        Path("page.html").unlink()
+        assert float(re.search(r'class="score">([\d.]+)<', page)[1]) == pytest.approx(100 * score, abs=0.051)
 
 
 def test_a_folder_without_runs_is_an_error(tmp_path, capsys):
