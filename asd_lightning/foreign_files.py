@@ -199,38 +199,38 @@ def _yaml_reason(error: Exception) -> str:
 # --- JSON -------------------------------------------------------------------------------------------------------------
 
 
-def load_json(path: Path) -> Any:
+def load_json(path: Path, most_bytes: int = JSON_BYTES, most_values: int = JSON_NODES) -> Any:
     """The content of a JSON file.
 
     Raises:
         ForeignFileError: as `read_text`; not JSON, or too deep or too many values.
     """
-    return parse_json(read_text(path, JSON_BYTES), path)
+    return parse_json(read_text(path, most_bytes), path, most_bytes, most_values)
 
 
-def parse_json(text: str | bytes, source: object) -> Any:
+def parse_json(text: str | bytes, source: object, most_bytes: int = JSON_BYTES, most_values: int = JSON_NODES) -> Any:
     """The content of JSON ``text``, which came from ``source``; raises as `load_json`."""
-    if len(text) > JSON_BYTES:
-        raise ForeignFileError(source, f"has more than {JSON_BYTES:,} bytes of JSON, which is the most that is read")
+    if len(text) > most_bytes:
+        raise ForeignFileError(source, f"has more than {most_bytes:,} bytes of JSON, which is the most that is read")
     try:
         content = json.loads(text)
     except RecursionError:
         raise ForeignFileError(source, f"JSON deeper than {DEPTH} levels") from None
     except ValueError as error:
         raise ForeignFileError(source, f"not JSON: {error}") from None
-    _check_extent(content, source)
+    _check_extent(content, source, most_values)
     if not _is_text(json.dumps(content, ensure_ascii=False)):
         raise ForeignFileError(source, "half a character (a lone surrogate) in its text")
     return content
 
 
-def _check_extent(content: Any, source: object) -> None:
+def _check_extent(content: Any, source: object, most_values: int) -> None:
     level, nodes, depth = [content], 0, 0
-    while level and nodes <= JSON_NODES and depth <= DEPTH:
+    while level and nodes <= most_values and depth <= DEPTH:
         nodes, depth = nodes + len(level), depth + 1
         level = [inner for outer in level for inner in _inside(outer)]
-    if level or nodes > JSON_NODES:
-        raise ForeignFileError(source, f"JSON deeper than {DEPTH} levels, or of more than {JSON_NODES:,} values")
+    if level or nodes > most_values:
+        raise ForeignFileError(source, f"JSON deeper than {DEPTH} levels, or of more than {most_values:,} values")
 
 
 def _inside(value: Any) -> Any:

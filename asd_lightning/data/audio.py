@@ -27,7 +27,7 @@ _MOST_FRAMES = 1 << 50
 _MOST_AT_ONCE = 1 << 25
 
 # Floating-point recordings may overshoot full scale by some dB, not by far.
-_HIGHEST_PEAK = 8.0
+HIGHEST_PEAK = 8.0
 _OVERSHOOT = 1.5
 
 # Seconds that one column of a spectrum looks at.
@@ -145,7 +145,7 @@ def refuse_unfit_samples(path: Path, samples: Samples) -> None:
     peak = float(np.abs(samples).max())
     if not np.isfinite(peak):
         raise BadAudioError(f"{path}: holds NaN or infinite samples; export it again or remove it")
-    if peak > _HIGHEST_PEAK:
+    if peak > HIGHEST_PEAK:
         raise BadAudioError(f"{path}: samples reach {peak:,.6g}, and full scale is 1; {_likely_cause(peak)}")
 
 

@@ -1,10 +1,13 @@
 """The clip cache: each recording is decoded once into a memory-mapped file.
 
 One store per machine and split: ``<key>/samples.bin`` holds the clips' samples end to end, ``<key>/index.json`` their
-places, types and check sums.  The key is a digest of every clip's path and content (`asd_lightning.data.content`) and
+lengths, types and check sums.  The key is a digest of every clip's path and content (`asd_lightning.data.content`) and
 of the way of decoding, so a changed recording is another store and a stale one is never read.  A store is written under
 a temporary name and renamed; a torn one (wrong size, wrong check sum), or one that lacks a recording which can be read
 by now, is removed and written again.
+
+A cache may be shared: an intact store is read without a lock, and who may read and write what is made here follows the
+umask and the folder.  Whoever may write to it decides what a run hears, as with the recordings themselves.
 
 A store whose recordings have changed or gone is removed when the next one of the same recordings is written.  Stores of
 other options (rate, channel, clip length, another hold-out) stay: a sweep may go back to them.  The whole folder can be
@@ -18,8 +21,8 @@ import hashlib
 import json
 import logging
 import os
+import secrets
 import shutil
-import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +36,9 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from asd_lightning.atomic import open_unlinked
 from asd_lightning.data.audio import (
+    HIGHEST_PEAK,
     BadAudioError,
     DecodeOptions,
     Samples,
@@ -48,12 +53,16 @@ from asd_lightning.data.far_channel import decode_reduced
 from asd_lightning.data.layout import Clip
 from asd_lightning.errors import UserError
 from asd_lightning.features.far_microphone import FarMicrophoneReduction
+from asd_lightning.foreign_files import ForeignFileError, load_json
 
 logger = logging.getLogger(__name__)
 
 # Raise it when the bytes on disk change their meaning.
-_FORMAT = 4
+_FORMAT = 5
 _DECODERS = min(8, os.cpu_count() or 1)
+# Of a machine's recordings with 300,000 windows.
+_INDEX_BYTES, _INDEX_VALUES = 32 << 20, 2_000_000
+_TYPES = ("int16", "float32")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +75,29 @@ class _Entry:
     checksum: int
     source_rate: int = 0
     error: str = ""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.samples * np.dtype(self.dtype).itemsize
+
+    def row(self) -> list[int | str]:
+        """As an index holds it: the place follows from the lengths."""
+        return [self.samples, self.dtype, self.checksum, self.source_rate, self.error]
+
+
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """What is in a store: its machine and split, each file with the digest of its content, and the clips in order."""
+
+    title: tuple[str, str]
+    files: dict[str, str]
+    entries: list[_Entry]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the samples; one more follows them, since a map of an empty file is an error."""
+        return sum(entry.size for entry in self.entries) + 1
 
 
 @dataclass(frozen=True)
@@ -189,7 +221,7 @@ class ClipStore:
 
     def _add(self, plan: _Plan, cache_dir: Path, bar: _DecodingBar, written: dict[Path, _Plan]) -> None:
         folder = _ready_store(plan, cache_dir, bar, written)
-        for clip, entry in zip(plan.clips, _read_index(folder), strict=True):
+        for clip, entry in zip(plan.clips, _read_index(folder).entries, strict=True):
             if entry.error:
                 # The windows of a long recording are left out one by one.
                 self.skipped[f"{clip.path}{clip.name.removeprefix(clip.file)}"] = entry.error
@@ -224,7 +256,7 @@ def _ready_store(plan: _Plan, cache_dir: Path, bar: _DecodingBar, written: dict[
         return folder
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
-        with FileLock(_lock(folder)):
+        with _locked(folder):
             if folder.is_dir() and (fault := _fault(folder, plan)):
                 logger.warning("%s: %s; decoded again", folder, fault)
                 shutil.rmtree(folder)
@@ -235,39 +267,46 @@ def _ready_store(plan: _Plan, cache_dir: Path, bar: _DecodingBar, written: dict[
                 _write_store(folder, plan, bar)
                 written[folder] = plan
     except OSError as error:
-        remedy = "free space or set data.cache_dir"
-        if error.errno == errno.EMFILE:
-            remedy = "let more files be open (ulimit -n 8192), or use fewer machines at a time (data.machines)"
-        raise UserError(f"{cache_dir}: cannot write the clip cache ({error}); {remedy}") from error
+        raise UserError(f"{cache_dir}: cannot write the clip cache ({error}); {_remedy(error)}") from error
     return folder
 
 
-def _lock(folder: Path) -> Path:
-    return folder.with_suffix(".lock")
+def _remedy(error: OSError) -> str:
+    if error.errno == errno.EMFILE:
+        return "let more files be open (ulimit -n 8192), or use fewer machines at a time (data.machines)"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "what is needed is not all there yet: set data.cache_dir to a folder of your own"
+    return "free space or set data.cache_dir"
+
+
+def _locked(folder: Path, timeout: float = -1.0) -> FileLock:
+    """The lock of a store, which others may use too where the umask lets them: filelock's own would be its maker's."""
+    path = folder.with_suffix(".lock")
+    open_unlinked(path, "ab").close()
+    return FileLock(path, timeout=timeout)
 
 
 def _write_store(folder: Path, plan: _Plan, bar: _DecodingBar) -> None:
     for leftover in folder.parent.glob(f"{folder.name}.*.partial"):
         # Of a process that was killed: the lock is ours.
         shutil.rmtree(leftover, ignore_errors=True)
-    partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".partial", dir=folder.parent))
+    # Not by tempfile, whose folders are for their maker alone.
+    partial = folder.with_name(f"{folder.name}.{secrets.token_hex(6)}.partial")
+    partial.mkdir()
     try:
-        entries = []
+        entries: list[_Entry] = []
         with (partial / "samples.bin").open("wb") as file:
             for decoded in _decode_all(plan):
                 entries.append(_append(file, decoded))
                 bar.advance()
-            # A map of an empty file is an error, also where every clip was bad.
             file.write(b"\0")
             file.flush()
             os.fsync(file.fileno())
-            size = file.tell()
         index = {
             "format": _FORMAT,
-            "bytes": size,
             "of": plan.title,
             "files": {str(clip.path.absolute()): s for clip, s in zip(plan.clips, plan.contents, strict=True)},
-            "entries": [asdict(entry) for entry in entries],
+            "entries": [entry.row() for entry in entries],
         }
         (partial / "index.json").write_text(json.dumps(index))
         partial.replace(folder)
@@ -287,24 +326,24 @@ def _remove_stale(cache_dir: Path, written: Mapping[Path, _Plan]) -> None:
         if index_path.parent in written:
             continue
         try:
-            index = json.loads(index_path.read_text())
-            files, shared = index["files"], paths.get(tuple(index["of"]), set())
-        except (OSError, ValueError, KeyError, TypeError):
+            index = _read_index(index_path.parent)
+        except ForeignFileError:
             # Of another version, or being removed by another process.
             continue
-        if not shared.isdisjoint(files) and any(
-            content_digest(Path(path)) != content for path, content in files.items()
+        shared = paths.get(index.title, set())
+        if not shared.isdisjoint(index.files) and any(
+            content_digest(Path(path)) != content for path, content in index.files.items()
         ):
             _remove_unless_in_use(index_path.parent)
 
 
 def _remove_unless_in_use(folder: Path) -> None:
     try:
-        with FileLock(_lock(folder), timeout=0):
+        with _locked(folder, timeout=0.0):
             logger.info("%s: its recordings have changed; removed", folder)
             shutil.rmtree(folder, ignore_errors=True)
-    except Timeout:
-        logger.info("%s: its recordings have changed, but another process is reading it", folder)
+    except (Timeout, OSError):
+        logger.info("%s: its recordings have changed, but another process or user has it", folder)
 
 
 def _append(file: Any, decoded: tuple[Samples, int] | BadAudioError) -> _Entry:
@@ -336,31 +375,66 @@ def _judge_silence(clip: Clip) -> BadAudioError | None:
 
 def _fault(folder: Path, plan: _Plan) -> str:
     """Why a store cannot be used; "" where it can."""
-    if not _intact(folder):
+    if not _intact(folder, len(plan.clips)):
         return "the cached clips are damaged"
-    bad = [clip for clip, entry in zip(plan.clips, _read_index(folder), strict=True) if entry.error]
+    bad = [clip for clip, entry in zip(plan.clips, _read_index(folder).entries, strict=True) if entry.error]
     # A file system that was away for a moment must not cost a recording for good.
     if any(not isinstance(plan.decode(clip), BadAudioError) for clip in bad):
         return "a recording that was left out can be read by now"
     return ""
 
 
-def _intact(folder: Path) -> bool:
-    """Whether a store is whole: right size, and every clip's check sum as it was when written."""
+def _intact(folder: Path, clips: int) -> bool:
+    """Whether a store is whole: right size, every clip's check sum as it was when written, samples in range."""
     try:
-        index = json.loads((folder / "index.json").read_text())
-        entries = [_Entry(**entry) for entry in index["entries"]]
+        index = _read_index(folder)
         data = np.memmap(folder / "samples.bin", dtype=np.uint8, mode="r")
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ForeignFileError, OSError, ValueError):
         return False
-    return index["format"] == _FORMAT and data.size == index["bytes"] and all(_sound(data, entry) for entry in entries)
+    return len(index.entries) == clips and data.size == index.size and all(_sound(data, e) for e in index.entries)
 
 
 def _sound(data: NDArray[np.uint8], entry: _Entry) -> bool:
-    size = entry.samples * np.dtype(entry.dtype).itemsize
-    return zlib.crc32(data[entry.offset : entry.offset + size].data) == entry.checksum
+    own = data[entry.offset : entry.offset + entry.size]
+    # Resampling may overshoot what was accepted; NaN is in no range.
+    in_range = not own.size or entry.dtype == "int16" or np.abs(own.view(np.float32)).max() <= 2 * HIGHEST_PEAK
+    return bool(in_range) and zlib.crc32(own.data) == entry.checksum
 
 
-def _read_index(folder: Path) -> list[_Entry]:
-    index = json.loads((folder / "index.json").read_text())
-    return [_Entry(**entry) for entry in index["entries"]]
+def _read_index(folder: Path) -> _Index:
+    """What a store says of itself.
+
+    Raises:
+        ForeignFileError: absent, of another format, or not what ``_write_store`` writes.
+    """
+    path = folder / "index.json"
+    content = load_json(path, _INDEX_BYTES, _INDEX_VALUES)
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        raise ForeignFileError(path, "not an index of this version")
+    title, files, rows = content.get("of"), content.get("files"), content.get("entries")
+    if not (isinstance(title, list) and len(title) == 2 and _texts(title)):
+        raise ForeignFileError(path, "not the index of a machine and split")
+    if not (isinstance(files, dict) and _texts([*files, *files.values()])):
+        raise ForeignFileError(path, "not the files of an index")
+    if not isinstance(rows, list) or not all(map(_is_row, rows)):
+        raise ForeignFileError(path, "not the clips of an index")
+    return _Index((title[0], title[1]), files, _entries(rows))
+
+
+def _texts(values: list[Any]) -> bool:
+    return all(isinstance(value, str) for value in values)
+
+
+def _is_row(row: Any) -> bool:
+    if not isinstance(row, list) or len(row) != 5:
+        return False
+    *numbers, error = row[0], row[2], row[3], row[4]
+    return row[1] in _TYPES and isinstance(error, str) and all(type(n) is int and 0 <= n < 1 << 48 for n in numbers)
+
+
+def _entries(rows: list[list[Any]]) -> list[_Entry]:
+    entries, offset = [], 0
+    for samples, dtype, checksum, source_rate, error in rows:
+        entries.append(_Entry(offset, samples, dtype, checksum, source_rate, error))
+        offset += entries[-1].size
+    return entries

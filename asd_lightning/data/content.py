@@ -15,23 +15,27 @@ from pathlib import Path
 from typing import BinaryIO
 
 from asd_lightning.atomic import write_atomically
+from asd_lightning.foreign_files import ForeignFileError, load_json, open_foreign
 
 logger = logging.getLogger(__name__)
 
 # Both ends, and so many places between them: all of a file of up to 80 kB, and 80 kB of any other.
 _BLOCK = 8192
 _PLACES = 8
+_UNREADABLE = "unreadable"
 _MEMO = "contents.json"
+# Of 100,000 recordings.
+_MEMO_BYTES, _MEMO_VALUES = 32 << 20, 1_000_000
 
 
 def content_digest(path: Path) -> str:
-    """Size and digest of a file's content; the error's number where it cannot be read."""
+    """Size and digest of a file's content; ``unreadable`` where it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with open_foreign(path) as file:
             size = os.fstat(file.fileno()).st_size
             return f"{size}-{_digest(file, size)}"
-    except OSError as error:
-        return f"error {error.errno or -1}"
+    except (ForeignFileError, OSError):
+        return _UNREADABLE
 
 
 def _digest(file: BinaryIO, size: int) -> str:
@@ -78,8 +82,8 @@ class Contents:
         name = os.fsencode(path.absolute()).hex()
         try:
             status = path.stat()
-        except OSError as error:
-            return f"error {error.errno or -1}"
+        except OSError:
+            return _UNREADABLE
         # Rights as well: a file that may be read again by now is another one than it was.
         state = [status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, int(os.access(path, os.R_OK))]
         known = self._known.get(name)
@@ -92,8 +96,8 @@ class Contents:
 def _read(path: Path) -> dict[str, list[int | str]]:
     """What is known; nothing, where the file is absent or not what ``keep`` writes: then all is read again."""
     try:
-        known = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        known = load_json(path, _MEMO_BYTES, _MEMO_VALUES)
+    except ForeignFileError:
         return {}
     if not isinstance(known, dict):
         return {}

@@ -5,6 +5,10 @@ import multiprocessing
 import os
 import pickle
 import shutil
+import stat
+import tempfile
+import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -75,7 +79,7 @@ def test_an_intact_store_is_read_by_many_at_a_time(folder, tmp_path):
 def test_sixteen_bits_stay_sixteen_bits(folder, tmp_path):
     open_store(folder, tmp_path)
     (index,) = (tmp_path / "cache").glob("*/index.json")
-    types = [entry["dtype"] for entry in json.loads(index.read_text())["entries"]]
+    types = [dtype for _, dtype, *_ in json.loads(index.read_text())["entries"]]
     assert types == ["int16", "int16", "float32", "int16", "int16", "int16"]
 
 
@@ -111,6 +115,109 @@ def test_a_torn_store_is_written_again(folder, tmp_path, damage, caplog):
         (store / "index.json").write_text('{"format"')
     assert_true(open_store(folder, tmp_path))
     assert "damaged" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        (0, -1),
+        (0, 1.5),
+        (0, 10**30),
+        (0, 999),
+        (1, "O"),
+        (1, "float64"),
+        (2, -1),
+        (2, "0"),
+        (3, None),
+        (4, 0),
+        (None, []),
+    ],
+)
+def test_an_index_that_somebody_altered_is_not_believed(folder, tmp_path, caplog, column, value):
+    open_store(folder, tmp_path)
+    (path,) = (tmp_path / "cache").glob("*/index.json")
+    index = json.loads(path.read_text())
+    if column is None:
+        index["entries"][0] = value
+    else:
+        index["entries"][0][column] = value
+    path.write_text(json.dumps(index))
+    assert_true(open_store(folder, tmp_path))
+    assert "damaged" in caplog.text
+
+
+@pytest.mark.parametrize("sample", [np.nan, np.inf, 1e25])
+def test_samples_that_no_recording_has_are_not_believed(folder, tmp_path, caplog, sample):
+    """Though their check sum is right."""
+    open_store(folder, tmp_path)
+    (path,) = (tmp_path / "cache").glob("*/index.json")
+    index = json.loads(path.read_text())
+    number = [dtype for _, dtype, *_ in index["entries"]].index("float32")
+    offset = sum(np.dtype(row[1]).itemsize * row[0] for row in index["entries"][:number])
+    size = 4 * index["entries"][number][0]
+    data = bytearray((path.parent / "samples.bin").read_bytes())
+    data[offset : offset + 4] = np.float32(sample).tobytes()
+    (path.parent / "samples.bin").write_bytes(data)
+    index["entries"][number][2] = zlib.crc32(data[offset : offset + size])
+    path.write_text(json.dumps(index))
+    assert_true(open_store(folder, tmp_path))
+    assert "damaged" in caplog.text
+
+
+def test_a_pipe_named_by_another_store_does_not_hang(folder, tmp_path):
+    """Whoever may write to a shared cache could name one."""
+    open_store(folder, tmp_path)
+    (path,) = (tmp_path / "cache").glob("*/index.json")
+    os.mkfifo(tmp_path / "pipe")
+    index = json.loads(path.read_text())
+    other = path.parent.with_name("f" * 24)
+    other.mkdir()
+    (other / "index.json").write_text(json.dumps(index | {"files": index["files"] | {str(tmp_path / "pipe"): "1-a"}}))
+    assert len(open_store(folder, tmp_path, DecodeOptions(sample_rate=8_000))) == 6
+
+
+@pytest.mark.parametrize(("umask", "shared"), [(0o022, 0o755), (0o002, 0o775), (0o077, 0o700)])
+def test_rights_follow_the_umask(folder, tmp_path, umask, shared):
+    before = os.umask(umask)
+    try:
+        open_store(folder, tmp_path)
+    finally:
+        os.umask(before)
+    for path in (tmp_path / "cache").rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) == (shared if path.is_dir() else shared & 0o666), path
+
+
+def as_nobody(call) -> str:
+    """What ``call`` returns, or the UserError it ends with, in a process of another user."""
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    if (child := os.fork()) == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+        try:
+            sender.send(str(call()))
+        except UserError as error:
+            sender.send(str(error))
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    sender.close()
+    return str(receiver.recv())
+
+
+@pytest.mark.skipif(not hasattr(os, "fork") or os.getuid() != 0, reason="to be another user needs root")
+def test_a_cache_that_may_only_be_read(folder):
+    """Another user reads what is there, and is told what to do where something is missing."""
+    # Not below pytest's own folder, into which nobody else may look.
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        shutil.copytree(folder, place / "data")
+        open_store(place / "data", place)
+        place.chmod(0o755)
+        assert as_nobody(lambda: len(open_store(place / "data", place))) == "6"
+        told = as_nobody(lambda: open_store(place / "data", place, DecodeOptions(sample_rate=8_000)))
+    assert "cannot write the clip cache" in told
+    assert "set data.cache_dir to a folder of your own" in told
 
 
 def test_an_interrupted_decoding_leaves_nothing_that_is_trusted(folder, tmp_path, monkeypatch):

@@ -65,5 +65,5 @@ def test_a_damaged_memo_costs_a_reading(recording, tmp_path, memo):
 
 
 def test_what_cannot_be_read_says_so(tmp_path):
-    assert content_digest(tmp_path / "absent") == "error 2"
-    assert Contents(tmp_path).digests([tmp_path / "absent"]) == ["error 2"]
+    assert content_digest(tmp_path / "absent") == "unreadable"
+    assert Contents(tmp_path).digests([tmp_path / "absent"]) == ["unreadable"]
