@@ -43,7 +43,7 @@ _ZIP_FAULTS = (
     *(zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, RuntimeError),
     *(OSError, EOFError, KeyError, ValueError),
 )
-_ARRAY_KINDS = frozenset("biufUS")
+_ARRAY_KINDS = frozenset("biufcUS")
 _DIGITS = 100
 _REASON_CHARACTERS = 300
 
@@ -269,7 +269,7 @@ def _short(lines: StringIO, path: Path) -> Iterator[str]:
         yield line
 
 
-# --- zip and NPZ ------------------------------------------------------------------------------------------------------
+# --- zip, NPZ, NPY ---------------------------------------------------------------------------------------------------
 
 
 class _BriefReads:
@@ -318,19 +318,29 @@ def load_npz(path: Path) -> dict[str, NDArray[Any]]:
         packed = sum(member.compress_size for member in members)
         if unpacked > NPZ_BYTES or unpacked > _FREELY_UNPACKED_BYTES + _UNPACKING_RATIO * packed:
             raise ForeignFileError(path, f"{packed:,} bytes that unpack to {unpacked:,}: more than is read")
-        return {member.filename.removesuffix(".npy"): _array(archive, member, path) for member in members}
+        return {member.filename.removesuffix(".npy"): _member(archive, member, path) for member in members}
 
 
-def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> NDArray[Any]:
+def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> NDArray[Any]:
     with archive.open(member) as stream:
-        shape, fortran_order, dtype = _array_header(stream, member.filename, path)
-        # In Python's integers: sizes from a file may overflow those of numpy.
-        wanted = math.prod(shape) * dtype.itemsize
-        if any(length < 0 for length in shape) or wanted > member.file_size:
-            raise ForeignFileError(path, f"{member.filename}: shape {shape} is more than the file holds")
-        content = bytearray(stream.read(wanted))
+        return _array(stream, member.filename, member.file_size, path)
+
+
+def load_npy(path: Path) -> NDArray[Any]:
+    """The array of an ``.npy`` file; raises as `load_npz`, and of objects there are none either."""
+    with open_foreign(path) as stream:
+        return _array(stream, path.name, os.fstat(stream.fileno()).st_size, path)
+
+
+def _array(stream: Any, name: str, size: int, path: Path) -> NDArray[Any]:
+    shape, fortran_order, dtype = _array_header(stream, name, path)
+    # In Python's integers: sizes from a file may overflow those of numpy.
+    wanted = math.prod(shape) * dtype.itemsize
+    if any(length < 0 for length in shape) or wanted > min(size, NPZ_BYTES):
+        raise ForeignFileError(path, f"{name}: shape {shape} is more than the file holds, or than is read")
+    content = bytearray(stream.read(wanted))
     if len(content) != wanted:
-        raise ForeignFileError(path, f"{member.filename} is cut short")
+        raise ForeignFileError(path, f"{name} is cut short")
     return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran_order else "C")
 
 

@@ -28,6 +28,7 @@ from asd_lightning.features.far_microphone import (
     FarMicrophoneReduction,
     fit_far_coefficients,
 )
+from asd_lightning.foreign_files import ForeignFileError, load_npy
 
 logger = logging.getLogger(__name__)
 
@@ -108,14 +109,17 @@ def _coefficients(clips: Sequence[Clip], cache_dir: Path, sample_rate: int) -> C
 
 
 def _read(path: Path) -> Complex64[Tensor, " bands"] | None:
+    if not path.exists():
+        return None
     try:
-        values = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
+        values = load_npy(path)
+    except ForeignFileError as error:
+        logger.warning("%s; fitted again", error)
         return None
-    except (ValueError, EOFError) as error:
-        logger.warning("%s: damaged (%s); fitted again", path, error)
+    if values.shape != (NUM_BANDS,) or values.dtype != np.complex64 or not np.isfinite(values).all():
+        logger.warning("%s: no coefficients; fitted again", path)
         return None
-    return torch.from_numpy(values) if values.shape == (NUM_BANDS,) and values.dtype == np.complex64 else None
+    return torch.from_numpy(values)
 
 
 def _waveforms(clips: Sequence[Clip], sample_rate: int) -> Iterator[Float32[Tensor, "channels samples"]]:

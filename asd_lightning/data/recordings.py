@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import statistics
 import unicodedata
@@ -15,6 +14,7 @@ from asd_lightning.data.file_names import parse_file_name
 from asd_lightning.data.layout import Clip
 from asd_lightning.data.preprocessing import Preprocessing
 from asd_lightning.errors import UserError
+from asd_lightning.foreign_files import read_csv
 
 # A clip this many times shorter or longer than is usual for its machine is heard by its length.
 _VERY_DIFFERENT = 2.0
@@ -94,21 +94,20 @@ def name_recordings(clips: Sequence[Clip], table: Path) -> list[Clip]:
 
 def _read_table(path: Path) -> Mapping[tuple[str, ...], str]:
     rows: dict[tuple[str, ...], str] = {}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
-            if not set(_COLUMNS) <= set(reader.fieldnames or ()):
-                raise UserError(f"{path}: its first line must name the columns file,recording")
-            for number, row in enumerate(reader, start=2):
-                file, recording = ((row[name] or "").strip() for name in _COLUMNS)
-                if not file or not recording:
-                    raise UserError(f"{path}, row {number}: a file and its recording are needed")
-                if rows.setdefault(_parts(file), recording) != recording:
-                    raise UserError(f"{path}, row {number}: {file} is said to be of two recordings")
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such table of recordings; correct data.recordings, or leave it out") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: not readable as CSV ({error}); write it again as UTF-8") from error
+    if not path.exists():
+        raise UserError(f"{path}: no such table of recordings; correct data.recordings, or leave it out")
+    header, *lines = read_csv(path, encoding="utf-8-sig") or [[]]
+    if not set(_COLUMNS) <= set(header):
+        raise UserError(f"{path}: its first line must name the columns file,recording")
+    places = [header.index(name) for name in _COLUMNS]
+    for number, line in enumerate(lines, start=2):
+        if not line:
+            continue
+        file, recording = (line[place].strip() if place < len(line) else "" for place in places)
+        if not file or not recording:
+            raise UserError(f"{path}, row {number}: a file and its recording are needed")
+        if rows.setdefault(_parts(file), recording) != recording:
+            raise UserError(f"{path}, row {number}: {file} is said to be of two recordings")
     return rows
 
 

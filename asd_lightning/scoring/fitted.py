@@ -17,6 +17,7 @@ from safetensors.numpy import save
 
 from asd_lightning.atomic import write_atomically
 from asd_lightning.errors import UserError
+from asd_lightning.foreign_files import parse_json
 from asd_lightning.plain_text import is_name
 from asd_lightning.scoring.centers import KMeansScorer
 from asd_lightning.scoring.gaussian import GaussianMixtureScorer, MahalanobisScorer
@@ -126,10 +127,8 @@ def read_fitted(path: Path) -> tuple[dict[MachineKey, FittedMachine], dict[str, 
 
 def _content(path: Path) -> tuple[dict[str, Any], dict[str, ndarray]]:
     with safe_open(str(path), framework="numpy") as file:
-        text = (file.metadata() or {})["fitted"]
-        if len(text) > _LARGEST_HEADER:
-            raise UserError(f"a header of {len(text)} characters")
-        return json.loads(text), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        header = parse_json((file.metadata() or {})["fitted"], path, _LARGEST_HEADER)
+        return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
 def _key(row: Mapping[str, Any]) -> MachineKey:

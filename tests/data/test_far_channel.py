@@ -15,7 +15,7 @@ from asd_lightning.data.datamodule import ClipDataModule
 from asd_lightning.data.far_channel import fit_reductions
 from asd_lightning.data.layout import find_clips
 from asd_lightning.errors import UserError
-from asd_lightning.features.far_microphone import FarMicrophoneReduction, fit_far_coefficients
+from asd_lightning.features.far_microphone import NUM_BANDS, FarMicrophoneReduction, fit_far_coefficients
 
 RATE = 16_000
 DELAY = 20
@@ -178,3 +178,15 @@ def test_the_option_reaches_the_data_module_from_the_command_line(root, tmp_path
     served.prepare_data()
     for clip_id in range(3):
         np.testing.assert_array_equal(served.waveform(clip_id), module(root, tmp_path).waveform(clip_id))
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY", "objects", "another size", "no numbers"])
+def test_coefficients_that_somebody_altered_are_fitted_again(tmp_path, caplog, content):
+    path = tmp_path / "coefficients.npy"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        arrays = {"objects": np.array([{}]), "another size": np.ones(3, np.complex64)}
+        np.save(path, arrays.get(content, np.full(NUM_BANDS, np.nan, np.complex64)), allow_pickle=True)
+    assert far_channel._read(path) is None
+    assert "fitted again" in caplog.text

@@ -69,7 +69,7 @@ def test_a_table_that_is_asked_for_must_be_there(tmp_path):
     with pytest.raises(UserError, match=r"t\.csv: no such table of recordings"):
         name_recordings([], tmp_path / "t.csv")
     (tmp_path / "t.csv").write_bytes(b"\xff\xfe,\n")
-    with pytest.raises(UserError, match=r"t\.csv: not readable as CSV"):
+    with pytest.raises(UserError, match=r"t\.csv: is not UTF-8 text"):
         name_recordings([], tmp_path / "t.csv")
 
 
