@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import BinaryIO, cast
 
 from asd_lightning.errors import UserError
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Windows has no links that a file is written through unasked.
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
@@ -27,6 +29,10 @@ def replaced(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.replace(path)
+    except OSError as error:
+        # What fails is a file that is open already, and the system names none.
+        error.filename = error.filename or str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -44,6 +50,16 @@ def write_text_atomically(path: Path, text: str) -> None:
     """Write ``text`` as UTF-8, line ends as they are, whole or not at all."""
     with write_atomically(path) as file:
         file.write(text.encode())
+
+
+def full_disk(error: BaseException) -> UserError | None:
+    """What to say of an error in writing that free space would mend; ``None`` of any other."""
+    if not isinstance(error, OSError) or error.errno not in _FULL:
+        return None
+    return UserError(
+        f"{error.filename or 'a file'}: cannot be written ({os.strerror(error.errno)}); free space and give the same "
+        "command again: files are written whole or not at all, and what was finished is still there"
+    )
 
 
 def open_unlinked(path: Path, mode: str) -> BinaryIO:

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from asd_lightning import __version__
+from asd_lightning.atomic import full_disk
 from asd_lightning.errors import UserError
 from asd_lightning.plain_text import printable
 
@@ -65,13 +66,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         # A message of several lines keeps them; what names hold besides does nothing to the terminal.
         print("\n".join(map(printable, f"asd: {error}".split("\n"))), file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("asd: interrupted", file=sys.stderr)
-        return 130
     except BrokenPipeError:
         # Whoever read, such as `head`, has read enough.  Python would flush once more at exit, and say so.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if (told := full_disk(error)) is None:
+            raise
+        print(f"asd: {printable(str(told))}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("asd: interrupted", file=sys.stderr)
+        return 130
 
 
 def _speak_utf_8() -> None:

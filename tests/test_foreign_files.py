@@ -26,10 +26,10 @@ BILLION_LAUGHS = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1
 
 def refused(reader: Callable[[Path], Any], path: Path, reason: str) -> None:
     """One line that names the file, at once."""
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(ForeignFileError, match=reason) as error:
         reader(path)
-    assert time.monotonic() - start < 10
+    assert time.process_time() - start < 10
     assert str(error.value).startswith(f"{path}: ")
     assert len(str(error.value).splitlines()) == 1
     assert len(str(error.value)) < 600

@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from asd_lightning.atomic import refuse_link
 from asd_lightning.errors import UserError
-from asd_lightning.run_folder import LOCK
+from asd_lightning.run_folder import CHECKPOINT, LOCK
 
 # Set by Lightning, torchrun and Slurm for the processes of one training.
 _RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
@@ -30,6 +30,8 @@ def is_first_process() -> bool:
 def claimed(folder: Path) -> Iterator[None]:
     """Hold the folder; the first process of a training does it for the others.  A process that dies lets go.
 
+    The half of a checkpoint that a killed training has left is removed: with full encoders it has some GB.
+
     Raises:
         OccupiedError: another training holds it.
         UserError: the lock is a link.
@@ -46,6 +48,8 @@ def claimed(folder: Path) -> Iterator[None]:
             f"{folder}: another training is going on in it; wait for its end, or choose another name="
         ) from None
     try:
+        for leftover in (folder / CHECKPOINT).parent.glob(f".{Path(CHECKPOINT).name}.*.tmp"):
+            leftover.unlink(missing_ok=True)
         yield
     finally:
         lock.release()

@@ -52,7 +52,8 @@ def retest(run: Path, overrides: Sequence[str] = (), out: Path | None = None) ->
         with finishing_wandb():
             make_trainer(config, results.folder).test(module, datamodule, verbose=False)
     except BaseException as error:
-        if is_first_process():
+        # A picture that fails takes no number along.
+        if is_first_process() and not results.finished:
             shutil.rmtree(results.folder, ignore_errors=True)
         if isinstance(error, Exception):
             raise users_mistake(error) from None

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, open_dict
 from pytorch_lightning.callbacks import Checkpoint, LearningRateMonitor, WeightAveraging
 from pytorch_lightning.utilities import rank_zero_only
 
-from asd_lightning.atomic import write_atomically
+from asd_lightning.atomic import full_disk, write_atomically
 from asd_lightning.comparison.systems import official_score
 from asd_lightning.configuration import CONF_DIR, as_yaml, instantiate_all, plain
 from asd_lightning.data.datamodule import ClipDataModule
@@ -138,13 +138,16 @@ def _discard_if_nothing_began(output_dir: Path) -> None:
 
 
 def users_mistake(error: Exception) -> Exception:
-    """The UserError that Hydra has wrapped, or one that says what was wrong with an argument it has passed on."""
+    """The UserError that Hydra has wrapped, or one that says what was wrong with an argument it has passed on.
+
+    A full disk is the user's to mend as well.
+    """
     if isinstance(error, InstantiationException):
         if isinstance(error.__cause__, UserError):
             return error.__cause__
         if isinstance(error.__cause__, TypeError | ValueError | MisconfigurationException):
             return UserError(f"{str(error).rpartition('full_key: ')[2]}: {error.__cause__}")
-    return error
+    return full_disk(error) or error
 
 
 def train(config: DictConfig, output_dir: Path) -> float:

@@ -68,7 +68,7 @@ def test_the_recordings_own_rate_is_kept(folder, tmp_path):
         assert store.samples(0) == 1_600
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(600)
 def test_an_intact_store_is_read_by_many_at_a_time(folder, tmp_path):
     assert_true(open_store(folder, tmp_path))
     (lock,) = (tmp_path / "cache").glob("*.lock")

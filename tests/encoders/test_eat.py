@@ -227,7 +227,7 @@ torch.testing.assert_close(compiled(features), model(features))
 with torch.no_grad():
     torch.testing.assert_close(compiled(features), model(features))
 """
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=250)
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 @pytest.mark.parametrize("shape", [(1, 15, 32), (1, 48, 128)])

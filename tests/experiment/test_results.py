@@ -1,16 +1,21 @@
 """What a test leaves in the run's folder."""
 
 import csv
+import errno
 import json
+import os
+from pathlib import Path
 
 import matplotlib.image
 import pytest
+from hydra.core.hydra_config import HydraConfig
 
+from asd_lightning import cli
 from asd_lightning.evaluation.metrics import read_metrics
 from asd_lightning.experiment import results as written
 from asd_lightning.experiment.train import train
 from asd_lightning.scoring.clip_scores import read_scores
-from tests.experiment.runs import tiny_config
+from tests.experiment.runs import tiny_config, tiny_overrides
 
 
 def test_every_promised_file(tiny_data, tmp_path):
@@ -34,6 +39,29 @@ def test_every_promised_file(tiny_data, tmp_path):
         picture = matplotlib.image.imread(results / name)
         assert picture[..., :3].std() > 0.05
     assert "Official score" in (results / "metrics.md").read_text()
+
+
+@pytest.mark.parametrize("full", ["write_scores", "write_embeddings", "write_fitted", "write_metrics", "plot_scores"])
+def test_a_full_disk(tiny_data, tmp_path, monkeypatch, capsys, full):
+    """Told in one line; the same command writes what is missing."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", HydraConfig.instance().cfg)
+    command = ["train", *tiny_overrides(tiny_data, "statistics", updates=0), "hydra.run.dir=run", "resume=true"]
+    with monkeypatch.context() as patch:
+        patch.setattr(written, full, no_space)
+        with pytest.raises(SystemExit, match="2"):
+            cli.main(command)
+    told = capsys.readouterr().err
+    assert "Traceback" not in told
+    assert "x.csv: cannot be written (No space left on device); free space" in told
+    assert not list(Path("run").rglob("*.tmp"))
+    assert cli.main(command) == 0
+    assert len(read_scores(Path("run/results/scores.csv"))) == 72
+    assert Path("run/results/scores.png").is_file() or full == "plot_scores"
+
+
+def no_space(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "x.csv")
 
 
 def test_a_plot_that_fails_loses_no_number(tiny_data, tmp_path, monkeypatch):

@@ -31,7 +31,7 @@ def offline_runs(folder: Path) -> list[OfflineRun]:
 
     A run's last records reach the disk shortly after ``wandb.finish`` has returned: they are waited for.
     """
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while True:
         runs = [_read(path) for path in sorted(folder.rglob("*.wandb"))]
         if all(run.exit_code is not None for run in runs) or time.monotonic() > deadline:
