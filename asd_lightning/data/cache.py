@@ -145,6 +145,7 @@ class ClipStore:
     Attributes:
         clips: the clips that could be read, in the order asked for.
         skipped: path -> why it was left out.
+        contents: path -> digest of its content when it was decoded, which counts should it change or go meanwhile.
     """
 
     def __init__(
@@ -164,6 +165,7 @@ class ClipStore:
         """
         self.clips: list[Clip] = []
         self.skipped: dict[str, str] = {}
+        self.contents: dict[Path, str] = {}
         self._places: list[tuple[int, _Entry]] = []
         self._files: list[Path] = []
         self._maps: dict[int, np.memmap[Any, np.dtype[np.uint8]]] = {}
@@ -176,6 +178,7 @@ class ClipStore:
                 own = list(group)
                 reduction = (reductions or {}).get(own[0].machine)
                 digests = contents.digests(clip.path for clip in own)
+                self.contents |= zip((clip.path for clip in own), digests, strict=True)
                 self._add(_Plan(own, digests, options, reduction), cache_dir, bar, written)
         contents.keep()
         _remove_stale(cache_dir, written)

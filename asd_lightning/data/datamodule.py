@@ -219,6 +219,11 @@ class ClipDataModule(pl.LightningDataModule):
         listed = json.dumps(sorted(self.training_clips().items()))
         return hashlib.blake2b(listed.encode(), digest_size=8).hexdigest()
 
+    @property
+    def contents(self) -> dict[Path, str]:
+        """Digest of each recording's content when it was decoded."""
+        return self._opened().contents
+
     def waveform(self, clip_id: int) -> NDArray[np.float32]:
         """One whole clip as decoded, for listening and plots."""
         return self._opened().read(clip_id)

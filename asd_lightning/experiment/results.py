@@ -118,7 +118,7 @@ class ResultsWriter(pl.Callback):
     def _write_embeddings(self, trainer: pl.Trainer, model: str, outcome: TestOutcome) -> None:
         datamodule: ClipDataModule = trainer.datamodule  # type: ignore[attr-defined]
         reference, query = (tuple(datamodule.clips[clip_id] for clip_id in ids) for ids in outcome.clip_ids)
-        key = CacheKey(model, datamodule.preprocessing, files_digest([*reference, *query]))
+        key = CacheKey(model, datamodule.preprocessing, files_digest([*reference, *query], datamodule.contents))
         write_embeddings(self._results.embeddings, EmbeddingCache(*outcome.embeddings, reference, query, key))
 
     def _write_fitted(

@@ -114,16 +114,17 @@ def model_digest(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def files_digest(clips: Sequence[Clip]) -> str:
+def files_digest(clips: Sequence[Clip], contents: Mapping[Path, str] | None = None) -> str:
     """Digest of which pieces of which recordings the clips are, and of the recordings' content.
 
-    A recording that has gone meanwhile is none that could be found unchanged later: it costs nothing now.
+    Args:
+        clips: all of them, in order.
+        contents: path -> digest of its content; what is not in it is read.
     """
-    contents: dict[Path, str] = {}
+    known = dict(contents or {})
     digest = hashlib.blake2b(digest_size=16)
     for clip in clips:
-        content = contents.setdefault(clip.path, "") or content_digest(clip.path)
-        contents[clip.path] = content
+        content = known.get(clip.path) or known.setdefault(clip.path, content_digest(clip.path))
         digest.update(repr((clip.machine, clip.split, clip.name, clip.start, clip.seconds, content)).encode())
     return digest.hexdigest()
 

@@ -4,6 +4,7 @@ import csv
 import errno
 import json
 import os
+import shutil
 from pathlib import Path
 
 import matplotlib.image
@@ -11,10 +12,12 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 
 from asd_lightning import cli
+from asd_lightning.data.layout import find_clips
 from asd_lightning.evaluation.metrics import read_metrics
 from asd_lightning.experiment import results as written
 from asd_lightning.experiment.train import train
 from asd_lightning.scoring.clip_scores import read_scores
+from asd_lightning.scoring.embedding_cache import read_embeddings, recordings_state
 from tests.experiment.runs import tiny_config, tiny_overrides
 
 
@@ -58,6 +61,33 @@ def test_a_full_disk(tiny_data, tmp_path, monkeypatch, capsys, full):
     assert cli.main(command) == 0
     assert len(read_scores(Path("run/results/scores.csv"))) == 72
     assert Path("run/results/scores.png").is_file() or full == "plot_scores"
+
+
+@pytest.mark.parametrize("what", ["gone", "replaced"])
+def test_recordings_that_go_or_change_amid_a_run(tiny_data, tmp_path, monkeypatch, what):
+    """The run ends with its results, and its embeddings are known as those of what was decoded."""
+    data = tmp_path / "machines"
+    shutil.copytree(tiny_data, data)
+    before = [clip.path.read_bytes() for clip in find_clips(data)]
+
+    def meddle(self, *_):
+        for path, content in zip((clip.path for clip in find_clips(data)), before, strict=True):
+            path.write_bytes(content[:-2] + b"\1\1")
+        if what == "gone":
+            shutil.rmtree(data)
+
+    monkeypatch.setattr("asd_lightning.training.module.AnomalousSoundModule.on_test_start", meddle, raising=False)
+    run = tmp_path / "run"
+    run.mkdir()
+    train(tiny_config(run, data, "statistics", updates=0), run)
+    cache = read_embeddings(run / "results/embeddings.npz")
+    assert len(read_scores(run / "results/scores.csv")) == 72
+    assert recordings_state(cache) == {"gone": "absent", "replaced": "changed"}[what]
+    for clip, content in zip(find_clips(tiny_data), before, strict=True):
+        path = data / clip.path.relative_to(tiny_data)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    assert recordings_state(cache) == "unchanged"
 
 
 def no_space(*_):
