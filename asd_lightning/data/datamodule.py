@@ -133,6 +133,7 @@ class ClipDataModule(pl.LightningDataModule):
         self._snr_db = _ordered_pair(supplemental_snr_db)
         self._on_bad_file = on_bad_file
         self._seed = seed
+        self._found: list[Clip] | None = None
         self._store: ClipStore | None = None
 
     def prepare_data(self) -> None:
@@ -145,10 +146,7 @@ class ClipDataModule(pl.LightningDataModule):
         if self._store is not None:
             return
         self._refuse_absent_truth()
-        found = find_clips(self._root, self._machines, self._seed)
-        if self._supplemental == "none":
-            found = [clip for clip in found if clip.split != "supplemental"]
-        clips = cut_recordings(self._grouped(found), self.preprocessing)
+        clips = cut_recordings(self.recordings(), self.preprocessing)
         reduced = self.preprocessing.channel == "reduced"
         reductions = fit_reductions(clips, self._cache_dir, self.preprocessing.sample_rate) if reduced else None
         store = ClipStore(clips, self._cache_dir, self.preprocessing.decode_options, reductions)
@@ -158,6 +156,18 @@ class ClipDataModule(pl.LightningDataModule):
         self._choose_supplemental()
         self._warn_of_mixtures()
         self._say_what_is_heard()
+
+    def recordings(self) -> list[Clip]:
+        """What is found below the root, before anything is decoded, cut or left out.
+
+        Raises:
+            UserError: nothing usable is there.
+        """
+        if self._found is None:
+            found = find_clips(self._root, self._machines, self._seed)
+            wanted = [clip for clip in found if self._supplemental != "none" or clip.split != "supplemental"]
+            self._found = self._grouped(wanted)
+        return self._found
 
     def setup(self, stage: str) -> None:
         """Open the decoded clips on every process."""

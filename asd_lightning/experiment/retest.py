@@ -19,6 +19,7 @@ from asd_lightning.experiment.identity import warn_of_other_training
 from asd_lightning.experiment.quiet import hide_irrelevant_messages
 from asd_lightning.experiment.train import make_trainer, users_mistake
 from asd_lightning.run_folder import CHECKPOINT, ResultSet, claim_results
+from asd_lightning.scoring.machines import warn_of_too_few
 from asd_lightning.training.build import load_module
 
 # What a test may change; the embedder and its head are the checkpoint's.
@@ -47,6 +48,7 @@ def retest(run: Path, overrides: Sequence[str] = (), out: Path | None = None) ->
         changes = {name: value for name, value in plain(config.model).items() if name in _CHANGEABLE}
         module = load_module(run / CHECKPOINT, changes)
         datamodule: ClipDataModule = instantiate(config.data)
+        warn_of_too_few(datamodule.recordings(), module.threshold)
         datamodule.prepare_data()
         warn_of_other_training(run, module.training_clips, datamodule.training_clips())
         with finishing_wandb():

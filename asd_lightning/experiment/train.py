@@ -33,8 +33,10 @@ from asd_lightning.experiment.quiet import hide_irrelevant_messages
 from asd_lightning.experiment.results import ResultsWriter, evaluated
 from asd_lightning.experiment.resume import checkpoint_to_resume, refuse_another_run
 from asd_lightning.run_folder import CHECKPOINT, CONFIG, FAILURE, LOCK, LOG, results_of
+from asd_lightning.scoring.machines import warn_of_too_few
 from asd_lightning.training.build import build_module, read_checkpoint
 from asd_lightning.training.checkpoint import InterruptedRunError
+from asd_lightning.training.module import AnomalousSoundModule
 
 logger = logging.getLogger(__name__)
 
@@ -180,6 +182,8 @@ def _train_and_test(config: DictConfig, output_dir: Path, checkpoint: Path | Non
         return official_score(results_of(output_dir))
     pl.seed_everything(config.seed, workers=True, verbose=False)
     datamodule: ClipDataModule = instantiate(config.data)
+    if config.test:
+        warn_of_too_few(datamodule.recordings(), instantiate(config.model.threshold))
     datamodule.prepare_data()
     if checkpoint and reached:
         refuse_other_training(checkpoint, reached, datamodule.classes, datamodule.training_clips())
@@ -193,10 +197,8 @@ def _train_and_test(config: DictConfig, output_dir: Path, checkpoint: Path | Non
         logger.info("%s: training is finished; testing its averaged weights", output_dir)
         module.load_state_dict(reached["state_dict"])
         module.updates = reached["global_step"]
-    elif trainer.max_steps > 0:
-        trainer.fit(module, datamodule, ckpt_path=checkpoint, weights_only=True)
-        if trainer.global_step != trainer.max_steps:
-            raise RuntimeError(f"training ended at update {trainer.global_step} of {trainer.max_steps}")
+    else:
+        _fit(trainer, module, datamodule, checkpoint)
     if config.test:
         trainer.test(module, datamodule, verbose=False)
     if trainer.max_steps == 0 and not checkpoint:
@@ -204,6 +206,16 @@ def _train_and_test(config: DictConfig, output_dir: Path, checkpoint: Path | Non
         trainer.save_checkpoint(output_dir / CHECKPOINT, weights_only=False)
     found = evaluated(trainer)
     return found.result.official_score if found else math.nan
+
+
+def _fit(
+    trainer: pl.Trainer, module: AnomalousSoundModule, datamodule: ClipDataModule, checkpoint: Path | None
+) -> None:
+    if trainer.max_steps == 0:
+        return
+    trainer.fit(module, datamodule, ckpt_path=checkpoint, weights_only=True)
+    if trainer.global_step != trainer.max_steps:
+        raise RuntimeError(f"training ended at update {trainer.global_step} of {trainer.max_steps}")
 
 
 def make_trainer(config: DictConfig, output_dir: Path) -> pl.Trainer:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
@@ -32,6 +33,27 @@ WindowReduction = Literal["max", "mean"]
 # A training clip so many times the median distance away is worth a word.
 _FAR_OUT = 20.0
 _NAMED_AT_MOST = 3
+
+
+def warn_of_too_few(clips: Sequence[Clip], threshold: Threshold) -> None:
+    """Say, before any work, of which machines there will be no decisions: a threshold may need so many recordings.
+
+    Args:
+        clips: recordings as they are found; some may turn out to be unusable.
+        threshold: with ``fewest_clips`` (source-domain training clips), where it has such a number.
+    """
+    fewest: int = getattr(threshold, "fewest_clips", 1)
+    trained = Counter[MachineKey]()
+    for clip in clips:
+        if clip.split == "train" and clip.condition != "anomaly":
+            trained[clip.machine, clip.section] += clip.domain == "source"
+    for key, count in trained.items():
+        if count < fewest:
+            logger.warning(
+                "%s: %d source-domain training recordings, and this threshold needs %d: there will be scores and no "
+                "decisions; record more, or choose a higher rate or another model/threshold",
+                *(machine_name(*key), count, fewest),
+            )
 
 
 def fit_machines(

@@ -127,6 +127,11 @@ class ConformalThreshold:
         require_between("false_alarm_rate", false_alarm_rate, 0, 1)
         self.false_alarm_rate = false_alarm_rate
 
+    @property
+    def fewest_clips(self) -> int:
+        """Source-domain clips that are needed to promise the rate."""
+        return math.ceil(1 / self.false_alarm_rate - 1e-9) - 1
+
     def fit(self, training_scores: Float[np.ndarray, " n"], is_target: Bool[np.ndarray, " n"]) -> float:
         """The threshold.
 
@@ -140,7 +145,7 @@ class ConformalThreshold:
             raise UserError(
                 f"false_alarm_rate={self.false_alarm_rate} cannot be promised with {len(scores)} source-domain "
                 f"training clips: the lowest possible is 1 / {len(scores) + 1} = {1 / (len(scores) + 1):.4f}; "
-                f"use at least {math.ceil(1 / self.false_alarm_rate - 1e-9) - 1} clips or a higher rate"
+                f"use at least {self.fewest_clips} clips or a higher rate"
             )
         return float(scores[len(scores) - allowed_above])
 

@@ -119,7 +119,7 @@ class AnomalousSoundModule(pl.LightningModule):
         self._make_optimizer = optimizer
         self._make_scheduler = scheduler
         self._make_scorer = scorer
-        self._threshold = threshold
+        self.threshold = threshold
         self._mixup_alpha = mixup_alpha
         self.score_after_head = score_after_head
         self._recording_score = recording_score
@@ -189,7 +189,7 @@ class AnomalousSoundModule(pl.LightningModule):
         reference, query = (gather_by_clip_id(*_columns(self._seen[loader])) for loader in (0, 1))
         self._seen = {}
         clips, reduction = self._datamodule().clips, self._recording_score
-        fitted = fit_machines(clips, reference, self._make_scorer, self._threshold, reduction)
+        fitted = fit_machines(clips, reference, self._make_scorer, self.threshold, reduction)
         scores, windows = score_clips(clips, query, fitted, reduction)
         ids, embeddings = zip(reference, query, strict=True)
         self.outcome = TestOutcome(ids, embeddings, fitted, scores, windows, reduction)

@@ -15,6 +15,7 @@ from asd_lightning import cli
 from asd_lightning.data.layout import find_clips
 from asd_lightning.evaluation.metrics import read_metrics
 from asd_lightning.experiment import results as written
+from asd_lightning.experiment.retest import retest
 from asd_lightning.experiment.train import train
 from asd_lightning.scoring.clip_scores import read_scores
 from asd_lightning.scoring.embedding_cache import read_embeddings, recordings_state
@@ -105,3 +106,20 @@ def test_a_plot_that_fails_loses_no_number(tiny_data, tmp_path, monkeypatch):
     assert read_metrics(results / "metrics.csv")[-1].machine == "all"
     assert len(read_scores(results / "scores.csv")) == 72
     assert "official_score" in json.loads((results / "summary.json").read_text())
+
+
+def test_too_few_recordings_are_told_of_before_the_work(tiny_data, tmp_path, monkeypatch, caplog):
+    """A conformal threshold that cannot be promised: said before anything is decoded; scores come, decisions do not."""
+    changes = ["model/threshold=conformal", "model.threshold.false_alarm_rate=0.001"]
+    with monkeypatch.context() as patch:
+        patch.setattr("asd_lightning.data.datamodule.ClipStore", lambda *_: pytest.fail("decoded"))
+        with pytest.raises(pytest.fail.Exception, match="decoded"):
+            train(tiny_config(tmp_path, tiny_data, "statistics", changes, updates=0), tmp_path)
+    assert "fan: 20 source-domain training recordings, and this threshold needs 999" in caplog.text
+    caplog.clear()
+    train(tiny_config(tmp_path, tiny_data, "statistics", changes, updates=0), tmp_path)
+    scores = read_scores(tmp_path / "results/scores.csv")
+    assert len(scores) == 72
+    assert {score.decision for score in scores} == {None}
+    retest(tmp_path, ["model.threshold.false_alarm_rate=0.05", "~callbacks.progress"])
+    assert {score.decision for score in read_scores(tmp_path / "results_2/scores.csv")} == {0, 1}
