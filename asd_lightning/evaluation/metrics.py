@@ -28,7 +28,7 @@ from asd_lightning.atomic import write_text_atomically
 from asd_lightning.errors import UserError
 from asd_lightning.foreign_files import read_csv
 from asd_lightning.plain_text import in_markdown, on_terminal, printable
-from asd_lightning.scoring.clip_scores import ClipScore
+from asd_lightning.scoring.clip_scores import ClipScore, machine_name
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -115,19 +115,30 @@ def evaluate(scores: Sequence[ClipScore]) -> EvaluationResult:
     groups: dict[tuple[str, str], list[ClipScore]] = {}
     for score in scores:
         groups.setdefault((score.machine, score.section), []).append(score)
+    # One's own machines have no target domain, and nothing to be said of it one by one.
+    domains = [domain for domain in ("source", "target") if any(score.domain == domain for score in scores)]
     machines: list[MachineMetrics] = []
     notes: list[str] = []
     for (machine, section), clips in sorted(groups.items()):
         labelled = [clip for clip in clips if clip.condition != "unknown"]
-        notes += _section_notes(f"{machine} section {section}", clips, labelled)
+        notes += _section_notes(machine_name(machine, section), clips, labelled, domains)
         if len({clip.condition for clip in labelled}) == 2:
             machines.append(section_metrics(machine, section, labelled))
     overall = overall_metrics(machines)
-    if machines and any(math.isnan(value) for row in machines for value in (row.auc_source, row.auc_target)):
-        notes.append("The official score is the harmonic mean of the values that exist; it lacks a domain.")
+    if machines and not _official(machines):
+        notes.append("The score is the harmonic mean of those AUCs and pAUCs that exist: a domain is lacking.")
     if not machines:
         notes.append("No machine has clips known as normal and clips known as anomalous: scores only, no metric.")
     return EvaluationResult(tuple(machines), overall, means_over(machines), overall.hmean, tuple(notes))
+
+
+def _official(machines: Sequence[MachineMetrics]) -> bool:
+    """Whether all is there that the official score is a mean of."""
+    return not any(math.isnan(value) for row in machines for value in (row.auc_source, row.auc_target))
+
+
+def _title(result: EvaluationResult) -> str:
+    return "Official score" if _official(result.machines) else "Score"
 
 
 def section_metrics(machine: str, section: str, clips: Sequence[ClipScore]) -> MachineMetrics:
@@ -221,7 +232,9 @@ def render_table(result: EvaluationResult) -> Table:
     from rich.text import Text
 
     notes = Text("\n".join(map(printable, result.notes)))
-    table = Table(title=f"Official score {_percent(result.official_score)} %", caption=notes if result.notes else None)
+    table = Table(
+        title=f"{_title(result)} {_percent(result.official_score)} %", caption=notes if result.notes else None
+    )
     shown = [_HEADINGS.index(heading) for heading in _TERMINAL_HEADINGS]
     for index in shown:
         table.add_column(_HEADINGS[index], justify="left" if index == 0 else "right")
@@ -251,7 +264,7 @@ def _markdown(result: EvaluationResult) -> str:
         *([in_markdown(cell) for cell in _cells(row)] for row in [*result.machines, result.overall]),
     ]
     widths = [max(len(row[column]) for row in table) for column in range(len(_HEADINGS))]
-    lines = [f"Official score: **{_percent(result.official_score)} %**", ""]
+    lines = [f"{_title(result)}: **{_percent(result.official_score)} %**", ""]
     for number, row in enumerate(table):
         first = row[0].ljust(widths[0])
         lines.append("| " + " | ".join([first, *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]) + " |")
@@ -284,7 +297,9 @@ def _check(scores: Sequence[ClipScore]) -> None:
             )
 
 
-def _section_notes(name: str, clips: Sequence[ClipScore], labelled: Sequence[ClipScore]) -> list[str]:
+def _section_notes(
+    name: str, clips: Sequence[ClipScore], labelled: Sequence[ClipScore], domains: Sequence[str]
+) -> list[str]:
     if not labelled:
         return [f"{name}: the condition of its {len(clips)} clips is unknown, scores only."]
     notes = []
@@ -294,7 +309,7 @@ def _section_notes(name: str, clips: Sequence[ClipScore], labelled: Sequence[Cli
     if len(conditions) == 1:
         return [*notes, f"{name}: every clip is {conditions.pop()}, so AUC is undefined; scores only."]
     with_normal = {clip.domain for clip in labelled if clip.condition == "normal"}
-    missing = [domain for domain in ("source", "target") if domain not in with_normal]
+    missing = [domain for domain in domains if domain not in with_normal]
     return notes + [f"{name}: no normal {domain} clip, so AUC_{domain} is undefined." for domain in missing]
 
 

@@ -112,9 +112,7 @@ def score_clips(
     for key, rows in _by_machine(clips, query[0]).items():
         machine = fitted.get(key)
         if machine is None:
-            logger.warning(
-                "%s section %s: no normal training clips of this section; its test clips are not scored", *key
-            )
+            logger.warning("%s: no normal training clips; its test clips are not scored", machine_name(*key))
             continue
         own = [clips[clip_id] for clip_id in query[0][rows]]
         try:

@@ -1,4 +1,5 @@
 import math
+import re
 from collections.abc import Callable
 from dataclasses import astuple
 from pathlib import Path
@@ -120,8 +121,17 @@ def test_without_target_clips_the_score_is_over_what_exists_and_says_so() -> Non
     assert math.isnan(metrics.f1_target)
     expected = 2 / (1 / metrics.auc_source + 1 / metrics.pauc)
     assert result.official_score == pytest.approx(expected, abs=1e-15)
-    assert any("no normal target clip" in note for note in result.notes)
-    assert any("values that exist" in note for note in result.notes)
+    # Of a domain that nobody has recorded there is nothing else to be said, nor of sections.
+    assert result.notes == ("The score is the harmonic mean of those AUCs and pAUCs that exist: a domain is lacking.",)
+    console = Console(width=100)
+    with console.capture() as printed:
+        console.print(render_table(result))
+    assert "Score " in printed.get()
+    assert not re.search("official|section", printed.get(), re.IGNORECASE)
+
+
+def test_a_domain_that_one_machine_lacks_is_named() -> None:
+    assert "pump: no normal target clip, so AUC_target is undefined." in result_with_a_gap().notes
 
 
 def test_clips_of_unknown_domain_count_in_the_overall_numbers_alone() -> None:
@@ -200,7 +210,7 @@ def test_metrics_md_is_an_aligned_table_with_notes(tmp_path: Path) -> None:
     result = result_with_a_gap()
     write_metrics(result, tmp_path)
     lines = (tmp_path / "metrics.md").read_text().splitlines()
-    assert lines[0] == f"Official score: **{100 * result.official_score:.2f} %**"
+    assert lines[0] == f"Score: **{100 * result.official_score:.2f} %**"
     table = [line for line in lines if line.startswith("|")]
     assert len(table) == 2 + 3
     assert len({len(line) for line in table}) == 1

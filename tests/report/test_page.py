@@ -229,7 +229,7 @@ def test_a_run_without_embeddings_or_labels_is_reported(tmp_path):
     page = Page(write_report([run], tmp_path / "r.html", resamples=10).read_text())
     text = "".join(page.words)
     assert "No embedding map and no sound" in text
-    assert "AutoTrash section 00: the condition of its 5 clips is unknown" in text
+    assert "AutoTrash: the condition of its 5 clips is unknown" in text
     assert page.unclosed == []
 
 
