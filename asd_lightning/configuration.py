@@ -21,8 +21,10 @@ from hydra.errors import HydraException, MissingConfigException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
+from omegaconf.resolvers.oc import env
 
 from asd_lightning.errors import UserError
+from asd_lightning.plain_text import without_credentials
 
 _PACKAGE = Path(__file__).resolve().parent
 # Inside the wheel, or beside the package in a checkout.
@@ -163,9 +165,42 @@ def plain(config: DictConfig) -> dict[str, Any]:
     return container
 
 
+def recorded(config: DictConfig) -> dict[str, Any]:
+    """The configuration as it is written down and shown to loggers: without secrets.
+
+    Interpolations are resolved, but for those of the environment (``${oc.env:NAME}``) outside of ``model`` and
+    ``data``, which a test has to find as they were.  Addresses lose their user, password and query.
+    """
+    with _environment_unresolved():
+        container = plain(config)
+    container |= {part: plain(config[part]) for part in ("model", "data") if part in config}
+    cleaned: dict[str, Any] = _cleaned(container)
+    return cleaned
+
+
 def as_yaml(config: DictConfig) -> str:
-    """The configuration as YAML, interpolations resolved."""
-    return OmegaConf.to_yaml(config, resolve=True)
+    """What is ``recorded`` of the configuration, as YAML."""
+    return OmegaConf.to_yaml(OmegaConf.create(recorded(config)))
+
+
+@contextmanager
+def _environment_unresolved() -> Iterator[None]:
+    def kept(name: str, *default: Any) -> str:
+        return f"${{oc.env:{','.join([name, *map(str, default)])}}}"
+
+    OmegaConf.register_new_resolver("oc.env", kept, replace=True)
+    try:
+        yield
+    finally:
+        OmegaConf.register_new_resolver("oc.env", env, replace=True)
+
+
+def _cleaned(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {key: _cleaned(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_cleaned(value) for value in node]
+    return without_credentials(node) if isinstance(node, str) else node
 
 
 def instantiate_all(group: DictConfig | None) -> list[Any]:

@@ -16,6 +16,14 @@ _MARKS = re.compile(r"[\\\\|`*<>\[\]&$~]|(?<!\w)_|_(?!\w)")
 # Control characters, and what ends a line or a paragraph: they break tables, and a terminal obeys some of them.
 _CONTROL = frozenset({"Cc", "Zl", "Zp"})
 
+_LOGIN = re.compile(r"""(\b[A-Za-z][A-Za-z0-9+.-]*://)[^\s/?#'"]*@""")
+_QUERY = re.compile(r"""(\b[A-Za-z][A-Za-z0-9+.-]*://[^\s?'"]*)\?[^\s'"]+""")
+
+
+def without_credentials(text: str) -> str:
+    """``text``, its addresses less their user, password and query: what is stored and printed is passed on."""
+    return _QUERY.sub(r"\1", _LOGIN.sub(r"\1", text))
+
 
 def has_control(text: str) -> bool:
     """Whether ``text`` holds a control character or a line break of any kind."""

@@ -2,8 +2,8 @@
 
     python benchmarks/resampling_rates.py [--step 1] [--seconds 10]
 
-Prints the slowest rates, the largest error of a rate and the peak memory; exit status 1 beyond a second of computing or 300 MB more
-than the libraries take.
+Prints the slowest rates, the largest error of a rate and the peak memory; exit status 1 beyond a second of computing or
+300 MB more than the libraries take.
 """
 
 from __future__ import annotations

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+import yaml
 from hydra.utils import instantiate
 
-from asd_lightning.configuration import CONF_DIR, compose_train, for_hydra, plain
+from asd_lightning.configuration import CONF_DIR, as_yaml, compose_train, for_hydra, plain, recorded
 from asd_lightning.data.labels import ClassLabel
 from asd_lightning.encoders.beats import BEATs
 from asd_lightning.encoders.eat import EAT
@@ -120,3 +121,30 @@ def test_options_of_an_encoder_need_no_plus(tmp_path):
     overrides = [for_hydra("encoders.beats.config.encoder_layerdrop=0.0"), "experiment=system1"]
     config = plain(compose_train(overrides, tmp_path))
     assert config["model"]["embedder"]["branches"]["beats"]["encoder"]["config"] == {"encoder_layerdrop": 0.0}
+
+
+def test_secrets_are_not_written_down(tmp_path, monkeypatch):
+    """The environment stays unread outside of what a test needs, and addresses lose what opens their doors."""
+    monkeypatch.setenv("TOKEN", "s3cret")
+    config = compose_train(
+        [
+            "+logger.wandb.key=${oc.env:TOKEN}",
+            "+logger.wandb.header=${logger.wandb.key}-x",
+            "+logger.wandb.url='https://me:s3cret@host/x?key=s3cret'",
+            "+logger.wandb.other=${oc.env:ABSENT,default}",
+            "data.root=${oc.env:TOKEN}",
+        ],
+        tmp_path,
+    )
+    written = yaml.safe_load(as_yaml(config))
+    assert written["logger"]["wandb"] == {
+        "key": "${oc.env:TOKEN}",
+        "header": "${oc.env:TOKEN}-x",
+        "url": "https://host/x",
+        "other": "${oc.env:ABSENT,default}",
+    }
+    assert written["data"]["root"] == "s3cret"
+    assert written == recorded(config)
+    # What is built still has them.
+    assert config.logger.wandb.key == "s3cret"
+    assert config.logger.wandb.url.endswith("?key=s3cret")

@@ -6,21 +6,25 @@ from pathlib import Path
 
 import matplotlib.image
 import pytest
+from hydra.core.hydra_config import HydraConfig
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from rich.console import Console
 
+from asd_lightning.cli import main
 from asd_lightning.comparison.back_end_tables import markdown_table
 from asd_lightning.comparison.output import show_comparison
 from asd_lightning.comparison.systems import compare_runs
 from asd_lightning.comparison.tables import render_comparison
+from asd_lightning.errors import UserError
 from asd_lightning.evaluation.metrics import EvaluationResult, evaluate, read_metrics, render_table, write_metrics
-from asd_lightning.plain_text import on_terminal, printable
+from asd_lightning.plain_text import on_terminal, printable, without_credentials
 from asd_lightning.report.page import write_report
 from asd_lightning.report.plots import plot_roc, plot_scores
 from asd_lightning.scoring.clip_scores import ClipScore
 from tests.comparison.runs import development_clips, finished_run
+from tests.experiment.runs import tiny_overrides
 
 ODD = (
     "a$\\frac{$b",
@@ -146,3 +150,35 @@ def test_report_of_odd_names(tmp_path: Path) -> None:
     assert "&lt;b&gt;fan&lt;b&gt;" in page
     assert "<i>" not in page
     assert "pump[red]old[" in page
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("https://me:secret@host:1/a/b.zip", "https://host:1/a/b.zip"),
+        ("cannot read http://me@host: no route", "cannot read http://host: no route"),
+        ("tracking_uri: 'https://u:p%40@h/x?token=1&b=2', next", "tracking_uri: 'https://h/x', next"),
+        ("https://h/x?token=1#part and https://h/y?z", "https://h/x and https://h/y"),
+        ("is https://h/x the right server?", "is https://h/x the right server?"),
+        ("a@b.c, data/a?b=c, ssh me@host", "a@b.c, data/a?b=c, ssh me@host"),
+        ("sqlite:///runs/a@b.db", "sqlite:///runs/a@b.db"),
+    ],
+)
+def test_addresses_lose_what_opens_doors(text, left):
+    assert without_credentials(text) == left
+    assert str(UserError(text)) == left
+
+
+def test_a_run_writes_no_credentials_down(tiny_data, tmp_path, monkeypatch, capsys):
+    """Whatever it was typed as, and wherever: in the run's own files, Hydra's notes and what loggers are told."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TOKEN", "s3cret")
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", HydraConfig.instance().cfg)
+    overrides = [*tiny_overrides(tiny_data, "statistics", updates=0), "logger=csv", "hydra.run.dir=run"]
+    secrets = ["+system_key=${oc.env:TOKEN}", "+system_url='https://me:s3cret@host/x?key=s3cret'"]
+    assert main(["train", *overrides, *secrets]) == 0
+    printed = capsys.readouterr()
+    assert "s3cret" not in printed.out + printed.err
+    written = [path for path in Path("run").rglob("*") if path.is_file()]
+    assert {"config.yaml", "overrides.yaml", "hparams.yaml"} <= {path.name for path in written}
+    assert not [path for path in written if b"s3cret" in path.read_bytes()]

@@ -16,6 +16,7 @@ import urllib3
 from asd_lightning import __version__
 from asd_lightning.errors import UserError
 from asd_lightning.foreign_files import JSON_BYTES, ForeignFileError, parse_json
+from asd_lightning.plain_text import without_credentials
 
 TIMEOUT_SECONDS = (15.0, 60.0)  # to connect, and between two pieces of the answer
 _PIECE_BYTES = 1 << 14
@@ -27,7 +28,7 @@ class PassingError(Exception):
     """A fault that may be gone at the next try; ``wait_seconds`` is what the server asked for, if it did."""
 
     def __init__(self, message: str, wait_seconds: float | None = None) -> None:
-        super().__init__(message)
+        super().__init__(without_credentials(message))
         self.wait_seconds = wait_seconds
 
 

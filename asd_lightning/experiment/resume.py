@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from asd_lightning.configuration import of_today, plain
+from asd_lightning.configuration import of_today, recorded
 from asd_lightning.errors import UserError
 from asd_lightning.foreign_files import load_yaml
 from asd_lightning.run_folder import CHECKPOINT, CONFIG
@@ -44,7 +44,7 @@ def refuse_another_run(output_dir: Path, config: DictConfig) -> None:
     if not (output_dir / CHECKPOINT).exists() or not (output_dir / CONFIG).exists():
         return
     before = dict(_leaves(of_today(OmegaConf.to_container(OmegaConf.create(load_yaml(output_dir / CONFIG))))))
-    now = dict(_leaves(plain(config)))
+    now = dict(_leaves(recorded(config)))
     differing = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     if _LENGTH in differing:
         raise UserError(

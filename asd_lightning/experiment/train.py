@@ -20,19 +20,20 @@ from omegaconf import DictConfig, open_dict
 from pytorch_lightning.callbacks import Checkpoint, LearningRateMonitor, WeightAveraging
 from pytorch_lightning.utilities import rank_zero_only
 
-from asd_lightning.atomic import full_disk, write_atomically
+from asd_lightning.atomic import full_disk, write_atomically, write_text_atomically
 from asd_lightning.comparison.systems import official_score
-from asd_lightning.configuration import CONF_DIR, as_yaml, instantiate_all, plain
+from asd_lightning.configuration import CONF_DIR, as_yaml, instantiate_all, plain, recorded
 from asd_lightning.data.datamodule import ClipDataModule
 from asd_lightning.errors import UserError
 from asd_lightning.experiment import multirun
-from asd_lightning.experiment.claim import OccupiedError, claimed
+from asd_lightning.experiment.claim import OccupiedError, claimed, is_first_process
 from asd_lightning.experiment.dashboard import finishing_wandb
 from asd_lightning.experiment.identity import refuse_other_training, with_absolute_paths
 from asd_lightning.experiment.quiet import hide_irrelevant_messages
 from asd_lightning.experiment.results import ResultsWriter, evaluated
 from asd_lightning.experiment.resume import checkpoint_to_resume, refuse_another_run
-from asd_lightning.run_folder import CHECKPOINT, CONFIG, FAILURE, LOCK, LOG, results_of
+from asd_lightning.plain_text import without_credentials
+from asd_lightning.run_folder import CHECKPOINT, CONFIG, FAILURE, HYDRA, LOCK, LOG, results_of
 from asd_lightning.scoring.machines import warn_of_too_few
 from asd_lightning.training.build import build_module, read_checkpoint
 from asd_lightning.training.checkpoint import InterruptedRunError
@@ -168,8 +169,18 @@ def train(config: DictConfig, output_dir: Path) -> float:
         refuse_another_run(output_dir, config)
     with write_atomically(output_dir / CONFIG) as file:
         file.write(as_yaml(config).encode())
+    if is_first_process():
+        _clean_notes_of_hydra(output_dir)
     with finishing_wandb():
         return _train_and_test(config, output_dir, checkpoint)
+
+
+def _clean_notes_of_hydra(output_dir: Path) -> None:
+    """Hydra has written down the command line as it was typed."""
+    for path in [*(output_dir / HYDRA).glob("*.yaml"), *output_dir.parent.glob("multirun.yaml")]:
+        text = path.read_text(encoding="utf-8")
+        if (cleaned := without_credentials(text)) != text:
+            write_text_atomically(path, cleaned)
 
 
 def _train_and_test(config: DictConfig, output_dir: Path, checkpoint: Path | None) -> float:
@@ -236,7 +247,7 @@ def make_trainer(config: DictConfig, output_dir: Path) -> pl.Trainer:
         config.trainer, callbacks=callbacks, logger=instantiate_all(config.logger), default_root_dir=str(output_dir)
     )
     for each in trainer.loggers:
-        each.log_hyperparams(plain(config))
+        each.log_hyperparams(recorded(config))
     return trainer
 
 

@@ -27,7 +27,7 @@ from asd_lightning.encoders.weights.transfer import check_space, download, file_
 from asd_lightning.encoders.weights.unpickling import check_is_weights, is_safetensors, read_safetensors
 from asd_lightning.errors import UserError
 from asd_lightning.foreign_files import parse_json
-from asd_lightning.plain_text import printable
+from asd_lightning.plain_text import printable, without_credentials
 
 _HEADER = "asd_lightning"
 _LOG = logging.getLogger(__name__)
@@ -120,7 +120,7 @@ def _convert(source: Path, digest: str, name: str, entry: PretrainedEncoder | No
     provenance = {
         "name": name,
         **origin,
-        "source": address,
+        "source": without_credentials(address),
         "source_sha256": digest,
         "source_bytes": source.stat().st_size,
         "checksum": _verdict(entry, digest),
