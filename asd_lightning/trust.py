@@ -47,12 +47,12 @@ def refuse_foreign_targets(stored: Any, place: str, part: str, typed: Sequence[s
         if not isinstance(target, str) or not (target in own_targets(part) | named or _is_trusted(target)):
             package = str(target).partition(".")[0]
             raise UserError(
-                f"{place}: would call {target!r}, which is not of this package's configuration; if you know who made "
-                f"it and what that is, allow it with {TRUST}={package}"
+                f"{place}: would call {str(target)!r:.200}, which this package does not name; if you know who made "
+                f"it and what that is, allow it with {TRUST}={package:.99}"
             )
     # What a run stores is resolved; what is left to resolve would look into the environment of whoever reads it.
     if odd := next((text for text in _texts(stored) if "${" in text), None):
-        raise UserError(f"{place}: holds the reference {odd!r}, which nothing that a run stores needs; remove it")
+        raise UserError(f"{place}: holds the reference {odd!r:.200}, which no run stores and needs; remove it")
 
 
 @cache

@@ -34,6 +34,7 @@ TARGETS = {
     "csv": "fuzz.foreign:csv",
     "run": "fuzz.foreign:run",
     "submission": "fuzz.foreign:submission",
+    "checkpoints": "fuzz.checkpoints",
 }
 FINDINGS = Path(__file__).parent / "findings"
 MEMORY = 1 << 30

@@ -7,8 +7,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torchaudio.functional import melscale_fbanks
 
+from asd_lightning.errors import UserError
+
 # On a processor the spectra of more than a few ten-second clips leave the cache, and each allocation faults its pages.
 _CLIPS_AT_A_TIME = 4
+# Half a gigabyte of filters.
+_LARGEST = {"num_mels": 4096, "window_length": 65_536, "hop_length": 1 << 20, "sample_rate": 1 << 20}
 
 
 class MagnitudeSpectrum(nn.Module):
@@ -31,15 +35,24 @@ class LogMelSpectrogram(nn.Module):
 
     HTK mel scale from 20 Hz to the Nyquist frequency, each triangle scaled to sum to 1 over the bins; periodic Hann
     window, no centring, no padding.
+
+    Raises:
+        UserError: a size that is no whole number, or beyond what fits sound.
     """
 
     def __init__(
         self, num_mels: int = 128, window_length: int = 1024, hop_length: int = 512, sample_rate: int = 16_000
     ) -> None:
         super().__init__()
+        sizes = (("num_mels", num_mels), ("window_length", window_length), ("hop_length", hop_length))
+        for name, value in (*sizes, ("sample_rate", sample_rate)):
+            if type(value) is not int or not 1 <= value <= _LARGEST[name]:
+                raise UserError(f"{name}={value!r:.40}: a whole number from 1 to {_LARGEST[name]:,} is needed")
         self._window_length = window_length
         self._hop_length = hop_length
-        mel = melscale_fbanks(window_length // 2 + 1, 20.0, sample_rate / 2, num_mels, sample_rate, mel_scale="htk")
+        # Torchaudio looks at the values, also where a module is built for its shapes alone.
+        with torch.device("cpu"):
+            mel = melscale_fbanks(window_length // 2 + 1, 20.0, sample_rate / 2, num_mels, sample_rate, mel_scale="htk")
         # The lowest triangles are narrower than a bin and can be empty: they stay at the floor of -100 dB.
         mel = mel / mel.sum(0).clamp(min=torch.finfo(mel.dtype).tiny)
         self.register_buffer("_mel", mel, persistent=False)

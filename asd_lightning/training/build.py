@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from torch import Tensor
 
 from asd_lightning.configuration import of_today
 from asd_lightning.data.labels import ClassLabel
@@ -16,6 +19,7 @@ from asd_lightning.embedder import Embedder
 from asd_lightning.encoders.weights.checkpoints import architecture_only, encoder_arguments
 from asd_lightning.encoders.weights.unpickling import read_pickled
 from asd_lightning.errors import UserError
+from asd_lightning.plain_text import printable
 from asd_lightning.training.module import AnomalousSoundModule, rename_head
 from asd_lightning.trust import refuse_foreign_targets
 
@@ -53,12 +57,55 @@ def load_module(checkpoint: Path, changes: dict[str, Any] | None = None) -> Anom
     stored = of_today(content["asd_config"])
     refuse_foreign_targets(stored, str(checkpoint), "model")
     config = stored | (changes or {})
-    with architecture_only():
-        module = build_module(config, [ClassLabel(*label) for label in content["asd_classes"]])
-    module.load_state_dict(content["state_dict"])
+    labels = [ClassLabel(*label) for label in content["asd_classes"]]
+    with architecture_only(), _named(checkpoint):
+        _refuse_other_shapes(config, labels, content["state_dict"])
+        module = build_module(config, labels)
+        module.load_state_dict(content["state_dict"])
     module.updates = content["global_step"]
     module.training_clips = content.get("asd_training_clips", {})
     return module.eval()
+
+
+@contextmanager
+def _named(checkpoint: Path) -> Iterator[None]:
+    """What a configuration from a file stumbles over is told in one line: any value may stand anywhere in it."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        cause = error.__cause__ or error
+        where = str(error).rpartition("full_key: ")[2] if isinstance(error, InstantiationException) else "its weights"
+        reason = printable(f"{where}: {cause}")[:300]
+        raise UserError(f"{checkpoint}: cannot be built ({reason}); copy the run again, or train again") from error
+
+
+def _refuse_other_shapes(config: dict[str, Any], labels: Sequence[ClassLabel], state: dict[str, Tensor]) -> None:
+    """Before any memory is asked for: a short text in a checkpoint can describe a model of any size."""
+    with torch.device("meta"):
+        wanted = {name: list(tensor.shape) for name, tensor in build_module(config, labels).state_dict().items()}
+    found = {name: list(tensor.shape) for name, tensor in state.items()}
+    for name in sorted(wanted.keys() | found.keys()):
+        if found.get(name) != wanted.get(name):
+            raise ValueError(f"{name} has the shape {found.get(name)}, and the configuration says {wanted.get(name)}")
+
+
+def _is_ours(content: dict[str, Any]) -> bool:
+    """Whether what every test needs is there, and of its kind."""
+    config, labels, state = (content.get(name) for name in ("asd_config", "asd_classes", "state_dict"))
+    clips, updates = content.get("asd_training_clips", {}), content.get("global_step")
+    return (
+        isinstance(config, dict)
+        and isinstance(labels, list)
+        and all(isinstance(x, tuple | list) and list(map(type, x)) == [str, bool] for x in labels)
+        and isinstance(state, dict)
+        and all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in state.items())
+        and isinstance(clips, dict)
+        and all(isinstance(text, str) for pair in clips.items() for text in pair)
+        and type(updates) is int
+        and updates >= 0
+    )
 
 
 def _with_encoder_configs(config: dict[str, Any], embedder: Embedder) -> dict[str, Any]:
@@ -85,7 +132,9 @@ def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
         raise UserError(
             f"{checkpoint}: not readable as a checkpoint ({error}); train again or copy it again"
         ) from error
-    if "asd_config" not in content:
+    if not isinstance(content, dict) or "asd_config" not in content:
         raise UserError(f"{checkpoint}: not a checkpoint of asd train")
+    if not _is_ours(content):
+        raise UserError(f"{checkpoint}: not a checkpoint as asd train writes it; train again or copy it again")
     rename_head(content)
     return content
