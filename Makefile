@@ -32,7 +32,7 @@ test-slow: .venv/.ready  ## full-size encoders, long trainings
 	$(BIN)/pytest -m "slow"
 
 fuzz: .venv/.ready  ## mutated inputs by the ten thousand, which no test has time for
-	@status=0; for target in recordings weights pickles safetensors npz npy yaml json csv run submission checkpoints; do \
+	@status=0; for target in recordings weights pickles safetensors fitted fitted_bytes npz npy yaml json csv run submission checkpoints; do \
 		OMP_NUM_THREADS=1 $(BIN)/python -m fuzz.run $$target --count 20000 || status=1; done; exit $$status
 
 lint: .venv/.ready  ## ruff: errors and layout

@@ -110,7 +110,7 @@ class ResultSet:
     def run(self) -> Path | None:
         """The run's folder that it lies in; ``None`` for a folder of its own."""
         parent = self.folder.absolute().parent
-        return parent if is_run(parent) and self.folder.name.startswith(_RESULTS) else None
+        return parent if is_run(parent) else None
 
     @property
     def config_of_run(self) -> Path | None:
@@ -158,9 +158,14 @@ def find_results(place: Path) -> ResultSet:
     raise UserError(f"{place}: neither a run nor the results of a test; give RUN, RUN/results_2 or what out= named")
 
 
-def claim_results(run: Path) -> ResultSet:
-    """A new folder for a test of ``run``, made at once: two tests at a time do not share one."""
-    number = 1
+def claim_results(run: Path, first: int = 1) -> ResultSet:
+    """A new folder for a test of ``run``, made at once: two tests at a time do not share one.
+
+    Args:
+        run: its folder.
+        first: 1 where the test may stand for the run, 2 where ``results`` is kept for another.
+    """
+    number = first
     while True:
         folder = run / (_RESULTS if number == 1 else f"{_RESULTS}_{number}")
         try:

@@ -198,6 +198,14 @@ def _read_weights(_: Path, file: Path) -> None:
     read_weights(file)
 
 
+def _make_fitted(folder: Path) -> None:
+    importlib.import_module("fuzz.fitted").write_good(folder)
+
+
+def _read_fitted(_: Path, file: Path) -> None:
+    importlib.import_module("fuzz.fitted").read_and_score(file)
+
+
 def _make_npz(folder: Path) -> None:
     import numpy as np
 
@@ -349,6 +357,7 @@ _NPY_WORDS = (b"\x93NUMPY", b"'|O'", b"'<f8'", b"(1000000000000,)", b"'fortran_o
 weights = Mutants(_make_pickled, _read_weights, _ZIP_WORDS + _PICKLE_WORDS)
 pickles = Mutants(_make_programs, _read_program, _PICKLE_WORDS)
 safetensors = Mutants(_make_safetensors, _read_weights, (*_JSON_WORDS, b'"F8_E4M3"', b'"BOOL"', b"blocks."))
+fitted = Mutants(_make_fitted, _read_fitted, (*_JSON_WORDS, b'"F32"', b'"metric"', b"KMeansScorer", b"-1", b"[0,0]"))
 npz = Mutants(_make_npz, _read_npz, _ZIP_WORDS + _NPY_WORDS)
 npy = Mutants(_make_npy, _read_npy, _NPY_WORDS)
 yaml = Mutants(_make_yaml, _read_yaml, _YAML_WORDS)

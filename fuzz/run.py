@@ -27,6 +27,8 @@ TARGETS = {
     "weights": "fuzz.foreign:weights",
     "pickles": "fuzz.foreign:pickles",
     "safetensors": "fuzz.foreign:safetensors",
+    "fitted": "fuzz.fitted",
+    "fitted_bytes": "fuzz.foreign:fitted",
     "npz": "fuzz.foreign:npz",
     "npy": "fuzz.foreign:npy",
     "yaml": "fuzz.foreign:yaml",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
@@ -10,11 +11,21 @@ from pathlib import Path
 
 import pytest
 
+from asd_lightning import load_run
 from asd_lightning.cli import main
+from asd_lightning.data.datamodule import ClipDataModule
+from asd_lightning.errors import UserError
 from asd_lightning.evaluation.intervals import bootstrap_intervals
+from asd_lightning.experiment.run_embeddings import embeddings_of_run
 from asd_lightning.report import runs
 from tests.scoring.runs import make_run
 from tests.test_foreign_files import BILLION_LAUGHS
+
+
+def _as_pipe(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
 
 ATTACKS: dict[str, Callable[[Path], object]] = {
     "aliases": lambda path: path.write_text(BILLION_LAUGHS),
@@ -27,7 +38,8 @@ ATTACKS: dict[str, Callable[[Path], object]] = {
     "bytes": lambda path: path.write_bytes(bytes(range(256)) * 100),
     "commas": lambda path: path.write_text("," * 3_000_000),
     "rows": lambda path: path.write_text("\n" * 2_000_000),
-    "huge": lambda path: os.truncate(path, 1 << 40),
+    "huge": lambda path: (path.touch(), os.truncate(path, 1 << 40)),
+    "pipe": _as_pipe,
     "interpolation": lambda path: path.write_text("seed: ${oc.env:HOME}\ndata: {root: '${oc.env:HOME}'}\nmodel: {}\n"),
 }
 FILES = (
@@ -82,3 +94,33 @@ def test_a_test_of_the_run(attack: str, good: Path, tmp_path: Path, capsys: pyte
     assert main(["test", f"run={run}"]) == 2
     assert time.process_time() - start < 10
     assert len(capsys.readouterr().err.splitlines()) < 10
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+@pytest.mark.parametrize("file", ["recordings.csv", "fan/attributes_00.csv", "ground_truth.csv"])
+def test_tables_beside_recordings(file: str, attack: str, good: Path, tmp_path: Path) -> None:
+    """The check of a data folder, and what a training reads of it."""
+    data = tmp_path / "data"
+    shutil.copytree(good.parent / "data", data)
+    ATTACKS[attack](data / file)
+    start = time.process_time()
+    assert main(["data", "check", str(data)]) in (0, 1, 2)
+    with contextlib.suppress(UserError):
+        ClipDataModule(data, recordings=str(data / file), cache_dir=tmp_path / "cache").recordings()
+    assert time.process_time() - start < 10
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+@pytest.mark.parametrize("file", ["results/fitted.safetensors", "checkpoints/last.ckpt", "results/embeddings.npz"])
+def test_the_python_functions(file: str, attack: str, good: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(good, run)
+    (run / file).unlink(missing_ok=True)
+    ATTACKS[attack](run / file)
+    start = time.process_time()
+    for door in (load_run, embeddings_of_run):
+        try:
+            door(run)
+        except UserError as refusal:
+            assert len(str(refusal).splitlines()) == 1
+    assert time.process_time() - start < 10

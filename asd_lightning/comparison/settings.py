@@ -15,8 +15,12 @@ _WITHOUT_EFFECT = frozenset(
 )
 # Of the callbacks the average alone.
 _AVERAGE = "callbacks.ema"
-TRAINING_CLIPS = "training clips"
-"""Key of the digest of what a run was trained on, in ``settings_of``."""
+CLIPS = {
+    "training_clips": ("training clips", "data.root"),
+    "test_clips": ("test clips", "data.root"),
+    "recordings": ("recordings", "data.recordings"),
+}
+"""Digest in a summary -> its key in ``settings_of``, and the setting in whose place it stands."""
 
 
 def settings_of(config: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, str]:
@@ -28,10 +32,12 @@ def settings_of(config: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[s
     """
     # A later test has a trainer and callbacks of its own: what counts is how the weights came about.
     settings = {key: str(value) for key, value in _leaves({**config, **config.get("trained", {})}) if _counts(key)}
-    if digest := summary.get("training_clips"):
-        # The same recordings in another place are the same.
-        settings[TRAINING_CLIPS] = str(digest)
-        settings.pop("data.root", None)
+    # The same recordings in another place are the same, and a table is what it says of them.
+    for key, (name, path) in CLIPS.items():
+        if digest := summary.get(key):
+            settings[name] = str(digest)
+            settings.pop(path, None)
+    settings["precision of the test"] = str(summary.get("precision", "32-true"))
     return settings
 
 

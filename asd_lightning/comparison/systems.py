@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from asd_lightning.comparison.settings import TRAINING_CLIPS, labels_of_difference, settings_of
+from asd_lightning.comparison.settings import CLIPS, labels_of_difference, settings_of
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.metrics import ALL, METRICS, MachineMetrics, read_metrics
 from asd_lightning.foreign_files import ForeignFileError, first_line, load_yaml
@@ -257,7 +257,7 @@ def _groups(runs: Sequence[Run]) -> list[list[Run]]:
 def _alike(one: Run, other: Run) -> bool:
     if not other.failure or one.failure:
         return one.settings == other.settings
-    unknown = {TRAINING_CLIPS, "data.root"}
+    unknown = {"precision of the test", *(name for names in CLIPS.values() for name in names)}
     of_one, of_other = ({k: v for k, v in run.settings.items() if k not in unknown} for run in (one, other))
     return not of_other or of_one == of_other
 

@@ -369,10 +369,10 @@ def _decode_all(plan: _Plan) -> Iterator[tuple[Samples, int] | BadAudioError]:
 
 def _judge_silence(clip: Clip) -> BadAudioError | None:
     """Silence in training would pass for normal: left out.  A silent test clip may be the fault itself: scored."""
+    where = f" from {clip.start:g} to {clip.start + clip.seconds:g} s" if clip.seconds is not None else ""
     if clip.split != "test":
-        where = f" from {clip.start:g} to {clip.start + clip.seconds:g} s" if clip.seconds is not None else ""
         return BadAudioError(f"{clip.path}: silent{where}; check the microphone, record it again or remove it")
-    logger.warning("%s: silent; it is scored like any other clip", clip.path)
+    logger.warning("%s: silent%s; it is scored like any other clip", clip.path, where)
     return None
 
 

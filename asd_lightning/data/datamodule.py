@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -27,12 +25,12 @@ from asd_lightning.data.labels import ClassLabel, LabelScheme, class_table, enco
 from asd_lightning.data.layout import Clip, find_clips, find_truth
 from asd_lightning.data.preprocessing import Pad, Preprocessing
 from asd_lightning.data.recordings import (
+    RecordingsTable,
     cut_recordings,
     find_table,
     is_of_challenge,
     mixed_lengths,
     mixed_rates,
-    name_recordings,
 )
 from asd_lightning.data.sampler import SamplerName, StepSampler
 from asd_lightning.data.supplemental import Supplemental, as_labelled, is_clean, is_noise
@@ -78,6 +76,7 @@ class ClipDataModule(pl.LightningDataModule):
         supplemental_snr_db: Sequence[float] = (0.0, 15.0),
         on_bad_file: Literal["skip", "stop"] = "skip",
         seed: int = 0,
+        hold_out_seed: int = 0,
     ) -> None:
         """Args:
         root: folder of recordings, see `asd_lightning.data.layout`.
@@ -109,7 +108,8 @@ class ClipDataModule(pl.LightningDataModule):
             attributes; ``both``, or ``none``.  The reference never holds one.
         supplemental_snr_db: lowest and highest ratio (dB) at which noise is mixed in; drawn uniformly.
         on_bad_file: leave unusable recordings out and name them at the end, or stop.
-        seed: of every draw.
+        seed: of every draw but that of held-out recordings.
+        hold_out_seed: which normal recordings are held out for testing where a machine has no test recordings.
         """
         super().__init__()
         _refuse_unknown("labels", labels, get_args(LabelScheme))
@@ -133,6 +133,7 @@ class ClipDataModule(pl.LightningDataModule):
         self._snr_db = _ordered_pair(supplemental_snr_db)
         self._on_bad_file = on_bad_file
         self._seed = seed
+        self._hold_out_seed = hold_out_seed
         self._found: list[Clip] | None = None
         self._store: ClipStore | None = None
 
@@ -164,9 +165,11 @@ class ClipDataModule(pl.LightningDataModule):
             UserError: nothing usable is there.
         """
         if self._found is None:
-            found = find_clips(self._root, self._machines, self._seed)
-            wanted = [clip for clip in found if self._supplemental != "none" or clip.split != "supplemental"]
-            self._found = self._grouped(wanted)
+            table = self._table()
+            clips = find_clips(self._root, self._machines, self._hold_out_seed, table.recording if table else None)
+            if table is not None and self._group == "recording":
+                clips = table.named(clips, whole=self._machines is None)
+            self._found = [clip for clip in clips if self._supplemental != "none" or clip.split != "supplemental"]
         return self._found
 
     def setup(self, stage: str) -> None:
@@ -220,14 +223,21 @@ class ClipDataModule(pl.LightningDataModule):
 
     def training_clips(self) -> dict[str, str]:
         """``machine/name`` of each clip trained on -> digest of its samples as decoded."""
-        store = self._opened()
-        named = ((store.clips[clip_id], store.content(clip_id)) for clip_id in self._training_ids())
-        return {f"{clip.machine}/{clip.name}": f"{samples}-{check:08x}" for clip, (samples, check) in named}
+        return self._samples(self._training_ids())
 
-    def training_digest(self) -> str:
-        """One digest of all clips trained on, of their names and their samples."""
-        listed = json.dumps(sorted(self.training_clips().items()))
-        return hashlib.blake2b(listed.encode(), digest_size=8).hexdigest()
+    def test_clips(self) -> dict[str, str]:
+        """Likewise, of each clip that is scored."""
+        return self._samples(self._query_ids())
+
+    def recordings_trained_on(self) -> dict[str, str]:
+        """``machine/name`` of each clip in the bank -> the recording it was cut from."""
+        clips = (self.clips[clip_id] for clip_id in self._reference_ids())
+        return {f"{clip.machine}/{clip.name}": clip.recording for clip in clips}
+
+    def _samples(self, clip_ids: Iterable[int]) -> dict[str, str]:
+        store = self._opened()
+        named = ((store.clips[clip_id], store.content(clip_id)) for clip_id in clip_ids)
+        return {f"{clip.machine}/{clip.name}": f"{samples}-{check:08x}" for clip, (samples, check) in named}
 
     @property
     def contents(self) -> dict[Path, str]:
@@ -292,7 +302,8 @@ class ClipDataModule(pl.LightningDataModule):
     def _report_skipped(self, skipped: dict[str, str]) -> None:
         if not skipped:
             return
-        messages = list(skipped.values())
+        # Once for a recording, of however many windows.
+        messages = list(dict.fromkeys(skipped.values()))
         if self._on_bad_file == "stop":
             raise UserError("\n".join(messages[:_NAMED_AT_MOST]))
         for message in messages[:_NAMED_AT_MOST]:
@@ -307,7 +318,8 @@ class ClipDataModule(pl.LightningDataModule):
         for machine in sorted({clip.machine for clip in store.clips} - trained):
             logger.warning("%s: no normal training clips, so its test clips cannot be scored and are left out", machine)
         if not trained:
-            raise UserError(f"{self._root}: no usable normal training clips; put some under <machine>/train or normal/")
+            reason = next(iter(store.skipped.values()), "put some under <machine>/train or normal/")
+            raise UserError(f"{self._root}: no usable normal training clips; {reason}")
         store.keep(lambda clip: clip.machine in trained)
         for machine in sorted(trained):
             if not any(c.machine == machine and c.split == "train" and c.domain == "target" for c in store.clips):
@@ -321,19 +333,18 @@ class ClipDataModule(pl.LightningDataModule):
                 of_machine.setdefault(clip.machine, []).append(clip_id)
         rate = self.preprocessing.sample_rate
         for machine, ids in of_machine.items():
-            seconds = [store.samples(clip_id) / rate for clip_id in ids]
+            # A recording that is heard whole, in windows, is too long for nothing.
+            seconds = [store.samples(clip_id) / rate for clip_id in ids if not store.clips[clip_id].cut]
             told = [mixed_rates(map(store.source_rate, ids)), mixed_lengths(seconds)]
             for doubt in (*told, doubtful_levels(store, ids, rate), doubtful_copies(store, ids)):
                 if doubt:
                     logger.warning("%s: %s", machine, doubt)
 
-    def _grouped(self, clips: list[Clip]) -> list[Clip]:
-        """Which clips belong to one recording, where a table says so and it is asked for."""
-        if self._group == "clip":
-            return clips
+    def _table(self) -> RecordingsTable | None:
+        """Which clips belong to one recording, where a table says so."""
         parents = (folder.parent for _, folder in machine_folders(self._root, self._machines))
-        table = Path(self._recordings) if self._recordings else find_table({self._root, *parents})
-        return clips if table is None else name_recordings(clips, table)
+        path = Path(self._recordings) if self._recordings else find_table({self._root, *parents})
+        return None if path is None else RecordingsTable(path)
 
     def _say_what_is_heard(self) -> None:
         """Once: how clips that are longer than what a model hears at a time are heard."""

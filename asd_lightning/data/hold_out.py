@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from asd_lightning.data.audio import BadAudioError, Recording, read_header, read_recording, to_float
 from asd_lightning.errors import UserError
@@ -29,11 +31,14 @@ class HoldOut(NamedTuple):
     told: str
 
 
-def hold_out(machine: str, normal: list[Path], seed: int) -> HoldOut:
+def hold_out(
+    machine: str, normal: list[Path], seed: int, recording_of: Callable[[Path], str | None] | None = None
+) -> HoldOut:
     """Split whole recordings, so that no two pieces of one recording, and no two copies, lie on both sides.
 
-    Copies are told by their decoded sound, whatever their names and formats.  A recording that cannot be read takes
-    nobody's place: it stays with the others, where decoding it will say what is wrong.
+    Pieces are told by ``recording_of``: a clip's path -> its recording, where that is known.  Copies are told by their
+    decoded sound, whatever their names and formats.  A recording that cannot be read takes nobody's place: it stays
+    with the others, where decoding it will say what is wrong.
 
     Raises:
         UserError: less than two that can be read.
@@ -51,13 +56,39 @@ def hold_out(machine: str, normal: list[Path], seed: int) -> HoldOut:
     groups: dict[object, list[Path]] = {}
     for path in readable:
         groups.setdefault(found[path], []).append(path)
-    chosen = _draw(list(groups.values()) if len(groups) > 1 else [[path] for path in readable], seed)
+    marks = [(("sound", found[path]), ("recording", _known(path, recording_of))) for path in readable]
+    together = _together(readable, marks)
+    chosen = _draw(together if len(together) > 1 else [[path] for path in readable], seed)
     held_out = [path for path in readable if path in chosen]
     told = (
         f"has no normal test recordings: {len(held_out)} of {len(readable)} normal recordings are held out for testing "
-        f"(seed {seed}): {', '.join(f'{path.parent.name}/{path.name}' for path in held_out)}{_copies(groups)}"
+        f"(seed {seed}): {', '.join(f'{path.parent.name}/{path.name}' for path in held_out)}"
+        f"{_copies(groups)}{_one_recording(len(together), len(groups))}"
     )
     return HoldOut([path for path in normal if path not in chosen], held_out, told)
+
+
+def _known(path: Path, recording_of: Callable[[Path], str | None] | None) -> str | Path:
+    """A recording's name; the path itself where none is known."""
+    return (recording_of(path) if recording_of else None) or path
+
+
+def _together(paths: Sequence[Path], marks: Sequence[Sequence[object]]) -> list[list[Path]]:
+    """Paths that share a mark, directly or through others, in one group; groups in the order of their first path."""
+    numbers: dict[object, int] = {}
+    pairs = [
+        (row, len(paths) + numbers.setdefault(mark, len(numbers))) for row, own in enumerate(marks) for mark in own
+    ]
+    size = len(paths) + len(numbers)
+    graph = coo_array((np.ones(len(pairs)), tuple(zip(*pairs, strict=True))), shape=(size, size))
+    groups: dict[int, list[Path]] = {}
+    for path, group in zip(paths, connected_components(graph, directed=False)[1][: len(paths)], strict=True):
+        groups.setdefault(int(group), []).append(path)
+    return list(groups.values())
+
+
+def _one_recording(together: int, sounds: int) -> str:
+    return ". All are pieces of one recording: little can be told from their scores" if together == 1 < sounds else ""
 
 
 def _draw(groups: Sequence[Sequence[Path]], seed: int) -> set[Path]:

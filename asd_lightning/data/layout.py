@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,24 +112,33 @@ class Note(NamedTuple):
     files: tuple[Path, ...] = ()
 
 
-def find_clips(root: Path | str, machines: Sequence[str] | None = None, seed: int = 0) -> list[Clip]:
+RecordingOf = Callable[[Path], str | None]
+"""The recording that a clip was cut from, where that is known."""
+
+
+def find_clips(
+    root: Path | str, machines: Sequence[str] | None = None, seed: int = 0, recording_of: RecordingOf | None = None
+) -> list[Clip]:
     """All clips below ``root``, sorted by machine, split and name; what is to be said of them is logged.
 
     Args:
         root: a folder in one of the layouts above.
         machines: keep these only.
         seed: of the hold-out drawn where a plain folder has no ``test/``.
+        recording_of: what was cut from one recording stays on one side of the hold-out.
 
     Raises:
         UserError: nothing there, an unknown machine asked for, two recordings of one name, or a name that is not text.
     """
-    clips, notes = survey(root, machines, seed)
+    clips, notes = survey(root, machines, seed, recording_of)
     for note in notes:
         logger.log(logging.INFO if note.level == "info" else logging.WARNING, "%s: %s", note.machine, note.message)
     return clips
 
 
-def survey(root: Path | str, machines: Sequence[str] | None = None, seed: int = 0) -> tuple[list[Clip], list[Note]]:
+def survey(
+    root: Path | str, machines: Sequence[str] | None = None, seed: int = 0, recording_of: RecordingOf | None = None
+) -> tuple[list[Clip], list[Note]]:
     """All clips below ``root`` like `find_clips`, and what is to be said of them."""
     root = Path(root).expanduser()
     folders = machine_folders(root, machines)
@@ -137,7 +146,7 @@ def survey(root: Path | str, machines: Sequence[str] | None = None, seed: int = 
     clips: list[Clip] = []
     notes: list[Note] = []
     for name, folder in folders:
-        own, told = _clips_of_machine(name, folder, seed)
+        own, told = _clips_of_machine(name, folder, seed, recording_of)
         clips += own
         notes += told
     if not clips:
@@ -205,13 +214,15 @@ def _warn_of_other_formats(folders: Sequence[Path]) -> None:
         )  # fmt: skip
 
 
-def _clips_of_machine(machine: str, folder: Path, seed: int) -> tuple[list[Clip], list[Note]]:
+def _clips_of_machine(
+    machine: str, folder: Path, seed: int, recording_of: RecordingOf | None
+) -> tuple[list[Clip], list[Note]]:
     rooms = rooms_of(folder)
     used = [room for room in rooms if room.purpose not in ("normal", "anomaly")]
     clips, notes = _dcase_clips(machine, used)
     if not clips:
         used = [room for room in rooms if room.purpose != "supplemental"]
-        clips, notes = _plain_clips(machine, folder, used, seed)
+        clips, notes = _plain_clips(machine, folder, used, seed, recording_of)
     for idle, count in idle_folders(folder, used):
         message = (
             f"{count} recordings in {idle} are not used; move normal ones to train/, others below test/ "
@@ -264,7 +275,9 @@ def _dcase_clip(machine: str, room: Room, path: Path, told: Condition) -> Clip |
     )
 
 
-def _plain_clips(machine: str, folder: Path, rooms: Sequence[Room], seed: int) -> tuple[list[Clip], list[Note]]:
+def _plain_clips(
+    machine: str, folder: Path, rooms: Sequence[Room], seed: int, recording_of: RecordingOf | None
+) -> tuple[list[Clip], list[Note]]:
     """One's own recordings: every clip counts as source domain, unless the folder's name tells otherwise."""
     domains: dict[Path, Domain] = {}
     conditions: dict[Path, Condition] = {}
@@ -287,7 +300,7 @@ def _plain_clips(machine: str, folder: Path, rooms: Sequence[Room], seed: int) -
             conditions[path] = condition_of_file(path.stem) if by_folder == "unknown" else by_folder
     notes += _notes_of_faults(machine, faults)
     if normal and not any(conditions[path] != "anomaly" for path in query):
-        normal, held_out, why = hold_out(machine, normal, seed)
+        normal, held_out, why = hold_out(machine, normal, seed, recording_of)
         conditions |= dict.fromkeys(held_out, "normal")
         query += held_out
         notes.append(Note("warning", machine, why))

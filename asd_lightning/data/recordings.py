@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import statistics
 import unicodedata
 from collections import Counter
@@ -15,6 +16,8 @@ from asd_lightning.data.layout import Clip
 from asd_lightning.data.preprocessing import Preprocessing
 from asd_lightning.errors import UserError
 from asd_lightning.foreign_files import read_csv
+
+logger = logging.getLogger(__name__)
 
 # A clip this many times shorter or longer than is usual for its machine is heard by its length.
 _VERY_DIFFERENT = 2.0
@@ -68,28 +71,60 @@ def find_table(folders: Iterable[Path]) -> Path | None:
     return found[0] if found else None
 
 
-def name_recordings(clips: Sequence[Clip], table: Path) -> list[Clip]:
-    """``clips`` with the recording that the table says each was cut from; without a row it is its own.
+class RecordingsTable:
+    """Which clips were cut from one recording, as a table ``file,recording`` says.
 
-    A row belongs to the clip whose path ends with its ``file``; of several rows the longest counts.
+    A row belongs to the clip whose path ends with its ``file``; of several rows the longest counts, and a clip without
+    one is a recording of its own.
 
     Raises:
-        UserError: the table cannot be read, or a row fits several clips.
+        UserError: the table cannot be read, or contradicts itself.
     """
-    rows = _read_table(table)
-    named, users = [], dict[tuple[str, ...], str]()
-    for clip in clips:
-        parts = _parts(str(clip.path.absolute()))
-        ending = next((parts[-n:] for n in range(len(parts), 0, -1) if parts[-n:] in rows), None)
-        if ending is None:
-            named.append(clip)
-            continue
-        if users.setdefault(ending, str(clip.path)) != str(clip.path):
-            raise UserError(
-                f"{table}: {'/'.join(ending)} may be {users[ending]} or {clip.path}; write more of its path"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._rows = _read_table(path)
+
+    def recording(self, clip: Path) -> str | None:
+        """The recording that a clip was cut from; ``None`` where no row belongs to it."""
+        row = self._row(clip)
+        return None if row is None else self._rows[row]
+
+    def named(self, clips: Sequence[Clip], whole: bool = True) -> list[Clip]:
+        """``clips`` with their recordings; what the table is good for, and which rows fit nothing, is said.
+
+        Args:
+            clips: as found.
+            whole: whether these are all clips that the table is about; of a part, rows for the others are no mistake.
+
+        Raises:
+            UserError: a row fits several clips.
+        """
+        users: dict[tuple[str, ...], Path] = {}
+        named = []
+        for clip in clips:
+            row = self._row(clip.path)
+            if row is not None and users.setdefault(row, clip.path) != clip.path:
+                raise UserError(
+                    f"{self.path}: {'/'.join(row)} may be {users[row]} or {clip.path}; write more of its path"
+                )
+            named.append(clip if row is None else dataclasses.replace(clip, recording=self._rows[row]))
+        self._say(named, users, whole)
+        return named
+
+    def _row(self, clip: Path) -> tuple[str, ...] | None:
+        parts = _parts(str(clip.absolute()))
+        return next((parts[-n:] for n in range(len(parts), 0, -1) if parts[-n:] in self._rows), None)
+
+    def _say(self, clips: Sequence[Clip], users: Mapping[tuple[str, ...], Path], whole: bool) -> None:
+        idle = [row for row in self._rows if row not in users]
+        if idle and (whole or not users):
+            logger.warning(
+                "%s: %d of %d rows fit no clip, such as %s; write the end of a clip's path, as it is spelt there",
+                *(self.path, len(idle), len(self._rows), "/".join(idle[0])),
             )
-        named.append(dataclasses.replace(clip, recording=rows[ending]))
-    return named
+        count = len({(clip.machine, clip.recording) for clip in clips})
+        logger.info("%s: %d clips are of %d recordings", self.path, len(clips), count)
 
 
 def _read_table(path: Path) -> Mapping[tuple[str, ...], str]:

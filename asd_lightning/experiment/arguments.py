@@ -20,6 +20,7 @@ from asd_lightning.configuration import CONF_DIR, compose_train, did_you_mean, o
 from asd_lightning.data.folders import machine_folders
 from asd_lightning.errors import UserError
 from asd_lightning.experiment.claim import claimed
+from asd_lightning.experiment.identity import with_absolute_paths
 from asd_lightning.experiment.resume import checkpoint_to_resume, refuse_another_run
 from asd_lightning.foreign_files import load_yaml
 from asd_lightning.run_folder import CHECKPOINT, CONFIG, HYDRA, LOG
@@ -106,6 +107,8 @@ def retest_configuration(run: Path, overrides: Sequence[str], results: Path) -> 
     if own := next((text for one, text in zip(parsed, overrides, strict=True) if _root(one) in _OF_THE_RUN), None):
         raise UserError(f"{own}: the system is the run's own; train another run with asd train")
     stored = _stored_configuration(run)
+    # Older runs drew held-out recordings by their own seed.
+    stored["data"].setdefault("hold_out_seed", stored["data"].get("seed", 0))
     groups = [text for one, text in zip(parsed, overrides, strict=True) if _is_group(one)]
     around = [text for one, text in zip(parsed, overrides, strict=True) if _root(one) not in _RECORDED]
     # The run may have been without some of them.
@@ -118,6 +121,12 @@ def retest_configuration(run: Path, overrides: Sequence[str], results: Path) -> 
         if _root(one) in _RECORDED and not _is_group(one):
             _apply(config, one)
     _refuse_bad_values(config)
+    with_absolute_paths(config)
+    if not Path(config.data.root).is_dir():
+        raise UserError(
+            f"data.root={config.data.root}: no such folder, and the run's recordings were there; say where they are "
+            "now with data.root="
+        )
     config.name = run.resolve().name
     config.callbacks.results.directory = str(results)
     return config

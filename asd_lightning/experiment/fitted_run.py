@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ class FittedRun:
         preprocessing: from a recording to waveforms.
         machines: what is fitted to each machine.
         reduction: from the windows of a recording to its score.
+        dtype: of the embedder's products, where the test ran in mixed precision.
     """
 
     def __init__(
@@ -41,34 +43,40 @@ class FittedRun:
         preprocessing: Preprocessing,
         machines: Mapping[MachineKey, FittedMachine],
         reduction: WindowReduction = "max",
+        dtype: torch.dtype | None = None,
     ) -> None:
         self.embedder = embedder.eval()
         self.preprocessing = preprocessing
         self.machines = dict(machines)
         self.reduction: WindowReduction = reduction
+        self.dtype = dtype
 
     def score(
-        self, recordings: Sequence[Path], machine: str | None = None, batch_size: int = 32
+        self, recordings: Sequence[Path | str] | Path | str, machine: str | None = None, batch_size: int = 32
     ) -> tuple[list[ClipScore], list[WindowScore]]:
         """Score recordings of one machine.
 
         Args:
-            recordings: WAV or FLAC.
+            recordings: WAV or FLAC; one, or several.
             machine: whose; may be left out where the run has one alone.
             batch_size: windows at a time.
 
         Returns:
-            A row for each recording, and one for each window of those that are longer than a window.
+            A row for each recording, and one for each window of those that are longer than a window.  ``file`` is the
+            recording's name, or the path as it was given where two have one name.
 
         Raises:
-            UserError: an unknown machine, or a recording that cannot be used.
+            UserError: an unknown machine, a recording that cannot be used, or one that is given twice.
         """
         names = sorted({name for name, _ in self.machines})
         if machine is None and len(names) == 1:
             machine = names[0]
+        if machine is None:
+            raise UserError(f"the run has several machines: name one with machine=, of {', '.join(names)}")
         if machine not in names:
             raise UserError(f"machine {machine}: the run knows {', '.join(names)}; name one of them")
-        return self.score_clips([_clip(path, machine) for path in recordings], batch_size)
+        given = [recordings] if isinstance(recordings, Path | str) else recordings
+        return self.score_clips(_clips([Path(path) for path in given], machine), batch_size)
 
     def score_clips(self, clips: Sequence[Clip], batch_size: int = 32) -> tuple[list[ClipScore], list[WindowScore]]:
         """Likewise, of any machines.  In the batches of the run's test the scores are its to the last bit."""
@@ -83,7 +91,8 @@ class FittedRun:
         heard = [self.preprocessing.read(clip.path, clip.start, clip.seconds) for clip in clips]
         windows = np.stack([self.preprocessing.windows(waveform) for waveform in heard])
         waveform = torch.from_numpy(windows[:, 0] if windows.shape[1] == 1 else windows)
-        embedding: Float32[ndarray, "clips dim"] = self.embedder(waveform).float().numpy()
+        with torch.autocast("cpu", self.dtype, enabled=self.dtype is not None):
+            embedding: Float32[ndarray, "clips dim"] = self.embedder(waveform).float().numpy()
         return embedding
 
 
@@ -107,9 +116,21 @@ def load_run(place: Path | str) -> FittedRun:
     module.on_save_checkpoint(saved)
     if about.get("model") != model_digest(module.state_dict(), saved["asd_config"]):
         raise UserError(
-            f"{results.fitted}: fitted with other weights than {results.run / CHECKPOINT}; test the run again"
+            f"{results.fitted}: fitted with other weights than {results.run / CHECKPOINT} has; give a test that was "
+            f"made with these (RUN/results_2), or make one with asd test run={results.run}"
         )
-    return FittedRun(module.scored_embedder(), preprocessing, machines, reduction)
+    return FittedRun(module.scored_embedder(), preprocessing, machines, reduction, _dtype(place, about))
+
+
+# What a trainer calls its precision; full precision needs nothing.
+_PRECISIONS = {"32-true": None, "32": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+
+def _dtype(place: Path | str, about: Mapping[str, Any]) -> torch.dtype | None:
+    precision = str(about.get("precision", "32-true"))
+    if precision not in _PRECISIONS:
+        raise UserError(f"{place}: was tested with trainer.precision={precision}, which is not repeated outside of it")
+    return _PRECISIONS[precision]
 
 
 def _preprocessing(path: Path, about: Mapping[str, Any]) -> tuple[Preprocessing, WindowReduction]:
@@ -122,14 +143,22 @@ def _preprocessing(path: Path, about: Mapping[str, Any]) -> tuple[Preprocessing,
         raise UserError(f"{path}: does not say how recordings are heard ({error}); test the run again") from error
 
 
-def _clip(path: Path, machine: str) -> Clip:
+def _clips(paths: Sequence[Path], machine: str) -> list[Clip]:
+    names = Counter(path.name for path in paths)
+    files = [path.name if names[path.name] == 1 else str(path) for path in paths]
+    if twice := [file for file, count in Counter(files).items() if count > 1]:
+        raise UserError(f"{twice[0]}: is given twice; give each recording once")
+    return [_clip(path, machine, file) for path, file in zip(paths, files, strict=True)]
+
+
+def _clip(path: Path, machine: str, file: str) -> Clip:
     name = parse_file_name(path.stem)
     if name is None:
-        return Clip(path=path, machine=machine, name=path.name, split="test", domain="source", condition="unknown")
+        return Clip(path=path, machine=machine, name=file, split="test", domain="source", condition="unknown")
     return Clip(
         path=path,
         machine=machine,
-        name=path.name,
+        name=file,
         section=name.section,
         split="test",
         domain=name.domain,

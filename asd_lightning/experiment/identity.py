@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,8 +24,13 @@ def with_absolute_paths(config: DictConfig) -> DictConfig:
     """Data paths as they are from everywhere: a run is tested from other folders than it was trained from."""
     for name in _PATHS:
         if value := config.data.get(name):
-            config.data[name] = str(Path(str(value)).absolute())
+            config.data[name] = str(Path(str(value)).expanduser().absolute())
     return config
+
+
+def digest_of(content: Mapping[str, str]) -> str:
+    """One digest of names and what belongs to them, in whatever order."""
+    return hashlib.blake2b(json.dumps(sorted(content.items())).encode(), digest_size=8).hexdigest()
 
 
 def refuse_other_training(

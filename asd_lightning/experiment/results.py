@@ -18,6 +18,7 @@ from asd_lightning.data.datamodule import ClipDataModule
 from asd_lightning.evaluation.complexity import count_macs
 from asd_lightning.evaluation.ground_truth import label_scores
 from asd_lightning.evaluation.metrics import EvaluationResult, evaluate, render_table, write_metrics
+from asd_lightning.experiment.identity import digest_of
 from asd_lightning.plain_text import on_terminal
 from asd_lightning.report.plots import plot_roc, plot_scores
 from asd_lightning.run_folder import ResultSet
@@ -60,11 +61,12 @@ class ResultsWriter(pl.Callback):
         config: the composed configuration as YAML, kept beside the results.
 
     Attributes:
+        results: where they are written.
         evaluated: once the test has ended, on every process.
     """
 
     def __init__(self, directory: str | Path, about: dict[str, Any] | None = None, config: str = "") -> None:
-        self._results = ResultSet(Path(directory))
+        self.results = ResultSet(Path(directory))
         self.about = about or {}
         self.config = config
         self.evaluated: Evaluated | None = None
@@ -89,7 +91,7 @@ class ResultsWriter(pl.Callback):
     def _write(
         self, trainer: pl.Trainer, module: AnomalousSoundModule, outcome: TestOutcome, evaluated: Evaluated
     ) -> None:
-        results, scores, result = self._results, evaluated.scores, evaluated.result
+        results, scores, result = self.results, evaluated.scores, evaluated.result
         results.folder.mkdir(parents=True, exist_ok=True)
         write_scores(results.scores, scores)
         if outcome.windows:
@@ -101,7 +103,7 @@ class ResultsWriter(pl.Callback):
         if self.config:
             with write_atomically(results.config) as file:
                 file.write(self.config.encode())
-        self._write_summary(trainer, module, result)
+        self._write_summary(trainer, module, evaluated)
         # After all that is read from a run, which counts as finished when its metrics are there; before the pictures
         # and what is printed: where those fail, no number is lost.
         write_metrics(result, results.folder)
@@ -119,7 +121,7 @@ class ResultsWriter(pl.Callback):
         datamodule: ClipDataModule = trainer.datamodule  # type: ignore[attr-defined]
         reference, query = (tuple(datamodule.clips[clip_id] for clip_id in ids) for ids in outcome.clip_ids)
         key = CacheKey(model, datamodule.preprocessing, files_digest([*reference, *query], datamodule.contents))
-        write_embeddings(self._results.embeddings, EmbeddingCache(*outcome.embeddings, reference, query, key))
+        write_embeddings(self.results.embeddings, EmbeddingCache(*outcome.embeddings, reference, query, key))
 
     def _write_fitted(
         self, trainer: pl.Trainer, module: AnomalousSoundModule, model: str, outcome: TestOutcome
@@ -130,24 +132,29 @@ class ResultsWriter(pl.Callback):
             "preprocessing": asdict(datamodule.preprocessing),
             "score_after_head": module.score_after_head,
             "recording_score": outcome.recording_score,
+            "precision": str(trainer.precision),
         }
-        for machine in write_fitted(self._results.fitted, outcome.fitted, about):
+        for machine in write_fitted(self.results.fitted, outcome.fitted, about):
             logger.warning("%s: its back-end has no state(), so it is not kept: another test has to fit it", machine)
 
-    def _write_summary(self, trainer: pl.Trainer, module: AnomalousSoundModule, result: EvaluationResult) -> None:
+    def _write_summary(self, trainer: pl.Trainer, module: AnomalousSoundModule, evaluated: Evaluated) -> None:
         datamodule: ClipDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        labels = {f"{s.machine}/{s.file} is": f"{s.domain} {s.condition}" for s in evaluated.scores}
         summary = self.about | {
-            "official_score": result.official_score,
+            "official_score": evaluated.result.official_score,
             "updates": module.updates,
             "classes": len(module.classes),
-            "training_clips": datamodule.training_digest(),
+            "training_clips": digest_of(datamodule.training_clips()),
+            "test_clips": digest_of(datamodule.test_clips() | labels),
+            "recordings": digest_of(datamodule.recordings_trained_on()),
+            "precision": str(trainer.precision),
             "macs": count_macs(module.embedder, datamodule.num_samples),
             "num_parameters": sum(parameter.numel() for parameter in module.embedder.parameters()),
             "device": str(trainer.strategy.root_device),
             "world_size": trainer.world_size,
             "versions": {name: version(name) for name in _VERSIONS} | {"python": platform.python_version()},
         }
-        with write_atomically(self._results.summary) as file:
+        with write_atomically(self.results.summary) as file:
             file.write(json.dumps(summary, indent=2).encode())
 
 

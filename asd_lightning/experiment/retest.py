@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,8 @@ from asd_lightning.run_folder import CHECKPOINT, ResultSet, claim_results
 from asd_lightning.scoring.machines import warn_of_too_few
 from asd_lightning.training.build import load_module
 
+logger = logging.getLogger(__name__)
+
 # What a test may change; the embedder and its head are the checkpoint's.
 _CHANGEABLE = ("scorer", "threshold", "score_after_head", "recording_score")
 
@@ -40,13 +43,16 @@ def retest(run: Path, overrides: Sequence[str] = (), out: Path | None = None) ->
     """
     hide_irrelevant_messages()
     # What is wrong with the run or the overrides is told before a folder is made.
-    retest_configuration(run, overrides, run)
-    results = _claimed(run, out)
+    config = retest_configuration(run, overrides, run)
+    changes = {name: value for name, value in plain(config.model).items() if name in _CHANGEABLE}
+    try:
+        module = load_module(run / CHECKPOINT, changes)
+    except Exception as error:
+        raise users_mistake(error) from None
+    results = _claimed(run, out, _is_trained(run, module.updates, config.trained.trainer.get("max_steps")))
     try:
         config = retest_configuration(run, overrides, results.folder)
         pl.seed_everything(config.seed, workers=True, verbose=False)
-        changes = {name: value for name, value in plain(config.model).items() if name in _CHANGEABLE}
-        module = load_module(run / CHECKPOINT, changes)
         datamodule: ClipDataModule = instantiate(config.data)
         warn_of_too_few(datamodule.recordings(), module.threshold)
         datamodule.prepare_data()
@@ -64,12 +70,20 @@ def retest(run: Path, overrides: Sequence[str] = (), out: Path | None = None) ->
     return results
 
 
-def _claimed(run: Path, out: Path | None) -> ResultSet:
+def _is_trained(run: Path, updates: int, wanted: object) -> bool:
+    """Whether the training has come to its end; a test before that does not stand for the run, and is told."""
+    if not isinstance(wanted, int) or updates >= wanted:
+        return True
+    logger.warning("%s: its training has had %d of %d updates; these are tested", run, updates, wanted)
+    return False
+
+
+def _claimed(run: Path, out: Path | None, trained: bool) -> ResultSet:
     """The folder of this test, made by its first process and by nobody else."""
     if not is_first_process():
         return ResultSet(out or run)
     if out is None:
-        return claim_results(run)
+        return claim_results(run, first=1 if trained else 2)
     if out.is_dir() and any(out.iterdir()):
         raise UserError(f"{out}: holds files already; give a new folder with out=")
     try:

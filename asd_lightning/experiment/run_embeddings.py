@@ -10,8 +10,9 @@ from typing import NamedTuple
 from asd_lightning.configuration import of_today
 from asd_lightning.data.preprocessing import Preprocessing
 from asd_lightning.errors import UserError
+from asd_lightning.experiment.identity import digest_of
 from asd_lightning.foreign_files import load_yaml
-from asd_lightning.run_folder import CHECKPOINT, CONFIG, result_sets
+from asd_lightning.run_folder import CHECKPOINT, CONFIG, ResultSet, is_result_set, result_sets
 from asd_lightning.scoring.embedding_cache import (
     EmbeddingCache,
     model_digest,
@@ -23,10 +24,14 @@ logger = logging.getLogger(__name__)
 
 
 class _Expected(NamedTuple):
-    """What a cache must have been made with; ``models`` is empty where the run has no checkpoint to compare with."""
+    """What a cache must have been made with; ``models`` is empty where the run has no checkpoint to compare with.
+
+    ``training_clips`` is a digest, "" where an older checkpoint does not tell them.
+    """
 
     models: frozenset[str]
     preprocessing: Preprocessing
+    training_clips: str
 
 
 def embeddings_of_run(run: Path) -> EmbeddingCache:
@@ -48,8 +53,9 @@ def embeddings_of_run(run: Path) -> EmbeddingCache:
         except UserError as error:
             reasons.append(str(error))
             continue
-        reason = _mismatch(cache, expected)
+        reason = _mismatch(cache, expected) or _of_other_clips(results, expected)
         if not reason:
+            logger.info("using the embeddings in %s", results.folder)
             return cache
         reasons.append(f"{results.embeddings}: {reason}")
     return _embed_again(run, expected, reasons or [f"{run}: no embeddings in it"])
@@ -57,19 +63,25 @@ def embeddings_of_run(run: Path) -> EmbeddingCache:
 
 def _expected(run: Path) -> _Expected:
     path = run / CONFIG
+    if is_result_set(run):
+        raise UserError(f"{run}: holds one test; give the folder of its run, and which of its embeddings fit is found")
     if not path.is_file():
         raise UserError(f"{run}: not the folder of a run, {CONFIG} is missing; give one of asd train")
     config = load_yaml(path)
     if not isinstance(config, dict) or not isinstance(config.get("data"), dict):
         raise UserError(f"{path}: not the configuration of a run; copy the run again")
-    return _Expected(_checkpoint_digests(run / CHECKPOINT), Preprocessing.of_options(config["data"]))
+    models, training_clips = _of_checkpoint(run / CHECKPOINT)
+    return _Expected(models, Preprocessing.of_options(config["data"]), training_clips)
 
 
-def _checkpoint_digests(path: Path) -> frozenset[str]:
-    """Digest of a checkpoint under the names of its time, in which its own test told it, and under those of today."""
+def _of_checkpoint(path: Path) -> tuple[frozenset[str], str]:
+    """Digests of a checkpoint under the names of its time, in which its own test told it, and under those of today.
+
+    And of the clips it was trained on.
+    """
     if not path.is_file():
         logger.warning("%s is not there: nothing tells whether the embeddings are of the run's last weights", path)
-        return frozenset()
+        return frozenset(), ""
     import torch
 
     from asd_lightning.encoders.weights.unpickling import read_pickled
@@ -81,7 +93,9 @@ def _checkpoint_digests(path: Path) -> frozenset[str]:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         at_its_time = model_digest(content["state_dict"], content["asd_config"])
         rename_head(content)
-        return frozenset({at_its_time, model_digest(content["state_dict"], of_today(content["asd_config"]))})
+        clips = content.get("asd_training_clips")
+        today = model_digest(content["state_dict"], of_today(content["asd_config"]))
+        return frozenset({at_its_time, today}), digest_of(clips) if clips else ""
     except Exception as error:
         raise UserError(
             f"{path}: not readable as a checkpoint of asd train ({error}); train again or copy it again"
@@ -100,6 +114,16 @@ def _mismatch(cache: EmbeddingCache, expected: _Expected) -> str:
     if state == "absent":
         logger.warning("the recordings are not where they were: using their embeddings as they are")
     return "the recordings have changed since" if state == "changed" else ""
+
+
+def _of_other_clips(results: ResultSet, expected: _Expected) -> str:
+    """Whether a test was made on other machines than the run's; "" where it was not."""
+    try:
+        found = results.read_summary().get("training_clips")
+    except UserError as error:
+        return str(error)
+    other = expected.training_clips and found and found != expected.training_clips
+    return "of other normal recordings than the run was trained on" if other else ""
 
 
 def _embed_again(run: Path, expected: _Expected, reasons: list[str]) -> EmbeddingCache:

@@ -33,7 +33,7 @@ from asd_lightning.experiment.quiet import hide_irrelevant_messages
 from asd_lightning.experiment.results import ResultsWriter, evaluated
 from asd_lightning.experiment.resume import checkpoint_to_resume, refuse_another_run
 from asd_lightning.plain_text import without_credentials
-from asd_lightning.run_folder import CHECKPOINT, CONFIG, FAILURE, HYDRA, LOCK, LOG, results_of
+from asd_lightning.run_folder import CHECKPOINT, CONFIG, FAILURE, HYDRA, LOCK, LOG, claim_results, results_of
 from asd_lightning.scoring.machines import warn_of_too_few
 from asd_lightning.training.build import build_module, read_checkpoint
 from asd_lightning.training.checkpoint import InterruptedRunError
@@ -167,12 +167,17 @@ def train(config: DictConfig, output_dir: Path) -> float:
     checkpoint = checkpoint_to_resume(output_dir, config.resume)
     if config.resume:
         refuse_another_run(output_dir, config)
-    with write_atomically(output_dir / CONFIG) as file:
-        file.write(as_yaml(config).encode())
     if is_first_process():
         _clean_notes_of_hydra(output_dir)
+    if checkpoint is None:
+        _record(config, output_dir)
     with finishing_wandb():
         return _train_and_test(config, output_dir, checkpoint)
+
+
+def _record(config: DictConfig, output_dir: Path) -> None:
+    with write_atomically(output_dir / CONFIG) as file:
+        file.write(as_yaml(config).encode())
 
 
 def _clean_notes_of_hydra(output_dir: Path) -> None:
@@ -188,7 +193,7 @@ def _train_and_test(config: DictConfig, output_dir: Path, checkpoint: Path | Non
         raise UserError("trainer.max_steps=0 and test=false: there is nothing to do")
     reached = read_checkpoint(checkpoint) if checkpoint else None
     finished = reached is not None and reached["global_step"] >= config.trainer.max_steps
-    if finished and results_of(output_dir).finished:
+    if finished and reached and _tested(output_dir, reached["global_step"]):
         logger.info("%s: trained and tested already; asd test run=%s tests it again", output_dir, output_dir)
         return official_score(results_of(output_dir))
     pl.seed_everything(config.seed, workers=True, verbose=False)
@@ -198,6 +203,8 @@ def _train_and_test(config: DictConfig, output_dir: Path, checkpoint: Path | Non
     datamodule.prepare_data()
     if checkpoint and reached:
         refuse_other_training(checkpoint, reached, datamodule.classes, datamodule.training_clips())
+        # Only now: what does not go on stays as it was.
+        _record(config, output_dir)
     module = build_module(plain(config.model), datamodule.classes)
     module.training_clips = datamodule.training_clips()
     trainer = make_trainer(config, output_dir)
@@ -219,6 +226,12 @@ def _train_and_test(config: DictConfig, output_dir: Path, checkpoint: Path | Non
     return found.result.official_score if found else math.nan
 
 
+def _tested(output_dir: Path, updates: int) -> bool:
+    """Whether there are results of these very updates: a test amid the training may have left others."""
+    results = results_of(output_dir)
+    return results.finished and results.read_summary().get("updates", updates) == updates
+
+
 def _fit(
     trainer: pl.Trainer, module: AnomalousSoundModule, datamodule: ClipDataModule, checkpoint: Path | None
 ) -> None:
@@ -236,6 +249,8 @@ def make_trainer(config: DictConfig, output_dir: Path) -> pl.Trainer:
         callbacks = [callback for callback in callbacks if not isinstance(callback, _NEED_TRAINING)]
     for callback in callbacks:
         if isinstance(callback, ResultsWriter):
+            if is_first_process() and results_of(output_dir).finished:
+                callback.results = claim_results(output_dir)
             callback.config = as_yaml(config)
             callback.about = {
                 "name": config.system,

@@ -37,7 +37,10 @@ def build_module(config: dict[str, Any], classes: Sequence[ClassLabel]) -> Anoma
     head = loss.pop("head", "joint")
     parts = instantiate(config | {"loss": loss}, _convert_="all")
     # An option that the back-end refuses is told now, not when training has ended.
-    parts["scorer"]()
+    try:
+        parts["scorer"]()
+    except (TypeError, ValueError) as error:
+        raise UserError(f"model.scorer: {error}") from error
     complete = _with_encoder_configs(config, parts["embedder"])
     return AnomalousSoundModule(classes=classes, config=complete, head=head, **parts)
 

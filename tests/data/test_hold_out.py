@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from asd_lightning.data.datamodule import ClipDataModule
 from asd_lightning.data.layout import find_clips
 
 RATE = 16_000
@@ -86,3 +87,35 @@ def test_two_sounds_are_one_for_each_side(tmp_path):
         record(tmp_path / f"pump/normal/{number}.wav", seed=number % 2)
     sides = {(clip.split, int(clip.path.stem) % 2) for clip in find_clips(tmp_path)}
     assert len(sides) == 2
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_pieces_of_one_recording_stay_on_one_side(tmp_path, seed):
+    """A table says what was cut from one; a copy of a piece follows the whole of it."""
+    recordings = {}
+    for number in range(20):
+        path = record(tmp_path / f"pump/normal/{number}.wav", number)
+        recordings[path.name] = f"day {number // 4}"
+    as_copy(tmp_path / "pump/normal/0.wav").rename(tmp_path / "pump/normal/20.wav")
+    recordings["20.wav"] = "day 4"
+    table = tmp_path / "recordings.csv"
+    table.write_text("file,recording\n" + "".join(f"{name},{day}\n" for name, day in recordings.items()))
+    for group in ("recording", "clip"):
+        module = ClipDataModule(tmp_path, clip_seconds=0.5, hold_out_seed=seed, group=group)
+        sides = {
+            side: {recordings[c.name] for c in module.recordings() if c.split == side} for side in ("train", "test")
+        }
+        assert sides["train"]
+        assert sides["test"]
+        assert not sides["train"] & sides["test"]
+        assert len(sides["test"] & {"day 0", "day 4"}) in (0, 2)
+    drawn = ClipDataModule(tmp_path, clip_seconds=0.5, hold_out_seed=seed, seed=seed + 1).recordings()
+    assert [c.split for c in drawn] == [c.split for c in module.recordings()], "the run's seed draws nothing here"
+
+
+def test_one_recording_alone_is_told(tmp_path, caplog):
+    for number in range(10):
+        record(tmp_path / f"pump/normal/{number}.wav", number)
+    (tmp_path / "recordings.csv").write_text("file,recording\n" + "".join(f"{n}.wav,day\n" for n in range(10)))
+    assert Counter(clip.split for clip in ClipDataModule(tmp_path).recordings()) == {"train": 8, "test": 2}
+    assert "All are pieces of one recording" in caplog.text

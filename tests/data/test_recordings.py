@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from asd_lightning.data.layout import Clip
-from asd_lightning.data.recordings import find_table, name_recordings
+from asd_lightning.data.recordings import RecordingsTable, find_table
 from asd_lightning.errors import UserError
 
 
@@ -31,24 +31,24 @@ def test_a_row_is_of_the_clip_whose_path_ends_with_it(tmp_path):
     ]
     path = table(tmp_path, "pump/train/a.wav,monday,0.0", "fan/train/a.wav,tuesday,2.5", "b.wav,monday,",
                  head="file,recording,start_seconds")  # fmt: skip
-    assert [one.recording for one in name_recordings(clips, path)] == ["monday", "tuesday", "monday", "c.wav"]
+    assert [one.recording for one in RecordingsTable(path).named(clips)] == ["monday", "tuesday", "monday", "c.wav"]
 
 
 def test_the_longest_ending_counts(tmp_path):
     clips = [clip("/d/pump/train/a.wav"), clip("/d/fan/train/a.wav", "fan")]
     path = table(tmp_path, "a.wav,general", "fan/train/a.wav,special")
-    assert [one.recording for one in name_recordings(clips, path)] == ["general", "special"]
+    assert [one.recording for one in RecordingsTable(path).named(clips)] == ["general", "special"]
 
 
 def test_windows_of_one_file_share_its_row(tmp_path):
     whole = clip("/d/a.wav")
     windows = [dataclasses.replace(whole, name=f"a.wav#t={start}", start=start, seconds=1.0) for start in (0.0, 1.0)]
-    assert {one.recording for one in name_recordings(windows, table(tmp_path, "a.wav,monday"))} == {"monday"}
+    assert {one.recording for one in RecordingsTable(table(tmp_path, "a.wav,monday")).named(windows)} == {"monday"}
 
 
 def test_names_composed_in_two_ways_and_backslashes_match(tmp_path):
     path = table(tmp_path, "Pru\u0308fstand\\a.wav,monday")
-    assert name_recordings([clip("/d/Pr\u00fcfstand/a.wav")], path)[0].recording == "monday"
+    assert RecordingsTable(path).named([clip("/d/Pr\u00fcfstand/a.wav")])[0].recording == "monday"
 
 
 @pytest.mark.parametrize(
@@ -62,15 +62,15 @@ def test_names_composed_in_two_ways_and_backslashes_match(tmp_path):
 )
 def test_what_is_ambiguous_or_missing_is_an_error(tmp_path, rows, head, message):
     with pytest.raises(UserError, match=f"recordings.csv.*{message}"):
-        name_recordings([clip("/d/pump/a.wav"), clip("/d/fan/a.wav", "fan")], table(tmp_path, *rows, head=head))
+        RecordingsTable(table(tmp_path, *rows, head=head)).named([clip("/d/pump/a.wav"), clip("/d/fan/a.wav", "fan")])
 
 
 def test_a_table_that_is_asked_for_must_be_there(tmp_path):
     with pytest.raises(UserError, match=r"t\.csv: no such table of recordings"):
-        name_recordings([], tmp_path / "t.csv")
+        RecordingsTable(tmp_path / "t.csv").named([])
     (tmp_path / "t.csv").write_bytes(b"\xff\xfe,\n")
     with pytest.raises(UserError, match=r"t\.csv: is not UTF-8 text"):
-        name_recordings([], tmp_path / "t.csv")
+        RecordingsTable(tmp_path / "t.csv").named([])
 
 
 def test_beside_the_machines_there_is_one_or_none(tmp_path):
@@ -82,3 +82,19 @@ def test_beside_the_machines_there_is_one_or_none(tmp_path):
     table(tmp_path / "dev", "a.wav,x")
     with pytest.raises(UserError, match="several tables of recordings"):
         find_table([tmp_path, tmp_path / "dev"])
+
+
+def test_rows_that_fit_nothing_are_told(tmp_path, caplog):
+    """They were meant for something, and without them every threshold is another one."""
+    path = table(tmp_path, "F/normal/a.wav,monday", "b.wav,monday", "c.wav,tuesday")
+    clips = [clip("/d/pump/normal/a.wav"), clip("/d/pump/normal/b.wav"), clip("/d/pump/normal/c.wav")]
+    with caplog.at_level("INFO"):
+        RecordingsTable(path).named(clips)
+    assert "1 of 3 rows fit no clip, such as F/normal/a.wav" in caplog.text
+    assert "3 clips are of 3 recordings" in caplog.text
+    caplog.clear()
+    # Of a part of the machines the others' rows are no mistake, unless nothing fits.
+    RecordingsTable(path).named(clips[1:], whole=False)
+    assert not caplog.text
+    RecordingsTable(path).named([clip("/d/pump/normal/x.wav")], whole=False)
+    assert "3 of 3 rows fit no clip" in caplog.text

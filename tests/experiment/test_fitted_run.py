@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 
 from asd_lightning import load_run
+from asd_lightning.comparison.systems import compare_runs
 from asd_lightning.configuration import CONF_DIR
+from asd_lightning.data.layout import find_clips
 from asd_lightning.errors import UserError
 from asd_lightning.experiment.retest import retest
 from asd_lightning.experiment.train import train
 from asd_lightning.run_folder import results_of
 from asd_lightning.scoring.clip_scores import read_scores
+from asd_lightning.scoring.fitted import read_fitted, write_fitted
 from tests.experiment.runs import tiny_config
 
 SYSTEMS = ("system1", "system2", "system3", "system4")
@@ -93,6 +96,40 @@ def test_scores_as_the_run_did(name, tested, scored):
         rounding = 1e-6 * np.sqrt(abs(row.anomaly_score)) if name == "system2" else 0.0
         assert abs(anomaly_score - row.anomaly_score) <= max(1e-5 * spread, rounding)
         assert decision == row.decision
+
+
+def test_recordings_of_one_name_are_several(statistics, bare, tmp_path):
+    """Each has its row, named by its path; one alone may be given as it is."""
+    paths = sorted((bare / "fan/test").iterdir())[:2]
+    for name, path in zip("ab", paths, strict=True):
+        (tmp_path / name).mkdir()
+        shutil.copy(path, tmp_path / name / "today.wav")
+    run = load_run(statistics)
+    twins = [tmp_path / name / "today.wav" for name in "ab"]
+    rows, _ = run.score(twins, "fan", batch_size=1)
+    alone = [run.score(str(path), "fan")[0][0] for path in twins]
+    assert [row.file for row in rows] == [str(path) for path in twins]
+    assert [row.anomaly_score for row in rows] == [row.anomaly_score for row in alone]
+    assert [row.file for row in alone] == ["today.wav", "today.wav"]
+    with pytest.raises(UserError, match=r"today\.wav: is given twice"):
+        run.score([twins[0], twins[0]], "fan")
+    with pytest.raises(UserError, match="several machines: name one with machine=, of bearing, fan, gearbox"):
+        run.score(twins)
+
+
+def test_mixed_precision_is_kept(tiny_data, bare, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    train(tiny_config(run, tiny_data, "fft", updates=1), run)
+    results = retest(run, [*QUIET, "trainer.precision=bf16-mixed"])
+    clips = sorted((c for c in find_clips(bare) if c.split == "test"), key=lambda c: (c.machine, c.name))
+    rows, _ = load_run(results.folder).score_clips(clips)
+    assert sorted(rows) == sorted(read_scores(results.scores))
+    assert {len(system.finished) for system in compare_runs([run, results.folder]).systems} == {1}
+    machines, about = read_fitted(results.fitted)
+    write_fitted(results.fitted, machines, about | {"precision": "64-true"})
+    with pytest.raises(UserError, match=r"was tested with trainer\.precision=64-true"):
+        load_run(results.folder)
 
 
 def test_what_does_not_belong_together_is_refused(statistics, tiny_data, bare, tmp_path):

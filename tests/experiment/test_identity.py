@@ -1,6 +1,7 @@
 """A run goes on as the run that it is, and with nothing else."""
 
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from asd_lightning.comparison.systems import compare_runs
 from asd_lightning.errors import UserError
 from asd_lightning.experiment.retest import retest
 from asd_lightning.experiment.train import train
+from asd_lightning.run_folder import ResultSet
 from asd_lightning.scoring.clip_scores import read_scores
+from asd_lightning.training.checkpoint import InterruptedRunError
 from tests.experiment.runs import last_checkpoint, tiny_config
 
 FINISHED = 2
@@ -120,3 +123,90 @@ def test_another_margin_and_another_test_are_columns_of_their_own(trained, tmp_p
     scorers = compare_runs([trained / "run", again.folder])
     assert {system.name.rpartition(" ")[2] for system in scorers.systems} == {"scorer=knn", "scorer=gmm"}
     assert any("it also has results_2" in note for note in scorers.notes)
+
+
+def test_a_test_amid_the_training_does_not_stand_for_the_run(trained, tmp_path, monkeypatch, caplog):
+    """It goes beside, and says how far the training has come; the run's own results come when it has ended."""
+    run, quiet = tmp_path / "run", ["trainer.accelerator=cpu", "~callbacks.progress"]
+    run.mkdir()
+
+    def train_on(*changes):
+        train(tiny_config(run, trained / "data", "fft", list(changes), updates=4), run)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("asd_lightning.training.module.AnomalousSoundModule.on_train_batch_start", interrupt)
+        with pytest.raises(InterruptedRunError):
+            train_on()
+    assert last_checkpoint(run)["global_step"] == 3
+    assert retest(run, quiet).folder.name == "results_2"
+    assert "its training has had 3 of 4 updates; these are tested" in caplog.text
+    assert not (run / "results").exists()
+    train_on("resume=true")
+    assert {name: ResultSet(run / name).read_summary()["updates"] for name in ("results", "results_2")} == {
+        "results": 4,
+        "results_2": 3,
+    }
+
+
+def test_results_of_other_updates_are_neither_the_runs_nor_replaced(trained, tmp_path):
+    """As an older version has left them, whose tests amid the training took the place of the run's own."""
+    run = tmp_path / "run"
+    shutil.copytree(trained / "run", run)
+    summary = run / "results/summary.json"
+    summary.write_text(summary.read_text().replace('"updates": 2', '"updates": 1'))
+    train(tiny_config(run, trained / "data", "fft", ["resume=true"], updates=FINISHED), run)
+    assert ResultSet(run / "results").read_summary()["updates"] == 1
+    assert ResultSet(run / "results_2").read_summary()["updates"] == 2
+
+
+def test_a_run_that_does_not_go_on_keeps_its_record(trained, untested):
+    """Whether it is finished or refused."""
+    record = trained / "run/config.yaml"
+    before = record.read_bytes()
+    changes = ["resume=true", "model/scorer=knn_standardized", "data.recordings=/nope.csv"]
+    train(tiny_config(trained / "run", trained / "data", "fft", changes, updates=FINISHED), trained / "run")
+    assert record.read_bytes() == before
+    training_recording(untested).unlink()
+    before = (untested / "run/config.yaml").read_bytes()
+    with pytest.raises(UserError, match="trained on other clips"):
+        train(tiny_config(untested / "run", untested / "data", "fft", changes[:2], updates=FINISHED), untested / "run")
+    assert (untested / "run/config.yaml").read_bytes() == before
+
+
+def test_other_test_clips_are_a_column_of_their_own(tiny_data, tmp_path):
+    """Or another truth of them: their means would be of nothing."""
+    runs = []
+    for number, name in enumerate(("whole", "fewer", "seed")):
+        data, run = tmp_path / f"{name}_data", tmp_path / name
+        shutil.copytree(tiny_data, data)
+        if name == "fewer":
+            sorted((data / "fan/test").iterdir())[0].unlink()
+        run.mkdir()
+        train(tiny_config(run, data, "statistics", [f"seed={number}"], updates=0), run)
+        runs.append(run)
+    seeds = {len(system.finished) for system in compare_runs(runs).systems}
+    assert seeds == {1, 2}
+
+
+def test_a_wrong_option_of_a_back_end_is_one_line(trained, tmp_path):
+    with pytest.raises(UserError, match=r"model\.scorer.*unexpected keyword argument 'foo'"):
+        retest(trained / "run", ["+model.scorer.foo=1"])
+    (tmp_path / "new").mkdir()
+    config = tiny_config(tmp_path / "new", trained / "data", "fft", ["+model.scorer.foo=1"], updates=FINISHED)
+    with pytest.raises(UserError, match=r"model\.scorer.*unexpected keyword argument 'foo'"):
+        train(config, tmp_path / "new")
+
+
+def test_recordings_that_are_not_there_any_more_come_with_the_way_out(trained, tmp_path):
+    shutil.copytree(trained / "run", tmp_path / "run")
+    record = tmp_path / "run/config.yaml"
+    record.write_text(record.read_text().replace(str(trained / "data"), str(tmp_path / "gone")))
+    with pytest.raises(
+        UserError, match=r"data\.root=.*gone: no such folder, .* say where they are now with data\.root="
+    ):
+        retest(tmp_path / "run")
+
+
+def interrupt(self, batch, batch_idx):
+    if batch_idx == 2:
+        signal.raise_signal(signal.SIGINT)

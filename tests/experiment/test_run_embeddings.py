@@ -1,5 +1,7 @@
 """A trained run's embeddings are found by their key, and made again by testing once they are not the run's."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,8 @@ from omegaconf import OmegaConf
 
 from asd_lightning.comparison.back_ends import sweep
 from asd_lightning.configuration import compose_train
+from asd_lightning.errors import UserError
+from asd_lightning.experiment.retest import retest
 from asd_lightning.experiment.run_embeddings import embeddings_of_run
 from asd_lightning.experiment.train import train
 from asd_lightning.scoring.clip_scores import read_scores
@@ -53,3 +57,17 @@ def test_with_other_weights_the_clips_are_embedded_again_and_only_once(run):
     assert not np.allclose(after.query, before.query)
     np.testing.assert_array_equal(embeddings_of_run(run).query, after.query)
     assert not (run / "results_3").exists()
+
+
+def test_a_test_on_other_machines_is_not_of_the_run(tiny_data, tmp_path, caplog):
+    run, others = tmp_path / "run", tmp_path / "others"
+    run.mkdir()
+    train(compose_train(tiny_overrides(tiny_data, "statistics", updates=0), run), run)
+    shutil.copytree(tiny_data / "fan", others / "mill")
+    results = retest(run, [f"data.root={others}", "~callbacks.progress", "trainer.accelerator=cpu"])
+    shutil.rmtree(run / "results")
+    cache = embeddings_of_run(run)
+    assert "of other normal recordings than the run was trained on" in caplog.text
+    assert {clip.machine for clip in cache.query_clips} == {"bearing", "fan", "gearbox"}
+    with pytest.raises(UserError, match="results_2: holds one test; give the folder of its run"):
+        embeddings_of_run(results.folder)

@@ -144,3 +144,15 @@ def test_a_fused_score_depends_on_no_other_test_clip(scale, rows):
     alone = fusion.fuse([scores for _, _, scores, _ in systems])
     together = fusion.fuse([scores[rows] for _, _, scores, _ in systems])
     np.testing.assert_allclose(together, alone[rows], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("value", [0.5, True, "2", None, [1], 1e300])
+def test_numbers_that_are_none_are_refused_at_once(unchecked, value):
+    """And not when the training has ended."""
+    with pytest.raises(UserError, match=r"k=.*: must be a whole number"):
+        KNNScorer(k=value)
+    with pytest.raises(UserError, match=r"metric=.*: choose one of"):
+        KNNScorer(metric=value)
+    if not isinstance(value, float):
+        with pytest.raises(UserError, match=r"percentile=.*: must be a number"):
+            GammaThreshold(percentile=value)
