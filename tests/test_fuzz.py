@@ -15,7 +15,7 @@ def test_mutated_recordings_are_read_or_refused(begin):
 
 
 @pytest.mark.parametrize("name", [name for name in run.TARGETS if name != "recordings"])
-def test_mutated_files_of_others_are_read_or_refused(name):
+def test_mutated_files_of_others_are_read_or_refused(name, unchecked):
     target = run.load(run.TARGETS[name])
     for number in range(
         20 if name in ("weights", "pickles", "safetensors", "run", "submission", "checkpoints") else 200

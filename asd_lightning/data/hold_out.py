@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from asd_lightning.data.audio import BadAudioError, Recording, read_header, read_recording, to_float
 from asd_lightning.errors import UserError
@@ -75,6 +73,10 @@ def _known(path: Path, recording_of: Callable[[Path], str | None] | None) -> str
 
 def _together(paths: Sequence[Path], marks: Sequence[Sequence[object]]) -> list[list[Path]]:
     """Paths that share a mark, directly or through others, in one group; groups in the order of their first path."""
+    # Here: a mistyped command waits for no heavy import.
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     numbers: dict[object, int] = {}
     pairs = [
         (row, len(paths) + numbers.setdefault(mark, len(numbers))) for row, own in enumerate(marks) for mark in own

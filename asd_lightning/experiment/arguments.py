@@ -122,11 +122,6 @@ def retest_configuration(run: Path, overrides: Sequence[str], results: Path) -> 
             _apply(config, one)
     _refuse_bad_values(config)
     with_absolute_paths(config)
-    if not Path(config.data.root).is_dir():
-        raise UserError(
-            f"data.root={config.data.root}: no such folder, and the run's recordings were there; say where they are "
-            "now with data.root="
-        )
     config.name = run.resolve().name
     config.callbacks.results.directory = str(results)
     return config

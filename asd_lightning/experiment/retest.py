@@ -44,6 +44,7 @@ def retest(run: Path, overrides: Sequence[str] = (), out: Path | None = None) ->
     hide_irrelevant_messages()
     # What is wrong with the run or the overrides is told before a folder is made.
     config = retest_configuration(run, overrides, run)
+    _refuse_places(Path(config.data.root), out)
     changes = {name: value for name, value in plain(config.model).items() if name in _CHANGEABLE}
     try:
         module = load_module(run / CHECKPOINT, changes)
@@ -70,6 +71,16 @@ def retest(run: Path, overrides: Sequence[str] = (), out: Path | None = None) ->
     return results
 
 
+def _refuse_places(root: Path, out: Path | None) -> None:
+    if out is not None and out.is_dir() and any(out.iterdir()):
+        raise UserError(f"{out}: holds files already; give a new folder with out=")
+    if not root.is_dir():
+        raise UserError(
+            f"data.root={root}: no such folder, and the run's recordings were there; say where they are now with "
+            "data.root="
+        )
+
+
 def _is_trained(run: Path, updates: int, wanted: object) -> bool:
     """Whether the training has come to its end; a test before that does not stand for the run, and is told."""
     if not isinstance(wanted, int) or updates >= wanted:
@@ -84,8 +95,6 @@ def _claimed(run: Path, out: Path | None, trained: bool) -> ResultSet:
         return ResultSet(out or run)
     if out is None:
         return claim_results(run, first=1 if trained else 2)
-    if out.is_dir() and any(out.iterdir()):
-        raise UserError(f"{out}: holds files already; give a new folder with out=")
     try:
         # One that is there and empty may have been made for this test.
         if out.is_dir():

@@ -144,4 +144,7 @@ def _machine(row: Mapping[str, Any], arrays: Mapping[str, ndarray]) -> FittedMac
     if kind is None:
         raise UserError(f"unknown back-end {row['scorer']!r}")
     scorer = kind.from_state(ScorerState(dict(row["options"]), dict(arrays)))
-    return FittedMachine(scorer, float(row["threshold"]), str(row["undecided"]), arrays["training_scores"])
+    scores = arrays["training_scores"]
+    if scores.dtype != np.float64 or scores.ndim != 1:
+        raise TypeError(f"training scores of type {scores.dtype} and shape {scores.shape}")
+    return FittedMachine(scorer, float(row["threshold"]), str(row["undecided"]), scores)
