@@ -14,6 +14,7 @@ from types import ModuleType
 
 from asd_lightning import __version__
 from asd_lightning.atomic import full_disk
+from asd_lightning.commands.grammar import Parser
 from asd_lightning.errors import UserError
 from asd_lightning.plain_text import printable
 
@@ -41,7 +42,7 @@ _FILES = 8192
 
 def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     """The argument parser; only ``command``'s own arguments are loaded."""
-    parser = argparse.ArgumentParser(prog="asd", description="Anomalous sound detection for machines.")
+    parser = Parser(prog="asd", description="Anomalous sound detection for machines.")
     parser.add_argument("--version", action="version", version=f"asd_lightning {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, summary in COMMANDS.items():

@@ -34,6 +34,8 @@ CONF_DIR = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf
 _PLAIN_OVERRIDE = re.compile(r"""[A-Za-z_][\w./]*=[^,\[\]{}()"'$\\]+""")
 # Free in the configuration; the encoder knows its options and refuses others by name.
 _ENCODER_OPTION = re.compile(r"encoders\.\w+\.config\.\w")
+# What the branches' files leave to the constructor.
+_BRANCH_OPTION = re.compile(r"model\.embedder\.branches\.\w+\.(embed_dim|lora_rank|normalize|finetuning)=")
 
 
 def for_hydra(override: str) -> str:
@@ -41,7 +43,7 @@ def for_hydra(override: str) -> str:
 
     A path such as ``data.root=my pump=2`` or ``data.root=Prüfstand`` then needs no quotes in quotes.
     """
-    if _ENCODER_OPTION.match(override):
+    if _ENCODER_OPTION.match(override) or _BRANCH_OPTION.match(override):
         return f"++{override}"
     if _PLAIN_OVERRIDE.fullmatch(override):
         try:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from asd_lightning.commands.grammar import add_output
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """``asd compare DIR [DIR ...] [--out DIR]``."""
+    """``asd compare DIR [DIR ...] [-o DIR]``."""
     parser.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="folder with runs anywhere below it")
-    parser.add_argument("--out", type=Path, help="folder for comparison.csv, comparison.md and comparison.png")
+    add_output(parser, "folder for comparison.csv, comparison.md and comparison.png")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the table; with ``--out`` write it as CSV, Markdown and PNG too."""
+    """Print the table; with ``-o`` write it as CSV, Markdown and PNG too."""
     from asd_lightning.comparison.output import show_comparison
 
-    show_comparison(args.folders, args.out)
+    show_comparison(args.folders, args.output)
     return 0

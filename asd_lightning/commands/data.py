@@ -6,6 +6,8 @@ import argparse
 import json
 from pathlib import Path
 
+from asd_lightning.commands.grammar import add_output
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
@@ -17,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     summary = "spectrograms, mean spectra and levels of every machine, as one HTML page"
     stats = actions.add_parser("stats", help=summary, description=summary)
     stats.add_argument("folder", type=Path, help="data folder, such as data/dcase2025")
-    stats.add_argument("-o", "--output", type=Path, default=Path("data_stats.html"), help="page to write")
+    add_output(stats, "page to write (default data_stats.html)", default=Path("data_stats.html"))
 
 
 def run(args: argparse.Namespace) -> int:

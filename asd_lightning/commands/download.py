@@ -6,6 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
+from asd_lightning.commands.grammar import add_output
 from asd_lightning.errors import UserError
 
 MIRROR_VARIABLE = "ASD_DOWNLOAD_MIRROR"
@@ -14,7 +15,7 @@ INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", help="dcase2023, dcase2024, dcase2025 or dcase2026")
-    parser.add_argument("-o", "--output", type=Path, help="folder to fill (default: data/<dataset>)")
+    add_output(parser, "folder to fill (default: data/<dataset>)")
     parser.add_argument("--machines", help="only these machines, as in fan,valve")
     parser.add_argument(
         "--parts",

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from asd_lightning.commands.grammar import add_output
 from asd_lightning.errors import UserError
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """``asd score-sweep RUN [scorer=all | scorer=knn,ldn] [threshold=gamma] [--out DIR]``."""
+    """``asd score-sweep RUN [scorer=all | scorer=knn,ldn] [threshold=gamma] [-o DIR]``."""
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run of asd train")
     parser.add_argument(
         "choices",
@@ -23,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="scorer=A,B | threshold=T",
         help="back-ends (default all) and decision threshold (default gamma), by their files under conf/model",
     )
-    parser.add_argument("--out", type=Path, help="folder for scorers.csv and scorers.md (default RUN/score_sweep)")
+    add_output(parser, "folder for scorers.csv and scorers.md (default RUN/score_sweep)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         swept = sweep(cache, names, threshold, seed, progress=progress, label=label, reduction=reduction)
     title = f"{args.run.resolve().name}: {len(swept)} back-ends over {len(cache.query)} test clips"
     print_table(render_sweep(swept, BASELINE, title))
-    out = args.out or args.run / "score_sweep"
+    out = args.output or args.run / "score_sweep"
     write_sweep(swept, BASELINE, title, out)
     print(f"scorers.csv, scorers.md written to {out}")
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from asd_lightning.commands.grammar import add_output
 from asd_lightning.errors import UserError
 
 SHOWN = 3
@@ -12,10 +13,10 @@ SHOWN = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """``RUN --label NAME [--out DIR] [--info YAML]``, or ``--check DIR [--data DIR | --names PATH] [--all]``."""
+    """``RUN --label NAME [-o DIR] [--info YAML]``, or ``--check DIR [--data DIR | --names PATH] [--all]``."""
     parser.add_argument("run", type=Path, nargs="?", help="folder of a finished run")
     parser.add_argument("--label", help="submission label, as in Huang_XJU_task2_1")
-    parser.add_argument("--out", type=Path, help="folder to write the submission to (default task2/LABEL)")
+    add_output(parser, "folder to write the submission to (default task2/LABEL)")
     parser.add_argument("--info", type=Path, help="YAML with authors and description; the rest stays marked TODO")
     parser.add_argument("--check", type=Path, metavar="DIR", help="check the submission in this folder instead")
     parser.add_argument("--all", action="store_true", default=None, help="with --check: not only three of each rule")
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit status 1 if a checked submission breaks a rule."""
-    writing = [name for name in ("run", "label", "out", "info") if getattr(args, name) is not None]
+    writing = [name for name in ("run", "label", "output", "info") if getattr(args, name) is not None]
     checking = [name for name in ("check", "data", "names", "all") if getattr(args, name) is not None]
     if writing and checking:
         raise UserError(f"{writing[0]} and --{checking[0]} do not go together: write a submission, or check one")
@@ -42,7 +43,7 @@ def _write(args: argparse.Namespace) -> int:
     from asd_lightning.submission.writer import write_submission
 
     # The folder of the organisers' package; a malformed label, such as one with a slash, is refused before it is used.
-    out = args.out or Path("task2") / args.label
+    out = args.output or Path("task2") / args.label
     written = write_submission(args.run, args.label, out, args.info)
     for note in written.notes:
         print(note)

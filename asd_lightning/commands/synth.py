@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
-from pathlib import Path
+
+from asd_lightning.commands.grammar import add_output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -12,9 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preset", default="demo", help="tiny (tests), demo (small experiment) or full (as DCASE 2025)"
     )
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="folder to write: new, empty or unfinished"
-    )
+    add_output(parser, "folder to write: new, empty or unfinished", required=True)
     parser.add_argument("--seed", type=int, default=0, help="another seed, another set of recordings (default 0)")
     parser.add_argument("--machines", metavar="A,B", help="only these machines of the preset")
     parser.add_argument("--jobs", type=int, metavar="N", help="processes (default: one for each processor)")
@@ -26,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
 
     machines = None if args.machines is None else [name.strip() for name in args.machines.split(",") if name.strip()]
     jobs = (os.cpu_count() or 1) if args.jobs is None else args.jobs
-    made = synthesize(args.out, args.preset, args.seed, machines, jobs)
+    made = synthesize(args.output, args.preset, args.seed, machines, jobs)
     if made.written:
         print(f"wrote {made.written} of {made.clips} clips under {made.root}")
     else:

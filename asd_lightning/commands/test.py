@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from asd_lightning.commands.grammar import split_output
 from asd_lightning.errors import UserError
 
-USAGE = """usage: asd test run=RUN [out=DIR] [overrides]
+USAGE = """usage: asd test RUN [-o DIR] [KEY=VALUE ...]
 
 Score the test clips of a trained run again: with another back-end, other clips,
 or on several devices. Results go to DIR; by default to RUN/results, or to
 RUN/results_2, results_3... where there are some already.
 
-  asd test run=runs/pump model/scorer=knn_standardized
-  asd test run=runs/pump data.root=pump_today out=today
-  asd test run=runs/pump trainer=ddp devices=2
+  asd test runs/pump model/scorer=knn_standardized
+  asd test runs/pump data.root=pump_today -o today
+  asd test runs/pump trainer=ddp devices=2
 
 The overrides are those of asd train; the embedder is the run's own."""
-
-
-_RUN, _OUT = "run=", "out="
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -35,15 +33,26 @@ def run(arguments: Sequence[str]) -> int:
     from asd_lightning.experiment.text_options import as_text
 
     logging.basicConfig(format="asd: %(message)s")
-    runs = [argument.removeprefix(_RUN) for argument in arguments if argument.startswith(_RUN)]
-    outs = [argument.removeprefix(_OUT) for argument in arguments if argument.startswith(_OUT)]
-    if len(runs) != 1 or len(outs) > 1 or "" in [*runs, *outs]:
-        raise UserError("give the run to test: asd test run=runs/NAME [out=DIR] [model/scorer=... data.root=...]")
-    folder, out = Path(runs[0]).expanduser(), Path(outs[0]).expanduser() if outs else None
-    overrides = [for_hydra(as_text(argument)) for argument in arguments if not argument.startswith((_RUN, _OUT))]
+    folder, out, rest = _places(arguments)
+    overrides = [for_hydra(as_text(argument)) for argument in rest]
     # What is wrong with them is told before torch is imported.
     agree_with_slurm(retest_configuration(folder, overrides, folder))
     from asd_lightning.experiment.retest import retest
 
     retest(folder, overrides, out)
     return 0
+
+
+def _places(arguments: Sequence[str]) -> tuple[Path, Path | None, list[str]]:
+    """The run, the folder for results, and the overrides; ``run=`` and ``out=`` are older ways to say the first two."""
+    words, outs = split_output(arguments)
+    runs = [word.removeprefix("run=") for word in words if word.startswith("run=") or not _is_override(word)]
+    if len(runs) != 1 or len(outs) > 1 or "" in [*runs, *outs]:
+        raise UserError("give the run to test: asd test runs/NAME [-o DIR] [model/scorer=... data.root=...]")
+    overrides = [word for word in words if _is_override(word) and not word.startswith("run=")]
+    return Path(runs[0]).expanduser(), Path(outs[0]).expanduser() if outs else None, overrides
+
+
+def _is_override(word: str) -> bool:
+    """A folder may have = in its name: where it is there, it is the run."""
+    return not Path(word).is_dir() and ("=" in word or word.startswith("~"))

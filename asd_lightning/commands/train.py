@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from asd_lightning.commands.grammar import refuse_unknown_options
+
 USAGE = """usage: asd train [KEY=VALUE ...] [-m]
 
 Train a system on a folder of recordings, then score its test clips.
@@ -40,6 +42,7 @@ def run(arguments: Sequence[str]) -> int:
     if {"-h", "--help"} & set(arguments):
         print(USAGE.format(choices=_choices()))
         return 0
+    refuse_unknown_options(arguments)
     from asd_lightning.configuration import for_hydra
     from asd_lightning.experiment.arguments import check_arguments
     from asd_lightning.experiment.computer import check_computer

@@ -47,6 +47,10 @@ _LEAST = {
     "data.test_windows": 1,
     "data.num_workers": 0,
 }
+# Of the model, what every system has.
+_PARTS = ("embedder", "loss", "scorer", "threshold", "optimizer", "scheduler")
+# Lightning takes more than the type that stands there.
+_OF_SEVERAL_TYPES = frozenset({"devices", "trainer.devices", "trainer.deterministic", "trainer.precision"})
 _MAY_BE_NULL = frozenset({"data.num_workers"})
 
 
@@ -63,9 +67,11 @@ def check_arguments(arguments: Sequence[str]) -> None:
     overrides = parse_overrides([argument for argument in arguments if argument not in options])
     swept = [override for override in overrides if override.is_sweep_override()] if options else []
     config = compose_train([str(override.input_line) for override in overrides if override not in swept])
+    _refuse_odd_types(overrides, swept)
     given = {override.get_key_element() for override in overrides}
     changing = {override.get_key_element() for override in swept}
     _refuse_odd_name(str(config.name))
+    _refuse_incomplete(config)
     _refuse_bad_values(config)
     if not changing & (_RECORDINGS if "data.root" in given else _RECORDINGS | {"scale", "experiment"}):
         _refuse_absent_data(config)
@@ -204,6 +210,7 @@ def _apply(config: DictConfig, override: Override) -> None:
         known = [f"{key.rpartition('.')[0]}.{name}" for name in OmegaConf.select(config, key.rpartition(".")[0]) or ()]
         raise UserError(f"{key}: the run has no such setting{did_you_mean(key, known)}; +{key}= adds one")
     before = OmegaConf.select(config, key)
+    _refuse_other_type(key, before, override.value())
     OmegaConf.update(config, key, override.value(), merge=False, force_add=True)
     _rename(config, key.rpartition(".")[2], before, OmegaConf.select(config, key))
     if key == "seed":
@@ -242,6 +249,43 @@ def _refuse_odd_name(name: str) -> None:
             f"name={name}: the run's folder is runs/NAME; use letters, digits and . , _ = + - alone, "
             "or give a folder elsewhere with hydra.run.dir="
         )
+
+
+def _refuse_incomplete(config: DictConfig) -> None:
+    for part in _PARTS:
+        if config.model.get(part) is None:
+            raise UserError(f"model.{part} is missing, and a system needs one; choose another with model/{part}=NAME")
+
+
+def _refuse_odd_types(overrides: Sequence[Override], swept: Sequence[Override]) -> None:
+    """A number is no text and no truth value: ``margin=0.4x`` is a slip, told before anything is done."""
+    chosen = compose_train([str(one.input_line) for one in overrides if _is_group(one) and one not in swept])
+    for one in overrides:
+        key = str(one.key_or_group)
+        if _is_group(one) or one.is_delete():
+            continue
+        usual = OmegaConf.select(chosen, key, default=None, throw_on_missing=False)
+        texts = [f"{key}={text}" for text in one.sweep_string_iterator()] if one in swept else [str(one.input_line)]
+        for value in (parsed.value() for parsed in parse_overrides(texts)):
+            _refuse_other_type(key, usual, value)
+
+
+def _refuse_other_type(key: str, usual: Any, value: Any) -> None:
+    if key not in _OF_SEVERAL_TYPES and (kind := _other_type(usual, value)):
+        raise UserError(f"{key}={value}: {kind} is needed, as in {key}={usual}")
+
+
+def _other_type(usual: Any, value: Any) -> str:
+    """What a value should be by the one in its place; "" where it is, or where nothing is known."""
+    if value is None or (isinstance(value, str) and "${" in value):
+        return ""
+    if isinstance(usual, bool):
+        return "" if isinstance(value, bool) else "true or false"
+    if isinstance(usual, int):
+        return "" if type(value) is int else "a whole number"
+    if isinstance(usual, float):
+        return "" if type(value) in (int, float) else "a number"
+    return ""
 
 
 def _refuse_bad_values(config: DictConfig) -> None:

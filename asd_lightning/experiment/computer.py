@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from omegaconf import DictConfig
@@ -11,6 +12,8 @@ from omegaconf import DictConfig
 from asd_lightning.configuration import CONF_DIR, compose_train, plain
 from asd_lightning.errors import UserError
 
+# Loggers whose packages are not among those that come with this one.
+_LOGGER_PACKAGES = {"mlflow": "mlflow", "tensorboard": "tensorboard", "wandb": "wandb"}
 _RANDOM = "random"
 # Lightning takes such a job for one that a person starts processes in.
 _INTERACTIVE = ("bash", "interactive")
@@ -20,12 +23,13 @@ def check_computer(arguments: Sequence[str]) -> None:
     """Refuse a single run that cannot be here.  Of a sweep, whose jobs may run elsewhere, nothing is known.
 
     Raises:
-        UserError: weights that are not on this machine, or another number of Slurm tasks than of processes.
+        UserError: weights or a logger's package that are not on this machine, or another number of Slurm tasks than of processes.
     """
     if any(argument.startswith("-") for argument in arguments):
         return
     config = compose_train(arguments)
     agree_with_slurm(config)
+    _refuse_absent_packages(config)
     _refuse_absent_weights(config)
 
 
@@ -50,6 +54,12 @@ def agree_with_slurm(config: DictConfig) -> None:
     if int(tasks) > 1:
         # Slurm tells this only where it was asked in these words, and Lightning asks for it.
         os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(devices))
+
+
+def _refuse_absent_packages(config: DictConfig) -> None:
+    for name, package in _LOGGER_PACKAGES.items():
+        if (config.get("logger") or {}).get(name) and find_spec(package) is None:
+            raise UserError(f"logger={name}: the package {package} is not installed: pip install {package}")
 
 
 def _refuse_absent_weights(config: DictConfig) -> None:

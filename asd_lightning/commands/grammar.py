@@ -1,0 +1,81 @@
+"""What all commands have in common on the command line: the place of outputs, and what is told of a mistyped option."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from asd_lightning.errors import UserError
+
+OUTPUT = ("-o", "--output")
+# Hydra's own, as `asd train` takes them: those that stand alone, and those with a value.
+_HYDRA_FLAGS = frozenset({"-m", "--multirun", "--resolve", "--hydra-help", "-h", "--help"})
+_HYDRA_VALUES = frozenset(
+    {"--cfg", "-c", "--info", "-i", "--package", "-p", "--config-dir", "-cd", "--config-name", "-cn"}
+    | {"--experimental-rerun"}
+)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that takes options in full, and tells what was probably meant."""
+
+    def __init__(self, **how: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **how})
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        # Here, so that the usage is that of the command itself and not of asd.
+        found, rest = super().parse_known_args(args, namespace)
+        if rest:
+            self.error(f"unrecognized arguments: {' '.join(rest)}{self._meant(rest[0])}")
+        return found, rest
+
+    def _meant(self, word: str) -> str:
+        known = [option for action in self._actions for option in action.option_strings]
+        return _meant(word, known)
+
+
+def add_output(parser: argparse.ArgumentParser, about: str, **how: Any) -> None:
+    """``-o PATH``, ``--output PATH``; ``--out``, as it was called, is still read."""
+    action = parser.add_argument(*OUTPUT, "--out", type=Path, metavar="PATH", help=about, dest="output", **how)
+    # What the help shows; the parser has all three.
+    action.option_strings = OUTPUT
+
+
+def split_output(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Words, and what was given as the output, of a command that takes overrides too.
+
+    Raises:
+        UserError: another option.
+    """
+    words, outputs = [], []
+    rest = iter(arguments)
+    for argument in rest:
+        name, equals, value = argument.partition("=")
+        if name in (*OUTPUT, "--out") or (name == "out" and equals):
+            outputs.append(value if equals else next(rest, ""))
+        elif argument.startswith("-"):
+            raise UserError(f"{argument}: no such option{_meant(name, OUTPUT)}; settings are KEY=VALUE")
+        else:
+            words.append(argument)
+    return words, outputs
+
+
+def refuse_unknown_options(arguments: Sequence[str]) -> None:
+    """Refuse what is neither an override nor an option of Hydra's, before anything heavy is imported.
+
+    Raises:
+        UserError: names it, and what was probably meant.
+    """
+    known = _HYDRA_FLAGS | _HYDRA_VALUES
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        option = argument.partition("=")[0]
+        if argument.startswith("-") and option not in known and before not in _HYDRA_VALUES:
+            raise UserError(f"{argument}: no such option{_meant(option, sorted(known))}; settings are KEY=VALUE")
+
+
+def _meant(word: str, known: Sequence[str]) -> str:
+    found = get_close_matches(word, known, n=1)
+    return f" (did you mean {found[0]}?)" if found else ""
