@@ -116,6 +116,9 @@ class EmbeddingHead(nn.Module):
 
     Raises:
         UserError: an unknown kind.
+
+    >>> EmbeddingHead([128, 128])(torch.randn(8, 256)).shape
+    torch.Size([8, 256])
     """
 
     def __init__(self, embed_dims: Sequence[int], kind: Head = "joint") -> None:

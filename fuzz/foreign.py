@@ -281,8 +281,8 @@ def _read_run(folder: Path, _: Path) -> None:
     from rich.progress import Progress
 
     from asd_lightning.comparison.systems import compare_runs
-    from asd_lightning.report.runs import read_runs
-    from asd_lightning.report.settings import differing_settings, environment_rows, run_facts
+    from asd_lightning.pages.runs import read_runs
+    from asd_lightning.pages.settings import differing_settings, environment_rows, run_facts
 
     compare_runs([folder / "run"])
     with Progress(disable=True) as progress:

@@ -17,7 +17,7 @@ from asd_lightning.data.datamodule import ClipDataModule
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.intervals import bootstrap_intervals
 from asd_lightning.experiment.run_embeddings import embeddings_of_run
-from asd_lightning.report import runs
+from asd_lightning.pages import runs
 from tests.scoring.runs import make_run
 from tests.test_foreign_files import BILLION_LAUGHS
 

@@ -23,9 +23,10 @@ STAGES = (
     "training",
     "comparison",
     "submission",
-    "report",
+    "pages",
     "experiment",
     "detector",
+    "api",
     "commands",
     "cli",
 )

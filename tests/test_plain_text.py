@@ -19,9 +19,9 @@ from asd_lightning.comparison.systems import compare_runs
 from asd_lightning.comparison.tables import render_comparison
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.metrics import EvaluationResult, evaluate, read_metrics, render_table, write_metrics
+from asd_lightning.pages.page import write_report
+from asd_lightning.pages.plots import plot_roc, plot_scores
 from asd_lightning.plain_text import on_terminal, printable, without_credentials
-from asd_lightning.report.page import write_report
-from asd_lightning.report.plots import plot_roc, plot_scores
 from asd_lightning.scoring.clip_scores import ClipScore
 from tests.comparison.runs import development_clips, finished_run
 from tests.experiment.runs import tiny_overrides

@@ -49,7 +49,7 @@ def _stats(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from asd_lightning.evaluation.ground_truth import label_clips
-    from asd_lightning.report.gallery import write_gallery
+    from asd_lightning.pages.gallery import write_gallery
 
     write_gallery(args.folder, args.output, Console(stderr=True), label_clips)
     print(f"{args.output} written")

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the page; returns the exit status."""
-    from asd_lightning.report.page import write_report
+    from asd_lightning.pages.page import write_report
 
     out = write_report(args.runs, args.output)
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, loads nothing from the network")

@@ -45,6 +45,9 @@ def parse_file_name(stem: str, folder: Split = "test") -> ParsedName | None:
     The attribute suffix is kept whole: keys contain ``_`` and repeat, so it cannot be split into pairs safely.  Case
     does not count but in it, and for the condition any word of `asd_lightning.data.conditions` will do.  ``folder`` is
     the split whose folder the file lies in; only names of 2020 need it.
+
+    >>> parse_file_name("section_00_source_train_normal_0001_spd_31V").attribute
+    'spd_31V'
     """
     if match := _LABELLED.fullmatch(stem):
         section, domain, split, word, number, attribute = match.groups()

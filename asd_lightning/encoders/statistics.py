@@ -8,7 +8,11 @@ from torch import Tensor, nn
 
 
 class TemporalStatistics(nn.Module):
-    """Mean and (population) standard deviation over time of every band; nothing to train."""
+    """Mean and (population) standard deviation over time of every band; nothing to train.
+
+    >>> TemporalStatistics(num_bands=2)(torch.tensor([[[0.0, 1.0], [2.0, 1.0]]]))
+    tensor([[1., 1., 1., 0.]])
+    """
 
     def __init__(self, num_bands: int = 128) -> None:
         super().__init__()

@@ -23,7 +23,7 @@ from asd_lightning.experiment.claim import claimed
 from asd_lightning.experiment.identity import with_absolute_paths
 from asd_lightning.experiment.resume import checkpoint_to_resume, refuse_another_run
 from asd_lightning.foreign_files import load_yaml
-from asd_lightning.run_folder import CHECKPOINT, CONFIG, HYDRA, LOG
+from asd_lightning.run_folder import CHECKPOINT, CONFIG, HYDRA, LOG, is_run
 from asd_lightning.trust import refuse_foreign_targets
 
 _MULTIRUN = {"-m", "--multirun"}
@@ -318,7 +318,7 @@ def _refuse_taken_sweep(folder: Path, resume: bool) -> None:
 
 def _refuse_foreign(folder: Path) -> None:
     """A run writes, and where nothing has come of it removes, files whose names others use too."""
-    if not folder.is_dir() or (folder / HYDRA).is_dir():
+    if not folder.is_dir() or is_run(folder):
         return
     # Hydra's log is there before its folder, and another process may have come first.
     foreign = sorted(path.name for path in folder.iterdir() if path.name != LOG)

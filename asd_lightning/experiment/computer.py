@@ -23,7 +23,8 @@ def check_computer(arguments: Sequence[str]) -> None:
     """Refuse a single run that cannot be here.  Of a sweep, whose jobs may run elsewhere, nothing is known.
 
     Raises:
-        UserError: weights or a logger's package that are not on this machine, or another number of Slurm tasks than of processes.
+        UserError: weights or a logger's package that are not on this machine, or another number of Slurm tasks than of
+            processes.
     """
     if any(argument.startswith("-") for argument in arguments):
         return

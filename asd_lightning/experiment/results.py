@@ -19,8 +19,8 @@ from asd_lightning.evaluation.complexity import count_macs
 from asd_lightning.evaluation.ground_truth import label_scores
 from asd_lightning.evaluation.metrics import EvaluationResult, evaluate, render_table, write_metrics
 from asd_lightning.experiment.identity import digest_of
+from asd_lightning.pages.plots import plot_roc, plot_scores
 from asd_lightning.plain_text import on_terminal
-from asd_lightning.report.plots import plot_roc, plot_scores
 from asd_lightning.run_folder import ResultSet
 from asd_lightning.scoring.clip_scores import (
     ClipScore,

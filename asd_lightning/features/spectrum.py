@@ -38,6 +38,9 @@ class LogMelSpectrogram(nn.Module):
 
     Raises:
         UserError: a size that is no whole number, or beyond what fits sound.
+
+    >>> LogMelSpectrogram()(torch.zeros(2, 16_000)).shape
+    torch.Size([2, 30, 128])
     """
 
     def __init__(

@@ -62,6 +62,10 @@ class SubCenterArcFace(nn.Module):
 
     Raises:
         UserError: an argument outside its range.
+
+    >>> arcface = SubCenterArcFace(embed_dim=4, sub_centers=[2, 2, 1])
+    >>> arcface(torch.randn(8, 4), torch.tensor([0, 1, 2, 0, 1, 2, 0, 1])).shape
+    torch.Size([8, 3])
     """
 
     def __init__(self, embed_dim: int, sub_centers: Sequence[int], scale: float = 30.0, margin: float = 0.2) -> None:

@@ -58,6 +58,10 @@ class KNNScorer:
 
     Raises:
         UserError: an argument outside its range.
+
+    >>> bank, is_target = np.array([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0]]), np.array([False, False, True])
+    >>> KNNScorer().fit(bank, is_target).anomaly_score(np.array([[2.0, 0.0], [-1.0, 0.0]])).round(2).tolist()
+    [0.0, 1.0]
     """
 
     def __init__(

@@ -39,6 +39,15 @@ def inverse_sqrt(
 
     Raises:
         UserError: an unknown unit, or a number below 1.
+
+    >>> import torch
+    >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    >>> schedule = inverse_sqrt(optimizer, warmup=4)
+    >>> for _ in range(16):
+    ...     optimizer.step()
+    ...     schedule.step()
+    >>> schedule.get_last_lr()
+    [0.5]
     """
     if unit not in get_args(Unit):
         raise UserError(f"unit={unit!r}: choose one of {', '.join(get_args(Unit))}")

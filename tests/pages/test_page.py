@@ -11,7 +11,7 @@ import yaml
 
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.metrics import read_metrics
-from asd_lightning.report.page import write_report
+from asd_lightning.pages.page import write_report
 from tests.comparison.runs import finished_run
 from tests.scoring.runs import make_run
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from asd_lightning.report.page import write_report
-from tests.report.browser import CHROMIUM, Browser
+from asd_lightning.pages.page import write_report
+from tests.pages.browser import CHROMIUM, Browser
 from tests.scoring.runs import make_run
 
 MACHINES = ("fan", "valve", "<i>x", "a_machine_name_without_any_place_to_break_it_" * 2)

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asd_lightning.report.svg import Axes, Scale, round_ticks, svg, text
+from asd_lightning.pages.svg import Axes, Scale, round_ticks, svg, text
 
 
 @given(st.floats(-1e6, 1e6), st.floats(1e-6, 1e6))

@@ -4,7 +4,7 @@ from scipy.stats import norm
 from sklearn.metrics import auc
 
 from asd_lightning.evaluation.metrics import evaluate
-from asd_lightning.report.curves import BINS, det, embedding_map, histogram, roc
+from asd_lightning.pages.curves import BINS, det, embedding_map, histogram, roc
 from asd_lightning.scoring.clip_scores import ClipScore
 from tests.comparison.runs import development_clips, evaluation_clips
 

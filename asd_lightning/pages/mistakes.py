@@ -11,9 +11,9 @@ import numpy as np
 
 from asd_lightning.data.audio import BadAudioError
 from asd_lightning.data.layout import Clip
-from asd_lightning.report.recordings import data_folder, lies_below
-from asd_lightning.report.runs import MachineKey, ReportedRun
-from asd_lightning.report.sound import ClipMedia, clip_media
+from asd_lightning.pages.recordings import data_folder, lies_below
+from asd_lightning.pages.runs import MachineKey, ReportedRun
+from asd_lightning.pages.sound import ClipMedia, clip_media
 from asd_lightning.scoring.clip_scores import ClipScore
 
 AUDIO_BUDGET = 6_000_000

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 
 from asd_lightning.atomic import write_atomically
 from asd_lightning.evaluation.metrics import MAX_FPR
+from asd_lightning.pages.curves import histogram, roc
+from asd_lightning.pages.palette import UNKNOWN, group_tint
 from asd_lightning.plain_text import printable
-from asd_lightning.report.curves import histogram, roc
-from asd_lightning.report.palette import UNKNOWN, group_tint
 from asd_lightning.scoring.clip_scores import ClipScore
 
 _COLUMNS = 4

@@ -7,9 +7,9 @@ import pytest
 import soundfile
 from rich.progress import Progress
 
-from asd_lightning.report.mistakes import MediaBudget, per_kind, worst_clips
-from asd_lightning.report.runs import read_runs
-from asd_lightning.report.sound import AUDIO_SECONDS, clip_media
+from asd_lightning.pages.mistakes import MediaBudget, per_kind, worst_clips
+from asd_lightning.pages.runs import read_runs
+from asd_lightning.pages.sound import AUDIO_SECONDS, clip_media
 from asd_lightning.scoring.clip_scores import ClipScore
 from tests.scoring.runs import make_clips, make_run
 

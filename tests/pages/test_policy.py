@@ -7,10 +7,10 @@ import re
 
 import pytest
 
-from asd_lightning.report.gallery import write_gallery
-from asd_lightning.report.page import write_report
-from asd_lightning.report.policy import content_policy
-from tests.report.browser import CHROMIUM, Browser
+from asd_lightning.pages.gallery import write_gallery
+from asd_lightning.pages.page import write_report
+from asd_lightning.pages.policy import content_policy
+from tests.pages.browser import CHROMIUM, Browser
 from tests.scoring.runs import make_run
 
 

@@ -13,8 +13,8 @@ from asd_lightning.comparison.systems import Comparison, Spread
 from asd_lightning.comparison.tables import TABLE_2_MACHINES, published_row, published_systems
 from asd_lightning.evaluation.intervals import Interval, bootstrap_difference
 from asd_lightning.evaluation.metrics import ALL
-from asd_lightning.report.charts import IntervalRow, interval_chart, series_css
-from asd_lightning.report.runs import OVERALL, MachineKey, ReportedRun
+from asd_lightning.pages.charts import IntervalRow, interval_chart, series_css
+from asd_lightning.pages.runs import OVERALL, MachineKey, ReportedRun
 from asd_lightning.scoring.clip_scores import machine_name
 
 SHOWN = ("auc_source", "auc_target", "pauc", "hmean")

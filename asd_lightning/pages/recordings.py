@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from asd_lightning.foreign_files import ForeignFileError, load_yaml
-from asd_lightning.report.runs import ReportedRun, parsed_config
+from asd_lightning.pages.runs import ReportedRun, parsed_config
 from asd_lightning.run_folder import CHOICES
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from asd_lightning.report.runs import ReportedRun, parsed_config
+from asd_lightning.pages.runs import ReportedRun, parsed_config
 
 _ABSENT = "(not set)"
 _OF_THE_JOB = ("name", "hydra")

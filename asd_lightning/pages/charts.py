@@ -12,9 +12,9 @@ from markupsafe import Markup
 
 from asd_lightning.data.layout import Clip
 from asd_lightning.evaluation.metrics import MAX_FPR
-from asd_lightning.report.curves import LOWEST_RATE, Curve, det, deviate, embedding_map, histogram, machine_rows, roc
-from asd_lightning.report.palette import UNKNOWN, group_tint
-from asd_lightning.report.svg import Axes, crosses, dots, frame, line, polyline, rectangle, round_ticks, svg, text
+from asd_lightning.pages.curves import LOWEST_RATE, Curve, det, deviate, embedding_map, histogram, machine_rows, roc
+from asd_lightning.pages.palette import UNKNOWN, group_tint
+from asd_lightning.pages.svg import Axes, crosses, dots, frame, line, polyline, rectangle, round_ticks, svg, text
 from asd_lightning.scoring.clip_scores import ClipScore
 from asd_lightning.scoring.embedding_cache import EmbeddingCache
 

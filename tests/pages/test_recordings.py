@@ -8,10 +8,10 @@ import pytest
 import yaml
 from rich.progress import Progress
 
-from asd_lightning.report.mistakes import MediaBudget
-from asd_lightning.report.page import write_report
-from asd_lightning.report.recordings import data_folder, lies_below
-from asd_lightning.report.runs import read_runs
+from asd_lightning.pages.mistakes import MediaBudget
+from asd_lightning.pages.page import write_report
+from asd_lightning.pages.recordings import data_folder, lies_below
+from asd_lightning.pages.runs import read_runs
 from asd_lightning.scoring.embedding_cache import read_embeddings, write_embeddings
 from tests.scoring.runs import make_run
 

@@ -22,7 +22,7 @@ from asd_lightning.data.audio import BadAudioError, read_audio
 from asd_lightning.data.layout import Clip, find_clips
 from asd_lightning.data.measurement import Measurement, measure_all
 from asd_lightning.errors import UserError
-from asd_lightning.report.policy import content_policy
+from asd_lightning.pages.policy import content_policy
 
 SAMPLE_RATE = 16_000
 _WINDOW = 1024

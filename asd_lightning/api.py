@@ -1,0 +1,161 @@
+"""What the commands do, as functions of the same names and arguments, for notebooks and programs.
+
+Nothing is printed but progress, no global state of Hydra's is left behind, and what is wrong is a `UserError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asd_lightning.errors import UserError
+from asd_lightning.run_folder import ResultSet, results_of
+
+if TYPE_CHECKING:
+    from asd_lightning.comparison.systems import Comparison
+    from asd_lightning.submission.writer import Written
+
+
+def train(*overrides: str) -> ResultSet:
+    """Train a system and score its test clips, as ``asd train`` does: the same run from the same words.
+
+    Args:
+        overrides: ``KEY=VALUE``, as on the command line; of a sweep (``-m``) call this once for each run.
+
+    Returns:
+        The results of its test; the run's folder is ``results.run``.
+
+    Raises:
+        UserError: an override that does not fit, bad data, or a folder that holds a run already.
+
+    Example:
+        >>> import tempfile
+        >>> from asd_lightning.synthetic import synthesize
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> _ = synthesize(folder / "machines", "tiny")  # doctest: +ELLIPSIS
+        tiny: synthesizing clips...
+        >>> small = ["data.clip_seconds=1.0", f"data.cache_dir={folder}/cache", f"hydra.run.dir={folder}/run"]
+        >>> results = train("experiment=statistics", f"data.root={folder}/machines", *small)  # doctest: +ELLIPSIS
+        decoding...
+        >>> 0 < results.read_summary()["official_score"] < 1
+        True
+    """
+    from asd_lightning.configuration import compose_train, for_hydra
+    from asd_lightning.experiment.arguments import check_arguments
+    from asd_lightning.experiment.claim import claimed
+    from asd_lightning.experiment.computer import check_computer
+    from asd_lightning.experiment.text_options import as_text
+
+    if options := [override for override in overrides if override.startswith("-")]:
+        raise UserError(f"{options[0]}: an option of the command; a sweep is one call of train() for each run")
+    fit = [for_hydra(as_text(override)) for override in overrides]
+    with _hydra_as_before():
+        check_arguments(fit)
+        check_computer(fit)
+        from asd_lightning.experiment.train import train as run
+        from asd_lightning.experiment.train import users_mistake
+
+        config = compose_train(fit)
+        folder = _output_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        with claimed(folder):
+            try:
+                run(config, folder)
+            except Exception as error:
+                raise users_mistake(error) from error
+    return results_of(folder)
+
+
+def test(run: Path | str, *overrides: str, output: Path | str | None = None) -> ResultSet:  # noqa: PT028
+    """Score a trained run's test clips again, as ``asd test`` does.
+
+    Args:
+        run: its folder.
+        overrides: ``KEY=VALUE``, as on the command line.
+        output: folder for the results; by default the next of ``results_2``, ``results_3``... in the run.
+
+    Raises:
+        UserError: not the folder of a run, an override that does not fit, or a filled ``output``.
+    """
+    from asd_lightning.configuration import for_hydra
+    from asd_lightning.experiment.retest import retest
+    from asd_lightning.experiment.text_options import as_text
+
+    with _hydra_as_before():
+        return retest(Path(run), [for_hydra(as_text(override)) for override in overrides], _path(output))
+
+
+def compare(*folders: Path | str, output: Path | str | None = None) -> Comparison:
+    """One table from many runs, as ``asd compare`` makes it: runs that differ in nothing but the seed are averaged.
+
+    Args:
+        folders: runs, results of tests, or folders with runs anywhere below them.
+        output: folder for ``comparison.csv``, ``.md`` and ``.png``; by default nothing is written.
+
+    Raises:
+        UserError: a folder is missing or holds no run.
+    """
+    from asd_lightning.comparison.output import write_comparison
+    from asd_lightning.comparison.systems import compare_runs
+
+    comparison = compare_runs([Path(folder) for folder in folders])
+    if output is not None:
+        write_comparison(comparison, Path(output))
+    return comparison
+
+
+def report(*runs: Path | str, output: Path | str = "report.html") -> Path:
+    """One self-contained HTML page about runs, as ``asd report`` writes it; returns its path.
+
+    Args:
+        runs: runs, results of tests, or folders with runs below them.
+        output: file to write.
+
+    Raises:
+        UserError: no run, or the page cannot be written.
+    """
+    from asd_lightning.pages.page import write_report
+
+    return write_report([Path(run) for run in runs], Path(output))
+
+
+def submit(run: Path | str, label: str, output: Path | str | None = None, info: Path | str | None = None) -> Written:
+    """A challenge submission of a run or of one of its tests, as ``asd submit`` writes it.
+
+    Args:
+        run: a finished run, or ``RUN/results_2``.
+        label: as in ``Huang_XJU_task2_1``.
+        output: folder to write; by default ``task2/LABEL``.
+        info: YAML with authors and description.
+
+    Raises:
+        UserError: a malformed label, no results, or a folder that holds something else.
+    """
+    from asd_lightning.submission.writer import write_submission
+
+    # The folder of the organisers' package.
+    return write_submission(Path(run), label, _path(output) or Path("task2") / label, _path(info))
+
+
+@contextmanager
+def _hydra_as_before() -> Iterator[None]:
+    """Hydra has one configuration for the whole process; a program's own is put back."""
+    from hydra.core.hydra_config import HydraConfig
+
+    before = HydraConfig.instance().cfg
+    try:
+        yield
+    finally:
+        HydraConfig.instance().cfg = before
+
+
+def _output_folder() -> Path:
+    from hydra.core.hydra_config import HydraConfig
+
+    return Path(HydraConfig.get().runtime.output_dir)
+
+
+def _path(place: Path | str | None) -> Path | None:
+    return None if place is None else Path(place)
