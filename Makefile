@@ -21,9 +21,9 @@ setup: .venv/.ready  ## make .venv with the pinned packages (about 5 GB)
 demo: export OMP_NUM_THREADS = 1
 demo: NAME := demo_$(shell date +%Y-%m-%d_%H-%M-%S)
 demo: .venv/.ready  ## synthetic machines -> training -> tables and a report, in minutes
-	$(BIN)/asd synth --preset demo --out data/demo
+	$(BIN)/asd synth --preset demo -o data/demo
 	$(BIN)/asd train -m scale=demo experiment=statistics,system1 name=$(NAME)
-	$(BIN)/asd report runs/$(NAME) --out runs/$(NAME)/report.html
+	$(BIN)/asd report runs/$(NAME) -o runs/$(NAME)/report.html
 
 test: .venv/.ready  ## all quick tests
 	$(BIN)/pytest -n 2 -m "not slow and not gpu and not network and not weights"

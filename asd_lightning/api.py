@@ -54,8 +54,8 @@ def train(*overrides: str) -> ResultSet:
     with _hydra_as_before():
         check_arguments(fit)
         check_computer(fit)
+        from asd_lightning.experiment.train import discard_if_nothing_began, users_mistake
         from asd_lightning.experiment.train import train as run
-        from asd_lightning.experiment.train import users_mistake
 
         config = compose_train(fit)
         folder = _output_folder()
@@ -64,6 +64,7 @@ def train(*overrides: str) -> ResultSet:
             try:
                 run(config, folder)
             except Exception as error:
+                discard_if_nothing_began(folder)
                 raise users_mistake(error) from error
     return results_of(folder)
 

@@ -117,7 +117,7 @@ def _dispatch(arguments: list[str]) -> int:
         return int(_module(command).run(arguments[1:]))
     parsed = build_parser(command).parse_args(arguments)
     for name, value in vars(parsed).items():
-        # A shell leaves the ~ of --out=~/page.html alone.
+        # A shell leaves the ~ of --output=~/page.html alone.
         setattr(parsed, name, _at_home(value))
     return int(_module(parsed.command).run(parsed))
 

@@ -9,7 +9,7 @@
         results_2/, ...          of further tests
         .hydra/                  what Hydra notes: overrides and the configuration before it is resolved
 
-Results of a test may also lie in a folder of their own (``asd test out=DIR``).  Whoever reads results takes any of
+Results of a test may also lie in a folder of their own (``asd test RUN -o DIR``).  Whoever reads results takes any of
 these: a run, which stands for its ``results``, or the folder of one test.
 """
 
@@ -155,7 +155,7 @@ def find_results(place: Path) -> ResultSet:
         return ResultSet(place)
     if is_run(place):
         return results_of(place)
-    raise UserError(f"{place}: neither a run nor the results of a test; give RUN, RUN/results_2 or what out= named")
+    raise UserError(f"{place}: neither a run nor the results of a test; give RUN, RUN/results_2 or what --output named")
 
 
 def claim_results(run: Path, first: int = 1) -> ResultSet:
@@ -174,7 +174,9 @@ def claim_results(run: Path, first: int = 1) -> ResultSet:
             number += 1
             continue
         except OSError as error:
-            raise UserError(f"{folder}: cannot be made ({error.strerror}); give another folder with out=") from error
+            raise UserError(
+                f"{folder}: cannot be made ({error.strerror}); give another folder with --output"
+            ) from error
         return ResultSet(folder)
 
 

@@ -9,6 +9,7 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 
 from asd_lightning import cli
+from asd_lightning.commands.test import places
 from asd_lightning.configuration import CONF_DIR
 from tests.comparison.runs import finished_run
 
@@ -89,6 +90,14 @@ def test_a_users_error_is_one_line_and_status_2(capsys, tmp_path):
         (["name=/tmp/x"], "name=/tmp/x: the run's folder is runs/NAME"),
         (["name=a/b"], "name=a/b: the run's folder is runs/NAME"),
         (["data.root=DATA", "test=flase"], "test=flase: true or false is needed"),
+        (["data.root=DATA", "model.loss.margin=0.4x"], "model.loss.margin=0.4x: a number is needed, as in"),
+        (["-m", "data.root=DATA", "model.optimizer.lr=1e-3,1e-3x"], "model.optimizer.lr=1e-3x: a number is needed"),
+        (["data.root=DATA", "model.scorer.k=two"], "model.scorer.k=two: a whole number is needed, as in"),
+        (["data.root=DATA", "model.score_after_head=maybe"], "model.score_after_head=maybe: true or false is needed"),
+        (["data.root=DATA", "~model.scheduler"], "model.scheduler is missing, and a system needs one"),
+        (["data.root=DATA", "experiment=fft", "logger=mlflow"], "logger=mlflow: the package mlflow is not installed"),
+        (["--mutlirun", "data.root=DATA"], "--mutlirun: no such option (did you mean --multirun?)"),
+        (["--out=x", "data.root=DATA"], "--out=x: no such option"),
         (["data.root=DATA", "resume=true"], "resume=true: give the name= of the run to go on with"),
         (
             ["data.root=DATA", "hydra.run.dir=occupied/x"],
@@ -228,3 +237,62 @@ def test_as_many_files_are_opened_as_the_system_allows(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path)
     assert int(done.stdout) >= 512, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "usage", "message"),
+    [
+        (["compare", "a", "--outptu", "x"], "asd compare ", "--outptu x (did you mean --output?)"),
+        (["report", "--outp", "x", "y"], "asd report ", "--outp"),
+        (["submit", "--labl", "x"], "asd submit ", "--labl (did you mean --label?)"),
+        (["data", "stats", "x", "--ouptut", "y"], "asd data stats ", "--ouptut y (did you mean --output?)"),
+    ],
+)
+def test_the_usage_is_that_of_the_command(arguments, usage, message, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(arguments)
+    told = capsys.readouterr().err
+    assert told.startswith(f"usage: {usage}")
+    assert message in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["runs/a", "--oput", "x"], "--oput: no such option (did you mean --output?)"),
+        ([], "give the run to test: asd test runs/NAME"),
+        (["runs/a", "runs/b"], "give the run to test"),
+        (["runs/a", "-o"], "give the run to test"),
+        (["model/scorer=knn"], "give the run to test"),
+    ],
+)
+def test_mistakes_in_asd_test(arguments, message, capsys):
+    assert cli.main(["test", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["runs/a", "-o", "b", "seed=1"],
+        ["seed=1", "runs/a", "--output=b"],
+        ["run=runs/a", "seed=1", "out=b"],
+        ["--out", "b", "runs/a", "seed=1"],
+    ],
+)
+def test_the_run_and_the_output_in_every_way(arguments):
+    assert places(arguments) == (Path("runs/a"), Path("b"), ["seed=1"])
+
+
+@pytest.mark.parametrize("option", ["-o", "--output", "--out"])
+def test_one_word_for_outputs(option):
+    for command, words in (
+        ("compare", ["a"]),
+        ("report", ["a"]),
+        ("submit", ["a"]),
+        ("synth", []),
+        ("score-sweep", ["a"]),
+    ):
+        parsed = cli.build_parser(command).parse_args([command, *words, option, "x"])
+        assert parsed.output == Path("x")
+        assert "--out " not in cli.build_parser(command).format_help()

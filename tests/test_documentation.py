@@ -11,6 +11,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from asd_lightning import cli
+from asd_lightning.commands.test import places
 from asd_lightning.configuration import CONF_DIR
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,6 +66,8 @@ def test_commands(command, arguments):
             cli.build_parser(command).parse_args([command, *arguments]), argparse.Namespace
         )
         return
+    if command == "test" and arguments:
+        _, _, arguments = places(arguments)
     overrides = [argument for argument in arguments if not NOT_OVERRIDES.match(argument)]
     for run in one_value_each(overrides):
         composes(run)

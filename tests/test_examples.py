@@ -57,6 +57,9 @@ def test_train_and_test_are_the_commands(tiny_data, place, monkeypatch):
         asd_lightning.train("-m", *overrides)
     with pytest.raises(UserError, match=r"data\.batch_sice: no such setting"):
         asd_lightning.train(*overrides, "data.batch_sice=1")
+    with pytest.raises(UserError, match="no such truth"):
+        asd_lightning.train(*overrides, "name=failed", "data.truth=nowhere")
+    assert not (place / "runs/failed").exists()
 
 
 def test_compare_report_and_submit_are_the_commands(place):

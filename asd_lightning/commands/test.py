@@ -33,7 +33,7 @@ def run(arguments: Sequence[str]) -> int:
     from asd_lightning.experiment.text_options import as_text
 
     logging.basicConfig(format="asd: %(message)s")
-    folder, out, rest = _places(arguments)
+    folder, out, rest = places(arguments)
     overrides = [for_hydra(as_text(argument)) for argument in rest]
     # What is wrong with them is told before torch is imported.
     agree_with_slurm(retest_configuration(folder, overrides, folder))
@@ -43,7 +43,7 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _places(arguments: Sequence[str]) -> tuple[Path, Path | None, list[str]]:
+def places(arguments: Sequence[str]) -> tuple[Path, Path | None, list[str]]:
     """The run, the folder for results, and the overrides; ``run=`` and ``out=`` are older ways to say the first two."""
     words, outs = split_output(arguments)
     runs = [word.removeprefix("run=") for word in words if word.startswith("run=") or not _is_override(word)]

@@ -75,7 +75,7 @@ def label_scores(scores: Sequence[ClipScore], path: Path) -> list[ClipScore]:
         joined, notes = join_ground_truth(scores, read_ground_truth(path))
     except UserError as error:
         raise UserError(
-            f"{path}: does not fit what was scored: {error}. The weights are kept: asd test run=RUN data.truth=FILE"
+            f"{path}: does not fit what was scored: {error}. The weights are kept: asd test RUN data.truth=FILE"
         ) from error
     logger.info("labels of the test clips are those of %s", path)
     for note in notes:

@@ -23,7 +23,7 @@ from asd_lightning.experiment.claim import claimed
 from asd_lightning.experiment.identity import with_absolute_paths
 from asd_lightning.experiment.resume import checkpoint_to_resume, refuse_another_run
 from asd_lightning.foreign_files import load_yaml
-from asd_lightning.run_folder import CHECKPOINT, CONFIG, HYDRA, LOG, is_run
+from asd_lightning.run_folder import CHECKPOINT, CONFIG, HYDRA, LOG
 from asd_lightning.trust import refuse_foreign_targets
 
 _MULTIRUN = {"-m", "--multirun"}
@@ -67,7 +67,6 @@ def check_arguments(arguments: Sequence[str]) -> None:
     overrides = parse_overrides([argument for argument in arguments if argument not in options])
     swept = [override for override in overrides if override.is_sweep_override()] if options else []
     config = compose_train([str(override.input_line) for override in overrides if override not in swept])
-    _refuse_odd_types(overrides, swept)
     given = {override.get_key_element() for override in overrides}
     changing = {override.get_key_element() for override in swept}
     _refuse_odd_name(str(config.name))
@@ -76,6 +75,8 @@ def check_arguments(arguments: Sequence[str]) -> None:
     if not changing & (_RECORDINGS if "data.root" in given else _RECORDINGS | {"scale", "experiment"}):
         _refuse_absent_data(config)
     hydra = HydraConfig.get()
+    # Last of these: it composes anew.
+    _refuse_odd_types(overrides, swept)
     sweeping = options or hydra.mode == RunMode.MULTIRUN
     folder = Path(hydra.run.dir)
     if sweeping:
@@ -318,7 +319,7 @@ def _refuse_taken_sweep(folder: Path, resume: bool) -> None:
 
 def _refuse_foreign(folder: Path) -> None:
     """A run writes, and where nothing has come of it removes, files whose names others use too."""
-    if not folder.is_dir() or is_run(folder):
+    if not folder.is_dir() or (folder / HYDRA).is_dir() or (folder / CHECKPOINT).is_file():
         return
     # Hydra's log is there before its folder, and another process may have come first.
     foreign = sorted(path.name for path in folder.iterdir() if path.name != LOG)

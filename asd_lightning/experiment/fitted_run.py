@@ -117,7 +117,7 @@ def load_run(place: Path | str) -> FittedRun:
     if about.get("model") != model_digest(module.state_dict(), saved["asd_config"]):
         raise UserError(
             f"{results.fitted}: fitted with other weights than {results.run / CHECKPOINT} has; give a test that was "
-            f"made with these (RUN/results_2), or make one with asd test run={results.run}"
+            f"made with these (RUN/results_2), or make one with asd test {results.run}"
         )
     return FittedRun(module.scored_embedder(), preprocessing, machines, reduction, _dtype(place, about))
 

@@ -110,7 +110,7 @@ def record_failure(folder: Path, error: Exception) -> None:
 
 
 def finish_sweep(folder: Path) -> int:
-    """Print and write the comparison of a sweep's runs, as ``asd compare FOLDER --out FOLDER`` does.
+    """Print and write the comparison of a sweep's runs, as ``asd compare FOLDER -o FOLDER`` does.
 
     Returns:
         Exit status: 1 if a run has failed.

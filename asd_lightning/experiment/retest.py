@@ -72,8 +72,9 @@ def retest(run: Path, overrides: Sequence[str] = (), out: Path | None = None) ->
 
 
 def _refuse_places(root: Path, out: Path | None) -> None:
-    if out is not None and out.is_dir() and any(out.iterdir()):
-        raise UserError(f"{out}: holds files already; give a new folder with out=")
+    # The first process of several makes it; the others find it made.
+    if is_first_process() and out is not None and out.is_dir() and any(out.iterdir()):
+        raise UserError(f"{out}: holds files already; give a new folder with --output")
     if not root.is_dir():
         raise UserError(
             f"data.root={root}: no such folder, and the run's recordings were there; say where they are now with "
@@ -101,5 +102,5 @@ def _claimed(run: Path, out: Path | None, trained: bool) -> ResultSet:
             out.rmdir()
         out.mkdir(parents=True)
     except OSError as error:
-        raise UserError(f"{out}: cannot be made ({error.strerror}); give another folder with out=") from error
+        raise UserError(f"{out}: cannot be made ({error.strerror}); give another folder with --output") from error
     return ResultSet(out)

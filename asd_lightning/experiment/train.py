@@ -116,7 +116,7 @@ def _run_alone(config: DictConfig, output_dir: Path) -> float:
         logger.error("%s", cause, exc_info=None if isinstance(cause, UserError) else cause)
     if not multirun.is_sweep():
         if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
-            _discard_if_nothing_began(output_dir)
+            discard_if_nothing_began(output_dir)
         sys.exit(2)
     if multirun.processes_started_elsewhere():
         # The other processes of this job wait for this one: only its end makes their launcher stop them.
@@ -133,7 +133,7 @@ def _say_how_to_go_on(output_dir: Path, name: str) -> None:
         logger.warning("interrupted before the first checkpoint; the same command starts anew")
 
 
-def _discard_if_nothing_began(output_dir: Path) -> None:
+def discard_if_nothing_began(output_dir: Path) -> None:
     """Remove the folder of a run that has left nothing but its settings."""
     files = [path for path in output_dir.rglob("*") if path.is_file()]
     if all(path.name in _OF_THE_START for path in files):
@@ -194,7 +194,7 @@ def _train_and_test(config: DictConfig, output_dir: Path, checkpoint: Path | Non
     reached = read_checkpoint(checkpoint) if checkpoint else None
     finished = reached is not None and reached["global_step"] >= config.trainer.max_steps
     if finished and reached and _tested(output_dir, reached["global_step"]):
-        logger.info("%s: trained and tested already; asd test run=%s tests it again", output_dir, output_dir)
+        logger.info("%s: trained and tested already; asd test %s tests it again", output_dir, output_dir)
         return official_score(results_of(output_dir))
     pl.seed_everything(config.seed, workers=True, verbose=False)
     datamodule: ClipDataModule = instantiate(config.data)

@@ -81,7 +81,7 @@ def write_report(folders: Sequence[Path], out: Path, resamples: int = RESAMPLES)
         with write_atomically(out) as file:
             file.write(page.encode())
     except OSError as error:
-        raise UserError(f"cannot write {out} ({error}): name another file with --out") from error
+        raise UserError(f"cannot write {out} ({error}): name another file with --output") from error
     return out
 
 

@@ -83,7 +83,7 @@ def write_submission(run: Path, label: str, out: Path, info: Path | None = None)
     if meta_path.is_file() and read_text(meta_path, YAML_BYTES, errors="replace") != text:
         raise UserError(
             f"{meta_path}: is there with other content, perhaps edited by hand; put your fields into a YAML for "
-            "--info and remove it, or give another folder with --out"
+            "--info and remove it, or give another folder with --output"
         )
     paths = write_challenge_files(out, scores)
     write_text_atomically(meta_path, text)
@@ -184,10 +184,10 @@ def _notes(submitted: Sequence[ClipScore]) -> Iterator[str]:
 
 def _refuse_strangers(out: Path, own: set[str]) -> None:
     if out.exists() and not out.is_dir():
-        raise UserError(f"--out {out}: not a folder; choose another")
+        raise UserError(f"{out}: not a folder; choose another")
     present = [path.name for path in sorted(out.iterdir())] if out.is_dir() else []
     strangers = [
         name for name in present if name not in own and (SCORE_FILE.fullmatch(name) or name.endswith(META_SUFFIX))
     ]
     if strangers:
-        raise UserError(f"--out {out}: holds another submission ({strangers[0]}, ...); choose an empty folder")
+        raise UserError(f"{out}: holds another submission ({strangers[0]}, ...); choose an empty folder")

@@ -58,7 +58,7 @@ def test_what_a_test_cannot_change(tmp_path, monkeypatch, override, message):
 def test_results_are_not_replaced(tmp_path):
     (tmp_path / "results_of_may").mkdir()
     (tmp_path / "results_of_may" / "scores.csv").write_text("of May")
-    with pytest.raises(UserError, match="results_of_may: holds files already; give a new folder with out="):
+    with pytest.raises(UserError, match="results_of_may: holds files already; give a new folder with --output"):
         retest(run_with(tmp_path / "run"), out=tmp_path / "results_of_may")
     assert (tmp_path / "results_of_may" / "scores.csv").read_text() == "of May"
 

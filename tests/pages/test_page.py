@@ -259,5 +259,5 @@ def test_settings_that_differ_are_listed(page):
 
 def test_a_folder_that_cannot_be_written_is_named(two_runs, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="name another file with --out"):
+    with pytest.raises(UserError, match="name another file with --output"):
         write_report([two_runs / "a"], tmp_path / "file" / "r.html", resamples=10)

@@ -158,7 +158,7 @@ def test_bad_info_is_named(run_dir: Path, tmp_path: Path, text: str, message: st
 def test_a_folder_is_no_file_and_a_file_no_folder(run_dir: Path, info: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--info .*: is not a file"):
         write_submission(run_dir, LABEL, tmp_path / "out", tmp_path)
-    with pytest.raises(UserError, match=r"--out .*info\.yaml: not a folder"):
+    with pytest.raises(UserError, match=r"info\.yaml: not a folder"):
         write_submission(run_dir, LABEL, info)
 
 
