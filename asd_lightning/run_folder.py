@@ -81,6 +81,11 @@ class ResultSet:
         return self.folder / CONFIG
 
     @property
+    def packages(self) -> Path:
+        """Exact versions of all packages, as ``pip install -r`` takes them."""
+        return self.folder / "packages.txt"
+
+    @property
     def embeddings(self) -> Path:
         return self.folder / "embeddings.npz"
 

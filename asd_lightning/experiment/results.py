@@ -13,12 +13,13 @@ from typing import Any
 import pytorch_lightning as pl
 from rich.console import Console
 
-from asd_lightning.atomic import write_atomically
+from asd_lightning.atomic import write_atomically, write_text_atomically
 from asd_lightning.data.datamodule import ClipDataModule
 from asd_lightning.evaluation.complexity import count_macs
 from asd_lightning.evaluation.ground_truth import label_scores
 from asd_lightning.evaluation.metrics import EvaluationResult, evaluate, render_table, write_metrics
 from asd_lightning.experiment.identity import digest_of
+from asd_lightning.experiment.provenance import commit, packages
 from asd_lightning.pages.plots import plot_roc, plot_scores
 from asd_lightning.plain_text import on_terminal
 from asd_lightning.run_folder import ResultSet
@@ -103,6 +104,7 @@ class ResultsWriter(pl.Callback):
         if self.config:
             with write_atomically(results.config) as file:
                 file.write(self.config.encode())
+        write_text_atomically(results.packages, packages())
         self._write_summary(trainer, module, evaluated)
         # After all that is read from a run, which counts as finished when its metrics are there; before the pictures
         # and what is printed: where those fail, no number is lost.
@@ -152,6 +154,7 @@ class ResultsWriter(pl.Callback):
             "num_parameters": sum(parameter.numel() for parameter in module.embedder.parameters()),
             "device": str(trainer.strategy.root_device),
             "world_size": trainer.world_size,
+            "commit": commit(),
             "versions": {name: version(name) for name in _VERSIONS} | {"python": platform.python_version()},
         }
         with write_atomically(self.results.summary) as file:

@@ -14,6 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from asd_lightning import cli
 from asd_lightning.data.layout import find_clips
 from asd_lightning.evaluation.metrics import read_metrics
+from asd_lightning.experiment import provenance
 from asd_lightning.experiment import results as written
 from asd_lightning.experiment.retest import retest
 from asd_lightning.experiment.train import train
@@ -39,6 +40,8 @@ def test_every_promised_file(tiny_data, tmp_path):
     summary = json.loads((results / "summary.json").read_text())
     assert summary["official_score"] == rows[-1].hmean
     assert summary["experiment"] == "statistics"
+    assert summary["commit"] == provenance.commit()
+    assert (results / "packages.txt").read_text() == provenance.packages()
     for name in ("scores.png", "roc.png"):
         picture = matplotlib.image.imread(results / name)
         assert picture[..., :3].std() > 0.05

@@ -1,0 +1,41 @@
+"""Which code made a run: the commit it was checked out from, and the exact versions of all packages."""
+
+from __future__ import annotations
+
+import subprocess
+from importlib.metadata import distributions
+from pathlib import Path
+
+import asd_lightning
+
+
+def commit_of(folder: Path) -> str | None:
+    """The commit of the checkout that ``folder`` is in, with ``+changes`` where files differ from it; or ``None``.
+
+    ``None``: no checkout, as of an installed wheel, or no git.
+    """
+    commit = _git(folder, "rev-parse", "HEAD")
+    # An environment inside of somebody's project is not that project's code.
+    if commit is None or _git(folder, "ls-files", "--error-unmatch", "__init__.py") is None:
+        return None
+    changed = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ".")
+    return f"{commit}+changes" if changed else commit
+
+
+def commit() -> str | None:
+    """Of this package."""
+    return commit_of(Path(asd_lightning.__file__).parent)
+
+
+def packages() -> str:
+    """``name==version`` of every installed package, a line each, as ``pip install -r`` takes them."""
+    found = {each.metadata["Name"]: each.version for each in distributions() if each.metadata["Name"]}
+    return "".join(f"{name}=={found[name]}\n" for name in sorted(found, key=str.lower))
+
+
+def _git(folder: Path, *words: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
