@@ -36,6 +36,9 @@ COMMANDS = {
 # These hand everything after their name to Hydra.
 HYDRA_COMMANDS = frozenset({"train", "test"})
 
+# Option -> environment variable, and what stands between several values.
+_VOUCHED = {"--config-dir": ("ASD_CONFIG_DIR", os.pathsep), "--trust": ("ASD_TRUST", ",")}
+
 # More than any data set has machines; some programs go through all that may be open.
 _FILES = 8192
 
@@ -111,7 +114,25 @@ def _print_what_can_be() -> None:
             stream.reconfigure(errors="replace")
 
 
+def _take_what_is_vouched_for(arguments: Sequence[str]) -> list[str]:
+    """``--config-dir DIR`` and ``--trust PACKAGE`` of any command go to the environment: further processes see them."""
+    rest: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name not in _VOUCHED:
+            rest.append(word)
+            continue
+        given = value if equals else next(words, "")
+        if not given or (name != "--trust" and not Path(given).expanduser().is_dir()):
+            raise UserError(f"{name} {given}: {'a package' if name == '--trust' else 'an existing folder'} is needed")
+        variable, separator = _VOUCHED[name]
+        os.environ[variable] = separator.join(filter(None, [os.environ.get(variable), given]))
+    return rest
+
+
 def _dispatch(arguments: list[str]) -> int:
+    arguments = _take_what_is_vouched_for(arguments)
     command = arguments[0] if arguments and arguments[0] in COMMANDS else None
     if command in HYDRA_COMMANDS:
         return int(_module(command).run(arguments[1:]))

@@ -5,6 +5,7 @@ Nothing here imports torch, which takes seconds: a mistyped override is told at 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,12 +31,31 @@ _PACKAGE = Path(__file__).resolve().parent
 # Inside the wheel, or beside the package in a checkout.
 CONF_DIR = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir())
 
+OWN = "ASD_CONFIG_DIR"
+"""Environment variable: folders laid out as ``conf``, with files of one's own; ``--config-dir`` adds to it."""
+
 # Hydra gives a meaning to each of these in a value.
 _PLAIN_OVERRIDE = re.compile(r"""[A-Za-z_][\w./]*=[^,\[\]{}()"'$\\]+""")
 # Free in the configuration; the encoder knows its options and refuses others by name.
 _ENCODER_OPTION = re.compile(r"encoders\.\w+\.config\.\w")
 # What the branches' files leave to the constructor.
 _BRANCH_OPTION = re.compile(r"model\.embedder\.branches\.\w+\.(embed_dim|lora_rank|normalize|finetuning)=")
+
+
+def own_folders() -> list[Path]:
+    """Folders of configuration of one's own, as this command or the environment names them."""
+    return [Path(text).expanduser().absolute() for text in os.environ.get(OWN, "").split(os.pathsep) if text]
+
+
+def search_path(folders: Sequence[Path]) -> list[str]:
+    """The override that lets Hydra find files there, after this package's own; none where there are no folders."""
+    quoted = ",".join("'file://" + str(folder).replace("'", "\\'") + "'" for folder in dict.fromkeys(folders))
+    return [f"hydra.searchpath=[{quoted}]"] if quoted else []
+
+
+def choices_of(group: str, folders: Sequence[Path] = ()) -> list[str]:
+    """Names of the files that a group has, here and in ``folders``."""
+    return sorted({path.stem for place in (CONF_DIR, *folders) for path in (place / group).glob("*.yaml")})
 
 
 def for_hydra(override: str) -> str:
@@ -71,7 +91,7 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
     return parsed
 
 
-def compose_train(overrides: Sequence[str], output_dir: Path | None = None) -> DictConfig:
+def compose_train(overrides: Sequence[str], output_dir: Path | None = None, folders: Sequence[Path] = ()) -> DictConfig:
     """The training configuration with ``overrides``, outside a Hydra run.
 
     It becomes Hydra's current configuration, for the ``${hydra:...}`` values in it.
@@ -79,12 +99,15 @@ def compose_train(overrides: Sequence[str], output_dir: Path | None = None) -> D
     Args:
         overrides: as on the command line.
         output_dir: where outputs go; by default where they would in a Hydra run.
+        folders: with files of one's own, beside ``own_folders``.
 
     Raises:
         UserError: an override that does not fit; the message names it.
     """
     parse_overrides(overrides)
-    with _mistakes_named(), initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+    if not any(override.startswith("hydra.searchpath=") for override in overrides):
+        overrides = [*search_path([*own_folders(), *folders]), *overrides]
+    with _mistakes_named(folders), initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         config: DictConfig = compose("train", overrides=[*overrides], return_hydra_config=True)
         # Twice: the output folder is made of values that look into Hydra's configuration.
         HydraConfig.instance().set_config(deepcopy(config))
@@ -97,13 +120,13 @@ def compose_train(overrides: Sequence[str], output_dir: Path | None = None) -> D
 
 
 @contextmanager
-def _mistakes_named() -> Iterator[None]:
+def _mistakes_named(folders: Sequence[Path]) -> Iterator[None]:
     """What Hydra and OmegaConf say of an override that does not fit, as a UserError that says what would."""
     try:
         yield
     except MissingConfigException as error:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
-        choices = sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+        choices = choices_of(group, [*own_folders(), *folders])
         raise UserError(
             f"{group}={choice}: no such choice{did_you_mean(choice, choices)}; there are {', '.join(choices)}"
         ) from error

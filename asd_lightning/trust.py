@@ -15,8 +15,9 @@ from typing import Any
 
 import yaml
 
-from asd_lightning.configuration import CONF_DIR
+from asd_lightning.configuration import CONF_DIR, own_folders
 from asd_lightning.errors import UserError
+from asd_lightning.foreign_files import load_yaml
 
 TRUST = "ASD_TRUST"
 """Environment variable: packages whose classes and functions stored configurations may name, separated by commas."""
@@ -44,11 +45,12 @@ def refuse_foreign_targets(stored: Any, place: str, part: str, typed: Sequence[s
     """
     named = {override.partition("=")[2].strip("'\"") for override in typed}
     for target in _targets(stored):
-        if not isinstance(target, str) or not (target in own_targets(part) | named or _is_trusted(target)):
+        known = own_targets(part) | named | _vouched_for()
+        if not isinstance(target, str) or not (target in known or _is_trusted(target)):
             package = str(target).partition(".")[0]
             raise UserError(
                 f"{place}: would call {str(target)!r:.200}, which this package does not name; if you know who made "
-                f"it and what that is, allow it with {TRUST}={package:.99}"
+                f"it and what that is, allow it with --trust {package:.99}"
             )
     # What a run stores is resolved; what is left to resolve would look into the environment of whoever reads it.
     if odd := next((text for text in _texts(stored) if "${" in text), None):
@@ -61,6 +63,12 @@ def own_targets(part: str) -> frozenset[str]:
     paths = (path for group in _GROUPS[part] for path in (CONF_DIR / group).rglob("*.yaml"))
     files = (yaml.safe_load(path.read_text(encoding="utf-8")) for path in paths)
     return _DOCUMENTED | {target for content in files for target in _targets(content)}
+
+
+def _vouched_for() -> frozenset[str]:
+    """What the files of one's own name, which this command or the environment points to."""
+    paths = (path for folder in own_folders() for path in folder.rglob("*.yaml"))
+    return frozenset(str(target) for path in paths for target in _targets(load_yaml(path)))
 
 
 def _targets(node: Any) -> Iterator[Any]:

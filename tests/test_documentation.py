@@ -32,9 +32,11 @@ def commands(text):
 
 
 def documented():
+    # Those of own-parts.md are run as they stand, in tests/test_wheel.py.
+    pages = [page for page in PAGES if page.name != "own-parts.md"]
     found = {
         f"{page.name}: asd {shlex.join([command, *arguments])}": (command, arguments)
-        for page in PAGES
+        for page in pages
         for command, arguments in commands(page.read_text(encoding="utf-8"))
     }
     return [pytest.param(*each, id=name) for name, each in found.items()]

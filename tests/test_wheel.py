@@ -1,5 +1,6 @@
 """The wheel holds everything: installed elsewhere, it runs from another folder."""
 
+import re
 import subprocess
 import sys
 import sysconfig
@@ -55,3 +56,52 @@ def test_the_installed_command_runs_from_another_folder(environment, tmp_path):
     printed = run(asd, "train", "experiment=statistics", *more, cwd=tmp_path)
     assert "Official score" in printed
     assert (tmp_path / "runs/first/results/metrics.csv").is_file()
+
+
+@pytest.fixture(scope="module")
+def own_parts(tmp_path_factory):
+    """What the documentation shows, as files; each block stands below its path."""
+    folder = tmp_path_factory.mktemp("own")
+    page = (REPOSITORY / "docs/own-parts.md").read_text(encoding="utf-8")
+    files = re.findall(r"`((?:mine|own)/[\w/.]+)`:\n\n```\w+\n(.*?)^```", page, re.M | re.S)
+    assert len(files) == 4
+    for name, content in files:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+    return folder
+
+
+def test_parts_of_ones_own_from_the_wheel(environment, own_parts, monkeypatch):
+    """Trained, tested, in a sweep of runs, resumed and in a sweep of back-ends; trusted by name, or not called."""
+    monkeypatch.setenv("PYTHONPATH", str(own_parts))
+    asd = environment / "bin/asd"
+    run(asd, "synth", "--preset", "tiny", "-o", "machines", cwd=own_parts)
+    small = ["data.root=machines", "data.clip_seconds=1.0", "data.num_workers=0", "trainer.accelerator=cpu"]
+    train = [asd, "train", "--config-dir", "own", *small]
+    run(*train, "experiment=levels", "name=levels", cwd=own_parts)
+    assert "five" in run(asd, "train", "--config-dir", "own", "--help", cwd=own_parts)
+    refused = subprocess.run([asd, "test", "runs/levels"], cwd=own_parts, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "would call 'mine.Levels'" in refused.stderr
+    assert "allow it with --trust mine" in refused.stderr
+    run(asd, "test", "runs/levels", "--trust", "mine", "-o", "again", cwd=own_parts)
+    run(asd, "test", "runs/levels", "--trust", "mine", "model/scorer=five", "-o", "five", cwd=own_parts)
+    scores = [(own_parts / place / "scores.csv").read_bytes() for place in ("runs/levels/results", "again", "five")]
+    assert scores[0] == scores[1] == scores[2]
+    # Of a run that has none of them the remembered folder is no licence either.
+    run(*train, "experiment=statistics", "name=plain", cwd=own_parts)
+    command = [asd, "test", "runs/plain", "model/scorer=five"]
+    refused = subprocess.run(command, cwd=own_parts, capture_output=True, text=True, check=False)
+    assert "would call 'mine.FiveNeighbours'" in refused.stderr
+    updates = ["experiment=levels", "trainer.max_steps=2", "data.batch_size=8", "name=longer"]
+    run(*train, *updates, "test=false", cwd=own_parts)
+    run(*train, *updates, "resume=true", cwd=own_parts)
+    assert (own_parts / "runs/longer/results/metrics.csv").is_file()
+    swept = run(asd, "score-sweep", "runs/levels", "scorer=knn,five", "--trust", "mine", cwd=own_parts)
+    assert "five" in swept
+    assert "failed" not in swept
+    run(*train, "-m", "experiment=levels,statistics", "name=both", cwd=own_parts)
+    table = (own_parts / "runs/both/comparison.csv").read_text()
+    assert "levels" in table
+    assert "failed" not in table

@@ -14,8 +14,7 @@ OUTPUT = ("-o", "--output")
 # Hydra's own, as `asd train` takes them: those that stand alone, and those with a value.
 _HYDRA_FLAGS = frozenset({"-m", "--multirun", "--resolve", "--hydra-help", "-h", "--help"})
 _HYDRA_VALUES = frozenset(
-    {"--cfg", "-c", "--info", "-i", "--package", "-p", "--config-dir", "-cd", "--config-name", "-cn"}
-    | {"--experimental-rerun"}
+    {"--cfg", "-c", "--info", "-i", "--package", "-p", "--config-name", "-cn", "--experimental-rerun"}
 )
 
 

@@ -6,7 +6,7 @@ import argparse
 import logging
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from asd_lightning.commands.grammar import add_output
 from asd_lightning.errors import UserError
@@ -35,21 +35,25 @@ def run(args: argparse.Namespace) -> int:
 
     from asd_lightning.comparison.back_end_tables import render_sweep, write_sweep
     from asd_lightning.comparison.back_ends import BASELINE, choose_back_ends, load_threshold, sweep
+    from asd_lightning.configuration import own_folders
     from asd_lightning.data.layout import find_truth
     from asd_lightning.evaluation.ground_truth import label_scores
     from asd_lightning.evaluation.terminal import print_table
     from asd_lightning.experiment.run_embeddings import embeddings_of_run
 
-    names = choose_back_ends(choices.get("scorer", "all"))
+    root, given, seed, reduction, remembered = _of_run(args.run)
+    folders = [*own_folders(), *remembered]
+    names = choose_back_ends(choices.get("scorer", "all"), folders)
     threshold = load_threshold(choices.get("threshold", "gamma"))
     console = Console()
     _say_once(console)
-    root, given, seed, reduction = _of_run(args.run)
     cache = embeddings_of_run(args.run)
     truth = Path(given) if given else find_truth(root)
     label = partial(label_scores, path=truth) if truth else list
     with Progress(console=console, transient=True) as progress:
-        swept = sweep(cache, names, threshold, seed, progress=progress, label=label, reduction=reduction)
+        swept = sweep(
+            cache, names, threshold, seed, progress=progress, label=label, reduction=reduction, folders=folders
+        )
     title = f"{args.run.resolve().name}: {len(swept)} back-ends over {len(cache.query)} test clips"
     print_table(render_sweep(swept, BASELINE, title))
     out = args.output or args.run / "score_sweep"
@@ -58,8 +62,17 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _of_run(run: Path) -> tuple[Path, str, int, Literal["max", "mean"]]:
-    """Data folder, truth ("" for none), seed and score of a recording of a run's configuration, which is resolved."""
+class _OfRun(NamedTuple):
+    """As a run has recorded: data folder, truth ("" for none), seed, score of a recording, the user's own folders."""
+
+    root: Path
+    truth: str
+    seed: int
+    reduction: Literal["max", "mean"]
+    folders: list[Path]
+
+
+def _of_run(run: Path) -> _OfRun:
     from asd_lightning.foreign_files import ForeignFileError, load_yaml
     from asd_lightning.run_folder import CONFIG
 
@@ -70,7 +83,8 @@ def _of_run(run: Path) -> tuple[Path, str, int, Literal["max", "mean"]]:
     try:
         data, model = content["data"], content["model"]
         reduction: Literal["max", "mean"] = "mean" if model.get("recording_score") == "mean" else "max"
-        return Path(data["root"]), str(data.get("truth") or ""), int(content["seed"]), reduction
+        folders = [Path(text) for text in content.get("config_dirs") or () if Path(text).is_dir()]
+        return _OfRun(Path(data["root"]), str(data.get("truth") or ""), int(content["seed"]), reduction, folders)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ForeignFileError(path, f"not the configuration of a run: {error}") from None
 

@@ -35,7 +35,8 @@ Choices:
 {choices}
 
 Lists are written [a,b]; loggers and branches are lists. --cfg job prints every
-setting, and the README has a table of the switches. --hydra-help: Hydra's own."""
+setting, and the README has a table of the switches. --config-dir DIR adds files
+of your own: docs/own-parts.md. --hydra-help: Hydra's own."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -43,7 +44,7 @@ def run(arguments: Sequence[str]) -> int:
         print(USAGE.format(choices=_choices()))
         return 0
     refuse_unknown_options(arguments)
-    from asd_lightning.configuration import for_hydra
+    from asd_lightning.configuration import for_hydra, own_folders, search_path
     from asd_lightning.experiment.arguments import check_arguments
     from asd_lightning.experiment.computer import check_computer
     from asd_lightning.experiment.text_options import as_text
@@ -53,18 +54,19 @@ def run(arguments: Sequence[str]) -> int:
     check_computer(fit)
     from asd_lightning.experiment.train import main
 
-    return main(fit)
+    return main([*search_path(own_folders()), *fit])
 
 
 def _choices() -> str:
     """Each group of the configuration in which there is something to choose."""
     from textwrap import fill
 
-    from asd_lightning.configuration import CONF_DIR
+    from asd_lightning.configuration import CONF_DIR, own_folders
 
     groups: dict[str, list[str]] = {}
-    for path in sorted(CONF_DIR.rglob("*/*.yaml")):
-        groups.setdefault(str(path.parent.relative_to(CONF_DIR)), []).append(path.stem)
+    for folder in (CONF_DIR, *own_folders()):
+        for path in sorted(folder.rglob("*/*.yaml")):
+            groups.setdefault(str(path.parent.relative_to(folder)), []).append(path.stem)
     return "\n".join(
         fill(f"{group + '=':<28}{' '.join(names)}", 80, initial_indent="  ", subsequent_indent=" " * 30)
         for group, names in groups.items()

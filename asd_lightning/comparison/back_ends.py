@@ -12,14 +12,16 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from rich.progress import Progress
 
-from asd_lightning.configuration import CONF_DIR
+from asd_lightning.configuration import CONF_DIR, choices_of
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.intervals import Interval, bootstrap_difference, bootstrap_intervals
+from asd_lightning.foreign_files import YAML_BYTES, parse_yaml, read_text
 from asd_lightning.scoring.clip_scores import ClipScore
 from asd_lightning.scoring.embedding_cache import EmbeddingCache
 from asd_lightning.scoring.machines import WindowReduction, score_machines
 from asd_lightning.scoring.protocol import Scorer
 from asd_lightning.scoring.thresholds import Threshold
+from asd_lightning.trust import refuse_foreign_targets
 
 EVERY = "all"
 BASELINE = "knn"
@@ -45,18 +47,18 @@ class Swept:
     failure: str
 
 
-def known_back_ends() -> list[str]:
-    """Names of all configured back-ends, the report's first."""
-    return sorted(_names("scorer"), key=lambda name: (name != BASELINE, name))
+def known_back_ends(folders: Sequence[Path] = ()) -> list[str]:
+    """Names of all configured back-ends, here and in ``folders`` of one's own; the report's first."""
+    return sorted(choices_of("model/scorer", folders), key=lambda name: (name != BASELINE, name))
 
 
-def choose_back_ends(choice: str) -> list[str]:
+def choose_back_ends(choice: str, folders: Sequence[Path] = ()) -> list[str]:
     """The back-ends of ``all`` or of a comma-separated list, each once.
 
     Raises:
         UserError: a name that no file under ``conf/model/scorer`` has.
     """
-    known = known_back_ends()
+    known = known_back_ends(folders)
     if choice == EVERY:
         return known
     names = [name.strip() for name in choice.split(",") if name.strip()]
@@ -72,9 +74,10 @@ def load_threshold(name: str, seed: int = 0) -> Threshold:
     Raises:
         UserError: no file under ``conf/model/threshold`` has that name.
     """
-    if name not in _names("threshold"):
-        raise UserError(f"threshold={name}: choose from {', '.join(_names('threshold'))}")
-    threshold: Threshold = _load("threshold", name, seed)
+    known = choices_of("model/threshold")
+    if name not in known:
+        raise UserError(f"threshold={name}: choose from {', '.join(known)}")
+    threshold: Threshold = _load("threshold", name, seed, ())
     return threshold
 
 
@@ -87,6 +90,7 @@ def sweep(
     progress: Progress | None = None,
     label: Callable[[list[ClipScore]], list[ClipScore]] = list,
     reduction: WindowReduction = "max",
+    folders: Sequence[Path] = (),
 ) -> list[Swept]:
     """Score one set of embeddings with each back-end.
 
@@ -101,12 +105,13 @@ def sweep(
         progress: shows how far the sweep is.
         reduction: from a recording's windows to its score, as the run has it.
         label: says of finished scores what their clips were, where the clips are anonymous.
+        folders: of one's own, where back-ends may be too.
     """
     swept: dict[str, tuple[tuple[ClipScore, ...], str]] = {}
     task = progress.add_task("scoring", total=2 * len(names)) if progress else None
     for name in names:
         try:
-            swept[name] = tuple(label(_scores(cache, _load("scorer", name, seed), threshold, reduction))), ""
+            swept[name] = tuple(label(_scores(cache, _load("scorer", name, seed, folders), threshold, reduction))), ""
         except UserError as error:
             swept[name] = (), str(error)
         if progress and task is not None:
@@ -132,14 +137,10 @@ def _scores(
     return score_machines(clips, reference, query, make_scorer, threshold, reduction)
 
 
-def _names(group: str) -> list[str]:
-    return sorted(path.stem for path in _folder(group).glob("*.yaml"))
-
-
-def _folder(group: str) -> Path:
-    return CONF_DIR / "model" / group
-
-
-def _load(group: str, name: str, seed: int) -> Any:
-    config = OmegaConf.create({"seed": seed, "part": OmegaConf.load(_folder(group) / f"{name}.yaml")})
-    return instantiate(config.part, _convert_="all")
+def _load(group: str, name: str, seed: int, folders: Sequence[Path]) -> Any:
+    places = [folder / "model" / group / f"{name}.yaml" for folder in (CONF_DIR, *folders)]
+    path = next(place for place in places if place.is_file())
+    text = read_text(path, YAML_BYTES).replace("${seed}", str(seed))
+    content = parse_yaml(text, path)
+    refuse_foreign_targets(content, str(path), "model")
+    return instantiate(OmegaConf.create(content), _convert_="all")

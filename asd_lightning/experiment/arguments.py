@@ -120,13 +120,18 @@ def retest_configuration(run: Path, overrides: Sequence[str], results: Path) -> 
     around = [text for one, text in zip(parsed, overrides, strict=True) if _root(one) not in _RECORDED]
     # The run may have been without some of them.
     idle = [f"++callbacks.{name}=null" for name in _OF_TRAINING]
-    config = compose_train([*dict.fromkeys([*around, *groups]), *idle, f"seed={stored['seed']}"], results)
+    folders = stored["config_dirs"]
+    config = compose_train([*dict.fromkeys([*around, *groups]), *idle, f"seed={stored['seed']}"], results, folders)
     if not any(one.key_or_group == "trainer.precision" for one in parsed):
         config.trainer.precision = stored["precision"]
     _take_over(config, stored, [one for one in parsed if _is_group(one)])
     for one in parsed:
         if _root(one) in _RECORDED and not _is_group(one):
             _apply(config, one)
+    if folders:
+        # What the run's own folders hold is vouched for by nobody yet.
+        for part in ("model", "data"):
+            refuse_foreign_targets(plain(config[part]), ", ".join(map(str, folders)), part, overrides)
     _refuse_bad_values(config)
     with_absolute_paths(config)
     config.name = run.resolve().name
@@ -164,9 +169,12 @@ def _stored_configuration(run: Path) -> dict[str, Any]:
     callbacks = content.get("callbacks")
     average = callbacks.get("ema") if isinstance(callbacks, dict) else None
     trained = {"trainer": _scalars(trainer), "callbacks": {"ema": _scalars(average) or None}}
+    named = content.get("config_dirs")
+    folders = [Path(text) for text in named if isinstance(text, str)] if isinstance(named, list) else []
     # Older runs did not record it.
     plain_choices.setdefault("experiment", str(scalars["system"]))
-    return {"model": content["model"], "data": content["data"], "choices": plain_choices, "trained": trained, **scalars}
+    parts = {"model": content["model"], "data": content["data"], "choices": plain_choices, "trained": trained}
+    return parts | scalars | {"config_dirs": [folder for folder in folders if folder.is_dir()]}
 
 
 def _scalars(node: Any) -> dict[str, Any]:

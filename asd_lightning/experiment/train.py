@@ -22,7 +22,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from asd_lightning.atomic import full_disk, write_atomically, write_text_atomically
 from asd_lightning.comparison.systems import official_score
-from asd_lightning.configuration import CONF_DIR, as_yaml, instantiate_all, plain, recorded
+from asd_lightning.configuration import CONF_DIR, as_yaml, instantiate_all, own_folders, plain, recorded
 from asd_lightning.data.datamodule import ClipDataModule
 from asd_lightning.errors import UserError
 from asd_lightning.experiment import multirun
@@ -163,6 +163,8 @@ def train(config: DictConfig, output_dir: Path) -> float:
     hide_irrelevant_messages()
     with_absolute_paths(config)
     with open_dict(config):
+        # A test finds the same files there.
+        config.config_dirs = [str(folder) for folder in own_folders()]
         config.choices = {name: str(choice) for name, choice in _choices() if not name.startswith("hydra/")}
     checkpoint = checkpoint_to_resume(output_dir, config.resume)
     if config.resume:

@@ -76,7 +76,7 @@ def write_fitted(path: Path, machines: Mapping[MachineKey, FittedMachine], about
     rows, left_out = [], []
     for number, ((machine, section), fitted) in enumerate(machines.items()):
         scorer = fitted.scorer
-        if not isinstance(scorer, KeptScorer) or type(scorer).__name__ not in _KINDS:
+        if not isinstance(scorer, KeptScorer) or type(scorer) not in _KINDS.values():
             left_out.append(machine)
             continue
         state = scorer.state()
