@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -14,6 +15,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import hydra
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -117,6 +119,26 @@ def compose_train(overrides: Sequence[str], output_dir: Path | None = None, fold
             del config["hydra"]
         OmegaConf.to_container(config, resolve=True)
     return config
+
+
+def is_option(argument: str) -> bool:
+    """Whether it is one of Hydra's options, or the value of one: Hydra takes no override after them."""
+    return argument.startswith("-") or not ("=" in argument or argument.startswith("~"))
+
+
+def let_hydra_print(arguments: Sequence[str]) -> None:
+    """What ``--cfg job``, ``--info`` and ``--hydra-help`` show; nothing is run, and nothing heavy imported."""
+
+    @hydra.main(config_path=str(CONF_DIR), config_name="train", version_base="1.3")  # type: ignore[untyped-decorator]
+    def nothing(_: DictConfig) -> None:
+        """Hydra shows what it is asked for, and does not call this."""
+
+    script = sys.argv
+    sys.argv = [script[0], *sorted(arguments, key=is_option)]
+    try:
+        nothing()
+    finally:
+        sys.argv = script
 
 
 @contextmanager

@@ -296,3 +296,28 @@ def test_one_word_for_outputs(option):
         parsed = cli.build_parser(command).parse_args([command, *words, option, "x"])
         assert parsed.output == Path("x")
         assert "--out " not in cli.build_parser(command).format_help()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["compare", "RUN"],
+        ["report", "RUN", "-o", "page.html"],
+        ["submit", "--check", "."],
+        ["train", "experiment=fft", "data.root=nowhere", "--cfg", "job"],
+        ["train", "--info", "defaults"],
+    ],
+    ids=lambda words: words[0] + words[-1],
+)
+def test_what_trains_nothing_imports_neither_torch_nor_lightning(arguments, tmp_path):
+    run = finished_run(tmp_path / "run", machines=("fan",))
+    script = (
+        "import sys; from asd_lightning.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "print([name for name in ('torch', 'pytorch_lightning', 'imblearn') if name in sys.modules])"
+    )
+    command = [sys.executable, "-c", script, *(word.replace("RUN", str(run)) for word in arguments)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("[]")
+    assert "Traceback" not in done.stderr

@@ -17,6 +17,8 @@ _HYDRA_VALUES = frozenset(
     {"--cfg", "-c", "--info", "-i", "--package", "-p", "--config-name", "-cn", "--experimental-rerun"}
 )
 
+_SHOWING = frozenset({"--cfg", "-c", "--info", "-i", "--hydra-help"})
+
 
 class Parser(argparse.ArgumentParser):
     """A parser that takes options in full, and tells what was probably meant."""
@@ -73,6 +75,11 @@ def refuse_unknown_options(arguments: Sequence[str]) -> None:
         option = argument.partition("=")[0]
         if argument.startswith("-") and option not in known and before not in _HYDRA_VALUES:
             raise UserError(f"{argument}: no such option{_meant(option, sorted(known))}; settings are KEY=VALUE")
+
+
+def prints_alone(arguments: Sequence[str]) -> bool:
+    """Whether Hydra is asked to show something, and nothing is to be run."""
+    return any(argument.partition("=")[0] in _SHOWING for argument in arguments)
 
 
 def _meant(word: str, known: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from asd_lightning.commands.grammar import refuse_unknown_options
+from asd_lightning.commands.grammar import prints_alone, refuse_unknown_options
 
 USAGE = """usage: asd train [KEY=VALUE ...] [-m]
 
@@ -44,12 +44,15 @@ def run(arguments: Sequence[str]) -> int:
         print(USAGE.format(choices=_choices()))
         return 0
     refuse_unknown_options(arguments)
-    from asd_lightning.configuration import for_hydra, own_folders, search_path
+    from asd_lightning.configuration import for_hydra, let_hydra_print, own_folders, search_path
     from asd_lightning.experiment.arguments import check_arguments
     from asd_lightning.experiment.computer import check_computer
     from asd_lightning.experiment.text_options import as_text
 
     fit = [for_hydra(as_text(argument)) for argument in arguments]
+    if prints_alone(arguments):
+        let_hydra_print([*search_path(own_folders()), *fit])
+        return 0
     check_arguments(fit)
     check_computer(fit)
     from asd_lightning.experiment.train import main

@@ -22,7 +22,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from asd_lightning.atomic import full_disk, write_atomically, write_text_atomically
 from asd_lightning.comparison.systems import official_score
-from asd_lightning.configuration import CONF_DIR, as_yaml, instantiate_all, own_folders, plain, recorded
+from asd_lightning.configuration import CONF_DIR, as_yaml, instantiate_all, is_option, own_folders, plain, recorded
 from asd_lightning.data.datamodule import ClipDataModule
 from asd_lightning.errors import UserError
 from asd_lightning.experiment import multirun
@@ -59,8 +59,7 @@ def main(overrides: Sequence[str]) -> int:
         sys.argv = [script, "train", *overrides]
         return _run(config)
 
-    # Hydra takes no override after an option.
-    sys.argv = [script, *sorted([*overrides, *multirun.sweep_overrides(overrides)], key=_is_option)]
+    sys.argv = [script, *sorted([*overrides, *multirun.sweep_overrides(overrides)], key=is_option)]
     multirun.SweepStart.folder = None
     status = 0
     try:
@@ -74,11 +73,6 @@ def main(overrides: Sequence[str]) -> int:
     if multirun.SweepStart.folder is None or rank_zero_only.rank != 0:
         return status
     return max(status, multirun.finish_sweep(multirun.SweepStart.folder))
-
-
-def _is_option(argument: str) -> bool:
-    """Whether it is one of Hydra's options, or the value of one."""
-    return argument.startswith("-") or not ("=" in argument or argument.startswith("~"))
 
 
 def _run(config: DictConfig) -> float:
