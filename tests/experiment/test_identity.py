@@ -103,6 +103,14 @@ def test_a_checkpoint_of_an_older_version_goes_on_and_it_is_said(untested, caplo
     assert "of an older version, which does not tell what clips it was trained on" in caplog.text
 
 
+def test_a_run_from_before_the_hold_out_had_a_seed_of_its_own_goes_on(untested):
+    record = untested / "run/config.yaml"
+    older = [line for line in record.read_text().splitlines() if "hold_out_seed" not in line]
+    record.write_text("\n".join(older))
+    resume(untested)
+    assert (untested / "run/results/scores.csv").is_file()
+
+
 def test_a_test_on_other_normal_recordings_says_so(untested, caplog):
     path = training_recording(untested)
     soundfile.write(path, 0.1 * np.random.default_rng(0).normal(size=16_000), 16_000)
