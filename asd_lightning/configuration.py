@@ -93,7 +93,7 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
     return parsed
 
 
-def compose_train(overrides: Sequence[str], output_dir: Path | None = None, folders: Sequence[Path] = ()) -> DictConfig:
+def compose_train(overrides: Sequence[str], output_dir: Path | None = None) -> DictConfig:
     """The training configuration with ``overrides``, outside a Hydra run.
 
     It becomes Hydra's current configuration, for the ``${hydra:...}`` values in it.
@@ -101,15 +101,14 @@ def compose_train(overrides: Sequence[str], output_dir: Path | None = None, fold
     Args:
         overrides: as on the command line.
         output_dir: where outputs go; by default where they would in a Hydra run.
-        folders: with files of one's own, beside ``own_folders``.
 
     Raises:
         UserError: an override that does not fit; the message names it.
     """
     parse_overrides(overrides)
     if not any(override.startswith("hydra.searchpath=") for override in overrides):
-        overrides = [*search_path([*own_folders(), *folders]), *overrides]
-    with _mistakes_named(folders), initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        overrides = [*search_path(own_folders()), *overrides]
+    with _mistakes_named(), initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         config: DictConfig = compose("train", overrides=[*overrides], return_hydra_config=True)
         # Twice: the output folder is made of values that look into Hydra's configuration.
         HydraConfig.instance().set_config(deepcopy(config))
@@ -142,17 +141,17 @@ def let_hydra_print(arguments: Sequence[str]) -> None:
 
 
 @contextmanager
-def _mistakes_named(folders: Sequence[Path]) -> Iterator[None]:
+def _mistakes_named() -> Iterator[None]:
     """What Hydra and OmegaConf say of an override that does not fit, as a UserError that says what would."""
     try:
         yield
     except MissingConfigException as error:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
-        choices = choices_of(group, [*own_folders(), *folders])
+        choices = choices_of(group, own_folders())
         raise UserError(
             f"{group}={choice}: no such choice{did_you_mean(choice, choices)}; there are {', '.join(choices)}"
         ) from error
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         text = _first_line(error)
         if match := re.match(r"Could not override '(?:.*@)?([^']+)'", text):
             text = f"{match[1]}: no such setting{did_you_mean(match[1], _settings())}; `asd train --cfg job` shows all"

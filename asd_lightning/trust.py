@@ -49,8 +49,8 @@ def refuse_foreign_targets(stored: Any, place: str, part: str, typed: Sequence[s
         if not isinstance(target, str) or not (target in known or _is_trusted(target)):
             package = str(target).partition(".")[0]
             raise UserError(
-                f"{place}: would call {str(target)!r:.200}, which this package does not name; if you know who made "
-                f"it and what that is, allow it with --trust {package:.99}"
+                f"{place}: would call {str(target)!r:.200}, which this package does not name; if you know who made it "
+                f"and what that is, allow it with --trust {package:.99} (or {TRUST}={package:.99})"
             )
     # What a run stores is resolved; what is left to resolve would look into the environment of whoever reads it.
     if odd := next((text for text in _texts(stored) if "${" in text), None):

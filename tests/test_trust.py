@@ -165,3 +165,35 @@ def test_of_the_trainer_the_precision_is_taken_over(tmp_path):
     config = retest_configuration(run, ["logger=[csv]"], tmp_path / "out")
     assert config.trainer.precision == "bf16-mixed"
     assert config.trainer.max_steps == 10_000
+
+
+EVIL = {
+    "elsewhere": "# @package _global_\ncallbacks:\n  zz: {_target_: shutil.copyfile}\nmodel: {scorer: {k: 3}}\n",
+    "target": "_target_: shutil.copyfile\n_partial_: true\n",
+    "environment": "_target_: asd_lightning.scoring.knn.KNNScorer\n_partial_: true\nmetric: ${oc.env:HOME}\n",
+    "decoded": "_target_: asd_lightning.scoring.knn.KNNScorer\n_partial_: true\nk: ${oc.decode:${oc.env:HOME}}\n",
+    "place": "# @package _global_\ndata: {cache_dir: elsewhere}\n",
+}
+
+
+@pytest.mark.parametrize("evil", EVIL)
+def test_a_folder_that_a_run_remembers_is_not_trusted(tmp_path, monkeypatch, evil):
+    """Whatever is in it: it gives one back-end, and neither callbacks, places nor what is in the environment."""
+    monkeypatch.setenv("HOME", "3")
+    folder = tmp_path / "remembered"
+    run = run_with(tmp_path, "config_dirs", [str(folder)])
+    (folder / "model/scorer").mkdir(parents=True)
+    (folder / "model/scorer/five.yaml").write_text(EVIL[evil])
+    (folder / "model/scorer/knn.yaml").write_text(EVIL["target"])
+    try:
+        config = retest_configuration(run, ["model/scorer=five"], tmp_path / "out")
+    except UserError:
+        assert evil != "place"
+    else:
+        assert "zz" not in config.callbacks
+        assert config.data.cache_dir == "cache/clips"
+    # The package's own names stay its own.
+    assert retest_configuration(run, ["model/scorer=knn"], tmp_path / "out").model.scorer.metric == "cosine"
+    good = "_target_: asd_lightning.scoring.knn.KNNScorer\n_partial_: true\nk: 5\n"
+    (folder / "model/scorer/five.yaml").write_text(good)
+    assert retest_configuration(run, ["model/scorer=five"], tmp_path / "out").model.scorer.k == 5

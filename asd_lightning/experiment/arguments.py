@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,23 @@ from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from asd_lightning.configuration import CONF_DIR, compose_train, did_you_mean, of_today, parse_overrides, plain
+from asd_lightning.configuration import (
+    CONF_DIR,
+    choices_of,
+    compose_train,
+    did_you_mean,
+    of_today,
+    own_folders,
+    parse_overrides,
+    plain,
+)
 from asd_lightning.data.folders import machine_folders
 from asd_lightning.errors import UserError
 from asd_lightning.experiment.claim import claimed
 from asd_lightning.experiment.identity import with_absolute_paths
 from asd_lightning.experiment.resume import checkpoint_to_resume, refuse_another_run
-from asd_lightning.foreign_files import load_yaml
+from asd_lightning.foreign_files import YAML_BYTES, load_yaml, parse_yaml, read_text
+from asd_lightning.plain_text import is_name
 from asd_lightning.run_folder import CHECKPOINT, CONFIG, HYDRA, LOG
 from asd_lightning.trust import refuse_foreign_targets
 
@@ -30,6 +40,8 @@ _MULTIRUN = {"-m", "--multirun"}
 # What a sweep may go over, so that no one place need hold the recordings.
 _RECORDINGS = {"data", "data.root", "data.machines"}
 _NAME = re.compile(r"\w[\w.,=+-]*")
+# What a test may take from a folder that the run remembers.
+_FROM_OUTSIDE = frozenset({"model/scorer", "model/threshold"})
 # A test takes these from the run's record, and does not let them be chosen anew.
 _RECORDED = frozenset({"model", "data", "seed", "system"})
 _OF_THE_RUN = frozenset({"experiment", "scale", "encoders"})
@@ -51,6 +63,8 @@ _LEAST = {
 _PARTS = ("embedder", "loss", "scorer", "threshold", "optimizer", "scheduler")
 # Lightning takes more than the type that stands there.
 _OF_SEVERAL_TYPES = frozenset({"devices", "trainer.devices", "trainer.deterministic", "trainer.precision"})
+# A generator's seed has 32 bits; windows of a clip are held at a time.
+_MOST = {"seed": 2**32 - 1, "data.test_windows": 10_000}
 _MAY_BE_NULL = frozenset({"data.num_workers"})
 
 
@@ -116,27 +130,52 @@ def retest_configuration(run: Path, overrides: Sequence[str], results: Path) -> 
     stored = _stored_configuration(run)
     # Older runs drew held-out recordings by their own seed.
     stored["data"].setdefault("hold_out_seed", stored["data"].get("seed", 0))
-    groups = [text for one, text in zip(parsed, overrides, strict=True) if _is_group(one)]
-    around = [text for one, text in zip(parsed, overrides, strict=True) if _root(one) not in _RECORDED]
+    if swept := next((one for one in parsed if one.is_sweep_override()), None):
+        raise UserError(f"{swept.input_line}: several values; a test has one of each")
+    remembered = _from_remembered_folders(parsed, overrides, stored)
+    composed = [
+        (one, text) for one, text in zip(parsed, overrides, strict=True) if str(one.key_or_group) not in remembered
+    ]
+    groups = [text for one, text in composed if _is_group(one)]
+    around = [text for one, text in composed if _root(one) not in _RECORDED]
     # The run may have been without some of them.
     idle = [f"++callbacks.{name}=null" for name in _OF_TRAINING]
-    folders = stored["config_dirs"]
-    config = compose_train([*dict.fromkeys([*around, *groups]), *idle, f"seed={stored['seed']}"], results, folders)
+    config = compose_train([*dict.fromkeys([*around, *groups]), *idle, f"seed={stored['seed']}"], results)
     if not any(one.key_or_group == "trainer.precision" for one in parsed):
         config.trainer.precision = stored["precision"]
     _take_over(config, stored, [one for one in parsed if _is_group(one)])
+    for group, content in remembered.items():
+        config.model[group.partition("/")[2]] = content
     for one in parsed:
         if _root(one) in _RECORDED and not _is_group(one):
             _apply(config, one)
-    if folders:
-        # What the run's own folders hold is vouched for by nobody yet.
-        for part in ("model", "data"):
-            refuse_foreign_targets(plain(config[part]), ", ".join(map(str, folders)), part, overrides)
     _refuse_bad_values(config)
     with_absolute_paths(config)
+    _refuse_odd_machines(config)
     config.name = run.resolve().name
     config.callbacks.results.directory = str(results)
     return config
+
+
+def _from_remembered_folders(
+    parsed: Sequence[Override], overrides: Sequence[str], stored: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Group -> content of its file, where a choice is found in a folder that the run remembers, and only there.
+
+    Hydra never sees that folder: a file in it could put anything anywhere.  It gives a back-end or a threshold, with
+    ``${seed}`` as its one reference, and calls what is trusted.
+    """
+    found = {}
+    for one in parsed:
+        group, choice = str(one.key_or_group), one.value()
+        if group not in _FROM_OUTSIDE or choice in choices_of(group, own_folders()) or not isinstance(choice, str):
+            continue
+        path = next((p for folder in stored["config_dirs"] if (p := folder / group / f"{choice}.yaml").is_file()), None)
+        if path is not None and is_name(choice):
+            text = read_text(path, YAML_BYTES).replace("${seed}", str(stored["seed"]))
+            found[group] = parse_yaml(text, path)
+            refuse_foreign_targets(found[group], str(path), "model", overrides)
+    return found
 
 
 def _stored_configuration(run: Path) -> dict[str, Any]:
@@ -304,14 +343,24 @@ def _refuse_bad_values(config: DictConfig) -> None:
             continue
         if type(value) is not int or value < least:
             raise UserError(f"{key}={value}: a whole number of at least {least} is needed")
+        if value > _MOST.get(key, value):
+            raise UserError(f"{key}={value}: at most {_MOST[key]:,} is possible")
     for key in ("resume", "test"):
         if not isinstance(config[key], bool):
             raise UserError(f"{key}={config[key]}: true or false is needed")
 
 
-def _refuse_absent_data(config: DictConfig) -> None:
+def _refuse_odd_machines(config: DictConfig) -> None:
     if isinstance(config.data.machines, str):
         raise UserError(f"data.machines={config.data.machines}: give a list, [{config.data.machines}]")
+    if not isinstance(config.data.get("root"), str):
+        raise UserError(
+            f"data.root={config.data.get('root')}: the folder that holds the machines' recordings is needed"
+        )
+
+
+def _refuse_absent_data(config: DictConfig) -> None:
+    _refuse_odd_machines(config)
     try:
         machine_folders(Path(config.data.root), config.data.machines)
     except UserError as error:

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytorch_lightning as pl
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from omegaconf import DictConfig
 
 from asd_lightning.configuration import plain
 from asd_lightning.data.datamodule import ClipDataModule
@@ -19,7 +21,7 @@ from asd_lightning.experiment.dashboard import finishing_wandb
 from asd_lightning.experiment.identity import warn_of_other_training
 from asd_lightning.experiment.quiet import hide_irrelevant_messages
 from asd_lightning.experiment.train import make_trainer, users_mistake
-from asd_lightning.run_folder import CHECKPOINT, ResultSet, claim_results
+from asd_lightning.run_folder import CHECKPOINT, CONFIG, ResultSet, claim_results
 from asd_lightning.scoring.machines import warn_of_too_few
 from asd_lightning.training.build import load_module
 
@@ -54,7 +56,7 @@ def retest(run: Path, overrides: Sequence[str] = (), out: Path | None = None) ->
     try:
         config = retest_configuration(run, overrides, results.folder)
         pl.seed_everything(config.seed, workers=True, verbose=False)
-        datamodule: ClipDataModule = instantiate(config.data)
+        datamodule = _datamodule(run, config)
         warn_of_too_few(datamodule.recordings(), module.threshold)
         datamodule.prepare_data()
         warn_of_other_training(run, module.training_clips, datamodule.training_clips())
@@ -69,6 +71,17 @@ def retest(run: Path, overrides: Sequence[str] = (), out: Path | None = None) ->
         # Lightning makes an exit of it.
         raise KeyboardInterrupt from None
     return results
+
+
+def _datamodule(run: Path, config: DictConfig) -> ClipDataModule:
+    """A record may say anything of how clips are read."""
+    try:
+        datamodule = instantiate(config.data)
+    except (InstantiationException, TypeError, ValueError) as error:
+        raise users_mistake(error) from None
+    if not isinstance(datamodule, ClipDataModule):
+        raise UserError(f"{run / CONFIG}: its data is no data module; copy the run again")
+    return datamodule
 
 
 def _refuse_places(root: Path, out: Path | None) -> None:

@@ -81,7 +81,9 @@ def _named(checkpoint: Path) -> Iterator[None]:
         cause = error.__cause__ or error
         where = str(error).rpartition("full_key: ")[2] if isinstance(error, InstantiationException) else "its weights"
         reason = printable(f"{where}: {cause}")[:300]
-        raise UserError(f"{checkpoint}: cannot be built ({reason}); copy the run again, or train again") from error
+        raise UserError(
+            f"{checkpoint}: cannot be built ({reason}); correct the override, or copy the run again"
+        ) from error
 
 
 def _refuse_other_shapes(config: dict[str, Any], labels: Sequence[ClassLabel], state: dict[str, Tensor]) -> None:

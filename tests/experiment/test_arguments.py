@@ -105,3 +105,20 @@ def test_the_recordings_are_where_they_were_from_any_folder(tmp_path, monkeypatc
     data = retest_configuration(run, [], tmp_path / "out").data
     assert (data.root, data.truth) == (str(tmp_path / "recordings"), str(tmp_path / "list.csv"))
     assert data.cache_dir == "cache/clips"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.root=a,b", "data.root=a,b: several values; a test has one of each"),
+        ("data.root=null", "data.root=None: the folder that holds the machines' recordings is needed"),
+        ("~data.root", "data.root=None: the folder that holds the machines' recordings is needed"),
+        ("data.machines=fan", r"data.machines=fan: give a list, \[fan\]"),
+        ("callbacks=null", "Config group override must be a string or a list"),
+        ("seed=4294967296", "seed=4294967296: at most 4,294,967,295 is possible"),
+        ("data.test_windows=1000000000000", "data.test_windows=1000000000000: at most 10,000 is possible"),
+    ],
+)
+def test_mistakes_in_a_test_are_one_line(tmp_path, override, message):
+    with pytest.raises(UserError, match=message):
+        retest_configuration(run_with(tmp_path / "run"), [override], tmp_path / "out")
