@@ -114,7 +114,7 @@ def _print_what_can_be() -> None:
             stream.reconfigure(errors="replace")
 
 
-def _take_what_is_vouched_for(arguments: Sequence[str]) -> list[str]:
+def take_what_is_vouched_for(arguments: Sequence[str]) -> list[str]:
     """``--config-dir DIR`` and ``--trust PACKAGE`` of any command go to the environment: further processes see them."""
     rest: list[str] = []
     words = iter(arguments)
@@ -132,7 +132,7 @@ def _take_what_is_vouched_for(arguments: Sequence[str]) -> list[str]:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    arguments = _take_what_is_vouched_for(arguments)
+    arguments = take_what_is_vouched_for(arguments)
     command = arguments[0] if arguments and arguments[0] in COMMANDS else None
     if command in HYDRA_COMMANDS:
         return int(_module(command).run(arguments[1:]))
