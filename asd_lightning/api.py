@@ -1,6 +1,7 @@
 """What the commands do, as functions of the same names and arguments, for notebooks and programs.
 
-Nothing is printed but progress, no global state of Hydra's is left behind, and what is wrong is a `UserError`.
+Training and testing print their progress and table as the commands do; no global state of Hydra's is left behind, and
+what is wrong is a `UserError`.
 """
 
 from __future__ import annotations

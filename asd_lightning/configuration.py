@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers.oc import env
 
 from asd_lightning.errors import UserError
-from asd_lightning.plain_text import without_credentials
+from asd_lightning.plain_text import did_you_mean, without_credentials
 
 _PACKAGE = Path(__file__).resolve().parent
 # Inside the wheel, or beside the package in a checkout.
@@ -162,11 +161,6 @@ def _mistakes_named() -> Iterator[None]:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0]
-
-
-def did_you_mean(word: str, words: Sequence[str]) -> str:
-    found = get_close_matches(word, words, n=1)
-    return f" (did you mean {found[0]}?)" if found else ""
 
 
 def _settings() -> list[str]:

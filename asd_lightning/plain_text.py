@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 from unicodedata import category, normalize
 
@@ -23,6 +25,12 @@ _QUERY = re.compile(r"""(\b[A-Za-z][A-Za-z0-9+.-]*://[^\s?'"]*)\?[^\s'"]+""")
 def without_credentials(text: str) -> str:
     """``text``, its addresses less their user, password and query: what is stored and printed is passed on."""
     return _QUERY.sub(r"\1", _LOGIN.sub(r"\1", text))
+
+
+def did_you_mean(word: str, words: Sequence[str]) -> str:
+    """For the end of a message about ``word``: which of ``words`` was probably meant, "" where none is near."""
+    found = get_close_matches(word, words, n=1)
+    return f" (did you mean {found[0]}?)" if found else ""
 
 
 def has_control(text: str) -> bool:

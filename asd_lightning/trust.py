@@ -11,13 +11,14 @@ import os
 from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from asd_lightning.configuration import CONF_DIR, own_folders
 from asd_lightning.errors import UserError
-from asd_lightning.foreign_files import load_yaml
+from asd_lightning.foreign_files import YAML_BYTES, load_yaml, parse_yaml, read_text
 
 TRUST = "ASD_TRUST"
 """Environment variable: packages whose classes and functions stored configurations may name, separated by commas."""
@@ -55,6 +56,17 @@ def refuse_foreign_targets(stored: Any, place: str, part: str, typed: Sequence[s
     # What a run stores is resolved; what is left to resolve would look into the environment of whoever reads it.
     if odd := next((text for text in _texts(stored) if "${" in text), None):
         raise UserError(f"{place}: holds the reference {odd!r:.200}, which no run stores and needs; remove it")
+
+
+def read_part(path: Path, part: str, seed: int, typed: Sequence[str] = ()) -> Any:
+    """The content of one file of a configuration that may be somebody else's; ``${seed}`` is its one reference.
+
+    Raises:
+        UserError: not readable, or it would call what nobody has vouched for.
+    """
+    content = parse_yaml(read_text(path, YAML_BYTES).replace("${seed}", str(seed)), path)
+    refuse_foreign_targets(content, str(path), part, typed)
+    return content
 
 
 @cache

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from asd_lightning.errors import UserError
+from asd_lightning.plain_text import did_you_mean
 
 OUTPUT = ("-o", "--output")
 # Hydra's own, as `asd train` takes them: those that stand alone, and those with a value.
@@ -30,12 +30,9 @@ class Parser(argparse.ArgumentParser):
         # Here, so that the usage is that of the command itself and not of asd.
         found, rest = super().parse_known_args(args, namespace)
         if rest:
-            self.error(f"unrecognized arguments: {' '.join(rest)}{self._meant(rest[0])}")
+            known = [option for action in self._actions for option in action.option_strings]
+            self.error(f"unrecognized arguments: {' '.join(rest)}{did_you_mean(rest[0], known)}")
         return found, rest
-
-    def _meant(self, word: str) -> str:
-        known = [option for action in self._actions for option in action.option_strings]
-        return _meant(word, known)
 
 
 def add_output(parser: argparse.ArgumentParser, about: str, **how: Any) -> None:
@@ -58,7 +55,7 @@ def split_output(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         if name in (*OUTPUT, "--out") or (name == "out" and equals):
             outputs.append(value if equals else next(rest, ""))
         elif argument.startswith("-"):
-            raise UserError(f"{argument}: no such option{_meant(name, OUTPUT)}; settings are KEY=VALUE")
+            raise UserError(f"{argument}: no such option{did_you_mean(name, OUTPUT)}; settings are KEY=VALUE")
         else:
             words.append(argument)
     return words, outputs
@@ -74,14 +71,9 @@ def refuse_unknown_options(arguments: Sequence[str]) -> None:
     for before, argument in zip(["", *arguments], arguments, strict=False):
         option = argument.partition("=")[0]
         if argument.startswith("-") and option not in known and before not in _HYDRA_VALUES:
-            raise UserError(f"{argument}: no such option{_meant(option, sorted(known))}; settings are KEY=VALUE")
+            raise UserError(f"{argument}: no such option{did_you_mean(option, sorted(known))}; settings are KEY=VALUE")
 
 
 def prints_alone(arguments: Sequence[str]) -> bool:
     """Whether Hydra is asked to show something, and nothing is to be run."""
     return any(argument.partition("=")[0] in _SHOWING for argument in arguments)
-
-
-def _meant(word: str, known: Sequence[str]) -> str:
-    found = get_close_matches(word, known, n=1)
-    return f" (did you mean {found[0]}?)" if found else ""

@@ -15,13 +15,12 @@ from rich.progress import Progress
 from asd_lightning.configuration import CONF_DIR, choices_of
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.intervals import Interval, bootstrap_difference, bootstrap_intervals
-from asd_lightning.foreign_files import YAML_BYTES, parse_yaml, read_text
 from asd_lightning.scoring.clip_scores import ClipScore
 from asd_lightning.scoring.embedding_cache import EmbeddingCache
 from asd_lightning.scoring.machines import WindowReduction, score_machines
 from asd_lightning.scoring.protocol import Scorer
 from asd_lightning.scoring.thresholds import Threshold
-from asd_lightning.trust import refuse_foreign_targets
+from asd_lightning.trust import read_part
 
 EVERY = "all"
 BASELINE = "knn"
@@ -140,7 +139,4 @@ def _scores(
 def _load(group: str, name: str, seed: int, folders: Sequence[Path]) -> Any:
     places = [folder / "model" / group / f"{name}.yaml" for folder in (CONF_DIR, *folders)]
     path = next(place for place in places if place.is_file())
-    text = read_text(path, YAML_BYTES).replace("${seed}", str(seed))
-    content = parse_yaml(text, path)
-    refuse_foreign_targets(content, str(path), "model")
-    return instantiate(OmegaConf.create(content), _convert_="all")
+    return instantiate(OmegaConf.create(read_part(path, "model", seed)), _convert_="all")

@@ -20,7 +20,6 @@ from asd_lightning.configuration import (
     CONF_DIR,
     choices_of,
     compose_train,
-    did_you_mean,
     of_today,
     own_folders,
     parse_overrides,
@@ -31,10 +30,10 @@ from asd_lightning.errors import UserError
 from asd_lightning.experiment.claim import claimed
 from asd_lightning.experiment.identity import with_absolute_paths
 from asd_lightning.experiment.resume import checkpoint_to_resume, refuse_another_run
-from asd_lightning.foreign_files import YAML_BYTES, load_yaml, parse_yaml, read_text
-from asd_lightning.plain_text import is_name
+from asd_lightning.foreign_files import load_yaml
+from asd_lightning.plain_text import did_you_mean, is_name
 from asd_lightning.run_folder import CHECKPOINT, CONFIG, HYDRA, LOG
-from asd_lightning.trust import refuse_foreign_targets
+from asd_lightning.trust import read_part, refuse_foreign_targets
 
 _MULTIRUN = {"-m", "--multirun"}
 # What a sweep may go over, so that no one place need hold the recordings.
@@ -172,9 +171,7 @@ def _from_remembered_folders(
             continue
         path = next((p for folder in stored["config_dirs"] if (p := folder / group / f"{choice}.yaml").is_file()), None)
         if path is not None and is_name(choice):
-            text = read_text(path, YAML_BYTES).replace("${seed}", str(stored["seed"]))
-            found[group] = parse_yaml(text, path)
-            refuse_foreign_targets(found[group], str(path), "model", overrides)
+            found[group] = read_part(path, "model", stored["seed"], overrides)
     return found
 
 
