@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow fuzz lint format types gpu-figures wheel clean
+.PHONY: help setup demo test test-slow test-gpu fuzz lint format types gpu-figures wheel clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,9 @@ test: .venv/.ready  ## all quick tests
 test-slow: .venv/.ready  ## full-size encoders, long trainings
 	$(BIN)/pytest -m "slow"
 
+test-gpu: .venv/.ready  ## what a CUDA device computes is what the processor computes
+	$(BIN)/pytest -m "gpu"
+
 fuzz: .venv/.ready  ## mutated inputs by the ten thousand, which no test has time for
 	@status=0; for target in recordings weights pickles safetensors fitted fitted_bytes npz npy yaml json csv run submission checkpoints; do \
 		OMP_NUM_THREADS=1 $(BIN)/python -m fuzz.run $$target --count 20000 || status=1; done; exit $$status
@@ -47,6 +50,7 @@ types: .venv/.ready  ## mypy --strict
 	$(BIN)/mypy
 
 gpu-figures: .venv/.ready  ## measure encoders and training on a GPU, into benchmarks/
+	$(BIN)/python benchmarks/gated_attention_gpu.py
 	$(BIN)/python benchmarks/encoders_gpu.py
 	$(BIN)/python benchmarks/training_gpu.py
 

@@ -1,11 +1,12 @@
-"""System 4 at full size, training in bfloat16 on a GPU: speed, memory, the data loader's share, hours for a run.
+"""Systems 1 and 4 at full size, training in bfloat16 on a GPU: speed, memory, the loader's share, hours for a run.
 
     python benchmarks/training_gpu.py
 
 Steps go through the package's own module, optimizer and data module, on recordings of noise decoded into the clip
-cache.  Weights are random: they cost what pretrained ones cost.  Writes ``training_gpu.json`` and ``training_gpu.md``
+cache.  Weights are random: they cost what pretrained ones cost.  An update sees 128 clips: eight batches of 16, as in
+the report, or one of 128.  Writes ``training_gpu.json`` and ``training_gpu.md``
 beside this file.  Without a CUDA device it runs a few steps of tiny encoders on the processor, to show that it works,
-and writes nothing.  It has not been run on a GPU yet, so no results lie beside it.
+and writes nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from asd_lightning.configuration import compose_train, plain
 from asd_lightning.evaluation.complexity import count_macs
 from asd_lightning.training.build import build_module
 
-RUN_UPDATES, ACCUMULATE, REPORT_BATCH = 10_000, 8, 16
+RUN_UPDATES, CLIPS_PER_UPDATE = 10_000, 128 if CUDA else 8
+SYSTEMS = ("system1", "system4")
 PRECISION = "bf16-mixed" if CUDA else "32-true"
 
 
@@ -64,16 +66,17 @@ def recordings(folder: Path, clips: int, clip_seconds: float) -> Path:
     return folder / "data"
 
 
-def measure(folder: Path, data: Path, batch: int, steps: int, clip_seconds: float) -> dict[str, Any]:
+def measure(folder: Path, data: Path, system: str, batch: int, updates: int, clip_seconds: float) -> dict[str, Any]:
+    accumulate = CLIPS_PER_UPDATE // batch
     overrides = [
-        "experiment=system4",
+        f"experiment={system}",
         f"encoders={'random' if CUDA else 'tiny'}",
         f"data.root={data}",
         f"data.cache_dir={folder / 'cache'}",
         f"data.clip_seconds={clip_seconds}",
         f"data.batch_size={batch}",
         f"data.num_workers={8 if CUDA else 0}",
-        "accumulate=1",
+        f"accumulate={accumulate}",
         "name=benchmark",
     ]
     config = compose_train(overrides, folder)
@@ -84,37 +87,40 @@ def measure(folder: Path, data: Path, batch: int, steps: int, clip_seconds: floa
     module.train()
     clock = Clock()
     trainer = pl.Trainer(
-        max_steps=steps, max_epochs=1, precision=PRECISION, devices=1, callbacks=[clock], logger=False,
+        max_steps=updates, max_epochs=1, accumulate_grad_batches=accumulate, precision=PRECISION,
+        devices=1, callbacks=[clock], logger=False,
         use_distributed_sampler=False, enable_checkpointing=False, enable_progress_bar=False, limit_val_batches=0,
         enable_model_summary=False, accelerator="gpu" if CUDA else "cpu",
     )  # fmt: skip
     if CUDA:
         torch.cuda.reset_peak_memory_stats()
     trainer.fit(module, datamodule)
-    step, waiting = clock.shares(warm_up=max(1, steps // 5))
+    step, waiting = clock.shares(warm_up=max(1, updates // 5) * accumulate)
     rate = matrix_rate("bfloat16" if CUDA else "float32", repeats=5)
     return {
+        "system": system,
         "batch": batch,
         "clips_per_second": batch / step,
         # Forward and backward are three times the forward's products.
         "share_of_matrix_rate": 3 * 2 * macs * batch / step / rate,
         "peak_memory_gib": torch.cuda.max_memory_allocated() / 2**30 if CUDA else None,
         "data_loader_share": waiting,
-        "projected_hours": RUN_UPDATES * ACCUMULATE * REPORT_BATCH / (batch / step) / 3600,
+        "projected_hours": RUN_UPDATES * CLIPS_PER_UPDATE / (batch / step) / 3600,
     }
 
 
 def table(result: dict[str, Any]) -> str:
     lines = [
-        f"System 4, full size, bfloat16, measured on {result['device']}, torch {result['torch']}.",
+        f"Full size, bfloat16, 128 clips an update, measured on {result['device']}, torch {result['torch']}.",
         "",
-        "| batch | clips/s | share of matrix rate | peak memory | loader's share | hours for 10,000 x 128 clips |",
-        "|---|---|---|---|---|---|",
+        "| system | batch | clips/s | share of matrix rate | peak memory | loader's share | hours for 10,000 updates |",
+        "|---|---|---|---|---|---|---|",
     ]
     for row in result["rows"]:
         memory = "-" if row["peak_memory_gib"] is None else f"{row['peak_memory_gib']:.1f} GiB"
         lines.append(
-            f"| {row['batch']} | {row['clips_per_second']:.1f} | {row['share_of_matrix_rate']:.2f} | {memory} | "
+            f"| {row['system']} | {row['batch']} | {row['clips_per_second']:.1f} | "
+            f"{row['share_of_matrix_rate']:.2f} | {memory} | "
             f"{row['data_loader_share']:.1%} | {row['projected_hours']:.2f} |"
         )
     return "\n".join(lines) + "\n"
@@ -122,8 +128,8 @@ def table(result: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batches", type=int, nargs="+", default=[16, 64] if CUDA else [4])
-    parser.add_argument("--steps", type=int, default=50 if CUDA else 4)
+    parser.add_argument("--batches", type=int, nargs="+", default=[16, 128] if CUDA else [4])
+    parser.add_argument("--updates", type=int, default=20 if CUDA else 2)
     arguments = parser.parse_args()
     clip_seconds = 10.0 if CUDA else 1.0
     result: dict[str, Any] = {
@@ -132,8 +138,12 @@ def main() -> None:
     }
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        data = recordings(folder, clips=max(arguments.batches) * 4, clip_seconds=clip_seconds)
-        result["rows"] = [measure(folder, data, batch, arguments.steps, clip_seconds) for batch in arguments.batches]
+        data = recordings(folder, clips=arguments.updates * CLIPS_PER_UPDATE, clip_seconds=clip_seconds)
+        result["rows"] = [
+            measure(folder, data, system, batch, arguments.updates, clip_seconds)
+            for system in SYSTEMS
+            for batch in arguments.batches
+        ]
     keep_if_measured("training_gpu", result, table(result), CUDA)
 
 

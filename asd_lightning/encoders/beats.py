@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from asd_lightning.encoders.gated_attention import gated_attention
+from asd_lightning.encoders.position_conv import PositionConv
 from asd_lightning.encoders.sizes import check_parameters, check_sizes
 
 # Clips encoded together on a CPU when no gradient is wanted: their activations then stay in the cache.
@@ -207,7 +208,7 @@ class _Encoder(nn.Module):
         dim = config.encoder_embed_dim
         self.config = config
         self.gradient_checkpointing = False
-        self.pos_conv = nn.Sequential(_PositionConv(dim, config.conv_pos, config.conv_pos_groups), nn.GELU())
+        self.pos_conv = nn.Sequential(PositionConv(dim, config.conv_pos, config.conv_pos_groups), nn.GELU())
         self.layer_norm = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(config.dropout)
         table = nn.Embedding(config.num_buckets, config.encoder_attention_heads)
@@ -328,28 +329,6 @@ class _GatedAttention(nn.Module):
         weight = self.grep_linear.weight.view(2, 4, -1).sum(1)
         a, b = F.linear(q, weight, self.grep_linear.bias.view(2, 4).sum(1)).sigmoid().unbind(-1)
         return a * (b * self.grep_a.squeeze(-1) - 1.0) + 2.0
-
-
-class _PositionConv(nn.Module):
-    """Grouped convolution over tokens; each kernel tap (last dimension) is normalised on its own.
-
-    Own weight normalisation, since torch's either renames the checkpoint's ``weight_g``, ``weight_v`` or forbids a copy
-    of the module after a backward pass.
-    """
-
-    def __init__(self, dim: int, kernel: int, groups: int) -> None:
-        super().__init__()
-        self.groups = groups
-        self.weight_v = nn.Parameter(torch.empty(dim, dim // groups, kernel))
-        nn.init.normal_(self.weight_v, std=math.sqrt(4 / (kernel * dim)))
-        self.weight_g = nn.Parameter(self.weight_v.detach().norm(dim=(0, 1), keepdim=True))
-        self.bias = nn.Parameter(torch.zeros(dim))
-
-    def forward(self, x: Float[Tensor, "batch dim tokens"]) -> Float[Tensor, "batch dim tokens"]:
-        weight = torch._weight_norm(self.weight_v, self.weight_g, 2)
-        kernel = weight.shape[-1]
-        # An even kernel yields one output too many: the last one goes.
-        return F.conv1d(x, weight, self.bias, padding=kernel // 2, groups=self.groups)[..., : x.shape[-1]]
 
 
 class _ScaleGradient(torch.autograd.Function):

@@ -1,0 +1,123 @@
+"""What a CUDA device computes is what the processor computes; for machines that have one (``make test-gpu``)."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from asd_lightning.encoders.beats import BEATs, BEATsConfig
+from asd_lightning.encoders.eat import EAT
+from asd_lightning.encoders.gated_attention import gated_attention
+from asd_lightning.experiment.retest import retest
+from asd_lightning.experiment.train import train
+from asd_lightning.features.fbank import beats_fbank, eat_fbank
+from asd_lightning.run_folder import results_of
+from asd_lightning.scoring.clip_scores import read_scores
+from tests.experiment.runs import last_checkpoint, tiny_config
+from tests.experiment.test_restart import CHANGES, train_until_killed
+from tests.golden import compare, golden_case, golden_layout, golden_state
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+SYSTEMS = ("system1", "system2", "system3", "system4")
+GPU = ["trainer.accelerator=gpu", "trainer.devices=1"]
+# Several times the deviation of float32 on a processor (3e-6): sums run in another order.
+FLOAT32 = 2e-5
+
+
+def relative_error(got: Tensor, want: Tensor) -> float:
+    got, want = (tensor.detach().double().cpu() for tensor in (got, want))
+    return float((got - want).norm() / want.norm())
+
+
+@pytest.mark.parametrize("padded", [False, True], ids=["whole", "padded"])
+def test_gated_attention_and_its_gradients(padded: bool) -> None:
+    torch.manual_seed(0)
+    shapes = [(2, 12, 248, 64)] * 3 + [(2, 12, 248), (12, 248, 248)]
+    inputs = [torch.randn(shape, dtype=torch.float64) for shape in shapes]
+    mask = torch.arange(248) >= torch.tensor([[248], [200]]) if padded else None
+    results = []
+    for device, dtype in (("cpu", torch.float64), ("cuda", torch.float32)):
+        tensors = [tensor.to(device, dtype).requires_grad_() for tensor in inputs]
+        out = gated_attention(*tensors, padded=None if mask is None else mask.to(device))
+        direction = torch.linspace(-1, 1, 64, device=device, dtype=dtype)
+        results.append([out, *torch.autograd.grad((out * direction).sum(), tensors)])
+    for want, got in zip(*results, strict=True):
+        assert relative_error(got, want) < FLOAT32
+
+
+@pytest.mark.parametrize("name", ["beats_6s", "eat_6s_t608"])
+def test_encoders_against_the_official_code(name: str) -> None:
+    case = golden_case(name)
+    waveform = torch.from_numpy(case.waves).float().cuda()
+    if name.startswith("beats"):
+        layout = "beats_iter3_plus_as2m"
+        model: torch.nn.Module = BEATs(BEATsConfig.from_checkpoint(golden_layout(layout)["cfg"]))
+        model.load_state_dict(golden_state(layout))
+        front_end = beats_fbank()
+    else:
+        model = EAT()
+        model.load_state_dict({key.removeprefix("model."): value for key, value in golden_state("eat_base_hf").items()})
+        front_end = eat_fbank(case.target_length)
+    with torch.no_grad(), torch.backends.cudnn.flags(allow_tf32=False):
+        tokens = model.cuda().eval()(front_end(waveform)).cpu()
+    mean = tokens[:, 1:].mean(1) if name.startswith("eat") else tokens.mean(1)
+    rows = {row[0]: row[1] for row in compare.compare(case, {"features": tokens, "mean": mean})}
+    assert len(rows) == 2
+    assert max(rows.values()) < FLOAT32
+
+
+def decisions_and_scores(results: Path) -> tuple[list[tuple[str, str, str]], np.ndarray]:
+    rows = sorted(read_scores(results / "scores.csv"))
+    return [(row.machine, row.file, str(row.decision)) for row in rows], np.array([row.anomaly_score for row in rows])
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_run_trained_on_the_gpu_is_tested_on_the_processor(system: str, tiny_data: Path, tmp_path: Path) -> None:
+    train(tiny_config(tmp_path, tiny_data, system, GPU), tmp_path)
+    on_gpu = results_of(tmp_path).folder
+    on_processor = retest(tmp_path, ["trainer.accelerator=cpu", "~callbacks.progress"]).folder
+    (clips, scores), (others, again) = decisions_and_scores(on_gpu), decisions_and_scores(on_processor)
+    assert [clip[:2] for clip in clips] == [clip[:2] for clip in others]
+    spread = scores.max() - scores.min()
+    assert np.abs(scores - again).max() < 1e-3 * spread + 1e-6
+
+
+@pytest.mark.parametrize("system", ["system1", "system4"])
+def test_training_in_bfloat16_learns_and_is_tested(system: str, tiny_data: Path, tmp_path: Path) -> None:
+    train(tiny_config(tmp_path, tiny_data, system, [*GPU, "trainer.precision=bf16-mixed"]), tmp_path)
+    with (results_of(tmp_path).folder / "metrics.csv").open() as lines:
+        rows = list(csv.DictReader(lines))
+    assert rows
+    assert all(torch.isfinite(value).all() for value in last_checkpoint(tmp_path)["state_dict"].values())
+
+
+def test_a_run_killed_on_the_gpu_goes_on_to_the_same_weights(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole.mkdir()
+    killed.mkdir()
+    train(tiny_config(whole, tiny_data, changes=[*CHANGES, *GPU]), whole)
+    train_until_killed(monkeypatch, killed, tiny_data, micro_step=5, more=GPU)
+    train(tiny_config(killed, tiny_data, changes=[*CHANGES, *GPU, "resume=true"]), killed)
+    want, got = last_checkpoint(whole)["state_dict"], last_checkpoint(killed)["state_dict"]
+    assert want.keys() == got.keys()
+    for name in want:
+        # Sums of gradients on a GPU have no fixed order.
+        torch.testing.assert_close(got[name], want[name], rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_the_gpu_memory_is_logged(tiny_data: Path, tmp_path: Path) -> None:
+    train(tiny_config(tmp_path, tiny_data, "fft", [*GPU, "logger=csv", "trainer.log_every_n_steps=1"]), tmp_path)
+    with next(tmp_path.rglob("version_0/metrics.csv")).open() as lines:
+        logged = [row.get("train/gpu_memory_gib") for row in csv.DictReader(lines)]
+    assert any(value and math.isfinite(float(value)) and float(value) > 0 for value in logged)
