@@ -83,6 +83,7 @@ def measure_encoder(name: str, front_end: KaldiFbank, batches: list[int], repeat
             share = clips * weight * operations(name, LAYERS) / rates[precision]
             row = {"batch": batch, "precision": precision, "mode": mode, "pass": kind}
             rows.append(row | {"clips_per_second": clips, "share_of_matrix_rate": share})
+            print(name, *row.values(), f"{clips:.1f} clips/s", flush=True)
             model.zero_grad(set_to_none=True)
 
     for batch in batches:

@@ -6,10 +6,13 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+import torch
 
 from asd_lightning.configuration import compose_train
 from asd_lightning.errors import UserError
 from asd_lightning.experiment.computer import agree_with_slurm, check_computer
+from asd_lightning.experiment.train import train
+from tests.experiment.runs import tiny_config
 
 SLURM = ("SLURM_NTASKS", "SLURM_JOB_NAME", "SLURM_NTASKS_PER_NODE", "TORCHELASTIC_RUN_ID")
 
@@ -72,3 +75,9 @@ def test_weights_that_are_not_here_come_with_what_needs_none(tmp_path, monkeypat
             check_computer(arguments)
     for arguments in (["experiment=statistics"], ["experiment=fft"], ["scale=demo"], ["encoders=random"], ["-m", "x"]):
         check_computer(arguments)
+
+
+def test_float32_is_float32_on_a_gpu_too(tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.backends.cudnn.allow_tf32", True)
+    train(tiny_config(tmp_path, tiny_data, "statistics", updates=0), tmp_path)
+    assert not torch.backends.cudnn.allow_tf32
