@@ -12,6 +12,7 @@ from typing import Any
 
 import hydra
 import pytorch_lightning as pl
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
@@ -42,9 +43,11 @@ from asd_lightning.training.module import AnomalousSoundModule
 logger = logging.getLogger(__name__)
 
 _NEED_TRAINING = (WeightAveraging, Checkpoint, LearningRateMonitor)
+_NEED_LOGGER = (LearningRateMonitor,)
 # All that is in the folder of a run that has failed before its first batch.
 _OF_THE_START = {CONFIG, LOG, LOCK, "hydra.yaml", "overrides.yaml", "hparams.yaml", FAILURE}
 _INTERRUPTED = 130
+_TAKE_MEMORY = ("data.batch_size", "data.test_batch_size", "data.clip_seconds", "data.test_windows or data.num_workers")
 
 
 def main(overrides: Sequence[str]) -> int:
@@ -137,14 +140,23 @@ def discard_if_nothing_began(output_dir: Path) -> None:
 def users_mistake(error: Exception) -> Exception:
     """The UserError that Hydra has wrapped, or one that says what was wrong with an argument it has passed on.
 
-    A full disk is the user's to mend as well.
+    A full disk and too little memory are the user's to mend as well.
     """
     if isinstance(error, InstantiationException):
         if isinstance(error.__cause__, UserError):
             return error.__cause__
         if isinstance(error.__cause__, TypeError | ValueError | MisconfigurationException):
             return UserError(f"{str(error).rpartition('full_key: ')[2]}: {error.__cause__}")
-    return full_disk(error) or error
+    return full_disk(error) or _no_memory(error) or error
+
+
+def _no_memory(error: Exception) -> UserError | None:
+    """What to say where memory was asked for that is not there; ``None`` of any other error."""
+    of_torch = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    if not isinstance(error, MemoryError | torch.OutOfMemoryError) and not of_torch:
+        return None
+    reason = (str(error).splitlines() or ["no more memory"])[0]
+    return UserError(f"not enough memory ({reason}); lower {', '.join(_TAKE_MEMORY)}")
 
 
 def train(config: DictConfig, output_dir: Path) -> float:
@@ -239,10 +251,11 @@ def _fit(
 
 
 def make_trainer(config: DictConfig, output_dir: Path) -> pl.Trainer:
-    """The configured trainer; callbacks that need a training are left out where there is none."""
-    callbacks = instantiate_all(config.callbacks)
-    if config.trainer.max_steps == 0:
-        callbacks = [callback for callback in callbacks if not isinstance(callback, _NEED_TRAINING)]
+    """The configured trainer; callbacks that need a training or a logger are left out where there is none."""
+    # Hydra leaves out a group of which nothing was chosen.
+    loggers = instantiate_all(config.get("logger"))
+    idle = (*(() if config.trainer.max_steps else _NEED_TRAINING), *(() if loggers else _NEED_LOGGER))
+    callbacks = [callback for callback in instantiate_all(config.callbacks) if not isinstance(callback, idle)]
     for callback in callbacks:
         if isinstance(callback, ResultsWriter):
             if is_first_process() and results_of(output_dir).finished:
@@ -255,7 +268,7 @@ def make_trainer(config: DictConfig, output_dir: Path) -> pl.Trainer:
                 "data": plain(config.data),
             }
     trainer: pl.Trainer = instantiate(
-        config.trainer, callbacks=callbacks, logger=instantiate_all(config.logger), default_root_dir=str(output_dir)
+        config.trainer, callbacks=callbacks, logger=loggers, default_root_dir=str(output_dir)
     )
     for each in trainer.loggers:
         each.log_hyperparams(recorded(config))
