@@ -48,7 +48,8 @@ def split_output(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     Raises:
         UserError: another option, or an output without a folder.
     """
-    words, outputs = [], []
+    words: list[str] = []
+    outputs: list[str] = []
     rest = iter(arguments)
     for argument in rest:
         name, equals, value = argument.partition("=")

@@ -18,7 +18,8 @@ RUN/results_2, results_3... where there are some already.
   asd test runs/pump data.root=pump_today -o today
   asd test runs/pump trainer=ddp devices=2
 
-The overrides are those of asd train; the embedder is the run's own."""
+The overrides are those of asd train, as far as a test uses them: the back-end,
+the recordings, the device, loggers, the seed. The embedder is the run's own."""
 
 
 def run(arguments: Sequence[str]) -> int:

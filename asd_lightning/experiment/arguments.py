@@ -303,15 +303,15 @@ def _apply(config: DictConfig, override: Override) -> None:
     key = str(override.key_or_group)
     parent, _, name = key.rpartition(".")
     holder = OmegaConf.select(config, parent) if parent else config
-    if override.is_add() or override.is_force_add():
-        if not isinstance(holder, DictConfig | None):
-            raise UserError(no_such_setting(key, plain(config)))
-    elif not isinstance(holder, DictConfig) or name not in holder:
-        more = f"; +{key}= adds one" if isinstance(holder, DictConfig) and not override.is_delete() else ""
+    adding = override.is_add() or override.is_force_add()
+    if holder is not None and not isinstance(holder, DictConfig):
+        raise UserError(no_such_setting(key, plain(config)))
+    if not adding and (holder is None or name not in holder):
+        more = "" if override.is_delete() else f"; +{key}= adds one"
         raise UserError(f"{no_such_setting(key, plain(config))}{more}")
-    if override.is_delete():
-        with open_dict(holder):
-            holder.pop(name)
+    if holder is not None and override.is_delete():
+        with open_dict(config):
+            del holder[name]
         return
     before = OmegaConf.select(config, key)
     _refuse_other_type(key, before, override.value())
