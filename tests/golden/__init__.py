@@ -1,6 +1,6 @@
-"""Reference numbers of the official BEATs and EAT code, with weights and waveforms made by a recipe.
+"""Reference numbers of the official code of BEATs, EAT and mn04, with weights and waveforms made by a recipe.
 
-Three sizes of case exist; the small ones lie here, the others are read from the reference data where those are present.
+Only mn04 has cases of its published weights too.  Of the others three sizes of case exist; the small ones lie here, the others are read from the reference data where those are present.
 """
 
 import json
