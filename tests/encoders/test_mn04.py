@@ -18,7 +18,7 @@ from asd_lightning.encoders import mn04
 from asd_lightning.encoders.mn04 import MN04, MN04Config
 from asd_lightning.features import mel_table, mn04_log_mel
 from asd_lightning.features.mn04_log_mel import MN04LogMel
-from tests.golden import HERE, compare_mn04, golden_case, golden_gradients, golden_layout, golden_state, recipe
+from tests.golden import HERE, compare_mn04, golden_case, golden_gradients, golden_layout, golden_mn04_state, recipe
 from tests.reference import needs_reference, shared_dir
 
 CHECKPOINT = "weights/mn04_as_mAP_432.pt"
@@ -32,13 +32,10 @@ CASES = [
 
 def state_of(name: str) -> dict[str, Tensor]:
     """The weights of a case: published ones, or those of the recipe."""
-    if "recipe" not in name:
-        published: dict[str, Tensor] = torch.load(shared_dir() / CHECKPOINT, weights_only=True)
-        return published
-    state = golden_state("mn04_as")
-    return {key: value / 2 if key.endswith("running_var") else value for key, value in state.items()} | {
-        key: torch.tensor(0) for key in state if key.endswith("num_batches_tracked")
-    }
+    if "recipe" in name:
+        return golden_mn04_state()
+    published: dict[str, Tensor] = torch.load(shared_dir() / CHECKPOINT, weights_only=True)
+    return published
 
 
 def model_of(name: str, dtype: torch.dtype = torch.float32) -> MN04:
