@@ -102,6 +102,7 @@ class MN04(nn.Module):
     Attributes:
         token_dim: width of a token.
 
+    >>> import torch
     >>> encoder = MN04(MN04Config(block=8)).eval()
     >>> encoder(torch.zeros(2, 1000, 128)).shape, encoder.token_dim
     (torch.Size([2, 63, 256]), 256)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ _WINDOW_LENGTH = 800  # 25 ms
 _FFT_LENGTH = 1024
 _SCALE = MelScale(_FFT_LENGTH, SAMPLE_RATE, low=0.0, high=15_000.0)
 # As the float32 that it is in the published front-end, also in double precision.
-_PRE_EMPHASIS = float(torch.tensor(0.97))
+_PRE_EMPHASIS = float(np.float32(0.97))
 _OFFSET = 1e-5
 _SHIFT, _SPREAD = 4.5, 5.0
 

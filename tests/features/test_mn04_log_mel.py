@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import math
 
 import numpy as np
@@ -89,6 +90,17 @@ def test_no_draws_no_state_and_copies() -> None:
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(copy.deepcopy(front_end)(noise(1, 8_000)), features)
     assert torch.equal(front_end.bfloat16()(noise(1, 8_000)), features)
+
+
+def test_a_run_is_read_where_nothing_has_imported_it_yet() -> None:
+    """Stored runs are built without memory first, and building imports."""
+    spec = importlib.util.spec_from_file_location("a_copy", mn04_log_mel.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    with torch.device("meta"):
+        copy_of_it = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(copy_of_it)
+    assert torch.equal(copy_of_it.MN04LogMel()(noise(1, 8_000)), MN04LogMel()(noise(1, 8_000)))
 
 
 def test_gradients_reach_the_waveform() -> None:
