@@ -6,6 +6,7 @@ an independent implementation.
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -14,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torchaudio.functional import resample
 
+from asd_lightning.errors import UserError
 from asd_lightning.features.mel_table import MelScale, mel_table
 
 SAMPLE_RATE = 32_000
@@ -24,6 +26,7 @@ _FFT_LENGTH = 1024
 _SCALE = MelScale(_FFT_LENGTH, SAMPLE_RATE, low=0.0, high=15_000.0)
 # As the float32 that it is in the published front-end, also in double precision.
 _PRE_EMPHASIS = float(np.float32(0.97))
+_LARGEST_TERM = 1000  # of 44.1 kHz: 441
 _OFFSET = 1e-5
 _SHIFT, _SPREAD = 4.5, 5.0
 
@@ -42,27 +45,32 @@ class MN04LogMel(nn.Module):
     Args:
         sample_rate: of the waveforms, in Hz; others than 32 kHz are resampled by torchaudio's defaults.
 
+    Raises:
+        UserError: a rate that is none, or whose ratio to 32 kHz would take a filter of any size.
+
     >>> MN04LogMel()(torch.zeros(2, 16_000)).shape
     torch.Size([2, 100, 128])
     """
 
     def __init__(self, sample_rate: int = 16_000) -> None:
         super().__init__()
+        if type(sample_rate) is not int or sample_rate < 1 or _larger_term(sample_rate) > _LARGEST_TERM:
+            raise UserError(f"sample_rate={sample_rate!r:.40}: a usual rate in Hz is needed, such as 16000 or 44100")
         self.sample_rate = sample_rate
 
     def forward(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch frames 128"]:
         """Frames: ``1 + (samples - 1) // 320``, of the samples at 32 kHz.
 
         Raises:
-            ValueError: fewer than 514 samples at 32 kHz, which the ends cannot be mirrored of.
+            UserError: fewer than 514 samples at 32 kHz, whose ends cannot be mirrored.
         """
         with torch.autocast(waveform.device.type, enabled=False):
             signal = self.resampled(waveform if waveform.dtype == torch.float64 else waveform.float())
             samples = signal.shape[1]
             if samples < FEWEST_SAMPLES:
-                raise ValueError(
+                raise UserError(
                     f"mn04 needs at least {FEWEST_SAMPLES} samples at 32 kHz (17 ms), got {samples}, from "
-                    f"{waveform.shape[1]} at {self.sample_rate} Hz"
+                    f"{waveform.shape[1]} at {self.sample_rate} Hz; take longer clips (data.clip_seconds)"
                 )
             pieces = torch.split(signal, 1 if signal.device.type == "cpu" else len(signal))
             return torch.cat([_log_mel(piece) for piece in pieces])
@@ -73,6 +81,11 @@ class MN04LogMel(nn.Module):
 
     def extra_repr(self) -> str:
         return f"sample_rate={self.sample_rate}"
+
+
+def _larger_term(sample_rate: int) -> int:
+    """Of the reduced ratio of the rate to 32 kHz; the resampling filter is as large as the terms' product."""
+    return max(sample_rate, SAMPLE_RATE) // math.gcd(sample_rate, SAMPLE_RATE)
 
 
 def _log_mel(signal: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch frames 128"]:

@@ -13,6 +13,7 @@ import torchaudio.compliance.kaldi as kaldi
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asd_lightning.errors import UserError
 from asd_lightning.features import mn04_log_mel
 from asd_lightning.features.mn04_log_mel import FEWEST_SAMPLES, MN04LogMel
 from tests.golden import HERE
@@ -50,8 +51,20 @@ def test_any_length(samples: int) -> None:
 def test_too_short_a_clip_is_said() -> None:
     for rate, fewest in ((32_000, 514), (16_000, 257)):
         assert MN04LogMel(rate)(noise(1, fewest)).shape == (1, 2, 128)
-        with pytest.raises(ValueError, match=rf"at least 514 samples at 32 kHz .* from {fewest - 1} at {rate} Hz"):
+        with pytest.raises(UserError, match=rf"at least 514 samples at 32 kHz .* from {fewest - 1} at {rate} Hz"):
             MN04LogMel(rate)(noise(1, fewest - 1))
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("rate", [0, -16_000, 16_000.0, True, 999_983, 10**12])
+def test_a_rate_that_cannot_be_is_said_before_its_filter_is_made(rate: int) -> None:
+    with pytest.raises(UserError, match="sample_rate="):
+        MN04LogMel(rate)
+
+
+def test_other_rates() -> None:
+    for rate in (8_000, 22_050, 44_100, 48_000):
+        assert MN04LogMel(rate)(noise(1, rate)).shape == (1, 100, 128)
 
 
 def test_silence_and_half_precision() -> None:
