@@ -78,7 +78,7 @@ def test_a_users_error_is_one_line_and_status_2(capsys, tmp_path):
         (["model/scorr=knn"], "model/scorr: no such setting (did you mean model/scorer?)"),
         (
             ["experiment=sistem1"],
-            "experiment=sistem1: no such choice (did you mean system1?); there are fft, statistics, system1,",
+            "experiment=sistem1: no such choice (did you mean system1?); there are fft, mn04, statistics, system1,",
         ),
         (["seed=0,1"], "seed=0,1: several values; for a sweep over them add -m"),
         (["data.root=[a"], "data.root=[a: not readable as KEY=VALUE"),
