@@ -17,9 +17,10 @@ from asd_lightning import __version__
 from asd_lightning.atomic import write_atomically
 from asd_lightning.comparison.systems import Comparison, compare_runs
 from asd_lightning.errors import UserError
+from asd_lightning.evaluation.worst_clips import worst_clips
 from asd_lightning.figures import TINTS
 from asd_lightning.pages.charts import MapCharts, det_chart, map_charts, roc_chart, score_histogram, series_css
-from asd_lightning.pages.mistakes import AUDIO_BUDGET, MediaBudget, Mistake, per_kind, worst_clips
+from asd_lightning.pages.mistakes import AUDIO_BUDGET, MediaBudget, Mistake, per_kind
 from asd_lightning.pages.policy import content_policy
 from asd_lightning.pages.runs import MachineKey, ReportedRun, machines_of, read_runs
 from asd_lightning.pages.settings import differing_settings, environment_rows, run_facts, threshold_rule
@@ -95,7 +96,7 @@ def _section(
         histogram = score_histogram(f"{name}, {run.label}", clips) if clips else None
         maps = map_charts(*key, run.embeddings, clips) if run.embeddings else None
         parts.append(RunOfMachine(run, series_css(index), histogram, maps))
-    mistakes = [budget.mistake(*worst) for worst in worst_clips(runs, key, count)]
+    mistakes = [budget.mistake(worst) for worst in worst_clips([clips for _, clips in scores], count)]
     labelled = any(len(_conditions(clips)) == 2 for _, clips in scores)
     roc, det = roc_chart(name, scores), det_chart(name, scores)
     return MachineSection(f"m{number}", name, tuple(parts), labelled, roc, det, tuple(mistakes))
