@@ -6,6 +6,7 @@ import pytest
 import soundfile
 from rich.progress import Progress
 
+from asd_lightning.comparison.systems import compare_runs
 from asd_lightning.evaluation.worst_clips import WorstClip
 from asd_lightning.pages.mistakes import MediaBudget, per_kind
 from asd_lightning.pages.runs import read_runs
@@ -17,7 +18,7 @@ from tests.scoring.runs import make_clips, make_run
 def run(tmp_path):
     make_run(tmp_path / "run", tmp_path / "data", machines=("fan",))
     with Progress(disable=True) as progress:
-        (run,), _ = read_runs([tmp_path / "run"], 10, progress)
+        (run,), _ = read_runs(compare_runs([tmp_path / "run"]), 10, progress)
     return run
 
 
