@@ -12,6 +12,7 @@ from markupsafe import Markup
 from rich.progress import Progress
 
 from asd_lightning.comparison.systems import Comparison, compare_runs
+from asd_lightning.evaluation.attributes import attribute_results
 from asd_lightning.evaluation.worst_clips import worst_clips
 from asd_lightning.pages.charts import MapCharts, det_chart, map_charts, roc_chart, score_histogram
 from asd_lightning.pages.mistakes import AUDIO_BUDGET, MediaBudget, Mistake, per_kind
@@ -121,6 +122,7 @@ def _shown(
         "differences": difference_rows(runs, resamples),
         "decisions": decision_rows(runs, keys),
         "rules": [(index, rule) for index, run in enumerate(runs) if (rule := threshold_rule(run))],
+        "attributes": [(series_css(index), run.label, attribute_results(run.scores)) for index, run in enumerate(runs)],
         "sections": sections,
         "settings": differing_settings(runs),
         "environment": environment_rows(runs),
