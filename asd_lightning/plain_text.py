@@ -57,7 +57,7 @@ def file_name(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """``text`` with control characters, line breaks and bytes that are no UTF-8 spelled out, such as ``\\x1b``."""
+    r"""``text`` with control characters, line breaks and bytes that are no UTF-8 spelled out, such as ``\x1b``."""
     return "".join(
         char.encode("unicode_escape").decode() if category(char) in _CONTROL | {"Cs"} else char for char in text
     )

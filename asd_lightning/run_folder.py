@@ -59,6 +59,7 @@ class ResultSet:
 
     @property
     def summary(self) -> Path:
+        """Settings and headline figures of the test, a JSON object."""
         return self.folder / "summary.json"
 
     def read_summary(self) -> dict[str, Any]:
@@ -87,6 +88,7 @@ class ResultSet:
 
     @property
     def embeddings(self) -> Path:
+        """Embeddings of the training and test clips, with their ids."""
         return self.folder / "embeddings.npz"
 
     @property
@@ -101,14 +103,17 @@ class ResultSet:
 
     @property
     def score_plot(self) -> Path:
+        """Histograms of the scores."""
         return self.folder / "scores.png"
 
     @property
     def roc_plot(self) -> Path:
+        """ROC curves."""
         return self.folder / "roc.png"
 
     @property
     def finished(self) -> bool:
+        """Whether the test wrote its metrics and its summary."""
         return self.metrics.is_file() and self.summary.is_file()
 
     @property

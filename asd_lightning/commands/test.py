@@ -22,6 +22,7 @@ The overrides are those of asd train; the embedder is the run's own."""
 
 
 def run(arguments: Sequence[str]) -> int:
+    """Check the arguments before torch is imported, then test the run again; the exit status."""
     if {"-h", "--help"} & set(arguments):
         print(USAGE)
         return 0

@@ -85,6 +85,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
+        """Whether no finding is an error; warnings are allowed."""
         return not any(finding.level == "error" for finding in self.findings)
 
     def as_json(self) -> dict[str, Any]:

@@ -56,7 +56,9 @@ class StepSampler(Sampler[list[Draw]]):
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        """Args:
+        """Note the classes and the place of this process in the run.
+
+        Args:
             labels: class of each clip.
             batch_size: clips per rank and step.
             total: number of micro-steps of the whole run.

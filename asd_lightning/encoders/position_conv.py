@@ -29,6 +29,7 @@ class PositionConv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(dim))
 
     def forward(self, x: Float[Tensor, "batch dim tokens"]) -> Float[Tensor, "batch dim tokens"]:
+        """One output for each token; on a GPU by `convolve_by_products`."""
         weight = torch._weight_norm(self.weight_v, self.weight_g, 2)
         if x.device.type == "cuda":
             return convolve_by_products(x, weight, self.bias, self.groups)

@@ -111,6 +111,7 @@ class KaldiFbank(nn.Module):
         return ((squares[..., 0] + squares[..., 1]) @ mel).clamp_(min=_ENERGY_FLOOR).log_()
 
     def extra_repr(self) -> str:
+        """The settings, for the printed module."""
         return f"{self.window_type}, mean={self.mean}, std={self.std}, target_frames={self.target_frames}"
 
 

@@ -30,6 +30,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
+        """Write the checkpoint; an earlier one stays whole until the new one is complete."""
         with write_atomically(Path(path)) as file:
             try:
                 torch.save(checkpoint, file)
@@ -72,17 +73,20 @@ class LastCheckpoint(Checkpoint):
         self.current_score = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take over Ctrl-C, where this is the only process and its main thread."""
         self._updates = trainer.global_step
         # No sooner: the trainer notes the handlers it finds before this, and puts those back when it ends.
         if trainer.world_size == 1 and threading.current_thread() is threading.main_thread():
             self._handler = signal.signal(signal.SIGINT, self._stop_after_update)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Give Ctrl-C back to whoever handled it before."""
         self._restore_handler()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        """Save after every so many updates; after Ctrl-C save and raise `InterruptedRunError`."""
         if trainer.global_step == self._updates:
             return
         self._updates = trainer.global_step
@@ -92,6 +96,7 @@ class LastCheckpoint(Checkpoint):
             raise InterruptedRunError(f"interrupted after update {self._updates}")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save the last update, unless it was saved already."""
         # A run is one epoch.
         if self._saved != trainer.global_step:
             self._save(trainer)
@@ -99,6 +104,7 @@ class LastCheckpoint(Checkpoint):
             raise InterruptedRunError(f"interrupted after update {self._updates}")
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Give Ctrl-C back to whoever handled it before; nothing is saved."""
         self._restore_handler()
 
     def _save(self, trainer: pl.Trainer) -> None:
