@@ -110,7 +110,7 @@ def test_branches_are_concatenated_in_order():
 
 
 @pytest.mark.parametrize("normalize", ["none", "l2", "batch", "layer"])
-def test_branch_normalisation(normalize):
+def test_branch_normalization(normalize):
     branch = Branch(LogMelSpectrogram(num_mels=8), TemporalStatistics(8), normalize=normalize)
     expected = {
         "none": lambda z: z,
@@ -124,7 +124,7 @@ def test_branch_normalisation(normalize):
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_unknown_normalisation_is_said():
+def test_unknown_normalization_is_said():
     with pytest.raises(UserError, match=r"normalize='unit': choose one of none, l2, batch, layer"):
         Branch(LogMelSpectrogram(), TemporalStatistics(), normalize="unit")
 

@@ -295,18 +295,18 @@ def _table_against_names(machine: str, folder: Path, clips: Sequence[Clip]) -> I
         for clip in clips
         if clip.path.is_relative_to(folder) and clip.condition != "unknown"
     }
-    labelled = {stem: clip for stem, clip in named.items() if clip.attribute and stem in table}
-    other = [str(clip.path) for stem, clip in labelled.items() if table[stem] not in ("", clip.attribute)]
+    labeled = {stem: clip for stem, clip in named.items() if clip.attribute and stem in table}
+    other = [str(clip.path) for stem, clip in labeled.items() if table[stem] not in ("", clip.attribute)]
     if other:
         yield Finding("warning", machine, f"{path.name} tells other attributes than their names", tuple(other))
     # Evaluation test clips have anonymous names, which no row can be compared with.
-    told = {split for stem in named if (split := _labelled_split(stem))}
-    absent = [stem for stem in table if stem not in named and _labelled_split(stem) in told]
+    told = {split for stem in named if (split := _labeled_split(stem))}
+    absent = [stem for stem in table if stem not in named and _labeled_split(stem) in told]
     if absent:
         yield Finding("error", machine, f"listed in {path.name}, not there: fetch the archive again", tuple(absent))
 
 
-def _labelled_split(stem: str) -> str | None:
+def _labeled_split(stem: str) -> str | None:
     name = parse_file_name(stem)
     return None if name is None or name.condition == "unknown" else name.split
 

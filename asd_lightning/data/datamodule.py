@@ -33,7 +33,7 @@ from asd_lightning.data.recordings import (
     mixed_rates,
 )
 from asd_lightning.data.sampler import SamplerName, StepSampler
-from asd_lightning.data.supplemental import Supplemental, as_labelled, is_clean, is_noise
+from asd_lightning.data.supplemental import Supplemental, as_labeled, is_clean, is_noise
 from asd_lightning.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -187,7 +187,7 @@ class ClipDataModule(pl.LightningDataModule):
     @property
     def classes(self) -> list[ClassLabel]:
         """The training classes; a batch's ``label`` is the place in this list."""
-        return class_table((as_labelled(self.clips[clip_id]) for clip_id in self._training_ids()), self._labels)
+        return class_table((as_labeled(self.clips[clip_id]) for clip_id in self._training_ids()), self._labels)
 
     @property
     def truth_path(self) -> Path | None:
@@ -273,7 +273,7 @@ class ClipDataModule(pl.LightningDataModule):
         return ids
 
     def _encoded(self, clip_ids: Sequence[int]) -> list[int]:
-        return encode_labels([as_labelled(self.clips[clip_id]) for clip_id in clip_ids], self.classes, self._labels)
+        return encode_labels([as_labeled(self.clips[clip_id]) for clip_id in clip_ids], self.classes, self._labels)
 
     def _query_ids(self) -> list[int]:
         return [i for i, clip in enumerate(self.clips) if clip.split == "test"]

@@ -27,7 +27,7 @@ def is_noise(clip: Clip) -> bool:
     return clip.split == "supplemental" and clip.attribute != _CLEAN
 
 
-def as_labelled(clip: Clip) -> Clip:
+def as_labeled(clip: Clip) -> Clip:
     """The clip as its class is told: nothing is known of a supplemental clip's operating condition."""
     return replace(clip, attribute="") if clip.split == "supplemental" else clip
 

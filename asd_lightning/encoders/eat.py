@@ -85,7 +85,7 @@ class EAT(nn.Module):
         self.pre_norm = nn.LayerNorm(dim, _NORM_EPS)
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.depth))
         nn.init.normal_(self.extra_tokens, std=0.02)
-        self.apply(_initialise)
+        self.apply(_initialize)
 
     def forward(self, features: Float[Tensor, "batch frames mel"]) -> Float[Tensor, "batch tokens dim"]:
         """Frames beyond a multiple of the patch size are dropped.
@@ -198,7 +198,7 @@ class _Mlp(nn.Module):
         return self.fc2(F.gelu(self.fc1(x)))  # type: ignore[no-any-return]
 
 
-def _initialise(module: nn.Module) -> None:
+def _initialize(module: nn.Module) -> None:
     """Vision transformers' usual start, for training without pretrained weights."""
     if isinstance(module, nn.Linear | nn.Conv2d):
         nn.init.trunc_normal_(module.weight, std=0.02)

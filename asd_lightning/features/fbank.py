@@ -100,13 +100,13 @@ class KaldiFbank(nn.Module):
     def _log_mel(self, framed: Float[Tensor, "clips frames 400"]) -> Float[Tensor, "clips frames 128"]:
         """Log-mel values of some frames, in the reference's order of operations, which shares its rounding."""
         window, mel = _tables(self.window_type, self.waveform_scale, framed.dtype, framed.device)
-        centred = framed - framed.mean(-1, keepdim=True)
+        centered = framed - framed.mean(-1, keepdim=True)
         padded = framed.new_zeros(*framed.shape[:-1], _FFT_LENGTH)
-        emphasised = padded[..., :FRAME_LENGTH]
-        delayed = centred * _PRE_EMPHASIS
-        torch.sub(centred[..., 1:], delayed[..., :-1], out=emphasised[..., 1:])
-        torch.sub(centred[..., 0], delayed[..., 0], out=emphasised[..., 0])
-        emphasised.mul_(window)
+        emphasized = padded[..., :FRAME_LENGTH]
+        delayed = centered * _PRE_EMPHASIS
+        torch.sub(centered[..., 1:], delayed[..., :-1], out=emphasized[..., 1:])
+        torch.sub(centered[..., 0], delayed[..., 0], out=emphasized[..., 0])
+        emphasized.mul_(window)
         squares = torch.view_as_real(torch.fft.rfft(padded)).square_()
         return ((squares[..., 0] + squares[..., 1]) @ mel).clamp_(min=_ENERGY_FLOOR).log_()
 
@@ -151,8 +151,8 @@ def _rounded_triangles() -> Float[Tensor, "256 128"]:
     frequency = SAMPLE_RATE / _FFT_LENGTH * torch.arange(_FFT_LENGTH // 2, dtype=torch.float32)
     mel = (1127.0 * (1.0 + frequency / 700.0).double().log().float()).unsqueeze(1)
     band = torch.arange(MEL_BINS, dtype=torch.float32)
-    left, centre, right = (low + (band + edge) * step for edge in (0.0, 1.0, 2.0))
-    return torch.minimum((mel - left) / (centre - left), (right - mel) / (right - centre)).clamp(min=0.0)
+    left, center, right = (low + (band + edge) * step for edge in (0.0, 1.0, 2.0))
+    return torch.minimum((mel - left) / (center - left), (right - mel) / (right - center)).clamp(min=0.0)
 
 
 def beats_fbank() -> KaldiFbank:

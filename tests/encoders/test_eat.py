@@ -115,8 +115,8 @@ def naive_encode(p: dict[str, Tensor], features: Tensor, heads: int) -> Tensor:
     """One clip, float64, in loops over patches and heads."""
 
     def norm(x: Tensor, name: str) -> Tensor:
-        centred = x - x.mean(-1, keepdim=True)
-        scaled = centred / (centred.square().mean(-1, keepdim=True) + 1e-6).sqrt()
+        centered = x - x.mean(-1, keepdim=True)
+        scaled = centered / (centered.square().mean(-1, keepdim=True) + 1e-6).sqrt()
         return scaled * p[f"{name}.weight"] + p[f"{name}.bias"]
 
     def linear(x: Tensor, name: str) -> Tensor:
