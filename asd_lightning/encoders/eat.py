@@ -9,7 +9,7 @@ Shapes: B clips, L = 1 + N tokens, D width, H heads, d = D / H.
 """
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,11 +56,6 @@ class EATConfig:
             raise ValueError(f"embed_dim {self.embed_dim} must be a multiple of 4 and of num_heads {self.num_heads}")
         if self.mel_bins % self.patch_size:
             raise ValueError(f"mel_bins {self.mel_bins} must be a multiple of patch_size {self.patch_size}")
-
-    @classmethod
-    def large(cls) -> Self:
-        """EAT-large."""
-        return cls(embed_dim=1024, depth=24, num_heads=16)
 
 
 class EAT(nn.Module):

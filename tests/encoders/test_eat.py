@@ -103,11 +103,6 @@ def test_published_layout_names_the_parameters() -> None:
     assert {name: list(tensor.shape) for name, tensor in model.state_dict().items()} == published
 
 
-def test_large_configuration() -> None:
-    config = EATConfig.large()
-    assert (config.depth, config.embed_dim, config.num_heads, config.mlp_ratio) == (24, 1024, 16, 4.0)
-
-
 # ---- a second implementation -----------------------------------------------------------------------------------------
 
 
