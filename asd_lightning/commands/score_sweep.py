@@ -90,7 +90,7 @@ def _of_run(run: Path) -> _OfRun:
 
 
 def _say_once(console: Console) -> None:
-    """What twenty back-ends have to say of the same machine is worth one line."""
+    """Print each warning once: twenty back-ends give the same warning about the same machine."""
     from rich.logging import RichHandler
 
     said: set[str] = set()

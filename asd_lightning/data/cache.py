@@ -368,7 +368,7 @@ def _decode_all(plan: _Plan) -> Iterator[tuple[Samples, int] | BadAudioError]:
 
 
 def _judge_silence(clip: Clip) -> BadAudioError | None:
-    """Silence in training would pass for normal: left out.  A silent test clip may be the fault itself: scored."""
+    """Leave out silent training clips, which would teach that silence is normal; score silent test clips."""
     where = f" from {clip.start:g} to {clip.start + clip.seconds:g} s" if clip.seconds is not None else ""
     if clip.split != "test":
         return BadAudioError(f"{clip.path}: silent{where}; check the microphone, record it again or remove it")
@@ -381,7 +381,7 @@ def _fault(folder: Path, plan: _Plan) -> str:
     if not _intact(folder, len(plan.clips)):
         return "the cached clips are damaged"
     bad = [clip for clip, entry in zip(plan.clips, _read_index(folder).entries, strict=True) if entry.error]
-    # A file system that was away for a moment must not cost a recording for good.
+    # Try again: the file system may have been unavailable when the recording was left out.
     if any(not isinstance(plan.decode(clip), BadAudioError) for clip in bad):
         return "a recording that was left out can be read by now"
     return ""

@@ -307,7 +307,7 @@ class ClipDataModule(pl.LightningDataModule):
     def _report_skipped(self, skipped: dict[str, str]) -> None:
         if not skipped:
             return
-        # Once for a recording, of however many windows.
+        # One message for each recording, not for each of its windows.
         messages = list(dict.fromkeys(skipped.values()))
         if self._on_bad_file == "stop":
             raise UserError("\n".join(messages[:_NAMED_AT_MOST]))
@@ -338,7 +338,7 @@ class ClipDataModule(pl.LightningDataModule):
                 of_machine.setdefault(clip.machine, []).append(clip_id)
         rate = self.preprocessing.sample_rate
         for machine, ids in of_machine.items():
-            # A recording that is heard whole, in windows, is too long for nothing.
+            # Recordings cut into windows are left out: any length of theirs is used whole.
             seconds = [store.samples(clip_id) / rate for clip_id in ids if not store.clips[clip_id].cut]
             told = [mixed_rates(map(store.source_rate, ids)), mixed_lengths(seconds)]
             for doubt in (*told, doubtful_levels(store, ids, rate), doubtful_copies(store, ids)):
@@ -352,7 +352,7 @@ class ClipDataModule(pl.LightningDataModule):
         return None if path is None else RecordingsTable(path)
 
     def _say_what_is_heard(self) -> None:
-        """Once: how clips that are longer than what a model hears at a time are heard."""
+        """Log once how clips that are longer than a model's input are used."""
         store, heard = self._opened(), self.preprocessing
         windows = [clip for clip in store.clips if clip.cut]
         if windows:

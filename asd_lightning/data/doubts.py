@@ -1,4 +1,4 @@
-"""What is doubtful of one machine's decoded clips: levels far apart, and test clips that were trained on."""
+"""Doubts about one machine's decoded clips: levels far apart, and test clips that were trained on."""
 
 from __future__ import annotations
 

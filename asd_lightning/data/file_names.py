@@ -24,7 +24,8 @@ _EVALUATION = re.compile(r"section_(\d+)_(?:(?:(source|target)_)?test_)?(\d+)", 
 _SUPPLEMENTAL = re.compile(r"section_(\d+)_(\D+)_(\d+)(?:_(.+))?", re.IGNORECASE)
 _OF_2020 = re.compile(r"(?:([a-z]+)_)?id_(\d\d)_(\d{8})", re.IGNORECASE)
 _NO_ATTRIBUTE = "noAttribute"
-# What has one of these, or a label, where a kind of supplemental sound stands is a labelled name with a mistake in it.
+# Not kinds of supplemental sound: a name with one of these words, or a label, in the kind's place is a labelled name
+# with a mistake in it.
 _NO_KINDS = frozenset({"source", "target", "train", "test"})
 
 

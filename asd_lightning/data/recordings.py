@@ -19,7 +19,7 @@ from asd_lightning.foreign_files import read_csv
 
 logger = logging.getLogger(__name__)
 
-# A clip this many times shorter or longer than is usual for its machine is heard by its length.
+# A model can tell a clip that is this many times shorter or longer than its machine's median by the length alone.
 _VERY_DIFFERENT = 2.0
 TABLE = "recordings.csv"
 """Beside the machines' folders: which clips were cut from one recording."""

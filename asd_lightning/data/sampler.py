@@ -37,7 +37,7 @@ class Draw(NamedTuple):
 
 
 class StepSampler(Sampler[list[Draw]]):
-    """Endless in spirit, indexed by step: yields the batches of steps ``start`` to ``total``.
+    """Yields the batches of steps ``start`` to ``total``; a run has no epochs.
 
     ``uniform`` shuffles all clips and deals them out, dropping what does not fill a last batch; ``class_balanced``
     draws a class, then one of its clips, so that a batch holds more pairs of one class.  A step draws one batch for

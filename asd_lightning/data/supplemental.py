@@ -1,4 +1,4 @@
-"""Supplemental clips of the 2025 release: a machine heard without its surroundings, or they without the machine."""
+"""Supplemental clips of the 2025 release: the machine without its surroundings, or the surroundings alone."""
 
 from __future__ import annotations
 

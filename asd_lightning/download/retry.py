@@ -33,7 +33,7 @@ class PassingError(Exception):
 
 
 class SlowError(PassingError):
-    """The answer trickles; what it has brought is no reason to go on with it for ever."""
+    """The answer comes too slowly; it is given up although some of it has arrived."""
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ class SpectrumCNN(nn.Module):
 
 
 class SqueezeExcitation(nn.Module):
-    """Scale each filter by a gate computed from the mean of all; bottleneck of a sixteenth."""
+    """Scale each filter by a gate, computed from the means of all through a bottleneck of a sixteenth as many."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

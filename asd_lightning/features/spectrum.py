@@ -11,7 +11,7 @@ from asd_lightning.errors import UserError
 
 # On a processor the spectra of more than a few ten-second clips leave the cache, and each allocation faults its pages.
 _CLIPS_AT_A_TIME = 4
-# Half a gigabyte of filters.
+# With the largest values the filters take half a gigabyte.
 _LARGEST = {"num_mels": 4096, "window_length": 65_536, "hop_length": 1 << 20, "sample_rate": 1 << 20}
 
 

@@ -26,7 +26,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside the checkpoint, then renames.
 
     Lightning's own collects the whole file in memory, twice, and writes it to the system's folder for temporary files:
-    where that is another file system the move is a copy, and a kill amid it costs the old checkpoint and the new one.
+    where that is another file system the move is a copy, and a kill during the copy destroys the old checkpoint and the
+    new one.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
@@ -35,19 +36,19 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             try:
                 torch.save(checkpoint, file)
             except RuntimeError as error:
-                # Torch tells of the archive that could not be ended, and not of the disk.
+                # Torch reports that the archive could not be finished, and hides the error of the disk.
                 if isinstance(error.__context__, OSError):
                     raise error.__context__ from None
                 raise
 
 
 class LastCheckpoint(Checkpoint):
-    """Keeps ``last.ckpt``, always of the state between two updates: from amid one a run would not go on as it was.
+    """Keeps ``last.ckpt``, always saved between two updates: a run could not be resumed exactly from within one.
 
     No metric chooses between checkpoints: there is no labelled validation set, and choosing by test labels is a leak.
     Lightning's ModelCheckpoint saves at multiples of ``every_n_train_steps`` alone, so the tested weights of a run of
-    another length would not be the saved ones; after a restart it saves amid the first update; and its
-    ``save_on_exception`` saves amid any.
+    another length would not be the saved ones; after a restart it saves within the first update; and its
+    ``save_on_exception`` may save within any update.
 
     At Ctrl-C the update in progress is finished and saved, then `InterruptedRunError` is raised; a second Ctrl-C stops
     at once.  With several processes Ctrl-C always stops at once: they would not all stop after the same update.

@@ -1,4 +1,4 @@
-"""The LightningModule: one training step, and a test that ends with the k-NN scorer."""
+"""The LightningModule: one training step, and a test that fits back-ends and scores the test clips."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ class AnomalousSoundModule(pl.LightningModule):
         Raises:
             UserError: names the clips of the batch.
         """
-        # Once an update, not once a batch: asking makes a GPU wait.
+        # Checked once for each update, not for each batch: reading the value makes the GPU wait.
         losses, self._losses = self._losses, []
         if torch.stack([loss for _, loss in losses]).isfinite().all():
             return
