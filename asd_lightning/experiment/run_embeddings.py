@@ -77,7 +77,7 @@ def _expected(run: Path) -> _Expected:
 def _of_checkpoint(path: Path) -> tuple[frozenset[str], str]:
     """Digests of a checkpoint's model, and the digest of the clips it was trained on.
 
-    An older checkpoint has two digests: of its names and configuration as they are stored, which its own tests recorded,
+    An older checkpoint has two digests: of names and configuration as they are stored, which its own tests recorded,
     and as they are today.
     """
     if not path.is_file():
