@@ -1,4 +1,4 @@
-"""Names come from folders and files: whatever they hold is shown as it is, and is no markup."""
+"""Text from the names of folders and files: it is shown as it is and never taken for markup."""
 
 from __future__ import annotations
 

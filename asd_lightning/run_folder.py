@@ -54,7 +54,7 @@ class ResultSet:
 
     @property
     def metrics(self) -> Path:
-        """Written last of all that is read: a test is finished once it is there."""
+        """Metrics by machine and over all; a test is finished once they exist, since all else that is read comes before."""
         return self.folder / "metrics.csv"
 
     @property
@@ -143,7 +143,7 @@ def is_result_set(folder: Path) -> bool:
 
 
 def results_of(run: Path) -> ResultSet:
-    """Of the test after the training, which stands for the run; it need not be there."""
+    """The results of the test after the training, which stand for the run; they need not exist."""
     return ResultSet(run / _RESULTS)
 
 

@@ -55,5 +55,5 @@ def places(arguments: Sequence[str]) -> tuple[Path, Path | None, list[str]]:
 
 
 def _is_override(word: str) -> bool:
-    """A folder may have = in its name: where it is there, it is the run."""
+    """Whether a word is an override: not where a folder of that name exists, which may contain ``=``."""
     return not Path(word).is_dir() and ("=" in word or word.startswith("~"))

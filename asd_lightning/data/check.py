@@ -250,7 +250,7 @@ def _unusual_format(machine: str, good: Mapping[Path, Measurement], year: Year |
 
 
 def _duplicates(clips: Sequence[Clip], measured: Measured) -> Iterator[Finding]:
-    """Clips of the same sound: between training and test they make the result a fiction."""
+    """Clips of the same sound; between training and test they make the result meaningless."""
     groups: dict[str, list[Clip]] = defaultdict(list)
     for clip in clips:
         result = measured[clip.path]
@@ -347,7 +347,7 @@ def print_report(report: Report, console: Console) -> None:
         names = ", ".join(Path(name).name for name in finding.files[:_NAMES_SHOWN])
         more = f" and {len(finding.files) - _NAMES_SHOWN} more" if len(finding.files) > _NAMES_SHOWN else ""
         count = f" [{len(finding.files)}: {names}{more}]" if finding.files else ""
-        # Not broken into lines here: some of it is to be copied.
+        # Not wrapped, so that commands and paths in it can be copied.
         text = f"{finding.level}: {finding.machine}: {finding.message}{count}"
         console.print(text, markup=False, highlight=False, soft_wrap=True)
     if report.year is None:

@@ -158,7 +158,7 @@ def survey(
 
 
 def _doubtful_headers(clips: Sequence[Clip]) -> Iterator[Note]:
-    """Recordings whose headers cannot be true are read all the same, which is said once for each machine."""
+    """One warning for each machine with recordings whose headers cannot be true; they are read all the same."""
     with ThreadPoolExecutor(_READERS) as pool:
         doubts = dict(zip((clip.path for clip in clips), pool.map(_doubt, (clip.path for clip in clips)), strict=True))
     of_machine: dict[str, list[Path]] = {}
@@ -174,7 +174,7 @@ def _doubtful_headers(clips: Sequence[Clip]) -> Iterator[Note]:
 
 
 def _doubt(path: Path) -> str:
-    """What is doubtful of a header; "" for nothing, and where decoding will say what is wrong."""
+    """The doubt about a recording's header; "" where there is none, and where decoding will raise the error."""
     try:
         repair = check_container(path)
     except BadAudioError:

@@ -237,7 +237,7 @@ class _Run:
         self.console.print(message, markup=False, highlight=False, soft_wrap=True)
 
     def _tell_of_foreign(self, missing: Sequence[RemoteFile]) -> None:
-        """Folders that nothing here has unpacked: what they lack is only known with the archive."""
+        """Name folders that were not unpacked by this command; what they lack is known only from the archive."""
         splits = {"dev": "train", "train": "train", "test": "test"}
         foreign = [
             file.machine
