@@ -54,7 +54,7 @@ class ResultSet:
 
     @property
     def metrics(self) -> Path:
-        """Metrics by machine and over all; a test is finished once they exist, since all else that is read comes before."""
+        """Metrics by machine and over all, written after all else that is read: they mark a finished test."""
         return self.folder / "metrics.csv"
 
     @property

@@ -96,7 +96,7 @@ class _Index:
 
     @property
     def size(self) -> int:
-        """Length of the samples' file in bytes: one more than the samples have, since an empty file cannot be mapped."""
+        """Length of the samples' file in bytes: one more than the samples', since an empty file cannot be mapped."""
         return sum(entry.size for entry in self.entries) + 1
 
 

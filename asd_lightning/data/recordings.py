@@ -96,7 +96,7 @@ class RecordingsTable:
         Args:
             clips: as found.
             whole: whether ``clips`` are all that the table is about; otherwise rows that fit none of them are no
-            mistake.
+                mistake.
 
         Raises:
             UserError: a row fits several clips.
