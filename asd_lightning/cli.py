@@ -128,6 +128,11 @@ def take_what_is_vouched_for(arguments: Sequence[str]) -> list[str]:
             raise UserError(f"{name} {given}: {'a package' if name == '--trust' else 'an existing folder'} is needed")
         variable, separator = _VOUCHED[name]
         os.environ[variable] = separator.join(filter(None, [os.environ.get(variable), given]))
+        if name == "--trust":
+            from asd_lightning.trust import trusted_packages
+
+            # Told here, whether or not the command comes to look into it.
+            trusted_packages()
     return rest
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -39,6 +40,8 @@ OWN = "ASD_CONFIG_DIR"
 _PLAIN_OVERRIDE = re.compile(r"""[A-Za-z_][\w./]*=[^,\[\]{}()"'$\\]+""")
 # Free in the configuration; the encoder knows its options and refuses others by name.
 _ENCODER_OPTION = re.compile(r"encoders\.\w+\.config\.\w")
+# Loggers are a list, and Hydra has no other word for an empty one.
+_NO_LOGGER = frozenset({"logger=null", "logger=none", "~logger"})
 # What the branches' files leave to the constructor.
 _BRANCH_OPTION = re.compile(r"model\.embedder\.branches\.\w+\.(embed_dim|lora_rank|normalize|finetuning)=")
 
@@ -66,6 +69,8 @@ def for_hydra(override: str) -> str:
     """
     if _ENCODER_OPTION.match(override) or _BRANCH_OPTION.match(override):
         return f"++{override}"
+    if override in _NO_LOGGER:
+        return "logger=[]"
     if _PLAIN_OVERRIDE.fullmatch(override):
         try:
             parse_overrides([override])
@@ -104,7 +109,7 @@ def compose_train(overrides: Sequence[str], output_dir: Path | None = None) -> D
     Raises:
         UserError: an override that does not fit; the message names it.
     """
-    parse_overrides(overrides)
+    _refuse_missing_parts(parse_overrides(overrides))
     if not any(override.startswith("hydra.searchpath=") for override in overrides):
         overrides = [*search_path(own_folders()), *overrides]
     with _mistakes_named(), initialize_config_dir(str(CONF_DIR), version_base="1.3"):
@@ -153,21 +158,79 @@ def _mistakes_named() -> Iterator[None]:
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         text = _first_line(error)
         if match := re.match(r"Could not override '(?:.*@)?([^']+)'", text):
-            text = f"{match[1]}: no such setting{did_you_mean(match[1], _settings())}; `asd train --cfg job` shows all"
+            text = no_such_setting(match[1], _default_settings()) + "; `asd train --cfg job` shows all"
         elif match := re.match(r"Ambiguous value for argument '(.+)'", text):
             text = f"{match[1]}: several values; for a sweep over them add -m, for a list write [...]"
+        elif match := re.match(r"Error merging override \+{0,2}([\w.]+)=(.*)", text):
+            text = of_another_kind(match[1], match[2])
         raise UserError(text) from error
+
+
+def of_another_kind(key: str, value: Any) -> str:
+    """What to say of a single value where many settings or a list are: a choice among files takes a slash."""
+    text = f"[{','.join(map(as_typed, value))}]" if isinstance(value, list) else as_typed(value)
+    group = key.replace(".", "/")
+    if choices_of(group, own_folders()):
+        return f"{key}={text}: a choice takes a slash, {group}={text}"
+    return f"{key}={text}: a value of another kind is needed; `asd train --cfg job` shows what is there"
+
+
+def is_group(override: Override) -> bool:
+    """Whether it chooses one of several files of the configuration."""
+    return (CONF_DIR / str(override.key_or_group)).is_dir()
+
+
+def _refuse_missing_parts(overrides: Sequence[Override]) -> None:
+    """Hydra would say that it wants a word, and not of what; without a whole part nothing can be run."""
+    for one in overrides:
+        group = str(one.key_or_group)
+        if one.is_delete() and group in _needed():
+            raise UserError(f"{one.input_line}: a run needs one; give {group}=VALUE, or leave it as it is")
+        if is_group(one) and (("/" not in group) if one.is_delete() else one.value() is None):
+            single = f"; ~{group}.NAME leaves a single one out" if group == "callbacks" else ""
+            raise UserError(
+                f"{one.input_line}: a choice is needed, {group}={'|'.join(choices_of(group, own_folders()))}{single}"
+            )
+
+
+def _needed() -> set[str]:
+    """What stands in the configuration beside its groups."""
+    return set(yaml.safe_load((CONF_DIR / "train.yaml").read_text(encoding="utf-8"))) - {"defaults"}
+
+
+def no_such_setting(key: str, settings: Any) -> str:
+    """What to say of a key that ``settings`` (plain data) lack: nearest name, or that there is nothing below one."""
+    *above, _ = key.split(".")
+    node, path = settings, []
+    for name in above:
+        if not isinstance(node, dict) or name not in node:
+            break
+        node = node[name]
+        path.append(name)
+    if path and not isinstance(node, dict | list):
+        holder = ".".join(path)
+        return f"{key}: {holder} is a plain value, {holder}={as_typed(node)}, and nothing is below it"
+    if above and not path and (CONF_DIR / above[0]).is_dir():
+        return f"{key}: {above[0]} is a choice, {above[0]}={'|'.join(choices_of(above[0], own_folders()))}"
+    return f"{key}: no such setting{did_you_mean(key, [*_groups(), *_keys(settings)])}"
 
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0]
 
 
-def _settings() -> list[str]:
-    """Every group and every key of the default configuration."""
-    groups = {str(path.parent.relative_to(CONF_DIR)) for path in CONF_DIR.rglob("*/*.yaml")}
+def as_typed(value: Any) -> str:
+    """A value as it is written on the command line."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _groups() -> list[str]:
+    return sorted({str(path.parent.relative_to(CONF_DIR)) for path in CONF_DIR.rglob("*/*.yaml")})
+
+
+def _default_settings() -> Any:
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        return [*groups, *_keys(OmegaConf.to_container(compose("train")))]
+        return OmegaConf.to_container(compose("train"))
 
 
 def _keys(node: Any, above: str = "") -> Iterator[str]:

@@ -24,7 +24,8 @@ class Branch(nn.Module):
         front_end: waveform (batch, samples) -> features.
         encoder: features -> tokens (batch, tokens, token_dim), or, where there is no pooling, -> (batch, out_dim).
         pooling: from ``token_dim``, makes tokens -> (batch, out_dim); a linear projection to ``embed_dim`` follows.
-        embed_dim: length of the projected embedding; a branch without pooling has its encoder's ``out_dim``.
+        embed_dim: length of the projected embedding, or ``None``: no projection, which a frozen encoder that nothing is
+            trained behind has no use for; a branch without pooling has its encoder's ``out_dim``.
         augmentation: features -> features, idle outside training.
         normalize: applied to the embedding, in training and test: nothing, to unit length, batch or layer norm.
         finetuning: train the whole encoder, none of it, or low-rank updates of its attention.
@@ -37,7 +38,7 @@ class Branch(nn.Module):
         encoder: nn.Module,
         *,
         pooling: Callable[[int], nn.Module] | None = None,
-        embed_dim: int = 128,
+        embed_dim: int | None = 128,
         augmentation: nn.Module | None = None,
         normalize: Normalize = "none",
         finetuning: Finetuning = "full",
@@ -50,14 +51,16 @@ class Branch(nn.Module):
         self.augmentation = augmentation or nn.Identity()
         self.encoder = encoder
         apply_finetuning(encoder, finetuning, rank=lora_rank)
+        self.pooling: nn.Module = nn.Identity()
+        self.projection: nn.Module = nn.Identity()
         if pooling is None:
-            self.pooling: nn.Module = nn.Identity()
-            self.projection: nn.Module = nn.Identity()
             self.embed_dim = int(encoder.out_dim)  # type: ignore[arg-type]
         else:
             self.pooling = pooling(encoder.token_dim)  # type: ignore[arg-type]
-            self.projection = nn.Linear(self.pooling.out_dim, embed_dim)  # type: ignore[arg-type]
-            self.embed_dim = embed_dim
+            self.embed_dim = int(self.pooling.out_dim)  # type: ignore[arg-type]
+            if embed_dim is not None:
+                self.projection = nn.Linear(self.embed_dim, embed_dim)
+                self.embed_dim = embed_dim
         self.normalization = _normalization(normalize, self.embed_dim)
 
     def forward(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch dim"]:

@@ -8,9 +8,12 @@ exactly what this package's own configuration names, and what lies in a package 
 from __future__ import annotations
 
 import os
+import re
+import sys
 from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,10 @@ TRUST = "ASD_TRUST"
 """Environment variable: packages whose classes and functions stored configurations may name, separated by commas."""
 
 _TARGET = "_target_"
+# What tells Hydra how to build: `_target_`, `_partial_`, `_args_`...
+_INSTRUCTION = re.compile(r"_\w+_")
+_PACKAGE = __name__.partition(".")[0]
+_DISTRIBUTION = re.compile(r"[\w.-]+")
 _GROUPS = {
     "model": ("model", "encoders"),
     "data": ("data",),
@@ -48,11 +55,13 @@ def refuse_foreign_targets(stored: Any, place: str, part: str, typed: Sequence[s
     for target in _targets(stored):
         known = own_targets(part) | named | _vouched_for()
         if not isinstance(target, str) or not (target in known or _is_trusted(target)):
-            package = str(target).partition(".")[0]
             raise UserError(
-                f"{place}: would call {str(target)!r:.200}, which this package does not name; if you know who made it "
-                f"and what that is, allow it with --trust {package:.99} (or {TRUST}={package:.99})"
+                f"{place}: would call {str(target)!r:.200}, which this package does not name; {_way_out(target)}"
             )
+    usual = own_instructions(part) | _instructions_vouched_for()
+    for key, value in _instructions(stored):
+        if (key, repr(value)) not in usual:
+            raise UserError(f"{place}: holds {key}={value!r:.99}, which no run of this package needs; remove it")
     # What a run stores is resolved; what is left to resolve would look into the environment of whoever reads it.
     if odd := next((text for text in _texts(stored) if "${" in text), None):
         raise UserError(f"{place}: holds the reference {odd!r:.200}, which no run stores and needs; remove it")
@@ -72,26 +81,111 @@ def read_part(path: Path, part: str, seed: int, typed: Sequence[str] = ()) -> An
 @cache
 def own_targets(part: str) -> frozenset[str]:
     """Every callable that a file of this package's configuration names for that part."""
+    return _DOCUMENTED | {target for content in _own_files(part) for target in _targets(content)}
+
+
+@cache
+def own_instructions(part: str) -> frozenset[tuple[str, str]]:
+    """How a file of this package's configuration has things built for that part, such as ``_partial_: true``."""
+    return frozenset((key, repr(value)) for content in _own_files(part) for key, value in _instructions(content))
+
+
+def trusted_packages() -> frozenset[str]:
+    """The packages that the user trusts by name.
+
+    Raises:
+        UserError: what stands there is not the name of a package of somebody's own.
+    """
+    names = {word.strip() for word in os.environ.get(TRUST, "").split(",") if word.strip()}
+    for name in sorted(names):
+        if not name.isidentifier():
+            raise UserError(
+                f"--trust {name}: the name of a package is needed, as it is imported, without what is in it"
+            )
+        if not _may_be_trusted(name):
+            raise UserError(
+                f"--trust {name}: part of Python or of what this package is made of, and able to run anything; trust a "
+                "package of somebody's own"
+            )
+    return frozenset(names)
+
+
+def _may_be_trusted(package: str) -> bool:
+    """Whether it can be somebody's own: the standard library and the dependencies can run whatever a file says."""
+    return package not in sys.stdlib_module_names and package not in _made_of()
+
+
+@cache
+def _made_of() -> frozenset[str]:
+    """This package and, as they are imported, those it depends on, directly or not."""
+    needed = {_PACKAGE}
+    waiting = [_PACKAGE]
+    while waiting:
+        new = set(_requirements(waiting.pop())) - needed
+        needed |= new
+        waiting += new
+    of = packages_distributions()
+    return frozenset({_PACKAGE, *(name for name, found in of.items() if needed & set(map(_normal, found)))})
+
+
+def _requirements(distribution: str) -> Iterator[str]:
+    try:
+        texts = requires(distribution) or []
+    except PackageNotFoundError:
+        return
+    for text in texts:
+        if "extra ==" not in text and (match := _DISTRIBUTION.match(text)):
+            yield _normal(match[0])
+
+
+def _normal(distribution: str) -> str:
+    """One spelling of what indices and metadata spell in several ways."""
+    return re.sub(r"[-_.]+", "_", distribution).lower()
+
+
+def _way_out(target: Any) -> str:
+    package = target.partition(".")[0] if isinstance(target, str) else ""
+    if not package.isidentifier() or not _may_be_trusted(package):
+        return "no run needs that, so do not use the file"
+    return f"if you know who made it and what that is, allow it with --trust {package:.99} (or {TRUST}={package:.99})"
+
+
+def _own_files(part: str) -> Iterator[Any]:
     paths = (path for group in _GROUPS[part] for path in (CONF_DIR / group).rglob("*.yaml"))
-    files = (yaml.safe_load(path.read_text(encoding="utf-8")) for path in paths)
-    return _DOCUMENTED | {target for content in files for target in _targets(content)}
+    return (yaml.safe_load(path.read_text(encoding="utf-8")) for path in paths)
+
+
+def _vouched_files() -> Iterator[Any]:
+    """The files of one's own, which this command or the environment points to."""
+    return (load_yaml(path) for folder in own_folders() for path in folder.rglob("*.yaml"))
 
 
 def _vouched_for() -> frozenset[str]:
-    """What the files of one's own name, which this command or the environment points to."""
-    paths = (path for folder in own_folders() for path in folder.rglob("*.yaml"))
-    return frozenset(str(target) for path in paths for target in _targets(load_yaml(path)))
+    return frozenset(str(target) for content in _vouched_files() for target in _targets(content))
+
+
+def _instructions_vouched_for() -> frozenset[tuple[str, str]]:
+    return frozenset((key, repr(value)) for content in _vouched_files() for key, value in _instructions(content))
 
 
 def _targets(node: Any) -> Iterator[Any]:
+    return (value for key, value in _settings(node) if key == _TARGET)
+
+
+def _instructions(node: Any) -> Iterator[tuple[str, Any]]:
+    """Of a configuration, what is neither a setting nor the name of a callable."""
+    for key, value in _settings(node):
+        if key != _TARGET and isinstance(key, str) and _INSTRUCTION.fullmatch(key):
+            yield key, value
+
+
+def _settings(node: Any) -> Iterator[tuple[Any, Any]]:
+    """Every key and its value, at any depth."""
     if isinstance(node, dict):
-        if _TARGET in node:
-            yield node[_TARGET]
-        for value in node.values():
-            yield from _targets(value)
-    elif isinstance(node, list | tuple):
-        for value in node:
-            yield from _targets(value)
+        yield from node.items()
+    children = node.values() if isinstance(node, dict) else node if isinstance(node, list | tuple) else ()
+    for value in children:
+        yield from _settings(value)
 
 
 def _texts(node: Any) -> Iterator[str]:
@@ -109,8 +203,7 @@ def _is_trusted(target: str) -> bool:
     """Whether it is a class or function defined in a trusted package: not one reached through a module's imports."""
     module, _, name = target.rpartition(".")
     package = target.partition(".")[0]
-    trusted = {word.strip() for word in os.environ.get(TRUST, "").split(",") if word.strip()}
-    if not module or package not in trusted:
+    if not module or package not in trusted_packages():
         return False
     try:
         found = getattr(import_module(module), name)

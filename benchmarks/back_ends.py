@@ -21,11 +21,11 @@ from folders import REPOSITORY, parse_folders
 from rich.progress import Progress
 
 from asd_lightning.atomic import write_text_atomically
-from asd_lightning.comparison.back_end_tables import markdown_table
 from asd_lightning.comparison.back_ends import BASELINE, Swept, known_back_ends, load_threshold, sweep
 from asd_lightning.evaluation.intervals import Interval
 from asd_lightning.evaluation.metrics import ALL
 from asd_lightning.experiment.run_embeddings import embeddings_of_run
+from asd_lightning.tables import Row, Table, markdown_lines
 
 EMBEDDINGS = {"statistics": "log-mel statistics", "fft": "FFT-CNN", "system1": "trained tiny system 1 (BEATs-FFT)"}
 SYNTHETIC, REAL = "demo", "machines"
@@ -68,8 +68,8 @@ def table(results: dict[str, list[Swept]]) -> list[str]:
     rows = [(name, [official(by_name[name].intervals) for by_name in columns.values()]) for name in names]
     rows.sort(key=lambda row: -mean_score(row[1]))
     heading = ["back-end", *(EMBEDDINGS[embedding] for embedding in results), "mean"]
-    cells = [[name, *map(cell, found), f"{100 * mean_score(found):.1f}"] for name, found in rows]
-    return [*markdown_table(heading, cells), "", *gains(results)]
+    cells = [Row((name, *map(cell, found), f"{100 * mean_score(found):.1f}")) for name, found in rows]
+    return [*markdown_lines(Table("", tuple(heading), tuple(cells))), "", *gains(results)]
 
 
 def mean_score(found: Sequence[Interval | None]) -> float:

@@ -17,8 +17,8 @@ from statistics import mean, stdev
 from folders import REPOSITORY, parse_folders
 
 from asd_lightning.atomic import write_text_atomically
-from asd_lightning.comparison.back_end_tables import markdown_table
 from asd_lightning.evaluation.metrics import ALL, read_metrics
+from asd_lightning.tables import Row, Table, markdown_lines
 
 SEEDS = (0, 1, 2)
 SYSTEMS = {
@@ -65,11 +65,11 @@ def tables(runs: Path, data: str, root: Path) -> list[str]:
     for machine in [ALL, *machines]:
         scores = {key: [100 * each[machine] for each in seeds] for key, seeds in found.items()}
         cells = [
-            [system, *(f"{mean(scores[system, test]):.1f} ± {stdev(scores[system, test]):.1f}" for test in TESTS)]
+            Row((system, *(f"{mean(scores[system, test]):.1f} ± {stdev(scores[system, test]):.1f}" for test in TESTS)))
             for system in SYSTEMS
         ]
         title = "Official score, all machines" if machine == ALL else machine
-        lines += [f"### {title}", "", *markdown_table(["embedding", *TESTS], cells), ""]
+        lines += [f"### {title}", "", *markdown_lines(Table(title, ("embedding", *TESTS), tuple(cells))), ""]
     return lines
 
 

@@ -78,7 +78,7 @@ def test_a_users_error_is_one_line_and_status_2(capsys, tmp_path):
         (["model/scorr=knn"], "model/scorr: no such setting (did you mean model/scorer?)"),
         (
             ["experiment=sistem1"],
-            "experiment=sistem1: no such choice (did you mean system1?); there are fft, statistics, system1,",
+            "experiment=sistem1: no such choice (did you mean system1?); there are fft, mn04, statistics, system1,",
         ),
         (["seed=0,1"], "seed=0,1: several values; for a sweep over them add -m"),
         (["data.root=[a"], "data.root=[a: not readable as KEY=VALUE"),
@@ -96,6 +96,52 @@ def test_a_users_error_is_one_line_and_status_2(capsys, tmp_path):
         (["data.root=DATA", "model.score_after_head=maybe"], "model.score_after_head=maybe: true or false is needed"),
         (["data.root=DATA", "~model.scheduler"], "model.scheduler is missing, and a system needs one"),
         (["data.root=DATA", "experiment=fft", "logger=mlflow"], "logger=mlflow: the package mlflow is not installed"),
+        (["data.root=DATA", "name=null"], "name=null: the run's folder is runs/NAME"),
+        (["data.root=DATA", "system=null"], "system=null: the system's name in comparisons is needed"),
+        (["data.root=DATA", "data.cache_dir=null"], "data.cache_dir=null: a folder in which decoded clips are kept"),
+        (["data.root=DATA", "data.recordings=[a]"], "data.recordings=['a']: a table, or null"),
+        (["data.root=DATA", "data.machines=[]"], "data.machines=[]: give a list of names, or null for all machines"),
+        (["~data.root"], "data.root=null: the folder that holds the machines' recordings is needed"),
+        *(
+            (["data.root=DATA", f"{group}=null"], f"{group}=null: a choice is needed, {group}=")
+            for group in ("callbacks", "trainer", "model", "data", "encoders", "scale", "experiment", "model/scorer")
+        ),
+        (["data.root=DATA", "~callbacks"], "~callbacks: a choice is needed, callbacks=default; ~callbacks.NAME leaves"),
+        (["data.root=DATA", "~seed"], "~seed: a run needs one; give seed=VALUE"),
+        (["data.root=DATA", "~callbacks.results"], "callbacks.results is missing, and writes what a test finds"),
+        *(
+            (
+                ["data.root=DATA", f"{key}={value}"],
+                f"{key}={value}: a choice takes a slash, {key.replace('.', '/')}={value}",
+            )
+            for key, value in (
+                *(("model.scorer", "knn"), ("model.threshold", "gamma"), ("model.loss", "arcface")),
+                *(("model.optimizer", "adamw"), ("model.embedder.branches", "[fft]"), ("model.embedder", "default")),
+            )
+        ),
+        (
+            ["-m", "data.root=DATA", "model.scorer=knn,gmm"],
+            "model.scorer=knn: a choice takes a slash, model/scorer=knn",
+        ),
+        (["experiment.x=1"], "experiment.x: experiment is a choice, experiment=fft|statistics|"),
+        (
+            ["model.recording_score.bar=1"],
+            "model.recording_score is a plain value, model.recording_score=max, and nothing is below it",
+        ),
+        (["data.root=DATA", "data.supplemental_snr_db=3"], "data.supplemental_snr_db=3: a value of another kind is"),
+        (["data.root=DATA", "hydra.run.dir=null"], "hydra.run.dir=null: a value of another kind is needed"),
+        *(
+            (["data.root=DATA", f"trainer.precision={word}"], f"{word}: choose one of 32-true, bf16-mixed, 16-mixed\n")
+            for word in ("16-true", "bf16-true", "64-true", "64", "transformer-engine", "abc", "null")
+        ),
+        (["data.root=DATA", "trainer.deterministic=abc"], "deterministic=abc: choose one of warn, true, false"),
+        (
+            ["data.root=DATA", "trainer.max_epochs=5"],
+            "trainer.max_epochs: a run is one epoch; give its length in updates",
+        ),
+        (["data.root=DATA", "data.hold_out_seed=-1"], "data.hold_out_seed=-1: a whole number of at least 0"),
+        (["data.root=DATA", "+logger.x=1"], "logger.x=1: logger.x._target_ is missing, so there is nothing to build"),
+        (["data.root=DATA", "+callbacks.x.y=1"], "callbacks.x._target_ is missing, so there is nothing to build"),
         (["--mutlirun", "data.root=DATA"], "--mutlirun: no such option (did you mean --multirun?)"),
         (["--out=x", "data.root=DATA"], "--out=x: no such option"),
         (["data.root=DATA", "resume=true"], "resume=true: give the name= of the run to go on with"),
@@ -262,7 +308,10 @@ def test_the_usage_is_that_of_the_command(arguments, usage, message, capsys):
         (["runs/a", "--oput", "x"], "--oput: no such option (did you mean --output?)"),
         ([], "give the run to test: asd test runs/NAME"),
         (["runs/a", "runs/b"], "give the run to test"),
-        (["runs/a", "-o"], "give the run to test"),
+        (["runs/a", "-o"], "-o: the folder for the results is missing; -o DIR"),
+        (["runs/a", "--output="], "--output: the folder for the results is missing; --output DIR"),
+        (["runs/a", "-o", "-o", "b"], "-o: the folder for the results is missing"),
+        (["runs/a", "-o", "b", "-o", "c"], "-o c: a second folder for the results, after b; give one"),
         (["model/scorer=knn"], "give the run to test"),
     ],
 )

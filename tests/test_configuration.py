@@ -117,6 +117,11 @@ def test_what_hydra_gives_a_meaning_stays(override):
     assert for_hydra(override) == override
 
 
+@pytest.mark.parametrize("words", ["logger=null", "logger=none", "~logger"])
+def test_no_logger_can_be_said_in_several_ways(tmp_path, words):
+    assert not compose_train([for_hydra(words)], tmp_path).get("logger")
+
+
 def test_options_of_an_encoder_need_no_plus(tmp_path):
     overrides = [for_hydra("encoders.beats.config.encoder_layerdrop=0.0"), "experiment=system1"]
     config = plain(compose_train(overrides, tmp_path))

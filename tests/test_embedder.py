@@ -4,12 +4,16 @@ import numpy as np
 import pytest
 import scipy.signal
 import torch
+import torchaudio.functional
 from torch import nn
 
 from asd_lightning.embedder import Branch, Embedder, EmbeddingHead, FeaturePerturbation
+from asd_lightning.encoders.mn04 import MN04, MN04Config
+from asd_lightning.encoders.pooling import MeanPooling
 from asd_lightning.encoders.spectrum_cnn import SameConv1d, SpectrumCNN
 from asd_lightning.encoders.statistics import TemporalStatistics
 from asd_lightning.errors import UserError
+from asd_lightning.features.mn04_log_mel import MN04LogMel
 from asd_lightning.features.spectrum import LogMelSpectrogram, MagnitudeSpectrum
 
 
@@ -121,6 +125,22 @@ def test_branch_normalization(normalize):
     waveform = torch.randn(6, 4_000)
     plain = branch.encoder(branch.front_end(waveform))
     torch.testing.assert_close(branch(waveform), expected[normalize](plain), atol=1e-4, rtol=1e-4)
+
+
+def test_mn04_branch_is_the_mean_over_time_of_its_block_of_the_resampled_clip():
+    """As experiment=mn04 has it: nothing of the branch trains, and nothing is drawn at random behind the encoder."""
+    encoder = MN04(MN04Config(block=8, bands="keep"))
+    branch = Branch(MN04LogMel(), encoder, pooling=MeanPooling, embed_dim=None, finetuning="freeze").train()
+    waveform = 0.1 * torch.randn(2, 16_000)
+    with torch.no_grad():
+        resampled = torchaudio.functional.resample(waveform, 16_000, 32_000)
+        (block,) = encoder.block_outputs(MN04LogMel(32_000)(resampled), [8])
+        torch.testing.assert_close(branch(waveform), block.mean(3).flatten(1))
+    assert branch.embed_dim == 256
+    assert not any(parameter.requires_grad for parameter in branch.parameters())
+    merged = Branch(MN04LogMel(), MN04(MN04Config(8, "merge")), pooling=MeanPooling, embed_dim=None)
+    assert merged.embed_dim == 32
+    assert Branch(MN04LogMel(), encoder, pooling=MeanPooling).eval()(waveform).shape == (2, 128)
 
 
 @pytest.mark.usefixtures("unchecked")

@@ -8,7 +8,7 @@ import pytest
 import asd_lightning
 
 ROOT = Path(asd_lightning.__file__).parent
-BASE = {"", "atomic", "configuration", "errors", "foreign_files", "plain_text", "trust"}
+BASE = {"", "atomic", "configuration", "errors", "figures", "foreign_files", "plain_text", "tables", "trust"}
 STAGES = (
     "features",
     "synthetic",

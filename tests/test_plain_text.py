@@ -13,16 +13,16 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 
 from asd_lightning.cli import main
-from asd_lightning.comparison.back_end_tables import markdown_table
 from asd_lightning.comparison.output import show_comparison
 from asd_lightning.comparison.systems import compare_runs
-from asd_lightning.comparison.tables import render_comparison
+from asd_lightning.comparison.tables import hmean_table
 from asd_lightning.errors import UserError
-from asd_lightning.evaluation.metrics import EvaluationResult, evaluate, read_metrics, render_table, write_metrics
+from asd_lightning.evaluation.metrics import EvaluationResult, evaluate, metrics_table, read_metrics, write_metrics
 from asd_lightning.pages.page import write_report
 from asd_lightning.pages.plots import plot_roc, plot_scores
 from asd_lightning.plain_text import on_terminal, printable, without_credentials
 from asd_lightning.scoring.clip_scores import ClipScore
+from asd_lightning.tables import Row, Table, as_terminal, markdown_lines
 from tests.comparison.runs import development_clips, finished_run
 from tests.experiment.runs import tiny_overrides
 
@@ -72,9 +72,11 @@ def cells(markdown: str) -> list[list[str]]:
     """The text of each row's cells, as a Markdown reader has it."""
     rows: list[list[str]] = []
     for token in MarkdownIt("commonmark").enable("table").parse(markdown):
+        if token.type == "table_close":
+            break
         if token.type == "tr_open":
             rows.append([])
-        elif token.type == "inline" and token.level >= 3 and rows:
+        elif token.type == "inline" and rows:
             assert {child.type for child in token.children or ()} <= {"text", "text_special"}
             rows[-1].append("".join(child.content for child in token.children or ()))
     return rows
@@ -93,7 +95,7 @@ def test_any_name_is_shown_as_it_is(name: str) -> None:
 @given(st.text(st.sampled_from("ab|\\`*<>[]&$~_#-x\x1b\n"), min_size=1, max_size=12))
 @settings(max_examples=300, deadline=None)
 def test_any_name_is_one_cell_of_markdown(name: str) -> None:
-    table = "\n".join(markdown_table(["machine", "value"], [[name, "1"]]))
+    table = "\n".join(markdown_lines(Table("", ("machine", "value"), (Row((name, "1")),))))
     assert cells(table) == [["machine", "value"], [printable(name), "1"]]
 
 
@@ -106,7 +108,7 @@ def test_metrics_of_odd_names(result: EvaluationResult, tmp_path: Path) -> None:
 
 
 def test_the_terminal_table_of_odd_names(result: EvaluationResult) -> None:
-    text = printed(render_table(result))
+    text = printed(as_terminal(metrics_table(result)))
     assert no_control(text)
     assert all(f" {printable(name)} " in text for name in ODD)
 
@@ -134,7 +136,7 @@ def test_comparison_of_odd_names(tmp_path: Path, capsys: pytest.CaptureFixture[s
         finished_run(tmp_path / str(number), name=system, machines=ODD[:7])
     show_comparison([tmp_path], tmp_path / "out")
     assert no_control(capsys.readouterr().out)
-    text = printed(render_comparison(compare_runs([tmp_path])))
+    text = printed(as_terminal(hmean_table(compare_runs([tmp_path]))))
     assert no_control(text)
     assert all(f" {printable(name)} " in text for name in ODD)
     rows = cells((tmp_path / "out" / "comparison.md").read_text())

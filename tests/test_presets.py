@@ -11,7 +11,7 @@ from asd_lightning.configuration import compose_train, plain
 from asd_lightning.data.datamodule import ClipDataModule
 from asd_lightning.data.labels import ClassLabel
 from asd_lightning.embedder import UnitLength
-from asd_lightning.encoders.pooling import AttentiveStatistics, ClsPooling
+from asd_lightning.encoders.pooling import AttentiveStatistics, ClsPooling, MeanPooling
 from asd_lightning.features.spec_augment import SpecAugment
 from asd_lightning.training.build import build_module
 
@@ -149,6 +149,25 @@ def test_built_scorer_threshold_and_average(built):
     assert instantiate(config.model.threshold).percentile == 90.0
     average = instantiate(config.callbacks.ema)
     assert (average._decay, average._unit) == (0.9995, "update")
+
+
+def test_mn04_is_scored_as_it_is(tmp_path):
+    """Block 8 of the published weights, its bands kept apart, the mean over time; nothing is trained."""
+    config = compose_train(["experiment=mn04", "name=x"], tmp_path)
+    branch = config.model.embedder.branches.mn04
+    assert (branch.encoder.weights, dict(branch.encoder.config)) == ("mn04_as", {"block": 8, "bands": "keep"})
+    assert (branch.finetuning, branch.embed_dim, branch.normalize) == ("freeze", None, "none")
+    assert (config.trainer.max_steps, config.model.mixup_alpha) == (0, None)
+    assert OmegaConf.select(config, "model.scorer") == OmegaConf.select(
+        compose_train(["experiment=statistics", "name=x"], tmp_path), "model.scorer"
+    )
+    module = build_module(plain(compose_train(["experiment=mn04", "encoders=tiny", "name=x"], tmp_path).model), CLASSES)
+    built = module.embedder.branches["mn04"]
+    assert isinstance(built.pooling, MeanPooling)
+    assert isinstance(built.projection, torch.nn.Identity)
+    mask = built.augmentation
+    assert (mask.time_width, mask.freq_width, mask.probability, mask.count, mask.fill) == (80, 40, 0.5, 1, "floor")
+    assert built(0.1 * torch.randn(1, 16_000)).shape == (1, built.embed_dim) == (1, 256)
 
 
 def test_a_data_module_by_hand_serves_what_the_systems_serve():

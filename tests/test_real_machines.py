@@ -52,3 +52,20 @@ def test_thresholds_hold_where_whole_recordings_are_left_out_and_break_where_the
     by_clip = false_alarms(retest(run, [*quiet, "data.group=clip"]).folder)
     assert max(by_recording.values()) <= 0.15
     assert min(by_clip.values()) > 0.5
+
+
+@needs_reference("weights/mn04_as_mAP_432.pt")
+def test_mn04_without_training(tmp_path):
+    """Its weights by their path; read again from the checkpoint, which holds them, and scored by another back-end."""
+    changes = [
+        "data.clip_seconds=4.0",
+        f"data.cache_dir={tmp_path / 'cache'}",
+        "encoders.mn04.config.block=8",
+        f"encoders.mn04.weights={shared_dir() / 'weights/mn04_as_mAP_432.pt'}",
+    ]
+    train(tiny_config(tmp_path, shared_dir() / "machines", "mn04", changes, updates=0), tmp_path)
+    assert pooled_auc(tmp_path / "results") == pytest.approx(
+        {"bldcmotor": 0.99, "mimii_pump": 0.91, "all": 0.95}, abs=0.02
+    )
+    again = retest(tmp_path, ["trainer.accelerator=cpu", "~callbacks.progress"]).folder
+    assert pooled_auc(again) == pooled_auc(tmp_path / "results")

@@ -7,6 +7,7 @@ import torch
 import yaml
 from omegaconf import OmegaConf
 
+from asd_lightning.cli import main
 from asd_lightning.configuration import CONF_DIR, compose_train, plain
 from asd_lightning.data.labels import ClassLabel
 from asd_lightning.errors import UserError
@@ -41,7 +42,7 @@ def stored(target, depth):
 @pytest.mark.parametrize("target", FOREIGN, ids=str)
 @pytest.mark.parametrize("depth", [0, 1, 3])
 def test_foreign_callables_are_refused_wherever_they_stand(target, depth):
-    with pytest.raises(UserError, match=r"run\.yaml: would call .*ASD_TRUST="):
+    with pytest.raises(UserError, match=r"run\.yaml: would call .*no run needs that, so do not use the file$"):
         refuse_foreign_targets(stored(target, depth), "run.yaml", "model")
 
 
@@ -66,6 +67,62 @@ def test_a_trusted_package_may_be_named_but_not_walked_through(tmp_path, monkeyp
     for walked in ("my_branches.os.system", "my_branches.Path", "my_branches.absent", "my_branches"):
         with pytest.raises(UserError):
             refuse_foreign_targets(stored(walked, 1), "run.yaml", "model")
+
+
+# The standard library, what the package is made of, directly or not, and the package itself.
+NOBODYS = ["os", "subprocess", "builtins", "torch", "numpy", "joblib", "yaml", "sympy", "asd_lightning"]
+
+
+@pytest.mark.parametrize("package", NOBODYS)
+def test_what_can_run_anything_is_neither_trusted_nor_advised(package, monkeypatch, capsys):
+    with pytest.raises(UserError, match="do not use the file") as caught:
+        refuse_foreign_targets(stored(f"{package}.anything", 1), "run.yaml", "model")
+    assert "--trust" not in str(caught.value)
+    monkeypatch.setenv("ASD_TRUST", "")
+    assert main(["test", "runs/a", "--trust", package]) == 2
+    assert capsys.readouterr().err.startswith(f"asd: --trust {package}: part of Python or of what this package is made")
+    monkeypatch.setenv("ASD_TRUST", f"mine,{package}")
+    with pytest.raises(UserError, match=f"--trust {package}: "):
+        refuse_foreign_targets(stored("mine.Own", 1), "run.yaml", "model")
+
+
+@pytest.mark.parametrize("word", ["mine.branches", "./mine.py", "mine own", "-o"])
+def test_a_package_is_trusted_by_its_name(word, monkeypatch, capsys):
+    monkeypatch.setenv("ASD_TRUST", "")
+    assert main(["test", "runs/a", "--trust", word]) == 2
+    assert f"--trust {word}: the name of a package is needed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value"),
+    [
+        ("model", "_partial_", False),
+        ("model", "_partial_", "yes"),
+        ("model", "_args_", ["/etc/passwd"]),
+        ("model", "_recursive_", False),
+        ("model", "_convert_", "all"),
+        ("data", "_convert_", "none"),
+        ("data", "_partial_", True),
+        ("data", "_any_", 1),
+    ],
+)
+def test_a_file_is_built_as_the_configuration_builds_and_not_otherwise(part, key, value, tmp_path, monkeypatch):
+    node = {"a": [{"b": {key: value}}]}
+    with pytest.raises(UserError, match=rf"run\.yaml: holds {key}=.*, which no run of this package needs; remove it"):
+        refuse_foreign_targets(node, "run.yaml", part)
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(node))
+    monkeypatch.setenv("ASD_CONFIG_DIR", str(tmp_path))
+    refuse_foreign_targets(node, "run.yaml", part)
+
+
+@pytest.mark.parametrize(("key", "value"), [("_args_", [7]), ("_recursive_", False), ("_partial_", False)])
+def test_neither_a_run_nor_a_checkpoint_says_how_it_is_built(tmp_path, checkpoint, key, value):
+    with pytest.raises(UserError, match=rf"config\.yaml: holds {key}="):
+        retest_configuration(run_with(tmp_path, f"model.scorer.{key}", value), [], tmp_path / "out")
+    checkpoint["asd_config"]["scorer"][key] = value
+    torch.save(checkpoint, tmp_path / "last.ckpt")
+    with pytest.raises(UserError, match=rf"last\.ckpt: holds {key}="):
+        load_module(tmp_path / "last.ckpt")
 
 
 def test_what_is_typed_now_is_meant():

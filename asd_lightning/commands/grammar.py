@@ -43,17 +43,23 @@ def add_output(parser: argparse.ArgumentParser, about: str, **how: Any) -> None:
 
 
 def split_output(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Words, and what was given as the output, of a command that takes overrides too.
+    """Words, and what was given as the output (none, or one), of a command that takes overrides too.
 
     Raises:
-        UserError: another option.
+        UserError: another option, or an output without a folder.
     """
-    words, outputs = [], []
+    words: list[str] = []
+    outputs: list[str] = []
     rest = iter(arguments)
     for argument in rest:
         name, equals, value = argument.partition("=")
         if name in (*OUTPUT, "--out") or (name == "out" and equals):
-            outputs.append(value if equals else next(rest, ""))
+            given = value if equals else next(rest, "")
+            if not given or given.startswith("-"):
+                raise UserError(f"{name}: the folder for the results is missing; {name} DIR")
+            if outputs:
+                raise UserError(f"{name} {given}: a second folder for the results, after {outputs[0]}; give one")
+            outputs.append(given)
         elif argument.startswith("-"):
             raise UserError(f"{argument}: no such option{did_you_mean(name, OUTPUT)}; settings are KEY=VALUE")
         else:

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="scorer=A,B | threshold=T",
         help="back-ends (default all) and decision threshold (default gamma), by their files under conf/model",
     )
-    add_output(parser, "folder for scorers.csv and scorers.md (default RUN/score_sweep)")
+    add_output(parser, "folder for the tables (default RUN/score_sweep)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -33,13 +33,13 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
-    from asd_lightning.comparison.back_end_tables import render_sweep, write_sweep
+    from asd_lightning.comparison.back_end_tables import sweep_table, write_sweep
     from asd_lightning.comparison.back_ends import BASELINE, choose_back_ends, load_threshold, sweep
     from asd_lightning.configuration import own_folders
     from asd_lightning.data.layout import find_truth
     from asd_lightning.evaluation.ground_truth import label_scores
-    from asd_lightning.evaluation.terminal import print_table
     from asd_lightning.experiment.run_embeddings import embeddings_of_run
+    from asd_lightning.tables import print_table
 
     root, given, seed, reduction, remembered = _of_run(args.run)
     folders = [*own_folders(), *remembered]
@@ -55,10 +55,9 @@ def run(args: argparse.Namespace) -> int:
             cache, names, threshold, seed, progress=progress, label=label, reduction=reduction, folders=folders
         )
     title = f"{args.run.resolve().name}: {len(swept)} back-ends over {len(cache.query)} test clips"
-    print_table(render_sweep(swept, BASELINE, title))
+    print_table(sweep_table(swept, BASELINE, title))
     out = args.output or args.run / "score_sweep"
-    write_sweep(swept, BASELINE, title, out)
-    print(f"scorers.csv, scorers.md written to {out}")
+    print(f"{', '.join(write_sweep(swept, BASELINE, title, out))} written to {out}")
     return 0
 
 

@@ -18,7 +18,8 @@ RUN/results_2, results_3... where there are some already.
   asd test runs/pump data.root=pump_today -o today
   asd test runs/pump trainer=ddp devices=2
 
-The overrides are those of asd train; the embedder is the run's own."""
+The overrides are those of asd train, as far as a test uses them: the back-end,
+the recordings, the device, loggers, the seed. The embedder is the run's own."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -48,7 +49,7 @@ def places(arguments: Sequence[str]) -> tuple[Path, Path | None, list[str]]:
     """The run, the folder for results, and the overrides; ``run=`` and ``out=`` are older ways to say the first two."""
     words, outs = split_output(arguments)
     runs = [word.removeprefix("run=") for word in words if word.startswith("run=") or not _is_override(word)]
-    if len(runs) != 1 or len(outs) > 1 or "" in [*runs, *outs]:
+    if len(runs) != 1 or not runs[0]:
         raise UserError("give the run to test: asd test runs/NAME [-o DIR] [model/scorer=... data.root=...]")
     overrides = [word for word in words if _is_override(word) and not word.startswith("run=")]
     return Path(runs[0]).expanduser(), Path(outs[0]).expanduser() if outs else None, overrides

@@ -14,7 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     fetch.add_argument("name", metavar="NAME", help="a name from `asd weights list`")
     fetch.add_argument("--url", help="take the file from this address (the checksum is still verified)")
     take = actions.add_parser("import", help="verify and convert a published file at hand")
-    take.add_argument("file", metavar="FILE", type=Path, help="BEATs .pt, EAT fairseq .pt or EAT .safetensors")
+    take.add_argument(
+        "file", metavar="FILE", type=Path, help="BEATs .pt, EAT fairseq .pt, EAT .safetensors or mn04 .pt"
+    )
     take.add_argument("--as", dest="name", metavar="NAME", help="name to give it (default: recognised, or the file's)")
     path = actions.add_parser("path", help="where the converted weights are")
     path.add_argument("name", metavar="NAME", nargs="?", help="print this encoder's file instead of the folder")

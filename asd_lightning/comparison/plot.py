@@ -11,15 +11,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from asd_lightning.atomic import write_atomically
 from asd_lightning.comparison.published import CORRECTED
 from asd_lightning.comparison.systems import Comparison, System
-from asd_lightning.comparison.tables import published_row, published_systems
+from asd_lightning.comparison.tables import published_row, shown_published
 from asd_lightning.evaluation.metrics import ALL
+from asd_lightning.figures import save_figure, series_tint
 from asd_lightning.plain_text import printable
 
-# Okabe and Ito's palette: told apart by colour-blind readers too.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "osD^v<>"
 
 
@@ -33,8 +31,10 @@ class _Series:
     published: bool
 
 
-def plot_comparison(comparison: Comparison, path: Path) -> None:
-    """Write ``hmean`` of every machine, and the official score, as a PNG; published systems are grey and hollow.
+def plot_comparison(comparison: Comparison, path: Path) -> list[str]:
+    """Write ``hmean`` of every machine, and the official score; published systems are grey and hollow.
+
+    Returns the names of the files: ``path`` with the endings ``.png`` and ``.svg``.
 
     An asterisk marks the published row that is corrected (``published.CORRECTED``).
 
@@ -44,14 +44,14 @@ def plot_comparison(comparison: Comparison, path: Path) -> None:
     series = [_own_series(system, machines) for system in comparison.systems if system.finished]
     if not comparison.machines:
         raise ValueError("comparison has no machine with a number: there is nothing to draw")
-    series += [_published_series(name, machines, comparison) for name in published_systems(comparison.machines)]
+    series += [_published_series(name, machines, comparison) for name in shown_published(comparison)]
     figure = Figure(figsize=(min(18.0, max(7.0, 1.5 + 0.16 * (len(series) + 3) * len(machines))), 5.0))
     figure.set_layout_engine("constrained")
     axes = figure.add_subplot()
     _draw(axes, series, machines)
     _label(axes, (*map(printable, comparison.machines), "official\nscore"))
     _add_legend(figure, axes, series)
-    _save(figure, path)
+    return [save_figure(figure, path.with_suffix(suffix)).name for suffix in (".png", ".svg")]
 
 
 def _own_series(system: System, machines: Sequence[str]) -> _Series:
@@ -83,9 +83,9 @@ def _draw(axes: Axes, series: Sequence[_Series], machines: Sequence[str]) -> Non
         if one.published:
             axes.plot(place, one.mean, marker, color="0.45", markerfacecolor="none", markersize=5, label=one.label)
         else:
-            colour = COLOURS[index % len(COLOURS)]
+            color = series_tint(index).light
             axes.errorbar(
-                place, one.mean, yerr=one.deviation, fmt=marker, color=colour, markersize=5, capsize=3, label=one.label
+                place, one.mean, yerr=one.deviation, fmt=marker, color=color, markersize=5, capsize=3, label=one.label
             )
         if one.label.startswith(CORRECTED[0]) and one.published and CORRECTED[1] in machines:
             column = machines.index(CORRECTED[1])
@@ -114,8 +114,3 @@ def _add_legend(figure: Figure, axes: Axes, series: Sequence[_Series]) -> None:
     legend = figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
     for text in legend.get_texts():
         text.set_parse_math(False)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    with write_atomically(path) as file:
-        figure.savefig(file, format="png", dpi=150)

@@ -66,6 +66,15 @@ class Run:
     choices: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
+    @property
+    def values(self) -> dict[tuple[str, str], float]:
+        """(machine, metric) -> fraction."""
+        return {
+            (machine_name(row.machine, row.section), metric): getattr(row, metric)
+            for row in self.rows
+            for metric in METRICS
+        }
+
 
 class Spread(NamedTuple):
     """Mean and sample standard deviation (nan for one seed) of a fraction over so many ``seeds``."""
@@ -92,6 +101,11 @@ class Comparison:
     systems: tuple[System, ...]
     machines: tuple[str, ...]
     notes: tuple[str, ...]
+
+    @property
+    def synthetic(self) -> bool:
+        """Some run's machines are synthetic: published scores of the same names are of other machines."""
+        return any(run.synthetic for system in self.systems for run in system.finished)
 
 
 def compare_runs(folders: Sequence[Path]) -> Comparison:
@@ -266,9 +280,8 @@ def _system(name: str, runs: Sequence[Run]) -> System:
     finished = tuple(run for run in runs if not run.failure)
     values: dict[tuple[str, str], list[float]] = {}
     for run in finished:
-        for row in run.rows:
-            for metric in METRICS:
-                values.setdefault((machine_name(row.machine, row.section), metric), []).append(getattr(row, metric))
+        for key, value in run.values.items():
+            values.setdefault(key, []).append(value)
     spread = {key: _spread(seeds) for key, seeds in values.items()}
     return System(name, spread, finished, tuple(run for run in runs if run.failure))
 

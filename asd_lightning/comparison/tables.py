@@ -1,15 +1,12 @@
-"""A comparison as CSV, Markdown and terminal table, beside the published scores of the same machines."""
+"""A comparison in tables, beside the published scores of the same machines."""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from asd_lightning.atomic import write_text_atomically
+from asd_lightning.comparison.over_seeds import paired_differences
 from asd_lightning.comparison.published import (
     AS_PRINTED,
     AS_REPORTED,
@@ -20,14 +17,13 @@ from asd_lightning.comparison.published import (
 )
 from asd_lightning.comparison.systems import Comparison, Spread, System
 from asd_lightning.evaluation.metrics import ALL
-from asd_lightning.plain_text import in_markdown, on_terminal, printable
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from asd_lightning.tables import Row, Table, percent, write_csv, write_tables
 
 SHOWN = {"auc_source": "AUC_s", "auc_target": "AUC_t", "pauc": "pAUC", "hmean": "hmean"}
 """The metrics of the report's table and their headings there."""
 COLUMNS = ("source", "system", "machine", "metric", "mean", "standard_deviation", "seeds")
+SEED_COLUMNS = ("system", "seed", "run", "machine", "metric", "value")
+DIFFERENCE_COLUMNS = ("system", "baseline", "machine", "metric", "seeds", "difference", "standard_deviation", "p_value")
 TABLE_2_MACHINES = frozenset(TABLE_2[CORRECTED[0]])
 
 
@@ -43,80 +39,93 @@ def published_row(system: str, machine: str, machines: Sequence[str]) -> Publish
     return TABLE_2[system].get(machine)
 
 
-def write_tables(comparison: Comparison, out: Path) -> None:
-    """Write ``comparison.csv`` (one number a row, fractions, exact) and ``comparison.md`` (per cent)."""
-    write_text_atomically(out / "comparison.csv", _csv(comparison))
-    write_text_atomically(out / "comparison.md", _markdown(comparison))
+def write_comparison_tables(comparison: Comparison, out: Path) -> list[str]:
+    """Write one number a row, exact fractions, and the tables in per cent; returns the files' names.
+
+    ``comparison.csv`` has means over seeds, ``comparison_seeds.csv`` the values of single runs, and
+    ``comparison_differences.csv`` what systems differ by over the seeds that they share.
+    """
+    write_csv(out / "comparison.csv", COLUMNS, _means(comparison))
+    write_csv(out / "comparison_seeds.csv", SEED_COLUMNS, _values_of_seeds(comparison))
+    write_csv(out / "comparison_differences.csv", DIFFERENCE_COLUMNS, paired_differences(comparison.systems))
+    write_tables(out / "comparison", metrics_table(comparison))
+    names = ("comparison.csv", "comparison_seeds.csv", "comparison_differences.csv", "comparison.md", "comparison.tex")
+    return list(names)
 
 
-def render_comparison(comparison: Comparison) -> Table:
-    """``hmean`` of every machine and the official score, in per cent, for the terminal."""
-    from rich.table import Table
-    from rich.text import Text
-
-    published = published_systems(comparison.machines)
-    notes = Text("\n".join(map(printable, _footnotes(comparison))), style="dim", justify="left")
-    table = Table(title="hmean in %, mean ± standard deviation over seeds", caption=notes)
-    table.add_column("machine", no_wrap=True)
-    for system in comparison.systems:
-        table.add_column(on_terminal(system.name), justify="right", overflow="fold", min_width=6)
-    for name in published:
-        table.add_column(Text(name), justify="right", style="dim", overflow="fold", min_width=6)
+def hmean_table(comparison: Comparison) -> Table:
+    """``hmean`` of every machine and the official score."""
+    published = shown_published(comparison)
+    ours = tuple(system.name for system in comparison.systems)
+    rows = []
     for machine in (*comparison.machines, ALL):
-        if machine == ALL:
-            table.add_section()
-        ours = [_cell(system.spread.get((machine, "hmean"))) for system in comparison.systems]
-        theirs = [_published_cell(name, machine, "hmean", comparison.machines) for name in published]
-        table.add_row("official score" if machine == ALL else on_terminal(machine), *ours, *theirs)
-    table.add_section()
-    table.add_row("seeds", *(str(len(system.finished)) for system in comparison.systems), *("" for _ in published))
-    if any(system.failed for system in comparison.systems):
-        table.add_row(
-            "failed", *(Text("\n".join(map(printable, _failed(system)))) for system in comparison.systems), style="red"
+        label = "official score" if machine == ALL else machine
+        cells = _cells_of(comparison, machine, "hmean", published)
+        rows.append(Row((label, *cells), "total" if machine == ALL else "plain"))
+    rows += _last_rows(comparison, 1, len(published))
+    muted = frozenset(range(1 + len(ours), 1 + len(ours) + len(published)))
+    title = "hmean in %, mean ± standard deviation over seeds"
+    return Table(title, ("machine", *ours, *published), tuple(rows), tuple(_footnotes(comparison)), muted=muted)
+
+
+def metrics_table(comparison: Comparison) -> Table:
+    """Four metrics of every machine, and the official score."""
+    published = shown_published(comparison)
+    rows = []
+    for machine in (*comparison.machines, ALL):
+        for metric, short in SHOWN.items():
+            last = machine == ALL and metric == "hmean"
+            label = ("official score", "") if last else (machine, short)
+            rows.append(Row((*label, *_cells_of(comparison, machine, metric, published)), "total" if last else "plain"))
+    rows += _last_rows(comparison, 2, len(published))
+    notes = ["Per cent; mean ± sample standard deviation over seeds.", *_footnotes(comparison)]
+    if published:
+        reported = "; ".join(
+            f"{row.system} {_number(row.development)} / {_number(row.evaluation)}" for row in AS_REPORTED
         )
-    return table
+        notes.append(
+            "Official scores as reported by others, development / evaluation, none of them reproduced here: "
+            f"{reported}."
+        )
+    heading = ("machine", "metric", *(system.name for system in comparison.systems), *published)
+    return Table("Comparison", heading, tuple(rows), tuple(notes), words=2)
 
 
-def _csv(comparison: Comparison) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+def shown_published(comparison: Comparison) -> list[str]:
+    """The published systems that may stand beside these runs: none beside synthetic machines."""
+    return [] if comparison.synthetic else published_systems(comparison.machines)
+
+
+def _cells_of(comparison: Comparison, machine: str, metric: str, published: Sequence[str]) -> list[str]:
+    ours = [_cell(system.spread.get((machine, metric))) for system in comparison.systems]
+    return ours + [_published_cell(name, machine, metric, comparison.machines) for name in published]
+
+
+def _last_rows(comparison: Comparison, words: int, published: int) -> Iterator[Row]:
+    blank, labels = [""] * published, [""] * (words - 1)
+    yield Row(("seeds", *labels, *(str(len(system.finished)) for system in comparison.systems), *blank))
+    if any(system.failed for system in comparison.systems):
+        yield Row(("failed", *labels, *(_failed(system) for system in comparison.systems), *blank), "failed")
+
+
+def _means(comparison: Comparison) -> Iterator[tuple[object, ...]]:
     for system in comparison.systems:
         for (machine, metric), spread in system.spread.items():
-            numbers = [repr(spread.mean), repr(spread.deviation), spread.seeds]
-            writer.writerow(["runs", system.name, machine, metric, *numbers])
-        writer.writerows(["failed", system.name, "", "", "", "", run.folder] for run in system.failed)
-    for name in published_systems(comparison.machines):
+            yield "runs", system.name, machine, metric, *spread
+        yield from (("failed", system.name, "", "", "", "", run.folder) for run in system.failed)
+    for name in shown_published(comparison):
         for machine in (*comparison.machines, ALL):
             row = published_row(name, machine, comparison.machines)
             for metric in SHOWN if row else ():
                 source = "corrected" if (name, machine) == CORRECTED else "published"
-                writer.writerow([source, name, machine, metric, repr(getattr(row, metric) / 100), "", ""])
-    return text.getvalue()
+                yield source, name, machine, metric, getattr(row, metric) / 100, "", ""
 
 
-def _markdown(comparison: Comparison) -> str:
-    published = published_systems(comparison.machines)
-    rows = [["machine", "metric", *(in_markdown(system.name) for system in comparison.systems), *published]]
-    for machine in (*comparison.machines, ALL):
-        for metric, heading in SHOWN.items():
-            ours = [_cell(system.spread.get((machine, metric))) for system in comparison.systems]
-            theirs = [_published_cell(name, machine, metric, comparison.machines) for name in published]
-            label = ("official score", "") if (machine, metric) == (ALL, "hmean") else (in_markdown(machine), heading)
-            rows.append([*label, *ours, *theirs])
-    blank = ["" for _ in published]
-    rows.append(["seeds", "", *(str(len(system.finished)) for system in comparison.systems), *blank])
-    if any(system.failed for system in comparison.systems):
-        rows.append(
-            ["failed", "", *("<br>".join(map(in_markdown, _failed(system))) for system in comparison.systems), *blank]
-        )
-    lines = ["# Comparison", "", "Per cent; mean ± sample standard deviation over seeds.", "", *_aligned(rows), ""]
-    lines += [f"- {in_markdown(note)}" for note in _footnotes(comparison)]
-    if published:
-        lines += ["", "Official scores as reported by others, in per cent; none of them reproduced here:", ""]
-        reported = [[row.system, _number(row.development), _number(row.evaluation)] for row in AS_REPORTED]
-        lines += _aligned([["system", "development", "evaluation"], *reported])
-    return "\n".join(lines) + "\n"
+def _values_of_seeds(comparison: Comparison) -> Iterator[tuple[object, ...]]:
+    for system in comparison.systems:
+        for run in system.finished:
+            for (machine, metric), value in run.values.items():
+                yield system.name, run.seed, run.folder, machine, metric, value
 
 
 def _footnotes(comparison: Comparison) -> list[str]:
@@ -126,7 +135,7 @@ def _footnotes(comparison: Comparison) -> list[str]:
         for run in system.failed
     ]
     notes = [*comparison.notes, *failures]
-    if published_systems(comparison.machines):
+    if shown_published(comparison):
         notes.append("XJU: Table 2 of the report; its averages are harmonic means, cut to two decimals.")
         if CORRECTED[1] in comparison.machines:
             printed = " / ".join(f"{value:.2f}" for value in AS_PRINTED)
@@ -144,8 +153,8 @@ def _footnotes(comparison: Comparison) -> list[str]:
 def _cell(spread: Spread | None) -> str:
     if spread is None or math.isnan(spread.mean):
         return "-"
-    mean = f"{100 * spread.mean:.2f}"
-    return mean if math.isnan(spread.deviation) else f"{mean} ± {100 * spread.deviation:.2f}"
+    mean = percent(spread.mean)
+    return mean if math.isnan(spread.deviation) else f"{mean} ± {percent(spread.deviation)}"
 
 
 def _published_cell(system: str, machine: str, metric: str, machines: Sequence[str]) -> str:
@@ -155,17 +164,9 @@ def _published_cell(system: str, machine: str, metric: str, machines: Sequence[s
     return f"{getattr(row, metric):.2f}" + ("*" if (system, machine) == CORRECTED else "")
 
 
-def _failed(system: System) -> list[str]:
-    return ["/".join(run.folder.parts[-2:]) for run in system.failed]
+def _failed(system: System) -> str:
+    return ", ".join("/".join(run.folder.parts[-2:]) for run in system.failed)
 
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
-    ]
-    return [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]

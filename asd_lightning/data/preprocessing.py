@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from asd_lightning.features.far_microphone import FarMicrophoneReduction
 
 Pad = Literal["tile", "zero"]
+# A spectrum's frame has 64 ms and an encoder's patch 175 ms; an hour is 230 MB, of each of the clips of a batch.
+# Longer recordings are heard whole all the same: windows cover them.
+_SECONDS = (0.2, 3600.0)
+# Windows that begin closer together tell nothing more.
+_SMALLEST_HOP = 1e-3
+# In Hz: from what tells a machine's sound to what converters record with.
+_RATES = (1_000, 768_000)
 # Less than this is no sound left over: lengths are told in whole samples.
 _SMALLEST_REST = 1e-3
 
@@ -57,14 +64,21 @@ class Preprocessing:
     test_windows: int = 1
 
     def __post_init__(self) -> None:
-        if not isinstance(self.clip_seconds, int | float) or not 0 < self.clip_seconds < math.inf:
-            raise UserError(f"data.clip_seconds={self.clip_seconds}: a number of seconds above 0 is needed")
-        hop = self.hop_seconds
-        if hop is not None and not (isinstance(hop, int | float) and 0 < hop <= self.clip_seconds):
+        if not _is_within(self.clip_seconds, *_SECONDS):
+            least, most = _SECONDS
             raise UserError(
-                f"data.hop_seconds={hop}: a number of seconds above 0 and at most data.clip_seconds is needed, "
+                f"data.clip_seconds={self.clip_seconds}: a number of seconds from {least:g} to {most:g} is needed; "
+                "longer recordings are heard whole, in windows"
+            )
+        hop = self.hop_seconds
+        if hop is not None and not _is_within(hop, _SMALLEST_HOP, self.clip_seconds):
+            raise UserError(
+                f"data.hop_seconds={hop}: a number of seconds from {_SMALLEST_HOP:g} to data.clip_seconds is needed, "
                 "so that nothing is left unheard"
             )
+        if type(self.sample_rate) is not int or not _is_within(self.sample_rate, *_RATES):
+            least, most = _RATES
+            raise UserError(f"data.sample_rate={self.sample_rate}: a whole number from {least:,} to {most:,} is needed")
         if not isinstance(self.channel, int) and self.channel not in ("mean", "reduced"):
             raise UserError(f"data.channel={self.channel}: choose one of 0, 1, mean, reduced")
         if self.pad not in get_args(Pad):
@@ -153,6 +167,10 @@ class Preprocessing:
             length = self.samples if len(starts) > 1 else len(recording)
             pieces = [recording[start : start + length] for start in starts]
         return np.stack([self.windows(piece) for piece in pieces])
+
+
+def _is_within(value: object, least: float | int, most: float | int) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
 
 
 def fit_length(waveform: NDArray[np.float32], samples: int, pad: Pad = "tile") -> NDArray[np.float32]:

@@ -10,8 +10,6 @@ all rows go through the same sorted scores at once.
 
 from __future__ import annotations
 
-import csv
-import io
 import sys
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
@@ -21,9 +19,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
-from asd_lightning.atomic import write_text_atomically
 from asd_lightning.evaluation.metrics import ALL, MAX_FPR, METRICS, MachineMetrics, evaluate
 from asd_lightning.scoring.clip_scores import ClipScore
+from asd_lightning.tables import write_csv
 
 Replicates = dict[str, Float[ndarray, " resamples"]]
 """Metric name -> its value in every resample (nan: undefined)."""
@@ -81,11 +79,7 @@ def bootstrap_difference(
 
 def write_intervals(path: Path, intervals: Sequence[Interval]) -> None:
     """Write intervals as CSV, one row each, exact floats."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(field.name for field in fields(Interval))
-    writer.writerows([*astuple(row)[:3], *map(repr, astuple(row)[3:])] for row in intervals)
-    write_text_atomically(path, text.getvalue())
+    write_csv(path, [field.name for field in fields(Interval)], [astuple(row) for row in intervals])
 
 
 def weighted_auc(

@@ -8,15 +8,12 @@ AUC_target and pAUC over all machines and sections.  All numbers are fractions i
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -24,14 +21,10 @@ from numpy import ndarray
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from asd_lightning.atomic import write_text_atomically
 from asd_lightning.errors import UserError
 from asd_lightning.foreign_files import read_csv
-from asd_lightning.plain_text import in_markdown, on_terminal, printable
 from asd_lightning.scoring.clip_scores import ClipScore, machine_name
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from asd_lightning.tables import Row, Table, percent, write_csv, write_tables
 
 MAX_FPR = 0.1
 ALL = "all"
@@ -201,14 +194,10 @@ def means_over(rows: Sequence[MachineMetrics]) -> Means:
 
 
 def write_metrics(result: EvaluationResult, directory: Path) -> None:
-    """Write ``metrics.csv`` (exact fractions, last row ``machine=all``) and ``metrics.md`` (per cent) to a folder."""
-    rows = [*result.machines, result.overall]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(field.name for field in fields(MachineMetrics))
-    writer.writerows([row.machine, row.section, *map(repr, astuple(row)[2:])] for row in rows)
-    write_text_atomically(directory / "metrics.csv", text.getvalue())
-    write_text_atomically(directory / "metrics.md", _markdown(result))
+    """Write ``metrics.csv`` (exact fractions, last row ``machine=all``), ``metrics.md`` and ``.tex`` (per cent)."""
+    columns = [field.name for field in fields(MachineMetrics)]
+    write_csv(directory / "metrics.csv", columns, [astuple(row) for row in [*result.machines, result.overall]])
+    write_tables(directory / "metrics", metrics_table(result))
 
 
 def read_metrics(path: Path) -> list[MachineMetrics]:
@@ -226,56 +215,25 @@ def read_metrics(path: Path) -> list[MachineMetrics]:
     return metrics
 
 
-def render_table(result: EvaluationResult) -> Table:
-    """The main metrics in per cent, as a table for an 80-column terminal; the notes are its caption."""
-    from rich.table import Table
-    from rich.text import Text
-
-    notes = Text("\n".join(map(printable, result.notes)))
-    table = Table(
-        title=f"{_title(result)} {_percent(result.official_score)} %", caption=notes if result.notes else None
-    )
-    shown = [_HEADINGS.index(heading) for heading in _TERMINAL_HEADINGS]
-    for index in shown:
-        table.add_column(_HEADINGS[index], justify="left" if index == 0 else "right")
+def metrics_table(result: EvaluationResult, headings: Sequence[str] | None = None) -> Table:
+    """All metrics in per cent, or those named by their ``headings``."""
+    shown = [_HEADINGS.index(heading) for heading in headings or _HEADINGS]
+    rows = []
     for row in [*result.machines, result.overall]:
-        if row.overall:
-            table.add_section()
-        cells = _cells(row)
-        table.add_row(*(on_terminal(cells[index]) for index in shown), style="bold" if row.overall else None)
-    return table
+        cells = [row.machine, row.section, *(percent(getattr(row, metric)) for metric in METRICS)]
+        rows.append(Row(tuple(cells[index] for index in shown), "total" if row.overall else "plain"))
+    return Table(
+        f"{_title(result)} {percent(result.official_score)} %",
+        tuple(_HEADINGS[index] for index in shown),
+        tuple(rows),
+        (_LEGEND, *result.notes) if headings is None else tuple(result.notes),
+    )
 
 
 _HEADINGS = ("machine", "sec", "AUC s", "AUC t", "pAUC", "hmean", "AUC", "P s", "P t", "R s", "R t", "F1 s", "F1 t")
-_TERMINAL_HEADINGS = ("machine", "AUC s", "AUC t", "pAUC", "hmean", "AUC", "F1 s", "F1 t")
-
-
-def _percent(value: float) -> str:
-    return "-" if math.isnan(value) else f"{100 * value:.2f}"
-
-
-def _cells(row: MachineMetrics) -> list[str]:
-    return [row.machine, row.section, *(_percent(getattr(row, metric)) for metric in METRICS)]
-
-
-def _markdown(result: EvaluationResult) -> str:
-    table = [
-        list(_HEADINGS),
-        *([in_markdown(cell) for cell in _cells(row)] for row in [*result.machines, result.overall]),
-    ]
-    widths = [max(len(row[column]) for row in table) for column in range(len(_HEADINGS))]
-    lines = [f"{_title(result)}: **{_percent(result.official_score)} %**", ""]
-    for number, row in enumerate(table):
-        first = row[0].ljust(widths[0])
-        lines.append("| " + " | ".join([first, *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]) + " |")
-        if number == 0:
-            lines.append("|" + "|".join(["-" * (widths[0] + 2), *("-" * (w + 1) + ":" for w in widths[1:])]) + "|")
-    lines += [
-        "",
-        "Per cent. s: source, t: target, P: precision, R: recall. Last row: harmonic means over the machines.",
-    ]
-    lines += ["", *(f"- {in_markdown(note)}" for note in result.notes)] if result.notes else []
-    return "\n".join(lines) + "\n"
+TERMINAL_HEADINGS = ("machine", "AUC s", "AUC t", "pAUC", "hmean", "AUC", "F1 s", "F1 t")
+"""Of the columns that fit a terminal of 80 characters."""
+_LEGEND = "Per cent. s: source, t: target, P: precision, R: recall. Last row: harmonic means over the machines."
 
 
 def _arithmetic_mean(values: Iterable[float]) -> float:

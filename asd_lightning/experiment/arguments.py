@@ -14,12 +14,15 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from asd_lightning.configuration import (
-    CONF_DIR,
+    as_typed,
     choices_of,
     compose_train,
+    is_group,
+    no_such_setting,
+    of_another_kind,
     of_today,
     own_folders,
     parse_overrides,
@@ -44,6 +47,19 @@ _FROM_OUTSIDE = frozenset({"model/scorer", "model/threshold"})
 # A test takes these from the run's record, and does not let them be chosen anew.
 _RECORDED = frozenset({"model", "data", "seed", "system"})
 _OF_THE_RUN = frozenset({"experiment", "scale", "encoders"})
+# What a test makes something of, and of that what is nevertheless the training's alone.
+_OF_A_TEST = re.compile(
+    r"model[/.](scorer|threshold)(\..+)?|model\.(score_after_head|recording_score)(\..+)?|data\..+|(trainer|callbacks|logger)(\..+)?"
+    r"|seed|system|devices"
+)
+_OF_A_TRAINING = re.compile(
+    r"data\.(batch_size|sampler|labels|seed|supplemental\w*)|callbacks\.(ema|checkpoint|learning_rate|results)(\..+)?"
+    r"|trainer\.(max_steps|max_epochs|accumulate_grad_batches|gradient_clip_\w+|limit_(train|val)_batches)"
+)
+_CHANGEABLE = (
+    *("model/scorer", "model/threshold", "model.scorer", "model.threshold", "model.score_after_head"),
+    *("model.recording_score", "data", "trainer", "devices", "callbacks", "logger", "seed", "system"),
+)
 # Options of the data module that say where a test runs, not what it hears.
 _OF_THE_PLACE = ("cache_dir", "num_workers")
 # Callbacks that only a training has.
@@ -53,6 +69,8 @@ _LEAST = {
     "trainer.max_steps": 0,
     "accumulate": 1,
     "seed": 0,
+    "data.seed": 0,
+    "data.hold_out_seed": 0,
     "data.batch_size": 2,  # batch normalisation has no statistics of one clip
     "data.test_batch_size": 1,
     "data.test_windows": 1,
@@ -60,11 +78,28 @@ _LEAST = {
 }
 # Of the model, what every system has.
 _PARTS = ("embedder", "loss", "scorer", "threshold", "optimizer", "scheduler")
-# Lightning takes more than the type that stands there.
-_OF_SEVERAL_TYPES = frozenset({"devices", "trainer.devices", "trainer.deterministic", "trainer.precision"})
+# More than the type that stands there is taken.
+_OF_SEVERAL_TYPES = frozenset(
+    {"devices", "trainer.devices", "trainer.deterministic", "trainer.precision", "data.channel"}
+)
+# What each text is.
+_TEXTS = {
+    "system": "the system's name in comparisons",
+    "model.recording_score": "max or mean",
+    "data.cache_dir": "a folder in which decoded clips are kept, by default cache/clips,",
+    "data.truth": "a list or folder, or null for what a download has left,",
+    "data.recordings": "a table, or null for one beside the machines,",
+}
+# Spectra are computed in float32 whatever the precision, so the weights cannot be of another type.
+_CHOICES = {
+    "trainer.precision": ("32-true", "bf16-mixed", "16-mixed", "32", "16", "bf16", 32, 16),
+    "trainer.deterministic": ("warn", True, False),
+}
+# Lightning's other words for the same.
+_OTHER_SPELLINGS = ("32", "16", "bf16", 32, 16)
 # A generator's seed has 32 bits; windows of a clip are held at a time.
-_MOST = {"seed": 2**32 - 1, "data.test_windows": 10_000}
-_MAY_BE_NULL = frozenset({"data.num_workers"})
+_MOST = {"seed": 2**32 - 1, "data.seed": 2**32 - 1, "data.hold_out_seed": 2**32 - 1, "data.test_windows": 10_000}
+_MAY_BE_NULL = frozenset({"data.num_workers", "data.truth", "data.recordings"})
 
 
 def check_arguments(arguments: Sequence[str]) -> None:
@@ -82,7 +117,7 @@ def check_arguments(arguments: Sequence[str]) -> None:
     config = compose_train([str(override.input_line) for override in overrides if override not in swept])
     given = {override.get_key_element() for override in overrides}
     changing = {override.get_key_element() for override in swept}
-    _refuse_odd_name(str(config.name))
+    _refuse_odd_name(config.name)
     _refuse_incomplete(config)
     _refuse_bad_values(config)
     if not changing & (_RECORDINGS if "data.root" in given else _RECORDINGS | {"scale", "experiment"}):
@@ -127,6 +162,7 @@ def retest_configuration(run: Path, overrides: Sequence[str], results: Path) -> 
     if own := next((text for one, text in zip(parsed, overrides, strict=True) if _root(one) in _OF_THE_RUN), None):
         raise UserError(f"{own}: the system is the run's own; train another run with asd train")
     stored = _stored_configuration(run)
+    _refuse_idle(parsed, overrides, stored)
     # Older runs drew held-out recordings by their own seed.
     stored["data"].setdefault("hold_out_seed", stored["data"].get("seed", 0))
     if swept := next((one for one in parsed if one.is_sweep_override()), None):
@@ -135,25 +171,45 @@ def retest_configuration(run: Path, overrides: Sequence[str], results: Path) -> 
     composed = [
         (one, text) for one, text in zip(parsed, overrides, strict=True) if str(one.key_or_group) not in remembered
     ]
-    groups = [text for one, text in composed if _is_group(one)]
+    groups = [text for one, text in composed if is_group(one)]
     around = [text for one, text in composed if _root(one) not in _RECORDED]
     # The run may have been without some of them.
     idle = [f"++callbacks.{name}=null" for name in _OF_TRAINING]
     config = compose_train([*dict.fromkeys([*around, *groups]), *idle, f"seed={stored['seed']}"], results)
     if not any(one.key_or_group == "trainer.precision" for one in parsed):
         config.trainer.precision = stored["precision"]
-    _take_over(config, stored, [one for one in parsed if _is_group(one)])
+    _take_over(config, stored, [one for one in parsed if is_group(one)])
     for group, content in remembered.items():
         config.model[group.partition("/")[2]] = content
     for one in parsed:
-        if _root(one) in _RECORDED and not _is_group(one):
+        if _root(one) in _RECORDED and not is_group(one):
             _apply(config, one)
+    _refuse_incomplete(config)
     _refuse_bad_values(config)
     with_absolute_paths(config)
     _refuse_odd_machines(config)
     config.name = run.resolve().name
     config.callbacks.results.directory = str(results)
     return config
+
+
+def _refuse_idle(parsed: Sequence[Override], overrides: Sequence[str], stored: Mapping[str, Any]) -> None:
+    """What a test would take without a word, and make nothing of."""
+    for one, text in zip(parsed, overrides, strict=True):
+        key = str(one.key_or_group)
+        if _OF_A_TRAINING.fullmatch(key):
+            raise UserError(
+                f"{text}: is the training's, and changes nothing in a test; results go elsewhere with -o DIR"
+            )
+        if _OF_A_TEST.fullmatch(key):
+            continue
+        known = {*_CHANGEABLE, *(f"{part}.{name}" for part in ("model", "data") for name in stored[part])}
+        is_known = any(key == name or key.startswith(f"{name}.") for name in known)
+        meant = "" if is_known else did_you_mean(key, sorted(known))
+        raise UserError(
+            f"{text}: changes nothing in a test{meant}; what can be changed is {', '.join(_CHANGEABLE)}, and with "
+            "-o DIR the folder of the results"
+        )
 
 
 def _from_remembered_folders(
@@ -245,15 +301,18 @@ def _take_over(config: DictConfig, stored: dict[str, Any], groups: Sequence[Over
 def _apply(config: DictConfig, override: Override) -> None:
     """One override of a recorded value."""
     key = str(override.key_or_group)
-    if override.is_delete():
-        parent, _, name = key.rpartition(".")
-        holder = OmegaConf.select(config, parent) if parent else config
-        with open_dict(holder):
-            holder.pop(name, None)
+    parent, _, name = key.rpartition(".")
+    holder = OmegaConf.select(config, parent) if parent else config
+    adding = override.is_add() or override.is_force_add()
+    if holder is not None and not isinstance(holder, DictConfig):
+        raise UserError(no_such_setting(key, plain(config)))
+    if not adding and (holder is None or name not in holder):
+        more = "" if override.is_delete() else f"; +{key}= adds one"
+        raise UserError(f"{no_such_setting(key, plain(config))}{more}")
+    if holder is not None and override.is_delete():
+        with open_dict(config):
+            del holder[name]
         return
-    if not override.is_add() and not override.is_force_add() and not _has(config, key):
-        known = [f"{key.rpartition('.')[0]}.{name}" for name in OmegaConf.select(config, key.rpartition(".")[0]) or ()]
-        raise UserError(f"{key}: the run has no such setting{did_you_mean(key, known)}; +{key}= adds one")
     before = OmegaConf.select(config, key)
     _refuse_other_type(key, before, override.value())
     OmegaConf.update(config, key, override.value(), merge=False, force_add=True)
@@ -267,12 +326,6 @@ def _rename(config: DictConfig, word: str, before: Any, now: Any) -> None:
     config.system = config.system.replace(f"{word}={before}", f"{word}={now}")
 
 
-def _has(config: DictConfig, key: str) -> bool:
-    parent, _, name = key.rpartition(".")
-    holder = OmegaConf.select(config, parent) if parent else config
-    return isinstance(holder, DictConfig) and name in holder
-
-
 def _reseed(config: DictConfig, seed: Any) -> None:
     """What followed the seed when it was recorded, follows it again."""
     for holder in (config.data, config.model, config.model.scorer):
@@ -284,14 +337,10 @@ def _root(override: Override) -> str:
     return re.split(r"[.@:/]", str(override.key_or_group))[0]
 
 
-def _is_group(override: Override) -> bool:
-    return (CONF_DIR / str(override.key_or_group)).is_dir()
-
-
-def _refuse_odd_name(name: str) -> None:
-    if not _NAME.fullmatch(name):
+def _refuse_odd_name(name: Any) -> None:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise UserError(
-            f"name={name}: the run's folder is runs/NAME; use letters, digits and . , _ = + - alone, "
+            f"name={as_typed(name)}: the run's folder is runs/NAME; use letters, digits and . , _ = + - alone, "
             "or give a folder elsewhere with hydra.run.dir="
         )
 
@@ -300,14 +349,16 @@ def _refuse_incomplete(config: DictConfig) -> None:
     for part in _PARTS:
         if config.model.get(part) is None:
             raise UserError(f"model.{part} is missing, and a system needs one; choose another with model/{part}=NAME")
+    if config.get("test") and (config.get("callbacks") or {}).get("results") is None:
+        raise UserError("callbacks.results is missing, and writes what a test finds; test=false leaves the test out")
 
 
 def _refuse_odd_types(overrides: Sequence[Override], swept: Sequence[Override]) -> None:
     """A number is no text and no truth value: ``margin=0.4x`` is a slip, told before anything is done."""
-    chosen = compose_train([str(one.input_line) for one in overrides if _is_group(one) and one not in swept])
+    chosen = compose_train([str(one.input_line) for one in overrides if is_group(one) and one not in swept])
     for one in overrides:
         key = str(one.key_or_group)
-        if _is_group(one) or one.is_delete():
+        if is_group(one) or one.is_delete():
             continue
         usual = OmegaConf.select(chosen, key, default=None, throw_on_missing=False)
         texts = [f"{key}={text}" for text in one.sweep_string_iterator()] if one in swept else [str(one.input_line)]
@@ -316,8 +367,13 @@ def _refuse_odd_types(overrides: Sequence[Override], swept: Sequence[Override]) 
 
 
 def _refuse_other_type(key: str, usual: Any, value: Any) -> None:
-    if key not in _OF_SEVERAL_TYPES and (kind := _other_type(usual, value)):
-        raise UserError(f"{key}={value}: {kind} is needed, as in {key}={usual}")
+    if key in _TEXTS:
+        _refuse_no_text(key, value)
+    elif isinstance(usual, DictConfig | ListConfig):
+        if value is not None and not isinstance(value, dict if isinstance(usual, DictConfig) else list):
+            raise UserError(of_another_kind(key, value))
+    elif key not in _OF_SEVERAL_TYPES and (kind := _other_type(usual, value)):
+        raise UserError(f"{key}={as_typed(value)}: {kind} is needed, as in {key}={as_typed(usual)}")
 
 
 def _other_type(usual: Any, value: Any) -> str:
@@ -334,25 +390,57 @@ def _other_type(usual: Any, value: Any) -> str:
 
 
 def _refuse_bad_values(config: DictConfig) -> None:
+    _refuse_bad_numbers(config)
+    for key in ("resume", "test", "model.score_after_head"):
+        if not isinstance(value := OmegaConf.select(config, key), bool):
+            raise UserError(f"{key}={as_typed(value)}: true or false is needed")
+    for key in _TEXTS:
+        _refuse_no_text(key, OmegaConf.select(config, key))
+    for key, choices in _CHOICES.items():
+        if (value := OmegaConf.select(config, key)) not in choices:
+            told = ", ".join(as_typed(choice) for choice in choices if choice not in _OTHER_SPELLINGS)
+            raise UserError(f"{key}={as_typed(value)}: choose one of {told}")
+    if config.trainer.get("max_epochs") != 1:
+        raise UserError("trainer.max_epochs: a run is one epoch; give its length in updates, trainer.max_steps=N")
+    for group in ("callbacks", "logger"):
+        _refuse_nothing_to_build(group, config.get(group) or {})
+
+
+def _refuse_bad_numbers(config: DictConfig) -> None:
     for key, least in _LEAST.items():
         value = OmegaConf.select(config, key)
         if value is None and key in _MAY_BE_NULL:
             continue
         if type(value) is not int or value < least:
-            raise UserError(f"{key}={value}: a whole number of at least {least} is needed")
+            raise UserError(f"{key}={as_typed(value)}: a whole number of at least {least} is needed")
         if value > _MOST.get(key, value):
             raise UserError(f"{key}={value}: at most {_MOST[key]:,} is possible")
-    for key in ("resume", "test"):
-        if not isinstance(config[key], bool):
-            raise UserError(f"{key}={config[key]}: true or false is needed")
+
+
+def _refuse_nothing_to_build(group: str, entries: Mapping[Any, Any]) -> None:
+    for name, entry in entries.items():
+        if entry is not None and not (isinstance(entry, DictConfig) and "_target_" in entry):
+            raise UserError(
+                f"{group}.{name}={as_typed(entry)}: {group}.{name}._target_ is missing, so there is nothing to build; "
+                f"give it, or leave {group}.{name} out"
+            )
+
+
+def _refuse_no_text(key: str, value: Any) -> None:
+    if not isinstance(value, str) and not (value is None and key in _MAY_BE_NULL):
+        raise UserError(f"{key}={as_typed(value)}: {_TEXTS[key]} is needed")
 
 
 def _refuse_odd_machines(config: DictConfig) -> None:
-    if isinstance(config.data.machines, str):
-        raise UserError(f"data.machines={config.data.machines}: give a list, [{config.data.machines}]")
+    machines = config.data.get("machines")
+    if isinstance(machines, str):
+        raise UserError(f"data.machines={machines}: give a list, [{machines}]")
+    are_names = isinstance(machines, ListConfig) and machines and all(isinstance(name, str) for name in machines)
+    if machines is not None and not are_names:
+        raise UserError(f"data.machines={as_typed(machines)}: give a list of names, or null for all machines")
     if not isinstance(config.data.get("root"), str):
         raise UserError(
-            f"data.root={config.data.get('root')}: the folder that holds the machines' recordings is needed"
+            f"data.root={as_typed(config.data.get('root'))}: the folder that holds the machines' recordings is needed"
         )
 
 

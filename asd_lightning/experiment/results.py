@@ -17,7 +17,7 @@ from asd_lightning.atomic import write_atomically, write_text_atomically
 from asd_lightning.data.datamodule import ClipDataModule
 from asd_lightning.evaluation.complexity import count_macs
 from asd_lightning.evaluation.ground_truth import label_scores
-from asd_lightning.evaluation.metrics import EvaluationResult, evaluate, render_table, write_metrics
+from asd_lightning.evaluation.metrics import TERMINAL_HEADINGS, EvaluationResult, evaluate, metrics_table, write_metrics
 from asd_lightning.experiment.identity import digest_of
 from asd_lightning.experiment.provenance import commit, packages
 from asd_lightning.pages.plots import plot_roc, plot_scores
@@ -38,6 +38,7 @@ from asd_lightning.scoring.embedding_cache import (
     write_embeddings,
 )
 from asd_lightning.scoring.fitted import write_fitted
+from asd_lightning.tables import as_terminal
 from asd_lightning.training.module import AnomalousSoundModule, TestOutcome
 
 logger = logging.getLogger(__name__)
@@ -114,7 +115,7 @@ class ResultsWriter(pl.Callback):
             plot_roc(scores, results.roc_plot)
         console = Console()
         if result.machines:
-            console.print(render_table(result))
+            console.print(as_terminal(metrics_table(result, TERMINAL_HEADINGS)))
         for line in [*alarm_lines(scores), *(() if result.machines else result.notes)]:
             console.print(on_terminal(line), highlight=False)
         console.print(on_terminal(f"Results: {results.folder}"), soft_wrap=True)

@@ -43,9 +43,11 @@ from asd_lightning.training.module import AnomalousSoundModule
 logger = logging.getLogger(__name__)
 
 _NEED_TRAINING = (WeightAveraging, Checkpoint, LearningRateMonitor)
+_NEED_LOGGER = (LearningRateMonitor,)
 # The only files in the folder of a run that failed before its first batch.
 _OF_THE_START = {CONFIG, LOG, LOCK, "hydra.yaml", "overrides.yaml", "hparams.yaml", FAILURE}
 _INTERRUPTED = 130
+_TAKE_MEMORY = ("data.batch_size", "data.test_batch_size", "data.clip_seconds", "data.test_windows or data.num_workers")
 
 
 def main(overrides: Sequence[str]) -> int:
@@ -138,14 +140,23 @@ def discard_if_nothing_began(output_dir: Path) -> None:
 def users_mistake(error: Exception) -> Exception:
     """The UserError that Hydra has wrapped, or one that says what was wrong with an argument it has passed on.
 
-    A full disk is the user's to mend as well.
+    A full disk and too little memory are the user's to mend as well.
     """
     if isinstance(error, InstantiationException):
         if isinstance(error.__cause__, UserError):
             return error.__cause__
         if isinstance(error.__cause__, TypeError | ValueError | MisconfigurationException):
             return UserError(f"{str(error).rpartition('full_key: ')[2]}: {error.__cause__}")
-    return full_disk(error) or error
+    return full_disk(error) or _no_memory(error) or error
+
+
+def _no_memory(error: Exception) -> UserError | None:
+    """What to say where memory was asked for that is not there; ``None`` of any other error."""
+    of_torch = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    if not isinstance(error, MemoryError | torch.OutOfMemoryError) and not of_torch:
+        return None
+    reason = (str(error).splitlines() or ["no more memory"])[0]
+    return UserError(f"not enough memory ({reason}); lower {', '.join(_TAKE_MEMORY)}")
 
 
 def train(config: DictConfig, output_dir: Path) -> float:
@@ -240,12 +251,13 @@ def _fit(
 
 
 def make_trainer(config: DictConfig, output_dir: Path) -> pl.Trainer:
-    """The configured trainer; callbacks that need a training are left out where there is none."""
+    """The configured trainer; callbacks that need a training or a logger are left out where there is none."""
     # Left alone, cuDNN rounds what float32 convolutions read to 10 bits.  Here float32 is float32, as on a processor.
     torch.backends.cudnn.allow_tf32 = False
-    callbacks = instantiate_all(config.callbacks)
-    if config.trainer.max_steps == 0:
-        callbacks = [callback for callback in callbacks if not isinstance(callback, _NEED_TRAINING)]
+    # Hydra leaves out a group of which nothing was chosen.
+    loggers = instantiate_all(config.get("logger"))
+    idle = (*(() if config.trainer.max_steps else _NEED_TRAINING), *(() if loggers else _NEED_LOGGER))
+    callbacks = [callback for callback in instantiate_all(config.callbacks) if not isinstance(callback, idle)]
     for callback in callbacks:
         if isinstance(callback, ResultsWriter):
             if is_first_process() and results_of(output_dir).finished:
@@ -258,7 +270,7 @@ def make_trainer(config: DictConfig, output_dir: Path) -> pl.Trainer:
                 "data": plain(config.data),
             }
     trainer: pl.Trainer = instantiate(
-        config.trainer, callbacks=callbacks, logger=instantiate_all(config.logger), default_root_dir=str(output_dir)
+        config.trainer, callbacks=callbacks, logger=loggers, default_root_dir=str(output_dir)
     )
     for each in trainer.loggers:
         each.log_hyperparams(recorded(config))

@@ -4,22 +4,20 @@
 thousands of small launches, on a CPU a Python loop.  Hence this own version, which returns its numbers to rounding.
 """
 
-import math
 from functools import lru_cache
 from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torchaudio.compliance.kaldi import get_mel_banks
+
+from asd_lightning.features.mel_table import MEL_BINS, MelScale, mel_table
 
 SAMPLE_RATE = 16_000
 FRAME_LENGTH = 400  # 25 ms
 FRAME_SHIFT = 160  # 10 ms
-MEL_BINS = 128
 _FFT_LENGTH = 512
-_LOW_FREQUENCY = 20.0
-_HIGH_FREQUENCY = SAMPLE_RATE / 2
+_SCALE = MelScale(_FFT_LENGTH, SAMPLE_RATE, low=20.0, high=SAMPLE_RATE / 2)
 _PRE_EMPHASIS = 0.97
 _POVEY_EXPONENT = 0.85
 _ENERGY_FLOOR = torch.finfo(torch.float32).eps
@@ -127,32 +125,7 @@ def _tables(
 
 
 def _mel_table(dtype: torch.dtype) -> Float[Tensor, "257 128"]:
-    """Weight of each FFT bin in each mel band: triangles on Kaldi's mel scale, ``1127 ln(1 + f / 700)``.
-
-    In float32 as in torchaudio, for the published encoders were trained so and double precision differs visibly.  But
-    torchaudio's table differs in the last bits from one make of processor to the next, with the float32 logarithm of
-    its maths library.  Single precision takes torchaudio's table, whatever it is here, and so agrees with torchaudio on
-    every machine.  Double precision is for comparison with numbers from elsewhere: its logarithm is correctly rounded,
-    which is what the better of those libraries return.
-    """
-    if dtype == torch.float32:
-        triangles, _ = get_mel_banks(
-            MEL_BINS, _FFT_LENGTH, SAMPLE_RATE, _LOW_FREQUENCY, _HIGH_FREQUENCY, 100.0, -500.0, 1.0
-        )
-        triangles = triangles.T
-    else:
-        triangles = _rounded_triangles()
-    return nn.functional.pad(triangles, (0, 0, 0, 1))  # nothing from the Nyquist bin
-
-
-def _rounded_triangles() -> Float[Tensor, "256 128"]:
-    low, high = (1127.0 * math.log(1.0 + f / 700.0) for f in (_LOW_FREQUENCY, _HIGH_FREQUENCY))
-    step = (high - low) / (MEL_BINS + 1)
-    frequency = SAMPLE_RATE / _FFT_LENGTH * torch.arange(_FFT_LENGTH // 2, dtype=torch.float32)
-    mel = (1127.0 * (1.0 + frequency / 700.0).double().log().float()).unsqueeze(1)
-    band = torch.arange(MEL_BINS, dtype=torch.float32)
-    left, center, right = (low + (band + edge) * step for edge in (0.0, 1.0, 2.0))
-    return torch.minimum((mel - left) / (center - left), (right - mel) / (right - center)).clamp(min=0.0)
+    return mel_table(_SCALE, dtype)
 
 
 def beats_fbank() -> KaldiFbank:

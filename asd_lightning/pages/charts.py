@@ -12,14 +12,12 @@ from markupsafe import Markup
 
 from asd_lightning.data.layout import Clip
 from asd_lightning.evaluation.metrics import MAX_FPR
+from asd_lightning.figures import SERIES, UNKNOWN, group_tint, series_tint
 from asd_lightning.pages.curves import LOWEST_RATE, Curve, det, deviate, embedding_map, histogram, machine_rows, roc
-from asd_lightning.pages.palette import UNKNOWN, group_tint
 from asd_lightning.pages.svg import Axes, crosses, dots, frame, line, polyline, rectangle, round_ticks, svg, text
 from asd_lightning.scoring.clip_scores import ClipScore
 from asd_lightning.scoring.embedding_cache import EmbeddingCache
 
-SERIES = 8
-"""Colours for runs and attributes; the page's CSS has as many."""
 _DET_TICKS = (0.01, 0.05, 0.2, 0.5, 0.8, 0.95, 0.99)
 _RATE_TICKS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 _ROW = 17
@@ -39,7 +37,7 @@ class IntervalRow(NamedTuple):
 
 def series_css(index: int) -> str:
     """CSS class of the index-th run."""
-    return f"s{index % SERIES}"
+    return series_tint(index).css
 
 
 def score_histogram(machine: str, scores: Sequence[ClipScore]) -> Markup:
@@ -197,7 +195,7 @@ def _by_attribute(
     clips: Sequence[Clip | ClipScore], place: Sequence[tuple[float, float]]
 ) -> tuple[tuple[str, ...], list[Markup]]:
     counts = Counter(clip.attribute for clip in clips if clip.attribute)
-    named = tuple(sorted(name for name, _ in counts.most_common(SERIES)))
+    named = tuple(sorted(name for name, _ in counts.most_common(len(SERIES))))
     css = {name: series_css(index) for index, name in enumerate(named)}
     groups: dict[tuple[str, bool], list[tuple[float, float]]] = {}
     for clip, point in zip(clips, place, strict=True):

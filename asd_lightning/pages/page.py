@@ -17,9 +17,9 @@ from asd_lightning import __version__
 from asd_lightning.atomic import write_atomically
 from asd_lightning.comparison.systems import Comparison, compare_runs
 from asd_lightning.errors import UserError
+from asd_lightning.figures import TINTS
 from asd_lightning.pages.charts import MapCharts, det_chart, map_charts, roc_chart, score_histogram, series_css
 from asd_lightning.pages.mistakes import AUDIO_BUDGET, MediaBudget, Mistake, per_kind, worst_clips
-from asd_lightning.pages.palette import TINTS
 from asd_lightning.pages.policy import content_policy
 from asd_lightning.pages.runs import MachineKey, ReportedRun, machines_of, read_runs
 from asd_lightning.pages.settings import differing_settings, environment_rows, run_facts, threshold_rule

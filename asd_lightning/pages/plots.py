@@ -10,10 +10,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from asd_lightning.atomic import write_atomically
 from asd_lightning.evaluation.metrics import MAX_FPR
+from asd_lightning.figures import UNKNOWN, group_tint, save_figure
 from asd_lightning.pages.curves import histogram, roc
-from asd_lightning.pages.palette import UNKNOWN, group_tint
 from asd_lightning.plain_text import printable
 from asd_lightning.scoring.clip_scores import ClipScore
 
@@ -52,8 +51,7 @@ def _plot_machines(
     figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=5, frameon=False)
     figure.supxlabel(x_label)
     figure.supylabel(y_label)
-    with write_atomically(path) as file:
-        figure.savefig(file, format="png", dpi=120)
+    save_figure(figure, path, dpi=120)
 
 
 def _roc(axis: Axes, scores: Sequence[ClipScore]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +10,7 @@ from asd_lightning.atomic import write_text_atomically
 from asd_lightning.errors import UserError
 from asd_lightning.foreign_files import ForeignFileError, read_csv
 from asd_lightning.plain_text import is_name
+from asd_lightning.tables import csv_text, write_csv
 
 DOMAINS = ("source", "target", "unknown")
 CONDITIONS = ("normal", "anomaly", "unknown")
@@ -59,23 +58,12 @@ def machine_name(machine: str, section: str) -> str:
 
 def write_scores(path: Path, scores: Sequence[ClipScore]) -> None:
     """Write ``scores`` as CSV; floats are written so that ``read_scores`` gives the same bits back."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(ClipScore._fields)
-    for score in scores:
-        decision = "" if score.decision is None else score.decision
-        numbers = [repr(float(score.anomaly_score)), repr(float(score.threshold)), decision]
-        writer.writerow([*score[:6], *numbers])
-    write_text_atomically(path, text.getvalue())
+    write_csv(path, ClipScore._fields, scores)
 
 
 def write_windows(path: Path, windows: Sequence[WindowScore]) -> None:
     """Write ``windows`` as CSV, one window a row."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(WindowScore._fields)
-    writer.writerows([*window[:3], *map(repr, window[3:])] for window in windows)
-    write_text_atomically(path, text.getvalue())
+    write_csv(path, WindowScore._fields, windows)
 
 
 def alarm_lines(scores: Sequence[ClipScore]) -> list[str]:
@@ -130,15 +118,15 @@ def write_challenge_files(folder: Path, scores: Sequence[ClipScore]) -> list[Pat
     ``anomaly_score_<machine>_section_<section>_test.csv`` has rows ``file,score``, ``decision_result_...`` has rows
     ``file,0`` or ``file,1``.  A clip without decision has no row there.
     """
-    texts = {path: io.StringIO() for path in challenge_paths(folder, scores)}
+    rows: dict[Path, list[tuple[str, float | int]]] = {path: [] for path in challenge_paths(folder, scores)}
     for score in sorted(scores, key=lambda score: score.file):
         score_path, decision_path = challenge_paths(folder, [score])
-        csv.writer(texts[score_path], lineterminator="\n").writerow([score.file, repr(float(score.anomaly_score))])
+        rows[score_path].append((score.file, score.anomaly_score))
         if score.decision is not None:
-            csv.writer(texts[decision_path], lineterminator="\n").writerow([score.file, score.decision])
-    for path, text in texts.items():
-        write_text_atomically(path, text.getvalue())
-    return list(texts)
+            rows[decision_path].append((score.file, score.decision))
+    for path, own in rows.items():
+        write_text_atomically(path, csv_text(own))
+    return list(rows)
 
 
 def read_scores(path: Path) -> list[ClipScore]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -60,8 +60,9 @@ def load_module(checkpoint: Path, changes: dict[str, Any] | None = None) -> Anom
     stored = of_today(content["asd_config"])
     refuse_foreign_targets(stored, str(checkpoint), "model")
     config = stored | (changes or {})
+    changed = frozenset(name for name in changes or {} if config[name] != stored.get(name))
     labels = [ClassLabel(*label) for label in content["asd_classes"]]
-    with architecture_only(), _named(checkpoint):
+    with architecture_only(), _named(checkpoint, changed):
         _refuse_other_shapes(config, labels, content["state_dict"])
         module = build_module(config, labels)
         module.load_state_dict(content["state_dict"])
@@ -71,8 +72,11 @@ def load_module(checkpoint: Path, changes: dict[str, Any] | None = None) -> Anom
 
 
 @contextmanager
-def _named(checkpoint: Path) -> Iterator[None]:
-    """Turn any error in building from a checkpoint, whose configuration may be anything, into a UserError."""
+def _named(checkpoint: Path, changed: Set[str]) -> Iterator[None]:
+    """Turn any error in building from a checkpoint, whose configuration may be anything, into a UserError.
+
+    The message blames what was ``changed`` where the error lies there, and else the checkpoint.
+    """
     try:
         yield
     except UserError:
@@ -80,10 +84,10 @@ def _named(checkpoint: Path) -> Iterator[None]:
     except Exception as error:
         cause = error.__cause__ or error
         where = str(error).rpartition("full_key: ")[2] if isinstance(error, InstantiationException) else "its weights"
-        reason = printable(f"{where}: {cause}")[:300]
-        raise UserError(
-            f"{checkpoint}: cannot be built ({reason}); correct the override, or copy the run again"
-        ) from error
+        reason = printable(" ".join(f"{where}: {cause}".split()))[:300]
+        if where.partition(".")[0] in changed:
+            raise UserError(f"model.{reason}; correct what was given for model.{where} in this command") from error
+        raise UserError(f"{checkpoint}: cannot be built ({reason}); copy the run again") from error
 
 
 def _refuse_other_shapes(config: dict[str, Any], labels: Sequence[ClassLabel], state: dict[str, Tensor]) -> None:

@@ -5,6 +5,14 @@ import pytest
 from asd_lightning.cli import main
 from tests.comparison.test_systems import failed_job, sweep
 
+TABLES = (
+    "comparison.csv",
+    "comparison.md",
+    "comparison.tex",
+    "comparison_differences.csv",
+    "comparison_seeds.csv",
+)
+
 
 def test_the_table_is_printed_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sweep(tmp_path / "runs")
@@ -12,7 +20,7 @@ def test_the_table_is_printed_and_written(tmp_path: Path, capsys: pytest.Capture
     assert main(["compare", str(tmp_path / "runs"), "--out", str(out)]) == 0
     shown = capsys.readouterr().out
     assert all(word in shown for word in ("system1", "system2", "official score", "system2/1", "XJU 4 EAT-BEATs-FFT"))
-    assert sorted(path.name for path in out.iterdir()) == ["comparison.csv", "comparison.md", "comparison.png"]
+    assert sorted(path.name for path in out.iterdir()) == sorted([*TABLES, "comparison.png", "comparison.svg"])
 
 
 def test_without_out_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,7 +34,7 @@ def test_failed_jobs_alone_have_no_picture(tmp_path: Path, capsys: pytest.Captur
     failed_job(tmp_path / "runs" / "0", "name: system1")
     assert main(["compare", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]) == 0
     assert "comparison.png" not in capsys.readouterr().out
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["comparison.csv", "comparison.md"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(TABLES)
 
 
 def test_a_folder_without_runs_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

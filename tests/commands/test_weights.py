@@ -10,16 +10,18 @@ import threading
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from asd_lightning.cli import main
-from asd_lightning.encoders.weights.catalogue import CATALOGUE
+from asd_lightning.encoders.weights.catalogue import CATALOGUE, recognise
 from asd_lightning.encoders.weights.checkpoints import load_encoder
 from asd_lightning.encoders.weights.store import read_record
 from tests.encoders import official
+from tests.golden import golden_mn04_state
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +49,13 @@ def address(published: Path) -> Iterator[str]:
     server.server_close()
 
 
+def stand_in(monkeypatch: pytest.MonkeyPatch, name: str, file: Path, **changes: Any) -> None:
+    """Let the catalogue say that ``file`` is what was published under ``name``."""
+    content = file.read_bytes()
+    known = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    monkeypatch.setitem(CATALOGUE, name, dataclasses.replace(CATALOGUE[name], **(known | changes)))
+
+
 def test_path(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["weights", "path"]) == 0
     assert capsys.readouterr().out.strip() == str(cache)
@@ -69,8 +78,7 @@ def test_fetch_downloads_verifies_and_converts(
     published: Path, address: str, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     digest = hashlib.sha256(published.read_bytes()).hexdigest()
-    entry = dataclasses.replace(CATALOGUE["beats_iter3"], url=address, sha256=digest)
-    monkeypatch.setitem(CATALOGUE, "beats_iter3", entry)
+    stand_in(monkeypatch, "beats_iter3", published, url=address)
     assert main(["weights", "fetch", "beats_iter3"]) == 0
     assert capsys.readouterr().out.strip() == f"beats_iter3: {cache / 'beats_iter3.safetensors'}"
     assert sorted(path.name for path in cache.rglob("*") if path.is_file()) == [
@@ -87,22 +95,69 @@ def test_fetch_downloads_verifies_and_converts(
     assert main(["weights", "fetch", "beats_iter3"]) == 0  # already here: nothing is asked of the server
 
 
-def test_fetch_from_a_mirror_is_verified_too(address: str, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_fetch_from_a_mirror_is_verified_too(
+    published: Path, address: str, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stand_in(monkeypatch, "beats_iter3", published, sha256="8d" * 32)
     assert main(["weights", "fetch", "beats_iter3", "--url", address]) == 2
-    assert f"expected {CATALOGUE['beats_iter3'].sha256}" in capsys.readouterr().err
+    assert f"expected {'8d' * 32}" in capsys.readouterr().err
     assert not list(cache.glob("*.safetensors"))
 
 
-def test_fetch_without_a_published_checksum(address: str, caplog: pytest.LogCaptureFixture, published: Path) -> None:
+@pytest.mark.parametrize("first", ["missing.pt", "other.pt"])
+def test_fetch_takes_the_second_address_where_the_first_gives_nothing(
+    first: str,
+    published: Path,
+    address: str,
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    published.with_name("other.pt").write_bytes(published.read_bytes()[::-1])
+    wrong = address.replace(published.name, first)
+    stand_in(monkeypatch, "beats_iter3", published, url=wrong, second_url=address)
+    assert main(["weights", "fetch", "beats_iter3"]) == 0
+    assert "trying its other address" in caplog.text
+    assert read_record(cache / "beats_iter3.safetensors")["source"] == address
+    (cache / "beats_iter3.safetensors").unlink()
+    stand_in(monkeypatch, "beats_iter3", published, url=wrong, second_url=wrong)
+    assert main(["weights", "fetch", "beats_iter3"]) == 2
+    stand_in(monkeypatch, "beats_iter3", published, second_url=address)
+    capsys.readouterr()
+    assert main(["weights", "fetch", "beats_iter3", "--url", wrong]) == 2  # an address that was given is the only one
+    assert capsys.readouterr().err.count("asd: ") == 1
+
+
+def test_fetch_of_mn04(
+    published: Path, address: str, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = golden_mn04_state()
+    state |= {name: torch.tensor(291_900) for name in state if name.endswith("num_batches_tracked")}
+    file = published.with_name("mn04.pt")
+    torch.save(state, file)
+    stand_in(monkeypatch, "mn04_as", file, url=address.replace(published.name, file.name))
+    assert main(["weights", "fetch", "mn04_as"]) == 0
+    assert capsys.readouterr().out.strip() == f"mn04_as: {cache / 'mn04_as.safetensors'}"
+    encoder = load_encoder("mn04_as", architecture="mn04")
+    loaded = encoder.state_dict()
+    assert loaded.keys() == state.keys()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in state.items())
+
+
+def test_fetch_without_a_published_checksum(
+    address: str, caplog: pytest.LogCaptureFixture, published: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in(monkeypatch, "beats_iter3_plus_as2m_finetuned", published, size=None, sha256=None)
     assert main(["weights", "fetch", "beats_iter3_plus_as2m_finetuned", "--url", address]) == 0
     assert f"has sha256 {hashlib.sha256(published.read_bytes()).hexdigest()}" in caplog.text
 
 
 def test_fetch_of_what_has_no_address_says_how(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["weights", "fetch", "eat_large"]) == 2
+    assert main(["weights", "fetch", "beats_iter2_finetuned_cpt1"]) == 2
     message = capsys.readouterr().err
-    assert CATALOGUE["eat_large"].origin in message
-    assert "asd weights import FILE --as eat_large" in message
+    assert "get BEATs_iter2_finetuned_on_AS2M_cpt1.pt, whose checksum is known, from https://github.com/" in message
+    assert "asd weights import FILE --as beats_iter2_finetuned_cpt1" in message
     assert main(["weights", "fetch", "eat_huge"]) == 2
     assert "no pretrained encoder is called 'eat_huge'; there are beats_iter3" in capsys.readouterr().err
 
@@ -122,6 +177,26 @@ def test_every_entry_can_be_had() -> None:
         assert entry.url is None or entry.url.startswith("https://")
         assert entry.url or entry.how_to_get
         assert entry.sha256 is None or len(bytes.fromhex(entry.sha256)) == 32
+        # A second source, and a branch that may move, are trusted for the bytes alone.
+        assert entry.sha256 or (entry.second_url is None and "/main/" not in str(entry.url))
+        assert entry.sha256 is None or recognise(entry.sha256, "any name") is entry
+
+
+def test_the_15_files_of_beats_are_known_by_their_bytes() -> None:
+    beats = [entry for entry in CATALOGUE.values() if entry.architecture == "beats"]
+    assert len({entry.sha256 for entry in beats}) == len({entry.filename for entry in beats}) == 15
+    assert {entry.size for entry in beats if "finetuned" in entry.filename} == {363_145_291}
+    assert {entry.size for entry in beats if "finetuned" not in entry.filename} == {361_499_833}
+    files = {
+        "beats_iter3_plus_as2m_finetuned": "BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt",
+        "beats_iter3_plus_as2m_finetuned_cpt1": "BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt1.pt",
+        "beats_iter3_plus_as20k": "BEATs_iter3_plus_AS20K.pt",
+        "beats_iter1_finetuned_cpt2": "BEATs_iter1_finetuned_on_AS2M_cpt2.pt",
+    }
+    assert {name: CATALOGUE[name].filename for name in files} == files
+    # Stated by independent sources.
+    for name, start in (("beats_iter3", "8d1b"), ("beats_iter3_plus_as2m", "d43c"), (next(iter(files)), "e581")):
+        assert str(CATALOGUE[name].sha256).startswith(start)
 
 
 def test_what_a_converted_file_says_of_itself_does_not_reach_the_terminal_raw(

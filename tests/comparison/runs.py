@@ -30,10 +30,16 @@ def evaluation_clips(machine: str, seed: int, count: int = 5) -> list[ClipScore]
 
 
 def finished_run(
-    folder: Path, name: str = "eat_beats", seed: int = 0, machines: tuple[str, ...] = ("fan", "valve")
+    folder: Path,
+    name: str = "eat_beats",
+    seed: int = 0,
+    machines: tuple[str, ...] = ("fan", "valve"),
+    draw: int = 0,
 ) -> Path:
-    """A run folder with scores, metrics and summary."""
-    scores = [clip for i, machine in enumerate(machines) for clip in development_clips(machine, 10 * seed + i)]
+    """A run folder with scores, metrics and summary; another ``draw`` scores the same clips otherwise."""
+    scores = [
+        clip for i, machine in enumerate(machines) for clip in development_clips(machine, 1000 * draw + 10 * seed + i)
+    ]
     scores += [clip for machine in ("AutoTrash", "Polisher") for clip in reversed(evaluation_clips(machine, seed))]
     result = evaluate(scores)
     (folder / ".hydra").mkdir(parents=True)

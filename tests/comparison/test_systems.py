@@ -11,10 +11,11 @@ from rich.console import Console
 from asd_lightning.comparison.plot import plot_comparison
 from asd_lightning.comparison.published import TABLE_2, TABLE_2_AVERAGES
 from asd_lightning.comparison.systems import UNNAMED, Comparison, compare_runs
-from asd_lightning.comparison.tables import COLUMNS, render_comparison, write_tables
+from asd_lightning.comparison.tables import COLUMNS, hmean_table, write_comparison_tables
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.metrics import evaluate, write_metrics
 from asd_lightning.scoring.clip_scores import read_scores
+from asd_lightning.tables import as_terminal
 from tests.comparison.runs import finished_run
 
 SEVEN = tuple(TABLE_2["XJU 2 EAT-FFT"])
@@ -38,7 +39,7 @@ def failed_job(folder: Path, config: str) -> Path:
 def shown(comparison: Comparison) -> str:
     console = Console(width=1000)
     with console.capture() as capture:
-        console.print(render_comparison(comparison))
+        console.print(as_terminal(hmean_table(comparison)))
     return capture.get()
 
 
@@ -73,7 +74,7 @@ def test_a_failed_job_is_named_and_loses_nothing(tmp_path: Path) -> None:
     # The caption is folded to the width of the table, wherever that falls in a long path.
     failure = f"failed: {tmp_path / 'system2' / '1'} (seed 6): no results/metrics.csv"
     assert "".join(failure.split()) in "".join(text.split())
-    write_tables(comparison, tmp_path / "out")
+    write_comparison_tables(comparison, tmp_path / "out")
     assert "system2/1" in (tmp_path / "out" / "comparison.md").read_text()
     assert [row["seeds"] for row in table_rows(tmp_path / "out" / "comparison.csv") if row["source"] == "failed"] == [
         str(tmp_path / "system2" / "1")
@@ -116,9 +117,9 @@ def test_failed_jobs_alone_make_a_table(tmp_path: Path) -> None:
     comparison = compare_runs([tmp_path])
     assert comparison.machines == ()
     assert "failed" in shown(comparison)
-    write_tables(comparison, tmp_path / "out")
+    write_comparison_tables(comparison, tmp_path / "out")
     with pytest.raises(ValueError, match="nothing to draw"):
-        plot_comparison(comparison, tmp_path / "out" / "comparison.png")
+        plot_comparison(comparison, tmp_path / "out" / "comparison")
 
 
 def test_runs_are_found_once_whatever_is_named(tmp_path: Path) -> None:
@@ -170,7 +171,7 @@ def test_seeds_without_a_number_do_not_spoil_the_mean(tmp_path: Path) -> None:
 
 def test_published_scores_stand_beside_the_machines_of_the_report(tmp_path: Path) -> None:
     comparison = compare_runs([sweep(tmp_path, ("fan", "pump", "ToyCar"))])
-    write_tables(comparison, tmp_path / "out")
+    write_comparison_tables(comparison, tmp_path / "out")
     published = [row for row in table_rows(tmp_path / "out" / "comparison.csv") if row["system"].startswith("XJU")]
     assert {row["machine"] for row in published} == {"fan", "ToyCar"}
     assert {row["machine"] for row in published if row["source"] == "corrected"} == {"ToyCar"}
@@ -181,7 +182,7 @@ def test_published_scores_stand_beside_the_machines_of_the_report(tmp_path: Path
     ]
     assert float(value) == pytest.approx(0.5221, abs=1e-15)
     markdown = (tmp_path / "out" / "comparison.md").read_text()
-    assert "61.31*" in markdown
+    assert r"61.31\*" in markdown
     assert "is printed as 75.58 / 55.52 / 54.21 / 60.37" in markdown
     assert "none of them reproduced here" in markdown
     assert "not shown beside others" in markdown
@@ -198,7 +199,7 @@ def test_published_averages_stand_beside_the_same_seven_machines_alone(tmp_path:
 
 def test_other_machines_stand_alone(tmp_path: Path) -> None:
     comparison = compare_runs([sweep(tmp_path, ("pump", "bldcmotor"))])
-    write_tables(comparison, tmp_path / "out")
+    write_comparison_tables(comparison, tmp_path / "out")
     assert "XJU" not in shown(comparison)
     assert "XJU" not in (tmp_path / "out" / "comparison.md").read_text()
     assert "XJU" not in (tmp_path / "out" / "comparison.csv").read_text()
@@ -206,7 +207,7 @@ def test_other_machines_stand_alone(tmp_path: Path) -> None:
 
 def test_tables_hold_the_numbers(tmp_path: Path) -> None:
     comparison = compare_runs([sweep(tmp_path)])
-    write_tables(comparison, tmp_path / "out")
+    write_comparison_tables(comparison, tmp_path / "out")
     rows = table_rows(tmp_path / "out" / "comparison.csv")
     assert tuple(rows[0]) == COLUMNS
     ours = {(row["system"], row["machine"], row["metric"]): row for row in rows if row["source"] == "runs"}
@@ -247,7 +248,7 @@ def test_the_picture_holds_a_dot_for_every_number(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(Axes, "errorbar", recording)
     comparison = compare_runs([sweep(tmp_path)])
-    plot_comparison(comparison, tmp_path / "out" / "comparison.png")
+    plot_comparison(comparison, tmp_path / "out" / "comparison")
     assert [label for label, _, _ in drawn] == ["system1 (3 seeds)", "system2 (1 seed)"]
     for system, (_, mean, deviation) in zip(comparison.systems, drawn, strict=True):
         spreads = [system.spread[machine, "hmean"] for machine in ("fan", "pump", "all")]
@@ -256,7 +257,7 @@ def test_the_picture_holds_a_dot_for_every_number(tmp_path: Path, monkeypatch: p
     image = matplotlib.image.imread(tmp_path / "out" / "comparison.png")
     assert image.shape[0] == 750
     assert image.std() > 0
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["comparison.png"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["comparison.png", "comparison.svg"]
 
 
 def test_summary_may_say_more_than_is_read(tmp_path: Path) -> None:

@@ -14,11 +14,12 @@ from asd_lightning.evaluation.metrics import (
     EvaluationResult,
     evaluate,
     means_over,
+    metrics_table,
     read_metrics,
-    render_table,
     write_metrics,
 )
 from asd_lightning.scoring.clip_scores import ClipScore
+from asd_lightning.tables import as_terminal
 from tests.evaluation.official import EVALUATOR, labelled_scores, machines, result_rows
 from tests.reference import needs_reference
 
@@ -125,7 +126,7 @@ def test_without_target_clips_the_score_is_over_what_exists_and_says_so() -> Non
     assert result.notes == ("The score is the harmonic mean of those AUCs and pAUCs that exist: a domain is lacking.",)
     console = Console(width=100)
     with console.capture() as printed:
-        console.print(render_table(result))
+        console.print(as_terminal(metrics_table(result)))
     assert "Score " in printed.get()
     assert not re.search("official|section", printed.get(), re.IGNORECASE)
 
@@ -210,7 +211,7 @@ def test_metrics_md_is_an_aligned_table_with_notes(tmp_path: Path) -> None:
     result = result_with_a_gap()
     write_metrics(result, tmp_path)
     lines = (tmp_path / "metrics.md").read_text().splitlines()
-    assert lines[0] == f"Score: **{100 * result.official_score:.2f} %**"
+    assert lines[0] == f"# Score {100 * result.official_score:.2f} %"
     table = [line for line in lines if line.startswith("|")]
     assert len(table) == 2 + 3
     assert len({len(line) for line in table}) == 1
@@ -221,7 +222,7 @@ def test_metrics_md_is_an_aligned_table_with_notes(tmp_path: Path) -> None:
 def test_the_terminal_table_shows_every_machine_and_the_notes() -> None:
     console = Console(width=160, record=True, file=None)
     with console.capture() as capture:
-        console.print(render_table(result_with_a_gap()))
+        console.print(as_terminal(metrics_table(result_with_a_gap())))
     shown = capture.get()
     assert all(word in shown for word in ("fan", "pump", "all", "100.00", "no normal target clip"))
 

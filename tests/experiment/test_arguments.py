@@ -44,8 +44,8 @@ def test_any_folder_will_do(tmp_path, monkeypatch, name):
         ("scale=demo", "the system is the run's own"),
         ("encoders.beats.x=1", "the system is the run's own"),
         ("seed=-1", "seed=-1: a whole number of at least 0"),
-        ("model.scorer.kk=3", r"model\.scorer\.kk: the run has no such setting \(did you mean model\.scorer\.k\?\)"),
-        ("data.rot=x", r"data\.rot: the run has no such setting \(did you mean data\.root\?\)"),
+        ("model.scorer.kk=3", r"model\.scorer\.kk: no such setting \(did you mean model\.scorer\.k\?\)"),
+        ("data.rot=x", r"data\.rot: no such setting \(did you mean data\.root\?\)"),
         ("model/scorer=best", "model/scorer=best: no such choice"),
     ],
 )
@@ -111,14 +111,87 @@ def test_the_recordings_are_where_they_were_from_any_folder(tmp_path, monkeypatc
     ("override", "message"),
     [
         ("data.root=a,b", "data.root=a,b: several values; a test has one of each"),
-        ("data.root=null", "data.root=None: the folder that holds the machines' recordings is needed"),
-        ("~data.root", "data.root=None: the folder that holds the machines' recordings is needed"),
+        ("data.root=null", "data.root=null: the folder that holds the machines' recordings is needed"),
+        ("~data.root", "data.root=null: the folder that holds the machines' recordings is needed"),
         ("data.machines=fan", r"data.machines=fan: give a list, \[fan\]"),
-        ("callbacks=null", "Config group override must be a string or a list"),
+        (
+            "callbacks=null",
+            "callbacks=null: a choice is needed, callbacks=default; ~callbacks.NAME leaves a single one",
+        ),
+        ("model/scorer=null", "model/scorer=null: a choice is needed, model/scorer=gmm"),
+        ("~model.scorer", "model.scorer is missing, and a system needs one; choose another with model/scorer=NAME"),
+        ("model.threshold=null", "model.threshold is missing"),
+        ("model.scorer=knn", "model.scorer=knn: a choice takes a slash, model/scorer=knn"),
+        ("model.threshold=gamma", "model.threshold=gamma: a choice takes a slash, model/threshold=gamma"),
+        (
+            "model.recording_score.bar=1",
+            "model.recording_score is a plain value, model.recording_score=max, and nothing",
+        ),
+        ("+data.root.x=1", "data.root is a plain value, data.root=/.*, and nothing is below it"),
+        ("~model.scorer.foo", r"model\.scorer\.foo: no such setting"),
+        ("data.recordings=[]", r"data.recordings=\[\]: a table, or null for one beside the machines, is needed"),
+        ("data.truth={a: 1}", "data.truth=.*: a list or folder, or null .* is needed"),
+        ("data.cache_dir=null", "data.cache_dir=null: a folder in which decoded clips are kept, .* is needed"),
+        ("data.machines=[]", r"data.machines=\[\]: give a list of names, or null for all machines"),
+        ("system=null", "system=null: the system's name in comparisons is needed"),
+        ("~system", "system=null: the system's name in comparisons is needed"),
+        ("~seed", "seed=null: a whole number of at least 0 is needed"),
+        ("~devices", "~devices: a run needs one; give devices=VALUE"),
+        ("trainer.precision=16-true", "trainer.precision=16-true: choose one of 32-true, bf16-mixed, 16-mixed$"),
+        ("+logger.x=1", "logger.x=1: logger.x._target_ is missing"),
         ("seed=4294967296", "seed=4294967296: at most 4,294,967,295 is possible"),
         ("data.test_windows=1000000000000", "data.test_windows=1000000000000: at most 10,000 is possible"),
     ],
 )
 def test_mistakes_in_a_test_are_one_line(tmp_path, override, message):
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=message) as caught:
         retest_configuration(run_with(tmp_path / "run"), [override], tmp_path / "out")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.embedder=null", "what can be changed is model/scorer, model/threshold, .*, and with -o DIR the folder"),
+        ("model.optimizer.lr=1", "changes nothing in a test; what can be changed"),
+        ("model.seed=1", "changes nothing in a test; what can be changed"),
+        ("test=false", "changes nothing in a test; what can be changed"),
+        ("name=x", "changes nothing in a test; what can be changed"),
+        ("resume=x", "changes nothing in a test; what can be changed"),
+        ("accumulate=2", "changes nothing in a test; what can be changed"),
+        ("++x.y=1", "changes nothing in a test; what can be changed"),
+        ("~test", "changes nothing in a test; what can be changed"),
+        ("hydra.run.dir=x", "changes nothing in a test; .* -o DIR"),
+        ("hydra/launcher=joblib", "changes nothing in a test; what can be changed"),
+        ("dvices=2", r"changes nothing in a test \(did you mean devices\?\)"),
+        ("model.scorrer.k=3", r"changes nothing in a test \(did you mean model.scorer\?\)"),
+        *(
+            (override, "is the training's, and changes nothing in a test; results go elsewhere with -o DIR")
+            for override in (
+                *("data.batch_size=4", "data.sampler=uniform", "data.labels=machine", "data.supplemental=none"),
+                *("data.seed=1", "trainer.max_steps=3", "trainer.accumulate_grad_batches=2", "callbacks.ema=null"),
+                *("~callbacks.checkpoint", "callbacks.results.directory=x"),
+            )
+        ),
+    ],
+)
+def test_what_a_test_would_make_nothing_of_is_refused(tmp_path, override, message):
+    with pytest.raises(UserError, match=message) as caught:
+        retest_configuration(run_with(tmp_path / "run"), [override], tmp_path / "out")
+    assert str(caught.value).startswith(f"{override}: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        *("model/scorer=gmm", "model.scorer.k=2", "+model.scorer.local_density=1", "model.scorer.smote=null"),
+        *("model/threshold=quantile", "model.score_after_head=false", "model.recording_score=mean", "seed=3"),
+        *("system=other", "data.root=elsewhere", "data.machines=null", "data.truth=null", "data.channel=mean"),
+        *("data.test_windows=3", "data.num_workers=null", "data.cache_dir=x", "trainer=ddp", "devices=2"),
+        *("trainer.accelerator=cpu", "trainer.precision=bf16-mixed", "trainer.precision=32", "~callbacks.progress"),
+        *("logger=[]", "logger=[csv,tensorboard]", "callbacks.progress=null"),
+    ],
+)
+def test_what_a_test_uses_can_be_changed(tmp_path, override):
+    retest_configuration(run_with(tmp_path / "run"), [override], tmp_path / "out")

@@ -6,6 +6,7 @@ import signal
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from asd_lightning.comparison.systems import compare_runs
 from asd_lightning.errors import UserError
@@ -93,8 +94,6 @@ def test_other_classes_are_named(untested):
 
 
 def test_a_checkpoint_of_an_older_version_goes_on_and_it_is_said(untested, caplog):
-    import torch
-
     path = untested / "run/checkpoints/last.ckpt"
     content = last_checkpoint(untested / "run")
     del content["asd_training_clips"]
@@ -194,6 +193,34 @@ def test_other_test_clips_are_a_column_of_their_own(tiny_data, tmp_path):
         runs.append(run)
     seeds = {len(system.finished) for system in compare_runs(runs).systems}
     assert seeds == {1, 2}
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "+model.threshold.foo=1",
+        "model.threshold._target_=asd_lightning.scoring.thresholds.GamaThreshold",
+        "model.scorer._target_=asd_lightning.scoring.knn.KNScorer",
+    ],
+)
+def test_a_slip_on_the_command_line_is_not_the_checkpoints(trained, override):
+    part = override.split(".")[1]
+    with pytest.raises(
+        UserError, match=rf"^model\.{part}: .*; correct what was given for model\.{part} in this"
+    ) as caught:
+        retest(trained / "run", [override])
+    assert "copy the run again" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_wrong_in_a_checkpoint_is_the_checkpoints(trained, tmp_path):
+    shutil.copytree(trained / "run", tmp_path / "run")
+    path = tmp_path / "run/checkpoints/last.ckpt"
+    content = torch.load(path, weights_only=True)
+    content["asd_config"]["embedder"]["foo"] = 1
+    torch.save(content, path)
+    with pytest.raises(UserError, match=r"last\.ckpt: cannot be built \(embedder: .*'foo'\); copy the run again$"):
+        retest(tmp_path / "run", ["model/scorer=gmm"])
 
 
 def test_a_wrong_option_of_a_back_end_is_one_line(trained, tmp_path):

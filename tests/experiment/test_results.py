@@ -4,20 +4,23 @@ import csv
 import errno
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
 import matplotlib.image
 import pytest
+import torch
 from hydra.core.hydra_config import HydraConfig
 
 from asd_lightning import cli
 from asd_lightning.data.layout import find_clips
+from asd_lightning.errors import UserError
 from asd_lightning.evaluation.metrics import read_metrics
 from asd_lightning.experiment import provenance
 from asd_lightning.experiment import results as written
 from asd_lightning.experiment.retest import retest
-from asd_lightning.experiment.train import train
+from asd_lightning.experiment.train import train, users_mistake
 from asd_lightning.scoring.clip_scores import read_scores
 from asd_lightning.scoring.embedding_cache import read_embeddings, recordings_state
 from tests.experiment.runs import tiny_config, tiny_overrides
@@ -46,6 +49,28 @@ def test_every_promised_file(tiny_data, tmp_path):
         picture = matplotlib.image.imread(results / name)
         assert picture[..., :3].std() > 0.05
     assert "Official score" in (results / "metrics.md").read_text()
+
+
+def test_without_a_logger(tiny_data, tmp_path):
+    train(tiny_config(tmp_path, tiny_data, "fft", ["logger=[]"], updates=2), tmp_path)
+    assert (tmp_path / "results/scores.csv").is_file()
+    assert not (tmp_path / "logs").exists()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 7.3 GiB"),
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 7.3 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+    ],
+    ids=repr,
+)
+def test_too_little_memory_is_one_line(error):
+    told = users_mistake(error)
+    assert isinstance(told, UserError)
+    assert re.fullmatch(r"not enough memory \(.+\); lower data\.batch_size, .*data\.num_workers", str(told))
 
 
 @pytest.mark.parametrize("full", ["write_scores", "write_embeddings", "write_fitted", "write_metrics", "plot_scores"])

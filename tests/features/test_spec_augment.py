@@ -50,6 +50,18 @@ def test_each_mask_and_clip_has_its_own_draw_of_the_probability():
     assert both == pytest.approx(0.09 * wide**2, abs=0.02)
 
 
+def test_masks_at_the_floor_are_those_at_zero():
+    torch.manual_seed(6)
+    fbank = torch.randn(32, 120, 128) + torch.arange(32)[:, None, None]
+    torch.manual_seed(7)
+    zero = SpecAugment(80, 40, probability=0.7, count=2)(fbank)
+    torch.manual_seed(7)
+    floor = SpecAugment(80, 40, probability=0.7, count=2, fill="floor")(fbank)
+    masked = zero == 0
+    assert masked.any()
+    assert torch.equal(floor, torch.where(masked, fbank.amin((1, 2), keepdim=True), fbank))
+
+
 def test_count_masks_more():
     torch.manual_seed(3)
     one, _ = masked_lines(SpecAugment(probability=1.0, freq_width=0)(torch.ones(500, 1000, 2)))
@@ -86,7 +98,8 @@ def test_same_seed_same_masks():
     assert torch.equal(SpecAugment()(fbank), first)
 
 
-@pytest.mark.parametrize("bad", [{"time_width": -1}, {"probability": 1.5}, {"count": -1}])
+@pytest.mark.parametrize("bad", [{"time_width": -1}, {"probability": 1.5}, {"count": -1}, {"fill": "mean"}])
+@pytest.mark.usefixtures("unchecked")
 def test_bad_arguments_are_named(bad):
     with pytest.raises(UserError, match="SpecAugment"):
         SpecAugment(**bad)

@@ -18,11 +18,10 @@ from typing import Any
 
 from torch import nn
 
-from asd_lightning.encoders.beats import BEATs
-from asd_lightning.encoders.eat import EAT
+from asd_lightning.encoders.mn04 import MN04
 from asd_lightning.encoders.weights import catalogue
 from asd_lightning.encoders.weights.catalogue import RANDOM
-from asd_lightning.encoders.weights.conversion import CONFIGS, Encoder, EncoderConfig, build, check_fit
+from asd_lightning.encoders.weights.conversion import CONFIGS, Encoder, EncoderConfig, architecture_of, build, check_fit
 from asd_lightning.encoders.weights.store import read_weights, stored_path
 from asd_lightning.errors import UserError
 
@@ -37,15 +36,15 @@ def load_encoder(
     config: Mapping[str, Any] | None = None,
     gradient_checkpointing: bool = False,
 ) -> Encoder:
-    """BEATs or EAT with pretrained weights.
+    """BEATs, EAT or mn04 with pretrained weights.
 
     Args:
         weights: a name (``asd weights list``), the path of a converted or published file, or ``random``: no weights at
             all, for tests and trial runs, and never unless asked for by that name.
-        architecture: ``beats`` or ``eat``; needed with ``random``, otherwise checked against the weights.
+        architecture: ``beats``, ``eat`` or ``mn04``; needed with ``random``, otherwise checked against the weights.
         config: changes to the encoder's configuration, such as ``{encoder_layerdrop: 0.0}``, by the names of
-            ``BEATsConfig`` and ``EATConfig``.
-        gradient_checkpointing: recompute activations in the backward pass, for less memory.
+            ``BEATsConfig``, ``EATConfig`` and ``MN04Config``.
+        gradient_checkpointing: recompute activations in the backward pass, for less memory; not of mn04.
 
     Returns:
         The encoder, whose ``config`` is what it was built with.
@@ -63,7 +62,10 @@ def load_encoder(
             )
     else:
         encoder = _pretrained(weights, architecture, config)
-    encoder.gradient_checkpointing = gradient_checkpointing
+    if not isinstance(encoder, MN04):
+        encoder.gradient_checkpointing = gradient_checkpointing
+    elif gradient_checkpointing:
+        raise UserError("gradient_checkpointing=true: mn04 is small and has none; leave it out")
     return encoder
 
 
@@ -85,12 +87,11 @@ def encoder_arguments(encoder: nn.Module) -> dict[str, Any]:
     """Arguments for ``load_encoder`` that rebuild ``encoder`` under ``architecture_only``, as plain data.
 
     Store them with a training checkpoint and merge them over the branch's ``encoder`` node.  Empty for an encoder that
-    is neither BEATs nor EAT, which needs nothing from elsewhere.
+    has no such weights, which needs nothing from elsewhere.
     """
-    if not isinstance(encoder, BEATs | EAT):
+    if not isinstance(encoder, Encoder):
         return {}
-    architecture = "beats" if isinstance(encoder, BEATs) else "eat"
-    return {"architecture": architecture, "config": dataclasses.asdict(encoder.config)}
+    return {"architecture": architecture_of(encoder.config), "config": dataclasses.asdict(encoder.config)}
 
 
 def _pretrained(weights: str, architecture: str | None, config: Mapping[str, Any] | None) -> Encoder:
@@ -133,7 +134,7 @@ def _is_complete(architecture: str | None, config: Mapping[str, Any] | None) -> 
 
 def _default_config(architecture: str | None) -> EncoderConfig:
     if architecture is None:
-        raise UserError("weights=random needs architecture=beats or architecture=eat")
+        raise UserError(f"weights=random needs architecture={' or architecture='.join(CONFIGS)}")
     return _config_class(architecture)()
 
 

@@ -1,4 +1,4 @@
-"""Published checkpoints of BEATs and EAT, in any of their formats, to a configuration and float32 tensors."""
+"""Published checkpoints of BEATs, EAT and mn04, in any of their formats, to a configuration and float32 tensors."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from asd_lightning.encoders.beats import BEATs, BEATsConfig
 from asd_lightning.encoders.eat import EAT, EATConfig
+from asd_lightning.encoders.mn04 import MN04, MN04Config
 from asd_lightning.encoders.weights.catalogue import Architecture
 from asd_lightning.encoders.weights.unpickling import (
     StoredTensor,
@@ -28,10 +29,14 @@ from asd_lightning.errors import UserError
 from asd_lightning.foreign_files import load_json
 from asd_lightning.plain_text import printable
 
-EncoderConfig = BEATsConfig | EATConfig
-Encoder = BEATs | EAT
+EncoderConfig = BEATsConfig | EATConfig | MN04Config
+Encoder = BEATs | EAT | MN04
 
-CONFIGS: dict[Architecture, type[BEATsConfig] | type[EATConfig]] = {"beats": BEATsConfig, "eat": EATConfig}
+CONFIGS: dict[Architecture, type[BEATsConfig] | type[EATConfig] | type[MN04Config]] = {
+    "beats": BEATsConfig,
+    "eat": EATConfig,
+    "mn04": MN04Config,
+}
 
 # EAT, fairseq's names to those of the Hugging Face port, applied in this order.
 _EAT_RENAMES = (
@@ -44,6 +49,8 @@ _BEATS_DROPPED = ("predictor.",)
 _EAT_DROPPED = ("decoder.", "head.", "fc_norm.", "_ema")
 # Choices of EAT that every published checkpoint makes alike, the only ones implemented.
 _EAT_FIXED = {"layer_norm_first": False, "norm_eps": 1e-6, "fixed_positions": True, "qkv_bias": True, "in_chans": 1}
+# A state dict without anything around it: this name is in it.
+_MN04_MARK = "features.0.0.weight"
 _EAT_HEAD_DIM = 64  # of EAT-base and EAT-large, for files that do not state the number of heads
 # Being a fixed function of its shape, EAT's position table is recomputed on loading, so its length is free.
 _FREE_LENGTH = "fixed_positional_encoder.positions"
@@ -59,7 +66,7 @@ class EncoderWeights:
 
 
 def read_official(path: Path) -> EncoderWeights:
-    """Read a published checkpoint: BEATs .pt, EAT fairseq .pt, EAT .safetensors, pre-trained or fine-tuned.
+    """Read a published checkpoint: BEATs .pt, EAT fairseq .pt, EAT .safetensors, pre-trained or fine-tuned; mn04 .pt.
 
     Heads, decoders and teachers are left out, half precision becomes float32, tensors that share memory become separate
     ones.  The result fits its encoder exactly.
@@ -73,7 +80,7 @@ def read_official(path: Path) -> EncoderWeights:
     else:
         named, stated = _model_and_config(read_pickled(path), path)
     try:
-        architecture, config, kept = _beats(named, stated) if _is_beats(named) else _eat(named, stated, path)
+        architecture, config, kept = _recognised(named, stated, path)
     except (ValueError, TypeError, IndexError, KeyError, ArithmeticError) as error:
         raise UserError(f"{path}: {printable(f'{error!s:.300}')}") from error
     return fitting(architecture, config, kept, path)
@@ -93,7 +100,14 @@ def fitting(
 
 def build(config: EncoderConfig) -> Encoder:
     """The encoder that ``config`` describes, randomly initialised."""
+    if isinstance(config, MN04Config):
+        return MN04(config)
     return BEATs(config) if isinstance(config, BEATsConfig) else EAT(config)
+
+
+def architecture_of(config: EncoderConfig) -> Architecture:
+    """The name of the architecture that ``config`` is of."""
+    return next(name for name, kind in CONFIGS.items() if isinstance(config, kind))
 
 
 def check_fit(config: EncoderConfig, shapes: Mapping[str, tuple[int, ...]], source: str) -> None:
@@ -113,10 +127,9 @@ def check_fit(config: EncoderConfig, shapes: Mapping[str, tuple[int, ...]], sour
     }
     found = [f"{what} {some(names)}" for what, names in problems.items() if names]
     if found:
-        architecture = "beats" if isinstance(config, BEATsConfig) else "eat"
         raise UserError(
-            f"{source} does not fit the {architecture} encoder of its configuration: it {'; it '.join(found)}. "
-            "Take the published file as it is, and leave `config` overrides of sizes out"
+            f"{source} does not fit the {architecture_of(config)} encoder of its configuration: it "
+            f"{'; it '.join(found)}. Take the published file as it is, and leave `config` overrides of sizes out"
         )
 
 
@@ -127,11 +140,11 @@ def _same_shape(name: str, shape: tuple[int, ...], expected: tuple[int, ...]) ->
 
 
 def _model_and_config(payload: dict[Any, Any], path: Path) -> tuple[dict[str, StoredTensor], Mapping[str, Any]]:
-    model = payload.get("model")
+    model = payload if _MN04_MARK in payload else payload.get("model")
     if not isinstance(model, dict):
         raise UserError(
             f"{path} has no 'model' dictionary, only {some(sorted(map(str, payload))) or 'nothing'}: it is not a "
-            "published checkpoint of BEATs or EAT. `asd weights list` names those"
+            "published checkpoint of BEATs, EAT or mn04. `asd weights list` names those"
         )
     named = {str(name): value for name, value in model.items() if isinstance(value, StoredTensor)}
     cfg = payload.get("cfg")
@@ -154,6 +167,12 @@ def _is_beats(named: Mapping[str, StoredTensor]) -> bool:
 _Found = tuple[Architecture, EncoderConfig, dict[str, StoredTensor]]
 
 
+def _recognised(named: dict[str, StoredTensor], stated: Mapping[str, Any], path: Path) -> _Found:
+    if _MN04_MARK in named:
+        return "mn04", MN04Config(), named
+    return _beats(named, stated) if _is_beats(named) else _eat(named, stated, path)
+
+
 def _beats(named: Mapping[str, StoredTensor], cfg: Mapping[str, Any]) -> _Found:
     if not cfg:
         raise ValueError("the tensors are those of BEATs, but there is no 'cfg' dictionary with them")
@@ -166,7 +185,7 @@ def _eat(named: Mapping[str, StoredTensor], stated: Mapping[str, Any], path: Pat
     kept = {name: tensor for name, tensor in renamed.items() if not name.startswith(_EAT_DROPPED)}
     if "blocks.0.attn.qkv.weight" not in kept:
         raise UserError(
-            f"{path} is neither BEATs nor EAT: its tensors are called {some(sorted(named)) or 'nothing'}. "
+            f"{path} is neither BEATs nor EAT nor mn04: its tensors are called {some(sorted(named)) or 'nothing'}. "
             "`asd weights list` names the published checkpoints"
         )
     return "eat", _eat_config(kept, stated), kept

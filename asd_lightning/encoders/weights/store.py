@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -80,12 +80,27 @@ def fetch_weights(name: str, *, url: str | None = None, console: Console | None 
             f"`asd weights import FILE --as {name}`; or give an address with --url"
         )
     download_path = weights_dir() / "downloads" / f"{name}-{entry.filename}"
-    digest = download(address, download_path, sha256=entry.sha256, size=entry.size, console=console)
+    address, digest = _first_that_gives(
+        [address] if url else [address, entry.second_url], entry, download_path, console
+    )
     if entry.sha256 is None:
         _LOG.warning("no checksum of %s is published; the file from %s has sha256 %s", name, address, digest)
     path = _convert(download_path, digest, name, entry, address)
     download_path.unlink()
     return path
+
+
+def _first_that_gives(
+    addresses: Sequence[str | None], entry: PretrainedEncoder, target: Path, console: Console | None
+) -> tuple[str, str]:
+    """Download from the first address that gives the published bytes; returns it, and their sha256."""
+    known = [address for address in addresses if address is not None]
+    for address in known[:-1]:
+        try:
+            return address, download(address, target, sha256=entry.sha256, size=entry.size, console=console)
+        except UserError as error:
+            _LOG.warning("%s; trying its other address", error)
+    return known[-1], download(known[-1], target, sha256=entry.sha256, size=entry.size, console=console)
 
 
 def import_weights(file: Path, *, name: str | None = None, console: Console | None = None) -> Path:

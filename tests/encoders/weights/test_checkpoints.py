@@ -23,11 +23,13 @@ from torch import Tensor
 from asd_lightning.cli import main
 from asd_lightning.encoders.beats import BEATs, BEATsConfig
 from asd_lightning.encoders.eat import EAT, EATConfig
+from asd_lightning.encoders.mn04 import MN04Config
 from asd_lightning.encoders.weights import store
 from asd_lightning.encoders.weights.checkpoints import architecture_only, encoder_arguments, load_encoder
 from asd_lightning.encoders.weights.store import import_weights, read_record, stored_path
 from asd_lightning.errors import UserError
 from tests.encoders import official
+from tests.golden import golden_mn04_state
 from tests.reference import needs_reference, shared_dir
 
 TINY_BEATS = {key: value for key, value in official.BEATS_CFG.items() if key in BEATsConfig.__dataclass_fields__}
@@ -203,7 +205,7 @@ def test_web_page_empty_file_and_no_file(tmp_path: Path) -> None:
 def test_other_models_are_not_taken(tmp_path: Path) -> None:
     file = tmp_path / "other.pt"
     torch.save({"cfg": {}, "model": {"conv1.weight": torch.ones(2)}}, file)
-    with pytest.raises(UserError, match=r"neither BEATs nor EAT: its tensors are called conv1\.weight"):
+    with pytest.raises(UserError, match=r"neither BEATs nor EAT nor mn04: its tensors are called conv1\.weight"):
         import_weights(file)
     torch.save({"state_dict": {}}, file)
     with pytest.raises(UserError, match=r"no 'model' dictionary, only state_dict"):
@@ -211,6 +213,44 @@ def test_other_models_are_not_taken(tmp_path: Path) -> None:
     torch.save([1, 2], file)
     with pytest.raises(UserError, match="holds a list"):
         import_weights(file)
+
+
+def test_mn04_of_another_width_and_another_network_of_its_kind_are_refused(tmp_path: Path) -> None:
+    state = golden_mn04_state()
+    wider = state | {"features.0.0.weight": torch.ones(16, 1, 3, 3)}
+    other = {name.replace("conc_se_layers.0.", ""): tensor for name, tensor in state.items()}
+    file = tmp_path / "mn10_as_mAP_471.pt"
+    for payload, message in (
+        (wider, r"does not fit the mn04 encoder .*features\.0\.0\.weight is \(16, 1, 3, 3\), not \(8, 1, 3, 3\)"),
+        (other, r"does not fit the mn04 encoder .*lacks features\.11\.block\.2\.conc_se_layers\.0\.fc1\.bias"),
+        (state | {"extra": "text"}, None),
+    ):
+        torch.save(payload, file)
+        if message is None:  # what is no tensor is left out, as of the other formats
+            assert import_weights(file).is_file()
+            continue
+        with pytest.raises(UserError, match=message) as error:
+            import_weights(file)
+        assert "\n" not in str(error.value)
+
+
+@needs_reference("weights/mn04_as_mAP_432.pt")
+def test_the_published_mn04_is_recognised_and_loads(tmp_path: Path) -> None:
+    file = tmp_path / "any_name.pt"
+    file.write_bytes((shared_dir() / "weights/mn04_as_mAP_432.pt").read_bytes())
+    path = import_weights(file)
+    assert path == stored_path("mn04_as")
+    assert read_record(path)["checksum"] == "as published"
+    encoder = load_encoder("mn04_as", architecture="mn04", config={"block": 10, "bands": "merge"})
+    assert encoder.config == MN04Config(10, "merge")
+    published = torch.load(file, weights_only=True)
+    assert all(torch.equal(tensor, published[name]) for name, tensor in encoder.state_dict().items())
+    with pytest.raises(UserError, match="are of mn04, but the branch asks for architecture=beats"):
+        load_encoder("mn04_as", architecture="beats")
+    with pytest.raises(UserError, match="is not possible: block must be a whole number from 0 to 16, got 17"):
+        load_encoder("mn04_as", config={"block": 17})
+    with pytest.raises(UserError, match="mn04 is small and has none"):
+        load_encoder("mn04_as", gradient_checkpointing=True)
 
 
 def test_beats_configuration_of_an_unknown_kind(tmp_path: Path) -> None:
@@ -379,6 +419,9 @@ def test_rebuilds_from_a_training_checkpoint_alone(beats_file: Path, caplog: pyt
     assert not caplog.records
     assert rebuilt.config == again.config == trained.config
     rebuilt.load_state_dict(trained.state_dict())
+    small = load_encoder("random", architecture="mn04", config={"block": 4})
+    with architecture_only():
+        assert load_encoder("absent", **encoder_arguments(small)).config == MN04Config(4, "keep")
     with pytest.raises(UserError):
         load_encoder("mine", **checkpoint)  # outside, the weights are needed
     assert encoder_arguments(torch.nn.Linear(1, 1)) == {}

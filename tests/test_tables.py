@@ -1,0 +1,87 @@
+"""Tables by other people's readers."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asd_lightning.tables import Row, Table, as_latex, as_markdown, as_terminal, csv_text, percent, percent_interval
+
+TABLE = Table(
+    "Scores of 50 % & more",
+    ("machine", "system_1", "published"),
+    (Row(("fan_#1", "61.20 ± 0.50", "60.00")), Row(("all", "-", ""), "total")),
+    ("Per cent.",),
+    muted=frozenset({2}),
+)
+
+
+@given(st.lists(st.lists(st.floats() | st.integers() | st.text(), min_size=2, max_size=2), max_size=5))
+@settings(max_examples=100, deadline=None)
+def test_csv_is_read_back(rows: list[list[object]]) -> None:
+    text = csv_text(rows)
+    found = list(csv.reader(io.StringIO(text, newline="")))
+    for own, read in zip(rows, found, strict=True):
+        for cell, word in zip(own, read, strict=True):
+            if isinstance(cell, float):
+                assert (math.isnan(cell) and word == "nan") or float(word) == cell
+            else:
+                assert word == str(cell)
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32, float])
+def test_numbers_of_numpy_are_numbers(kind: type) -> None:
+    assert csv_text([[kind(0.5), np.nan, None, 3]]) == "0.5,nan,,3\n"
+
+
+def test_latex_compiles_in_form() -> None:
+    text = as_latex(TABLE)
+    body = [line for line in text.splitlines() if not line.startswith("%")]
+    assert body[0] == r"\begin{tabular}{lrr}"
+    rows = [line for line in body if line.endswith(r"\\")]
+    assert [len(re.findall(r"(?<!\\)&", row)) for row in rows] == [2, 2, 2]
+    assert r"fan\_\#1 & 61.20 $\pm$ 0.50 & 60.00 \\" in body
+    assert body.index(r"\midrule", body.index(r"\midrule") + 1) == body.index(r"all & - &  \\") - 1
+
+
+@given(st.text(st.sampled_from("ab\\&%$#_{}~^<>| "), min_size=1, max_size=8))
+@settings(max_examples=200, deadline=None)
+def test_no_name_means_anything_in_latex(name: str) -> None:
+    row = as_latex(Table("t", ("machine",), (Row((name,)),))).splitlines()[-3].removesuffix(r" \\")
+    for command, char in (
+        ("textbackslash", "\\"),
+        ("textasciitilde", "~"),
+        ("textasciicircum", "^"),
+        ("textless", "<"),
+        ("textgreater", ">"),
+        ("textbar", "|"),
+    ):
+        row = row.replace(rf"\{command}{{}}", f"\0{ord(char)}\0")
+    row = re.sub(r"\\([&%$#_{}])", lambda found: f"\0{ord(found[1])}\0", row)
+    assert not set(row) & set("\\&%$#_{}~^<>|")
+    assert re.sub("\0(\\d+)\0", lambda found: chr(int(found[1])), row) == name
+
+
+def test_markdown_and_terminal_hold_the_same_cells() -> None:
+    lines = as_markdown(TABLE).splitlines()
+    assert lines[0] == "# Scores of 50 % \\& more"
+    assert len({len(line) for line in lines if line.startswith("|")}) == 1
+    assert lines[-1] == "- Per cent."
+    shown = as_terminal(TABLE)
+    assert [str(column.header) for column in shown.columns] == list(TABLE.heading)
+    assert [[str(cell) for cell in column.cells] for column in shown.columns] == [
+        [row.cells[index] for row in TABLE.rows] for index in range(3)
+    ]
+
+
+def test_percent() -> None:
+    assert (percent(0.12345), percent(math.nan)) == ("12.35", "-")
+    assert percent_interval(0.1, 0.2) == "10.00 to 20.00"
+    assert percent_interval(math.nan, 0.2) == "-"
