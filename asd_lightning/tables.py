@@ -85,10 +85,10 @@ def write_csv(path: Path, columns: Iterable[str], rows: Iterable[Sequence[Any]])
 
 
 def csv_text(rows: Iterable[Sequence[Any]]) -> str:
-    """Lines of CSV.
+    r"""Lines of CSV.
 
     >>> csv_text([["a, b", 0.1, None, 2]])
-    '"a, b",0.1,,2\\n'
+    '"a, b",0.1,,2\n'
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

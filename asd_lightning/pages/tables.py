@@ -52,6 +52,7 @@ class Rate:
 
     @property
     def share(self) -> float:
+        """``count`` as a fraction of ``of``."""
         return self.count / self.of if self.of else math.nan
 
 
@@ -162,7 +163,7 @@ def official_chart(runs: Sequence[ReportedRun], keys: Sequence[MachineKey]) -> M
 
 
 def machine_chart(runs: Sequence[ReportedRun], keys: Sequence[MachineKey]) -> Markup | None:
-    """hmean of every machine and run with its interval; published systems are ticks on a line of their own.
+    """The hmean of every machine and run with its interval; published systems are ticks on a line of their own.
 
     None of those stands beside a synthetic machine, which is another machine of the same name.
     """
