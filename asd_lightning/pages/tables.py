@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from asd_lightning.comparison.published import AS_PRINTED, CORRECTED
-from asd_lightning.comparison.systems import Comparison, Spread
 from asd_lightning.comparison.tables import TABLE_2_MACHINES, published_row, published_systems
 from asd_lightning.evaluation.intervals import Interval, bootstrap_difference
 from asd_lightning.evaluation.metrics import ALL
-from asd_lightning.pages.charts import IntervalRow, interval_chart, series_css
+from asd_lightning.pages.charts import IntervalRow, interval_chart
 from asd_lightning.pages.runs import OVERALL, MachineKey, ReportedRun
+from asd_lightning.pages.template import series_css
 from asd_lightning.scoring.clip_scores import machine_name
 
 SHOWN = ("auc_source", "auc_target", "pauc", "hmean")
@@ -75,31 +75,6 @@ class DifferenceRow:
     css: str
     difference: Interval | None
     reason: str
-
-
-@dataclass(frozen=True)
-class SeedRow:
-    """A system's hmean of each machine and its official score, over so many seeds."""
-
-    system: str
-    seeds: int
-    cells: tuple[Spread, ...]
-
-
-def seed_rows(comparison: Comparison) -> list[SeedRow]:
-    """Means over seeds, of the machines in order and over all; none where no system has two runs."""
-    absent = Spread(math.nan, math.nan, 0)
-    systems = [system for system in comparison.systems if system.finished]
-    if all(len(system.finished) < 2 for system in systems):
-        return []
-    return [
-        SeedRow(
-            system.name,
-            len(system.finished),
-            tuple(system.spread.get((name, "hmean"), absent) for name in (*comparison.machines, ALL)),
-        )
-        for system in systems
-    ]
 
 
 def metric_rows(runs: Sequence[ReportedRun], keys: Sequence[MachineKey]) -> list[MetricRow]:
