@@ -14,6 +14,7 @@ INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the data set and the options of a download."""
     parser.add_argument("dataset", help="dcase2023, dcase2024, dcase2025 or dcase2026")
     add_output(parser, "folder to fill (default: data/<dataset>)")
     parser.add_argument("--machines", help="only these machines, as in fan,valve")
@@ -35,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Download, and print what was fetched and what to do next; the exit status."""
     from rich.console import Console
 
     from asd_lightning.download.pipeline import Selection, Source, download_year

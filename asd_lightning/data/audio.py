@@ -20,7 +20,8 @@ Channel = Literal[0, 1, "mean"]
 Samples = NDArray[Any]
 _Dtype = Literal["int16", "float32"]
 
-# Beyond any recording (two thousand years at 16 kHz): what libsndfile says of a FLAC whose header leaves it open.
+# Longer than any recording (two thousand years at 16 kHz): libsndfile reports such a number where a FLAC header states
+# no length.
 _MOST_FRAMES = 1 << 50
 
 # Values read in one go; more than in any but very long recordings.
@@ -161,7 +162,7 @@ def _likely_cause(peak: float) -> str:
 
 
 def refuse_too_short(path: Path, samples: Samples, rate: int) -> None:
-    """Refuse what is no sound yet: repeated to a clip's length it would be a tone that nobody recorded.
+    """Refuse a recording that is too short: repeated to a clip's length it would be a tone that nobody recorded.
 
     Raises:
         BadAudioError: shorter than one frame of a spectrum.

@@ -45,6 +45,7 @@ class Year:
 
     @property
     def machines(self) -> tuple[str, ...]:
+        """The machines of the development set, then those of the evaluation set."""
         return self.dev_machines + self.eval_machines
 
 

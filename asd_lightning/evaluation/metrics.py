@@ -282,7 +282,7 @@ def _auc(
 def _precision_recall_f1(
     is_anomaly: Bool[ndarray, " clips"], decision: Bool[ndarray, " clips"], keep: Bool[ndarray, " clips"]
 ) -> tuple[float, float, float]:
-    """nan where the domain lacks a condition or decisions; 0 where nothing was called anomalous, as officially."""
+    """NaN where the domain lacks a condition or decisions; 0 where nothing was called anomalous, as officially."""
     truth, called = is_anomaly[keep], decision[keep]
     if truth.all() or not truth.any():
         return math.nan, math.nan, math.nan

@@ -50,6 +50,7 @@ class Throughput(pl.Callback):
         self._ended: deque[float] = deque(maxlen=window + 1)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forget the times of an earlier training and the peak of memory before this one."""
         self._ended.clear()
         if pl_module.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(pl_module.device)
@@ -57,6 +58,7 @@ class Throughput(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
+        """Log clips per second over the window and, on a GPU, the peak of memory."""
         self._ended.append(time.monotonic())
         if len(self._ended) > 1:
             seconds = self._ended[-1] - self._ended[0]
@@ -84,6 +86,7 @@ class WandbTest(pl.Callback):
         self._sample_rate = sample_rate
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log metrics, scores and the worst clips, on the first process alone."""
         chosen = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
         if not chosen or not trainer.is_global_zero or not isinstance(pl_module, AnomalousSoundModule):
             return

@@ -75,6 +75,7 @@ class ResultsWriter(pl.Callback):
         self.evaluated: Evaluated | None = None
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Join the truth, evaluate on every process, and write the results on the first."""
         if not isinstance(pl_module, AnomalousSoundModule):
             return
         outcome = pl_module.outcome

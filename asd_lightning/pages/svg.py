@@ -25,6 +25,7 @@ class Scale:
     end: Real
 
     def __call__(self, value: Real) -> float:
+        """Pixel of ``value``, to a tenth; the middle where the data have a single value."""
         span = self.high - self.low
         share = (value - self.low) / span if span else 0.5
         return round(self.start + share * (self.end - self.start), 1)
@@ -50,6 +51,7 @@ class Axes:
         top: int = 8,
         right: int = 10,
     ) -> Axes:
+        """Axes for data from ``x[0]`` to ``x[1]`` and ``y[0]`` to ``y[1]``; sizes and margins in pixels."""
         return Axes(width, height, Scale(*x, left, width - right), Scale(*y, height - bottom, top))
 
 
@@ -61,20 +63,24 @@ def svg(axes: Axes, description: str, parts: Iterable[Markup]) -> Markup:
 
 
 def text(x: Real, y: Real, content: str, anchor: str = "middle", css: str = "") -> Markup:
+    """Text at a pixel position."""
     return Markup('<text x="{}" y="{}" text-anchor="{}" class="{}">{}</text>').format(x, y, anchor, css, content)
 
 
 def line(x1: Real, y1: Real, x2: Real, y2: Real, css: str) -> Markup:
+    """A straight line between two pixel positions."""
     return Markup('<path d="M{} {}L{} {}" class="{}"/>').format(x1, y1, x2, y2, css)
 
 
 def rectangle(x: Real, y: Real, width: Real, height: Real, css: str) -> Markup:
+    """A rectangle whose upper left corner is at (x, y), in pixels."""
     return Markup('<rect x="{}" y="{}" width="{}" height="{}" class="{}"/>').format(
         round(x, 1), round(y, 1), round(width, 1), round(height, 1), css
     )
 
 
 def polyline(axes: Axes, x: Iterable[Real], y: Iterable[Real], css: str) -> Markup:
+    """A line through data points."""
     points = " ".join(f"{axes.x(a):g},{axes.y(b):g}" for a, b in zip(x, y, strict=True))
     return Markup('<polyline points="{}" class="{}"/>').format(points, css)
 

@@ -45,13 +45,14 @@ class MetricRow:
 
 @dataclass(frozen=True)
 class Rate:
-    """So many of so many; ``share`` is nan of none."""
+    """How many of how many clips; ``share`` is nan where there are none."""
 
     count: int
     of: int
 
     @property
     def share(self) -> float:
+        """``count`` as a fraction of ``of``."""
         return self.count / self.of if self.of else math.nan
 
 
@@ -137,7 +138,7 @@ def official_chart(runs: Sequence[ReportedRun], keys: Sequence[MachineKey]) -> M
 
 
 def machine_chart(runs: Sequence[ReportedRun], keys: Sequence[MachineKey]) -> Markup | None:
-    """hmean of every machine and run with its interval; published systems are ticks on a line of their own."""
+    """The hmean of every machine and run with its interval; published systems are ticks on a line of their own."""
     measured = _measured(runs, keys)
     rows: list[IntervalRow] = []
     for key in keys:
