@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -23,7 +23,8 @@ class Branch(nn.Module):
     Args:
         front_end: waveform (batch, samples) -> features.
         encoder: features -> tokens (batch, tokens, token_dim), or, where there is no pooling, -> (batch, out_dim).
-        pooling: from ``token_dim``, makes tokens -> (batch, out_dim); a linear projection to ``embed_dim`` follows.
+        pooling: from ``token_dim``, or from the encoder's ``grid`` where it says ``needs_grid``, makes tokens ->
+            (batch, out_dim); a linear projection to ``embed_dim`` follows.
         embed_dim: length of the projected embedding, or ``None``: no projection, which a frozen encoder that nothing is
             trained behind has no use for; a branch without pooling has its encoder's ``out_dim``.
         augmentation: features -> features, idle outside training.
@@ -37,7 +38,7 @@ class Branch(nn.Module):
         front_end: nn.Module,
         encoder: nn.Module,
         *,
-        pooling: Callable[[int], nn.Module] | None = None,
+        pooling: Callable[[Any], nn.Module] | None = None,
         embed_dim: int | None = 128,
         augmentation: nn.Module | None = None,
         normalize: Normalize = "none",
@@ -56,7 +57,9 @@ class Branch(nn.Module):
         if pooling is None:
             self.embed_dim = int(encoder.out_dim)  # type: ignore[arg-type]
         else:
-            self.pooling = pooling(encoder.token_dim)  # type: ignore[arg-type]
+            # Hydra gives a class with its options as a partial, whose `func` it is.
+            needs_grid = getattr(getattr(pooling, "func", pooling), "needs_grid", False)
+            self.pooling = pooling(encoder.grid if needs_grid else encoder.token_dim)
             self.embed_dim = int(self.pooling.out_dim)  # type: ignore[arg-type]
             if embed_dim is not None:
                 self.projection = nn.Linear(self.embed_dim, embed_dim)

@@ -38,8 +38,6 @@ _GROUPS = {
     "callbacks": ("callbacks",),
     "logger": ("logger",),
 }
-# Alternatives that the documentation names and no file of the configuration does.
-_DOCUMENTED = frozenset({"asd_lightning.encoders.pooling.MeanPooling"})
 
 
 def refuse_foreign_targets(stored: Any, place: str, part: str, typed: Sequence[str] = ()) -> None:
@@ -81,7 +79,7 @@ def read_part(path: Path, part: str, seed: int, typed: Sequence[str] = ()) -> An
 @cache
 def own_targets(part: str) -> frozenset[str]:
     """Every callable that a file of this package's configuration names for that part."""
-    return _DOCUMENTED | {target for content in _own_files(part) for target in _targets(content)}
+    return frozenset(target for content in _own_files(part) for target in _targets(content))
 
 
 @cache

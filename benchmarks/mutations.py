@@ -37,7 +37,7 @@ MUTATIONS = (
     Mutation("BEATs mask width", "conf/model/embedder/branches/beats.yaml", "freq_width: 80", "freq_width: 40"),
     Mutation("BEATs mask chance", "conf/model/embedder/branches/beats.yaml", "probability: 0.5", "probability: 0.4"),
     Mutation("EAT mask width", "conf/model/embedder/branches/eat.yaml", "time_width: 80", "time_width: 60"),
-    Mutation("EAT pooling", "conf/model/embedder/branches/eat.yaml", "ClsPooling", "MeanPooling"),
+    Mutation("EAT pooling", "conf/model/embedder/branches/eat.yaml", "pooling: cls", "pooling: tokens"),
     Mutation("target frames", "conf/model/embedder/branches/eat.yaml", "target_frames: 1024", "target_frames: 998"),
     Mutation("schedule's unit", "conf/model/scheduler/inverse_sqrt.yaml", "unit: update", "unit: epoch"),
     Mutation("mixup alpha", "conf/model/default.yaml", "mixup_alpha: 0.5", "mixup_alpha: 0.4"),

@@ -78,7 +78,7 @@ def test_a_users_error_is_one_line_and_status_2(capsys, tmp_path):
         (["model/scorr=knn"], "model/scorr: no such setting (did you mean model/scorer?)"),
         (
             ["experiment=sistem1"],
-            "experiment=sistem1: no such choice (did you mean system1?); there are fft, mn04, statistics, system1,",
+            "experiment=sistem1: no such choice (did you mean system1?); there are beats_frozen, eat_frozen, fft,",
         ),
         (["seed=0,1"], "seed=0,1: several values; for a sweep over them add -m"),
         (["data.root=[a"], "data.root=[a: not readable as KEY=VALUE"),
@@ -123,7 +123,7 @@ def test_a_users_error_is_one_line_and_status_2(capsys, tmp_path):
             ["-m", "data.root=DATA", "model.scorer=knn,gmm"],
             "model.scorer=knn: a choice takes a slash, model/scorer=knn",
         ),
-        (["experiment.x=1"], "experiment.x: experiment is a choice, experiment=fft|mn04|statistics|"),
+        (["experiment.x=1"], "experiment.x: experiment is a choice, experiment=beats_frozen|eat_frozen|fft|mn04|"),
         (
             ["model.recording_score.bar=1"],
             "model.recording_score is a plain value, model.recording_score=max, and nothing is below it",

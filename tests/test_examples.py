@@ -26,7 +26,8 @@ MODULES = (
         "data.preprocessing",
         "data.file_names",
     ),
-    *("encoders.statistics", "encoders.mn04", "losses.arcface", "embedder", "scoring.knn", "training.schedule"),
+    *("encoders.statistics", "encoders.mn04", "encoders.grid", "encoders.over_time", "encoders.pooling"),
+    *("losses.arcface", "embedder", "scoring.knn", "training.schedule"),
 )
 
 

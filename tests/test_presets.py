@@ -7,10 +7,12 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from asd_lightning.configuration import compose_train, plain
+from asd_lightning.configuration import choices_of, compose_train, plain
 from asd_lightning.data.datamodule import ClipDataModule
 from asd_lightning.data.labels import ClassLabel
 from asd_lightning.embedder import UnitLength
+from asd_lightning.encoders.grid import TokenGrid
+from asd_lightning.encoders.over_time import Deviation, DeviationWeighted, Max, Mean, PowerMean, RankWeighted
 from asd_lightning.encoders.pooling import AttentiveStatistics, ClsPooling, MeanPooling
 from asd_lightning.features.spec_augment import SpecAugment
 from asd_lightning.training.build import build_module
@@ -168,6 +170,63 @@ def test_mn04_is_scored_as_it_is(tmp_path):
     mask = built.augmentation
     assert (mask.time_width, mask.freq_width, mask.probability, mask.count, mask.fill) == (80, 40, 0.5, 1, "floor")
     assert built(0.1 * torch.randn(1, 16_000)).shape == (1, built.embed_dim) == (1, 256)
+
+
+FROZEN = {
+    "beats_frozen": ("beats", "beats_iter3", "keep", "keep", DeviationWeighted(gamma=4.0), "cosine", 8 * 64),
+    "rdp2603": ("beats", "beats_iter3", "merge", "keep", DeviationWeighted(gamma=16.0, power=3.0), "euclidean", 64),
+    "eat_frozen": ("eat", "eat_base", "keep", "keep", Mean(), "cosine", 8 * 64),
+}
+
+
+@pytest.mark.parametrize("system", FROZEN)
+def test_frozen_encoders(tmp_path, system):
+    name, weights, bands, spikes, over_time, metric, dim = FROZEN[system]
+    config = compose_train([f"experiment={system}", "name=x"], tmp_path)
+    (branch,) = config.model.embedder.branches.values()
+    assert (branch.encoder.weights, branch.finetuning, branch.embed_dim) == (weights, "freeze", None)
+    assert (config.trainer.max_steps, config.model.mixup_alpha) == (0, None)
+    assert instantiate(config.model.scorer)().metric == metric
+    module = build_module(plain(composed(tmp_path, system).model), CLASSES)
+    built = module.embedder.branches[name]
+    pooling = built.pooling
+    assert (pooling.bands, pooling.merge_over, pooling.spikes) == (bands, "tokens", spikes)
+    assert pooling.over_time == over_time
+    assert isinstance(built.projection, torch.nn.Identity)
+    assert not any(parameter.requires_grad for parameter in built.parameters())
+    assert built(0.1 * torch.randn(1, 16_000)).shape == (1, built.embed_dim) == (1, dim)
+
+
+POOLINGS = {
+    "mean": Mean(),
+    "max": Max(),
+    "std": Deviation(),
+    "gwrp": RankWeighted(r=0.7),
+    "gem": PowerMean(power=3.0),
+    "rdp": DeviationWeighted(gamma=4.0),
+    "rdp_gem": DeviationWeighted(gamma=16.0, power=3.0),
+}
+
+
+@pytest.mark.parametrize("name", POOLINGS)
+def test_poolings_over_time(tmp_path, name):
+    choice = f"model/embedder/pooling@model.embedder.branches.beats.pooling={name}"
+    config = compose_train(["experiment=beats_frozen", "name=x", choice], tmp_path)
+    pooling = instantiate(plain(config.model.embedder.branches.beats.pooling))(TokenGrid(bands=8, channels=4))
+    assert pooling.over_time == POOLINGS[name]
+    assert (pooling.bands, pooling.merge_over, pooling.spikes, pooling.out_dim) == ("keep", "tokens", "keep", 32)
+
+
+def test_every_choice_of_pooling_is_tested():
+    assert {*POOLINGS, "attentive_statistics", "cls", "tokens"} == {*choices_of("model/embedder/pooling")}
+
+
+def test_log_mel_statistics(tmp_path):
+    config = compose_train(["experiment=statistics", "name=x"], tmp_path)
+    assert config.model.embedder.branches.statistics.encoder.statistics == ["mean", "deviation"]
+    more = "model.embedder.branches.statistics.encoder.statistics=[mean,p99.5,change,m0.5-2,m2-4]"
+    config = compose_train(["experiment=statistics", "name=x", more], tmp_path)
+    assert build_module(plain(config.model), CLASSES).embedder.embed_dims == {"statistics": 5 * 128}
 
 
 def test_a_data_module_by_hand_serves_what_the_systems_serve():

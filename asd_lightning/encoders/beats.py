@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from asd_lightning.encoders.gated_attention import gated_attention
+from asd_lightning.encoders.grid import TokenGrid, patch_bands
 from asd_lightning.encoders.position_conv import PositionConv
 from asd_lightning.encoders.sizes import check_parameters, check_sizes
 
@@ -125,6 +126,7 @@ class BEATs(nn.Module):
 
     Attributes:
         token_dim: width of a token.
+        grid: layout of the tokens of a filter bank of 128 bands.
         gradient_checkpointing: recompute each layer in the backward pass, for less memory.
     """
 
@@ -134,6 +136,7 @@ class BEATs(nn.Module):
         self.token_dim = config.encoder_embed_dim
         patch = config.input_patch_size
         self.patch_embedding = nn.Conv2d(1, config.embed_dim, patch, stride=patch, bias=config.conv_bias)
+        self.grid = TokenGrid(patch_bands(self.patch_embedding), self.token_dim)
         self.layer_norm = nn.LayerNorm(config.embed_dim)
         self.post_extract_proj = (
             nn.Linear(config.embed_dim, config.encoder_embed_dim)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from asd_lightning.encoders.grid import TokenGrid, patch_bands
 from asd_lightning.encoders.sizes import check_parameters, check_sizes
 
 # Clips encoded together on a CPU when no gradient is wanted: their activations then stay in the cache.
@@ -66,6 +67,7 @@ class EAT(nn.Module):
 
     Attributes:
         token_dim: width of a token.
+        grid: layout of the tokens.
         gradient_checkpointing: recompute each block in the backward pass, for less memory.
     """
 
@@ -75,6 +77,7 @@ class EAT(nn.Module):
         self.token_dim = dim = config.embed_dim
         self.gradient_checkpointing = False
         self.local_encoder = _PatchEmbedding(config)
+        self.grid = TokenGrid(patch_bands(self.local_encoder.proj, config.mel_bins), dim, extra=1)
         self.fixed_positional_encoder = _Positions(config)
         self.extra_tokens = nn.Parameter(torch.empty(1, 1, dim))
         self.pre_norm = nn.LayerNorm(dim, _NORM_EPS)

@@ -17,6 +17,8 @@ from typing import Literal, NamedTuple, get_args
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from asd_lightning.encoders.grid import TokenGrid
+
 MEL_BINS = 128
 EMBED_DIM = 384
 CLASSES = 527
@@ -101,6 +103,7 @@ class MN04(nn.Module):
 
     Attributes:
         token_dim: width of a token.
+        grid: layout of the tokens.
 
     >>> import torch
     >>> encoder = MN04(MN04Config(block=8)).eval()
@@ -133,7 +136,9 @@ class MN04(nn.Module):
         )
         self.apply(_initialise)
         width = [*channels, EMBED_DIM][config.block]
-        self.token_dim = width * _bands(config.block) if config.bands == "keep" else width
+        keep = config.bands == "keep"
+        self.grid = TokenGrid(_bands(config.block), width, whole_steps=keep)
+        self.token_dim = width * self.grid.bands if keep else width
 
     def forward(self, features: Float[Tensor, "batch frames mel"]) -> Float[Tensor, "batch tokens dim"]:
         """Tokens in the order of time, then (bands merged) of frequency; with bands kept, a token is C times F."""
