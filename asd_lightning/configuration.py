@@ -42,6 +42,9 @@ _PLAIN_OVERRIDE = re.compile(r"""[A-Za-z_][\w./]*=[^,\[\]{}()"'$\\]+""")
 _ENCODER_OPTION = re.compile(r"encoders\.\w+\.config\.\w")
 # Loggers are a list, and Hydra has no other word for an empty one.
 _NO_LOGGER = frozenset({"logger=null", "logger=none", "~logger"})
+# A choice for each branch by itself.
+_POOLING = "model/embedder/pooling"
+_POOLING_OF_A_BRANCH = re.compile(r"model\.embedder\.branches\.\w+\.pooling")
 # What the branches' files leave to the constructor.
 _BRANCH_OPTION = re.compile(r"model\.embedder\.branches\.\w+\.(embed_dim|lora_rank|normalize|finetuning)=")
 
@@ -157,13 +160,21 @@ def _mistakes_named() -> Iterator[None]:
         ) from error
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         text = _first_line(error)
-        if match := re.match(r"Could not override '(?:.*@)?([^']+)'", text):
-            text = no_such_setting(match[1], _default_settings()) + "; `asd train --cfg job` shows all"
+        if match := re.match(r"Could not override '(?:(.*)@)?([^']+)'", text):
+            text = _not_overridden(match[1], match[2])
         elif match := re.match(r"Ambiguous value for argument '(.+)'", text):
             text = f"{match[1]}: several values; for a sweep over them add -m, for a list write [...]"
         elif match := re.match(r"Error merging override \+{0,2}([\w.]+)=(.*)", text):
             text = of_another_kind(match[1], match[2])
         raise UserError(text) from error
+
+
+def _not_overridden(group: str | None, key: str) -> str:
+    if group == _POOLING:
+        return f"{_POOLING}@{key}: the system has no such branch; model/embedder/branches=[...] chooses them"
+    if key == _POOLING:
+        return f"{key}: a choice of each branch; say which, {key}@model.embedder.branches.NAME.pooling=CHOICE"
+    return no_such_setting(key, _default_settings()) + "; `asd train --cfg job` shows all"
 
 
 def of_another_kind(key: str, value: Any) -> str:
@@ -172,6 +183,8 @@ def of_another_kind(key: str, value: Any) -> str:
     group = key.replace(".", "/")
     if choices_of(group, own_folders()):
         return f"{key}={text}: a choice takes a slash, {group}={text}"
+    if _POOLING_OF_A_BRANCH.fullmatch(key):
+        return f"{key}={text}: a choice takes its group's name, {_POOLING}@{key}={text}"
     return f"{key}={text}: a value of another kind is needed; `asd train --cfg job` shows what is there"
 
 

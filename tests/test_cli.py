@@ -123,6 +123,16 @@ def test_a_users_error_is_one_line_and_status_2(capsys, tmp_path):
             ["-m", "data.root=DATA", "model.scorer=knn,gmm"],
             "model.scorer=knn: a choice takes a slash, model/scorer=knn",
         ),
+        (
+            ["data.root=DATA", "model.embedder.branches.beats.pooling=mean"],
+            "model.embedder.branches.beats.pooling=mean: a choice takes its group's name, "
+            "model/embedder/pooling@model.embedder.branches.beats.pooling=mean",
+        ),
+        (["model/embedder/pooling=rdp"], "model/embedder/pooling: a choice of each branch; say which, model/embedder/"),
+        (
+            ["experiment=mn04", "model/embedder/pooling@model.embedder.branches.beats.pooling=rdp"],
+            "model/embedder/pooling@model.embedder.branches.beats.pooling: the system has no such branch;",
+        ),
         (["experiment.x=1"], "experiment.x: experiment is a choice, experiment=beats_frozen|eat_frozen|fft|mn04|"),
         (
             ["model.recording_score.bar=1"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 # What cannot change a score: who watches, where things lie, how fast it goes, and what is said elsewhere already.
@@ -52,9 +53,9 @@ def labels_of_difference(groups: Sequence[Mapping[str, str]], choices: Sequence[
         choices: for each, what was chosen for which part.
     """
     differing = sorted(key for key in set().union(*groups) if len({group.get(key) for group in groups}) > 1)
-    parts = sorted({part for chosen in choices for part in chosen})
+    parts = sorted(part for part in {*chain(*choices)} if _is_of_all(part, choices))
     named = [part for part in parts if len({chosen.get(part) for chosen in choices}) > 1]
-    prefixes = tuple(f"{part.replace('/', '.')}." for part in named if part not in ("experiment", "scale"))
+    prefixes = tuple(f"{_place(part)}." for part in named if part not in ("experiment", "scale"))
     apart = [key for key in differing if not key.startswith(prefixes)]
     labels = [_label(group, chosen, named, apart) for group, chosen in zip(groups, choices, strict=True)]
     if len(set(labels)) == len(labels):
@@ -63,9 +64,19 @@ def labels_of_difference(groups: Sequence[Mapping[str, str]], choices: Sequence[
 
 
 def _label(group: Mapping[str, str], chosen: Mapping[str, str], parts: Sequence[str], keys: Sequence[str]) -> str:
-    words = [f"{part.rpartition('/')[2]}={chosen.get(part, '?')}" for part in parts]
+    words = [f"{_place(part).rpartition('.')[2]}={chosen.get(part, '?')}" for part in parts]
     words += [f"{key.rpartition('.')[2]}={group.get(key, '-')}" for key in keys]
     return " ".join(dict.fromkeys(words))
+
+
+def _place(part: str) -> str:
+    """Where a choice stands in the configuration: that of ``GROUP@PLACE`` at PLACE."""
+    return part.partition("@")[2] or part.replace("/", ".")
+
+
+def _is_of_all(part: str, choices: Sequence[Mapping[str, str]]) -> bool:
+    """What is chosen for a branch says nothing of a system without it, or of runs before there was that choice."""
+    return "@" not in part or all(part in chosen for chosen in choices)
 
 
 def _counts(key: str) -> bool:

@@ -139,7 +139,9 @@ def _refuse_dated_folder(overrides: Sequence[str]) -> None:
 
 def _current(key: str) -> str:
     """The interpolation that gives the value of a key, or the choice of a group, in each job."""
-    return f"${{hydra:runtime.choices.{key}}}" if (CONF_DIR / key).is_dir() else f"${{{key}}}"
+    # Of a group that is chosen for a part, GROUP@PART: the dots of the part are none of a path.
+    is_choice = (CONF_DIR / key.partition("@")[0]).is_dir()
+    return f'${{hydra:"runtime.choices[{key}]"}}' if is_choice else f"${{{key}}}"
 
 
 def _reason(folder: Path) -> str:

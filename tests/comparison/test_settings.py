@@ -85,3 +85,11 @@ def test_labels_stay_apart_where_a_choice_hides_the_difference():
     groups = [{"model.scorer.k": "1"}, {"model.scorer.k": "5"}, {"model.scorer.k": "9"}]
     choices = [{"model/scorer": "knn"}, {"model/scorer": "knn"}, {"model/scorer": "other"}]
     assert labels_of_difference(groups, choices) == ["k=1", "k=5", "k=9"]
+
+
+def test_a_pooling_is_named_by_its_choice_where_all_have_the_branch():
+    group, key = "model/embedder/pooling@model.embedder.branches.mn04.pooling", "model.embedder.branches.mn04.pooling"
+    settings = [{f"{key}.over_time.gamma": gamma, "model.loss.margin": "0.2"} for gamma in ("4", "16")]
+    chosen = [{"model/scorer": "knn", group: pooling} for pooling in ("rdp", "rdp_gem")]
+    assert labels_of_difference(settings, chosen) == ["pooling=rdp", "pooling=rdp_gem"]
+    assert labels_of_difference(settings, [chosen[0], {"model/scorer": "knn"}]) == ["gamma=4", "gamma=16"]

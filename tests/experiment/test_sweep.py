@@ -173,7 +173,7 @@ def test_processes_must_share_the_folder(tiny_data, asd_train, monkeypatch):
             ["--multirun", "model.scorer.k=1,2", "model/threshold=gamma,quantile", "accumulate=8"],
             [
                 "system='${hydra:runtime.choices.experiment} k=${model.scorer.k} "
-                "threshold=${hydra:runtime.choices.model/threshold}'"
+                'threshold=${hydra:"runtime.choices[model/threshold]"}\''
             ],
         ),
         (["-m", "model.scorer.k=1,2", "system=mine"], []),
@@ -190,6 +190,10 @@ def test_names_of_systems(tiny_data, asd_train, monkeypatch):
     more = ["experiment=statistics", "model/threshold=gamma,quantile", "accumulate=2,4"]
     asd_train(*overrides_of(tiny_data, f"data.root={tiny_data}", *more))
     assert seen == [f"statistics threshold={t} accumulate={a}" for t in ("gamma", "quantile") for a in (2, 4)]
+    seen.clear()
+    pooling = "model/embedder/pooling@model.embedder.branches.mn04.pooling=mean,rdp"
+    asd_train(*overrides_of(tiny_data, f"data.root={tiny_data}", "name=poolings", "experiment=mn04", pooling))
+    assert seen == ["mn04 pooling=mean", "mn04 pooling=rdp"]
 
 
 def test_a_job_of_a_sweep_is_tested_again(tiny_data, asd_train):
