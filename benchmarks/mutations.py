@@ -38,6 +38,13 @@ MUTATIONS = (
     Mutation("BEATs mask chance", "conf/model/embedder/branches/beats.yaml", "probability: 0.5", "probability: 0.4"),
     Mutation("EAT mask width", "conf/model/embedder/branches/eat.yaml", "time_width: 80", "time_width: 60"),
     Mutation("EAT pooling", "conf/model/embedder/branches/eat.yaml", "pooling: cls", "pooling: tokens"),
+    Mutation("RDP's gamma", "conf/model/embedder/pooling/rdp.yaml", "gamma: 4.0", "gamma: 8.0"),
+    Mutation("bands", "conf/model/embedder/pooling/mean.yaml", "bands: keep", "bands: merge"),
+    Mutation("bands of RDP-GeM", "conf/experiment/rdp2603.yaml", "bands: merge", "bands: keep"),
+    Mutation("CLS in the grid", "asd_lightning/encoders/eat.py", "dim, extra=1)", "dim, extra=0)"),
+    Mutation(
+        "log-mel statistics", "conf/model/embedder/branches/statistics.yaml", "[mean, deviation]", "[mean, change]"
+    ),
     Mutation("target frames", "conf/model/embedder/branches/eat.yaml", "target_frames: 1024", "target_frames: 998"),
     Mutation("schedule's unit", "conf/model/scheduler/inverse_sqrt.yaml", "unit: update", "unit: epoch"),
     Mutation("mixup alpha", "conf/model/default.yaml", "mixup_alpha: 0.5", "mixup_alpha: 0.4"),
