@@ -217,7 +217,7 @@ MISTAKES = {
     "normalised transform": stft(normalized=True),
     "no pre-emphasis": setting(mn04_log_mel, "_PRE_EMPHASIS", 0.0),
     "first sample kept": setting(
-        mn04_log_mel, "_emphasised", lambda x: torch.cat([x[:, :1], x[:, 1:] - 0.97 * x[:, :-1]], 1)
+        mn04_log_mel, "_emphasized", lambda x: torch.cat([x[:, :1], x[:, 1:] - 0.97 * x[:, :-1]], 1)
     ),
     "magnitude": setting(mn04_log_mel, "_power", torch.abs),
     "bands up to 16 kHz": scale(0.0, 16_000.0),
