@@ -127,9 +127,9 @@ def test_local_density_by_its_definition():
 
 
 @pytest.mark.parametrize("smote", [None, Smote(0.21, 3)])
-def test_varmin_by_its_definition(smote):
+def test_domain_z_by_its_definition(smote):
     clips, is_target, queries = machine()
-    scores = KNNScorer(fusion="varmin", smote=smote).fit(clips, is_target).anomaly_score(queries)
+    scores = KNNScorer(fusion="domain_z", smote=smote).fit(clips, is_target).anomaly_score(queries)
     unit, test = normalize(clips), normalize(queries)
     source, target = unit[~is_target], unit[is_target]
 
@@ -175,7 +175,7 @@ def test_size_of_the_target_bank_and_what_the_log_says(source, target, smote, it
     assert np.isfinite(scorer.leave_one_out_scores()).all()
 
 
-@pytest.mark.parametrize("fusion", ["min", "pooled", "varmin"])
+@pytest.mark.parametrize("fusion", ["min", "pooled", "domain_z"])
 @pytest.mark.parametrize("local_density", [None, 2])
 @pytest.mark.parametrize(("source", "target"), [(30, 0), (0, 5), (1, 1), (2, 1), (1, 4), (2, 2), (30, 1), (30, 2)])
 def test_few_clips_score_finite_numbers(source, target, fusion, local_density):
@@ -186,7 +186,7 @@ def test_few_clips_score_finite_numbers(source, target, fusion, local_density):
     assert scorer.leave_one_out_scores().shape == (source + target,)
 
 
-@pytest.mark.parametrize("fusion", ["min", "pooled", "varmin"])
+@pytest.mark.parametrize("fusion", ["min", "pooled", "domain_z"])
 @pytest.mark.parametrize("local_density", [None, 1])
 def test_identical_training_clips_score_finite_numbers(fusion, local_density):
     clips = np.tile([[1.0, 2.0, 3.0]], (20, 1))

@@ -1,0 +1,129 @@
+"""Several back-ends as one, on the scale of their left-out training scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Literal
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from asd_lightning.errors import UserError
+from asd_lightning.scoring.arguments import require_choice
+from asd_lightning.scoring.domains import DacoScorer, DomainScorer
+from asd_lightning.scoring.fusion import Combination, ScoreFusion
+from asd_lightning.scoring.held_out import fit_with, left_out_scores
+from asd_lightning.scoring.parts import SIMPLE, Kinds, packed, unpacked
+from asd_lightning.scoring.protocol import Scorer, ScorerState, kept_array, training_embeddings
+from asd_lightning.scoring.search import SMALLEST_DISTANCE
+
+ScaleOf = Literal["identity", "log"]
+
+PARTS: Kinds = {**SIMPLE, "DomainScorer": DomainScorer, "DacoScorer": DacoScorer}
+"""What several back-ends may be made of."""
+
+
+class CombinedScorer:
+    """The mean or minimum of several back-ends' z-scores.
+
+    The z-score of a clip by a back-end is its score minus the mean of the training clips' left-out scores, over their
+    standard deviation; a back-end whose left-out scores have no spread is left out.  The minimum is Z-MIN (arXiv
+    2606.19269).
+
+    Args:
+        scorers: by name; each makes an unfitted back-end.
+        combination: ``mean`` or ``min``.
+        scale: ``log`` takes the logarithm of every score first, for back-ends of scores above 0 with a long tail.
+
+    Raises:
+        UserError: no back-end, or an unknown combination or scale.
+    """
+
+    part_kinds: ClassVar[Kinds] = PARTS
+
+    def __init__(
+        self,
+        scorers: Mapping[str, Callable[[], Scorer]],
+        combination: Combination = "mean",
+        scale: ScaleOf = "identity",
+    ) -> None:
+        require_choice("combination", combination, Combination)
+        require_choice("scale", scale, ScaleOf)
+        if not scorers or any("/" in name for name in scorers):
+            raise UserError("scorers: one or more back-ends by name are needed, without / in the names")
+        self.combination: Combination = combination
+        self.scale = scale
+        self._make = dict(scorers)
+
+    def fit(self, embeddings: Float[np.ndarray, "n dim"], is_target: Bool[np.ndarray, " n"]) -> CombinedScorer:
+        """Fit every back-end to one machine's normal training clips, each a recording of its own.
+
+        Raises:
+            UserError: a back-end cannot be fitted, there is a single recording, or no back-end's left-out scores have a
+                spread.
+        """
+        return self.fit_recordings(embeddings, is_target, np.arange(len(embeddings)))
+
+    def fit_recordings(
+        self,
+        embeddings: Float[np.ndarray, "n dim"],
+        is_target: Bool[np.ndarray, " n"],
+        recording: Int[np.ndarray, " n"],
+    ) -> CombinedScorer:
+        """``fit``, with several clips of one recording.
+
+        Raises:
+            UserError: see :meth:`fit`.
+        """
+        training = training_embeddings(embeddings, is_target)
+        recording = np.unique(recording, return_inverse=True)[1]
+        self.parts: dict[str, Scorer] = {}
+        self._left_out: dict[str, Float[np.ndarray, " n"]] = {}
+        for name, make in self._make.items():
+            part = fit_with(make(), training, is_target, recording)
+            scores = self._scaled(left_out_scores(part, make, training, is_target, recording))
+            if np.ptp(scores) > 0:
+                self.parts[name], self._left_out[name] = part, scores
+        if not self.parts:
+            raise UserError("the left-out training scores of no back-end have a spread: look for identical clips")
+        self._fusion = ScoreFusion("zscore", self.combination).fit(list(self._left_out.values()))
+        return self
+
+    def anomaly_score(self, embeddings: Float[np.ndarray, "m dim"]) -> Float[np.ndarray, " m"]:
+        """Score clips; higher is more anomalous, 0 where the training clips are on average.
+
+        Raises:
+            UserError: embeddings that a back-end cannot score.
+        """
+        return self._fusion.fuse([self._scaled(part.anomaly_score(embeddings)) for part in self.parts.values()])
+
+    def leave_one_out_scores(self) -> Float[np.ndarray, " n"]:
+        """Score of each training clip, in the order of ``fit``, by back-ends without its recording.
+
+        The means and deviations of the z-scores stay as fitted on all clips.
+        """
+        return self._fusion.fuse(list(self._left_out.values()))
+
+    def state(self) -> ScorerState:
+        """The back-ends' states and their left-out scores."""
+        options, arrays = packed(self.parts)
+        for name, scores in self._left_out.items():
+            arrays[f"left_out_{name}"] = scores
+        own = {"combination": self.combination, "scale": self.scale, "parts": options}
+        return ScorerState(own, arrays)
+
+    @classmethod
+    def from_state(cls, state: ScorerState) -> CombinedScorer:
+        """Raises:
+        UserError: an option or an array is missing, of another shape, NaN or infinite.
+        """
+        parts = unpacked(state.options["parts"], state.arrays, PARTS)
+        makers = {name: type(part) for name, part in parts.items()}
+        scorer = cls(makers, state.options["combination"], state.options["scale"])
+        scorer.parts = parts
+        left_out = [kept_array(state.arrays, f"left_out_{name}", None) for name in parts]
+        scorer._fusion = ScoreFusion("zscore", scorer.combination).fit(left_out)
+        return scorer
+
+    def _scaled(self, scores: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+        return np.log(np.maximum(scores, SMALLEST_DISTANCE)) if self.scale == "log" else scores
