@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import ClassVar, Literal, TypeVar
 
 import numpy as np
@@ -100,7 +101,7 @@ class DomainScorer:
         """
         _require_two(self._recording)
         if _crosses(self._recording, self._is_target):
-            remade = lambda: DomainScorer(self._make, self.fusion)  # noqa: E731
+            remade = partial(DomainScorer, self._make, self.fusion)
             return scores_without_group(remade, self._training, self._is_target, self._recording)
         scores = _by_domain(self.parts, self._training)
         scores[np.arange(len(scores)), self._is_target.astype(int)] = self._own
@@ -202,7 +203,7 @@ class DacoScorer:
         The domains' maps stay as fitted on all clips.
         """
         if _crosses(self._recording, self._is_target):
-            remade = lambda: DacoScorer(self._make, self.calibration, self.weights)  # noqa: E731
+            remade = partial(DacoScorer, self._make, self.calibration, self.weights)
             return scores_without_group(remade, self._training, self._is_target, self._recording)
         near = _by_domain(self.parts, self._training)
         own = _own_left_out(self.parts, self._make, self._training, self._is_target, self._recording)
