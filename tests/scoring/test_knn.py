@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler, normalize
 
 from asd_lightning.errors import UserError
 from asd_lightning.scoring import neighbors
-from asd_lightning.scoring.knn import KNNScorer
+from asd_lightning.scoring.knn import KNNScorer, _say_of_the_old_name
 from asd_lightning.scoring.smote import Smote
 from tests.scoring.clips import machine
 
@@ -145,6 +145,17 @@ def test_domain_z_by_its_definition(smote):
         (to_target - np.mean(left_out_target)) / np.std(left_out_target),
     )
     np.testing.assert_allclose(scores, expected, rtol=1e-8, atol=1e-9)
+
+
+def test_the_old_name_of_domain_z_scores_as_before_and_says_so_once(caplog, unchecked):
+    clips, is_target, queries = machine()
+    _say_of_the_old_name.cache_clear()
+    of_today = KNNScorer(fusion="domain_z").fit(clips, is_target)
+    before = [KNNScorer(fusion="varmin").fit(clips, is_target) for _ in range(2)]
+    assert caplog.text.count("fusion=varmin is called domain_z now and scores as before") == 1
+    for scorer in before:
+        np.testing.assert_array_equal(scorer.anomaly_score(queries), of_today.anomaly_score(queries))
+        assert scorer.state().options["fusion"] == "domain_z"
 
 
 @pytest.mark.parametrize(
