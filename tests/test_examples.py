@@ -26,7 +26,16 @@ MODULES = (
         "data.preprocessing",
         "data.file_names",
     ),
-    *("encoders.statistics", "encoders.mn04", "losses.arcface", "embedder", "scoring.knn", "training.schedule"),
+    *(
+        "encoders.statistics",
+        "encoders.mn04",
+        "losses.arcface",
+        "embedder",
+        "scoring.knn",
+        "scoring.grid",
+        "training.schedule",
+    ),
+    *("scoring.rescaling", "scoring.union", "scoring.domains", "scoring.calibration"),
 )
 
 
