@@ -55,8 +55,10 @@ class GridScorer:
 
     >>> bank = np.array([[1.0, 0.0, 1.0, 0.0], [0.0, 1.0, 0.0, 1.0]])
     >>> query, is_target = np.array([[1.0, 0.0, 0.0, 1.0]]), np.array([False, True])
-    >>> [GridScorer(match, bands=2).fit(bank, is_target).anomaly_score(query).tolist() for match in ("beam", "coupled")]
-    [[0.0], [0.25]]
+    >>> for match in ("beam", "coupled"):
+    ...     print(GridScorer(match, bands=2).fit(bank, is_target).anomaly_score(query).round(9).tolist())
+    [0.0]
+    [0.25]
     """
 
     def __init__(
