@@ -13,7 +13,7 @@ from asd_lightning.scoring.arguments import require_choice
 from asd_lightning.scoring.domains import DacoScorer, DomainScorer
 from asd_lightning.scoring.fusion import Combination, ScoreFusion
 from asd_lightning.scoring.held_out import fit_with, left_out_scores
-from asd_lightning.scoring.parts import SIMPLE, Kinds, packed, unpacked
+from asd_lightning.scoring.parts import SIMPLE, Kinds, again, checked, packed, unpacked
 from asd_lightning.scoring.protocol import Scorer, ScorerState, kept_array, training_embeddings
 from asd_lightning.scoring.search import SMALLEST_DISTANCE
 
@@ -36,7 +36,7 @@ class CombinedScorer:
         scale: ``log`` takes the logarithm of every score first, for back-ends of scores above 0 with a long tail.
 
     Raises:
-        UserError: no back-end, or an unknown combination or scale.
+        UserError: no back-end, an unknown combination or scale, or a setting of a back-end outside its range.
     """
 
     part_kinds: ClassVar[Kinds] = PARTS
@@ -53,7 +53,7 @@ class CombinedScorer:
             raise UserError("scorers: one or more back-ends by name are needed, without / in the names")
         self.combination: Combination = combination
         self.scale = scale
-        self._make = dict(scorers)
+        self._make = {name: checked(make) for name, make in scorers.items()}
 
     def fit(self, embeddings: Float[np.ndarray, "n dim"], is_target: Bool[np.ndarray, " n"]) -> CombinedScorer:
         """Fit every back-end to one machine's normal training clips, each a recording of its own.
@@ -118,7 +118,7 @@ class CombinedScorer:
         UserError: an option or an array is missing, of another shape, NaN or infinite.
         """
         parts = unpacked(state.options["parts"], state.arrays, PARTS)
-        makers = {name: type(part) for name, part in parts.items()}
+        makers = {name: again(part) for name, part in parts.items()}
         scorer = cls(makers, state.options["combination"], state.options["scale"])
         scorer.parts = parts
         left_out = [kept_array(state.arrays, f"left_out_{name}", None) for name in parts]

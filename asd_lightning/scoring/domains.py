@@ -14,7 +14,7 @@ from asd_lightning.errors import UserError
 from asd_lightning.scoring.arguments import require_choice
 from asd_lightning.scoring.calibration import Calibration, Map
 from asd_lightning.scoring.held_out import fit_with, left_out_scores, scores_without_group
-from asd_lightning.scoring.parts import SIMPLE, Kinds, packed, unpacked
+from asd_lightning.scoring.parts import SIMPLE, Kinds, again, checked, packed, unpacked
 from asd_lightning.scoring.protocol import Scorer, ScorerState, kept_array, training_embeddings
 
 DomainFusion = Literal["min", "domain_z", "domain_ratio"]
@@ -44,7 +44,7 @@ class DomainScorer:
         fusion: of the two.
 
     Raises:
-        UserError: an unknown fusion.
+        UserError: an unknown fusion, or a setting of the back-end outside its range.
     """
 
     part_kinds: ClassVar[Kinds] = SIMPLE
@@ -52,7 +52,7 @@ class DomainScorer:
     def __init__(self, scorer: Callable[[], Scorer], fusion: DomainFusion = "domain_z") -> None:
         require_choice("fusion", fusion, DomainFusion)
         self.fusion = fusion
-        self._make = scorer
+        self._make = checked(scorer)
 
     def fit(self, embeddings: Float[np.ndarray, "n dim"], is_target: Bool[np.ndarray, " n"]) -> DomainScorer:
         """Fit a back-end to each domain's normal training clips, each a recording of its own.
@@ -119,7 +119,7 @@ class DomainScorer:
         """
         parts = unpacked(state.options["parts"], state.arrays, SIMPLE)
         _require_domains(parts)
-        scorer = cls(type(next(iter(parts.values()))), state.options["fusion"])
+        scorer = cls(again(next(iter(parts.values()))), state.options["fusion"])
         scorer.parts = parts
         scorer._scale = kept_array(state.arrays, "scale", 2, 2)
         return scorer
@@ -142,7 +142,7 @@ class DacoScorer:
         weights: ``soft`` or ``hard``.
 
     Raises:
-        UserError: an unknown calibration or weights.
+        UserError: an unknown calibration or weights, or a setting of the back-end outside its range.
     """
 
     part_kinds: ClassVar[Kinds] = SIMPLE
@@ -154,7 +154,7 @@ class DacoScorer:
         require_choice("weights", weights, Weights)
         self.calibration: Calibration = calibration
         self.weights = weights
-        self._make = scorer
+        self._make = checked(scorer)
 
     def fit(self, embeddings: Float[np.ndarray, "n dim"], is_target: Bool[np.ndarray, " n"]) -> DacoScorer:
         """Fit three back-ends to one machine's normal training clips, each a recording of its own.
@@ -228,7 +228,7 @@ class DacoScorer:
         if union is None:
             raise UserError("the back-end of both domains is missing")
         _require_domains(parts)
-        scorer = cls(type(union), state.options["calibration"], state.options["weights"])
+        scorer = cls(again(union), state.options["calibration"], state.options["weights"])
         scorer.parts = {"union": union, **parts}
         own = [kept_array(state.arrays, f"{domain}_scores", None) for domain in DOMAINS]
         scorer._maps = [Map.fit(scorer.calibration, scores) for scores in own]

@@ -115,7 +115,7 @@ class GridScorer:
         self._recording = np.unique(recording, return_inverse=True)[1]
         say_of_bank(self.rescaling, int(self._recording.max()) + 1, len(self._training))
         self._preparation = Preparation.fit(self._training, self.standardize, self.whiten)
-        self._clips = self._preparation(self._training)
+        self._clips = self._prepared(self._training)
         views = self._views()
         self._say_of_silence(views)
         self._banks = [DensityBank.fit(view, self.matching.measure, self.rescaling, self._recording) for view in views]
@@ -128,7 +128,7 @@ class GridScorer:
             UserError: another embedding length than in ``fit``, NaN or infinite values, or a clip without direction
                 where there are cosines.
         """
-        queries = self._preparation(query_embeddings(embeddings, len(self._preparation.mean)))
+        queries = self._prepared(query_embeddings(embeddings, len(self._preparation.mean)))
         return self._fused(self.matching.views(queries, "embeddings to score"), None)
 
     def leave_one_out_scores(self) -> Float[np.ndarray, " n"]:
@@ -185,10 +185,15 @@ class GridScorer:
         ]
         return scorer
 
+    def _prepared(self, embeddings: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, "n dim"]:
+        # No copy where there is nothing to do: kept bands are large.
+        return self._preparation(embeddings) if self.standardize or self.whiten else embeddings
+
     def _views(self) -> list[View]:
         """Of the bank: the training clips, then what is mixed of them."""
         made = mixtures(self._clips, self._is_target, self.mixup).clips
-        return self.matching.views(np.concatenate([self._clips, made]), "training embeddings")
+        items = np.concatenate([self._clips, made]) if len(made) else self._clips
+        return self.matching.views(items, "training embeddings")
 
     def _fused(self, views: list[View], kin: Kin | None) -> Float[np.ndarray, " m"]:
         scores = [bank.score(view, kin) for bank, view in zip(self._banks, views, strict=True)]

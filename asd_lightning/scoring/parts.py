@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,21 @@ SIMPLE: Kinds = {
     )
 }
 """Back-ends that are made of no others, by the names that a file of fitted machines has for them."""
+
+
+def checked(make_scorer: Callable[[], Scorer]) -> Callable[[], Scorer]:
+    """The same, made once: a setting outside its range is told before anything is trained.
+
+    Raises:
+        UserError: such a setting.
+    """
+    make_scorer()
+    return make_scorer
+
+
+def again(part: Scorer) -> Callable[[], Scorer]:
+    """In the place of what made a back-end that was read from a file."""
+    return lambda: part
 
 
 def can_be_kept(scorer: Scorer, kinds: Kinds) -> bool:

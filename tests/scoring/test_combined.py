@@ -1,11 +1,13 @@
 """Several back-ends as one."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 from asd_lightning.errors import UserError
 from asd_lightning.scoring.combined import CombinedScorer
-from asd_lightning.scoring.domains import DomainScorer
+from asd_lightning.scoring.domains import DacoScorer, DomainScorer
 from asd_lightning.scoring.grid import GridScorer
 from asd_lightning.scoring.knn import KNNScorer
 from asd_lightning.scoring.protocol import ScorerState
@@ -80,6 +82,10 @@ def test_bad_settings_are_named(unchecked):
     for bad in ({"scorers": {}}, {"scorers": {"a/b": GridScorer}}):
         with pytest.raises(UserError, match="scorers: one or more back-ends"):
             CombinedScorer(**bad)
+    wrong = partial(GridScorer, alpha=-1)
+    for make in (lambda: DomainScorer(wrong), lambda: DacoScorer(wrong), lambda: CombinedScorer({"a": wrong})):
+        with pytest.raises(UserError, match="alpha=-1"):
+            make()
     for bad in ("combination", "scale"):
         with pytest.raises(UserError, match=f"{bad}='x': choose one of"):
             CombinedScorer({"a": GridScorer}, **{bad: "x"})
