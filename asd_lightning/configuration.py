@@ -28,6 +28,7 @@ from omegaconf.resolvers.oc import env
 
 from asd_lightning.errors import UserError
 from asd_lightning.plain_text import did_you_mean, without_credentials
+from asd_lightning.scoring.older_names import scorer_of_today
 
 _PACKAGE = Path(__file__).resolve().parent
 # Inside the wheel, or beside the package in a checkout.
@@ -254,9 +255,9 @@ _MOVED = {
 
 
 def of_today(node: Any) -> Any:
-    """A stored configuration (plain data) with the names that its targets have now."""
+    """A stored configuration (plain data) with the names that its targets, and their methods, have now."""
     if isinstance(node, dict):
-        return {key: of_today(value) for key, value in node.items()}
+        return scorer_of_today({key: of_today(value) for key, value in node.items()})
     if isinstance(node, list):
         return [of_today(value) for value in node]
     return _MOVED.get(node, node) if isinstance(node, str) else node

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict
-from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -14,6 +13,7 @@ from asd_lightning.errors import UserError
 from asd_lightning.scoring.arguments import require_at_least, require_choice
 from asd_lightning.scoring.bank import Bank
 from asd_lightning.scoring.neighbors import Metric
+from asd_lightning.scoring.older_names import fusion_of_today
 from asd_lightning.scoring.protocol import (
     ScorerState,
     kept_array,
@@ -79,11 +79,10 @@ class KNNScorer:
         if local_density is not None:
             require_at_least("local_density", local_density, 1)
         require_choice("metric", metric, Metric)
-        fusion = _fusion_of_today(fusion)
-        require_choice("fusion", fusion, Fusion)
+        self.fusion = fusion_of_today(fusion)
+        require_choice("fusion", self.fusion, Fusion)
         self.k = k
         self.metric: Metric = metric
-        self.fusion = fusion
         self.standardize = standardize
         self.local_density = local_density
         self.smote = smote
@@ -215,19 +214,6 @@ class KNNScorer:
             if distance.shape[1]
         ]
         return np.asarray(np.min(scores, axis=0))
-
-
-def _fusion_of_today(fusion: Fusion) -> Fusion:
-    """Runs of before call ``domain_z`` by the name of another method; they score as they did."""
-    if str(fusion) != "varmin":
-        return fusion
-    _say_of_the_old_name()
-    return "domain_z"
-
-
-@cache
-def _say_of_the_old_name() -> None:
-    log.warning("fusion=varmin is called domain_z now and scores as before; VarMin itself is model/scorer=varmin")
 
 
 def _statistics(*domains: Float[np.ndarray, "_ _"]) -> list[tuple[float, float]]:

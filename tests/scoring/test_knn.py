@@ -10,9 +10,11 @@ from sklearn.metrics import pairwise_distances
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler, normalize
 
+from asd_lightning.configuration import of_today
 from asd_lightning.errors import UserError
 from asd_lightning.scoring import neighbors
-from asd_lightning.scoring.knn import KNNScorer, _say_of_the_old_name
+from asd_lightning.scoring.knn import KNNScorer
+from asd_lightning.scoring.older_names import _say_once
 from asd_lightning.scoring.smote import Smote
 from tests.scoring.clips import machine
 
@@ -149,13 +151,24 @@ def test_domain_z_by_its_definition(smote):
 
 def test_the_old_name_of_domain_z_scores_as_before_and_says_so_once(caplog, unchecked):
     clips, is_target, queries = machine()
-    _say_of_the_old_name.cache_clear()
+    _say_once.cache_clear()
     of_today = KNNScorer(fusion="domain_z").fit(clips, is_target)
     before = [KNNScorer(fusion="varmin").fit(clips, is_target) for _ in range(2)]
     assert caplog.text.count("fusion=varmin is called domain_z now and scores as before") == 1
     for scorer in before:
         np.testing.assert_array_equal(scorer.anomaly_score(queries), of_today.anomaly_score(queries))
         assert scorer.state().options["fusion"] == "domain_z"
+
+
+def test_a_stored_configuration_has_the_fusions_name_of_today(caplog):
+    """Without it a run could not go on: its record would differ from what is composed now."""
+    _say_once.cache_clear()
+    before = {"k": 1, "_target_": "asd_lightning.scoring.knn.KNNScorer", "fusion": "varmin"}
+    stored = {"model": {"scorer": before, "other": {"_target_": "mine.Own", "fusion": "varmin"}}}
+    for _ in range(2):
+        model = of_today(stored)["model"]
+    assert model == {"scorer": before | {"fusion": "domain_z"}, "other": stored["model"]["other"]}
+    assert caplog.text.count("is called domain_z now and scores as before") == 1
 
 
 @pytest.mark.parametrize(
