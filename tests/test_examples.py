@@ -26,6 +26,8 @@ MODULES = (
         "data.preprocessing",
         "data.file_names",
     ),
+    *("synthetic.draws", "download.records", "tables"),
+    *("evaluation.metrics", "comparison.over_seeds", "submission.check", "pages.svg"),
     *("encoders.statistics", "encoders.mn04", "losses.arcface", "embedder", "scoring.knn", "training.schedule"),
 )
 

@@ -201,6 +201,10 @@ def on_mirror(url: str, mirror: str | None) -> str:
 def select(files: Sequence[RemoteFile], machines: Sequence[str] | None) -> list[RemoteFile]:
     """Only what belongs to ``machines`` (all, when None); the truth file covers every machine and stays.
 
+    >>> fan, pump = (RemoteFile(f"{name}.zip", "", "dev", name) for name in ("fan", "pump"))
+    >>> [file.machine for file in select([fan, pump], ["pump"])]
+    ['pump']
+
     Raises:
         UserError: a machine that none of the files belongs to.
     """
