@@ -38,9 +38,10 @@ fuzz: .venv/.ready  ## mutated inputs by the ten thousand, which no test has tim
 	@status=0; for target in recordings weights pickles safetensors fitted fitted_bytes npz npy yaml json csv run submission checkpoints; do \
 		OMP_NUM_THREADS=1 $(BIN)/python -m fuzz.run $$target --count 20000 || status=1; done; exit $$status
 
-lint: .venv/.ready  ## ruff: errors and layout
+lint: .venv/.ready  ## ruff: errors and layout; codespell: misspelled words
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 
 format: .venv/.ready  ## ruff: mend what it can
 	$(BIN)/ruff check --fix .

@@ -143,7 +143,7 @@ def submit(run: Path | str, label: str, output: Path | str | None = None, info: 
 
 @contextmanager
 def _hydra_as_before() -> Iterator[None]:
-    """Hydra has one configuration for the whole process; a program's own is put back."""
+    """Restore Hydra's process-wide configuration afterwards: the calling program may use Hydra itself."""
     from hydra.core.hydra_config import HydraConfig
 
     before = HydraConfig.instance().cfg

@@ -13,7 +13,7 @@ from typing import BinaryIO, cast
 from asd_lightning.errors import UserError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# Windows has no links that a file is written through unasked.
+# Absent on Windows, where ordinary users may not make such links.
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 
@@ -21,7 +21,7 @@ _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 def replaced(path: Path) -> Iterator[Path]:
     """An empty file beside ``path`` to write to, renamed to it at the end; on an error nothing is left or replaced.
 
-    Its name cannot be guessed, and it is this call that has made it.
+    Its name cannot be guessed, and the call fails where a file of that name exists already.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
@@ -30,7 +30,7 @@ def replaced(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        # What fails is a file that is open already, and the system names none.
+        # Writing to an open file raises an OSError without a file name.
         if error.errno is not None and error.filename is None:
             error.filename = str(path)
         raise
@@ -43,7 +43,7 @@ def write_atomically(path: Path) -> Iterator[BinaryIO]:
     """A binary file beside ``path``, renamed to it when all is written; on an error nothing is left or replaced."""
     with replaced(path) as temporary, open_unlinked(temporary, "wb") as file:
         yield file
-        # Before it is renamed: a full disk may tell only now.
+        # Close before renaming: a full disk may raise its error only here.
         file.close()
 
 
@@ -54,7 +54,7 @@ def write_text_atomically(path: Path, text: str) -> None:
 
 
 def full_disk(error: BaseException) -> UserError | None:
-    """What to say of an error in writing that free space would mend; ``None`` of any other."""
+    """The message for a write error that more free space would solve; ``None`` for any other error."""
     if not isinstance(error, OSError) or error.errno not in _FULL:
         return None
     return UserError(
@@ -69,6 +69,6 @@ def open_unlinked(path: Path, mode: str) -> BinaryIO:
 
 
 def refuse_link(path: Path) -> None:
-    """Raise UserError where ``path`` is a link: whoever has planted it chooses what is written to."""
+    """Raise UserError where ``path`` is a link: whoever made the link would choose which file is overwritten."""
     if path.is_symlink():
         raise UserError(f"{path} is a link, which nothing here makes: remove it, if you do not know what it is for")

@@ -79,8 +79,10 @@ class Embedder(nn.Module):
     """
 
     def __init__(self, branches: Mapping[str, Branch]) -> None:
-        """Raises:
-        UserError: no branch.
+        """Keep the branches in the order given.
+
+        Raises:
+            UserError: no branch.
         """
         super().__init__()
         if not branches:
@@ -89,6 +91,7 @@ class Embedder(nn.Module):
         self.embed_dims = {name: branch.embed_dim for name, branch in branches.items()}
 
     def forward(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch dim"]:
+        """Embeddings of all branches, side by side; waveforms are in [-1, 1] at 16 kHz."""
         return torch.cat([branch(waveform) for branch in self.branches.values()], dim=1)
 
 
@@ -167,6 +170,7 @@ class UnitLength(nn.Module):
     """Divide each embedding by its Euclidean length."""
 
     def forward(self, embedding: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim"]:
+        """Embeddings of length 1; one of zeros alone stays."""
         return F.normalize(embedding)
 
 

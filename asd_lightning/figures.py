@@ -41,8 +41,8 @@ TINTS = (*_GROUPS.values(), UNKNOWN, *SERIES)
 
 
 def group_tint(condition: str, domain: str) -> Tint:
-    """The color of clips of one condition and domain."""
-    return _GROUPS.get((condition, domain), UNKNOWN)
+    """The color of clips of one condition and domain; of an unknown domain as of source."""
+    return _GROUPS.get((condition, domain)) or _GROUPS.get((condition, "source"), UNKNOWN)
 
 
 def series_tint(index: int) -> Tint:

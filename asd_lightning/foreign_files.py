@@ -34,10 +34,11 @@ JSON_BYTES, JSON_NODES = 4 << 20, 500_000
 CSV_BYTES, CSV_ROWS, CSV_FIELDS = 32 << 20, 1_000_000, 4_000_000
 NPZ_BYTES = 4 << 30
 DEPTH = 40
-# A line of a table and the contents of a zip are in memory whole before anything of them can be counted.
+# Limits of a line of a table and of a zip's directory, which are read into memory whole before they can be counted.
 _LINE_CHARACTERS = 1 << 20
 _ZIP_CONTENTS_BYTES = 16 << 20
-# Deflated zeros unpack to a thousand times their size, real numbers and text to a few times.
+# Bytes that any zip may unpack to, and the largest ratio beyond that. Deflated zeros unpack to a thousand times their
+# size, real numbers and text to a few times.
 _FREELY_UNPACKED_BYTES, _UNPACKING_RATIO = 64 << 20, 20
 _ZIP_FAULTS = (
     *(zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, RuntimeError),

@@ -1,4 +1,4 @@
-"""Names come from folders and files: whatever they hold is shown as it is, and is no markup."""
+"""Text from the names of folders and files: it is shown as it is and never taken for markup."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def file_name(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """``text`` with control characters, line breaks and bytes that are no UTF-8 spelled out, such as ``\\x1b``."""
+    r"""``text`` with control characters, line breaks and bytes that are no UTF-8 spelled out, such as ``\x1b``."""
     return "".join(
         char.encode("unicode_escape").decode() if category(char) in _CONTROL | {"Cs"} else char for char in text
     )

@@ -54,11 +54,12 @@ class ResultSet:
 
     @property
     def metrics(self) -> Path:
-        """Written last of all that is read: a test is finished once it is there."""
+        """Metrics by machine and over all, written after all else that is read: they mark a finished test."""
         return self.folder / "metrics.csv"
 
     @property
     def summary(self) -> Path:
+        """Settings and headline figures of the test, a JSON object."""
         return self.folder / "summary.json"
 
     def read_summary(self) -> dict[str, Any]:
@@ -87,6 +88,7 @@ class ResultSet:
 
     @property
     def embeddings(self) -> Path:
+        """Embeddings of the training and test clips, with their ids."""
         return self.folder / "embeddings.npz"
 
     @property
@@ -101,14 +103,17 @@ class ResultSet:
 
     @property
     def score_plot(self) -> Path:
+        """Histograms of the scores."""
         return self.folder / "scores.png"
 
     @property
     def roc_plot(self) -> Path:
+        """ROC curves."""
         return self.folder / "roc.png"
 
     @property
     def finished(self) -> bool:
+        """Whether the test wrote its metrics and its summary."""
         return self.metrics.is_file() and self.summary.is_file()
 
     @property
@@ -138,7 +143,7 @@ def is_result_set(folder: Path) -> bool:
 
 
 def results_of(run: Path) -> ResultSet:
-    """Of the test after the training, which stands for the run; it need not be there."""
+    """The results of the test after the training, which stand for the run; they need not exist."""
     return ResultSet(run / _RESULTS)
 
 

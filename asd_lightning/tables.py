@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import csv
-import io
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -84,19 +83,26 @@ def write_csv(path: Path, columns: Iterable[str], rows: Iterable[Sequence[Any]])
     write_text_atomically(path, csv_text([list(columns), *rows]))
 
 
+class _Lines(NamedTuple):
+    """What ``csv.writer`` writes to: ``write`` is called once for each row."""
+
+    write: Callable[[str], object]
+
+
 def csv_text(rows: Iterable[Sequence[Any]]) -> str:
-    """Lines of CSV.
+    r"""Lines of CSV.
 
     >>> csv_text([["a, b", 0.1, None, 2]])
-    '"a, b",0.1,,2\\n'
+    '"a, b",0.1,,2\n'
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    lines: list[str] = []
+    # Python 3.11 quotes a carriage return in a cell only where the line's end has one.
+    writer = csv.writer(_Lines(lines.append), lineterminator="\r\n")
     # Numbers of numpy have a spelling of their own.
     writer.writerows(
         [repr(float(cell)) if isinstance(cell, float | np.floating) else cell for cell in row] for row in rows
     )
-    return text.getvalue()
+    return "".join(line.removesuffix("\r\n") + "\n" for line in lines)
 
 
 def write_tables(path: Path, table: Table) -> None:

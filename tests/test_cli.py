@@ -123,7 +123,7 @@ def test_a_users_error_is_one_line_and_status_2(capsys, tmp_path):
             ["-m", "data.root=DATA", "model.scorer=knn,gmm"],
             "model.scorer=knn: a choice takes a slash, model/scorer=knn",
         ),
-        (["experiment.x=1"], "experiment.x: experiment is a choice, experiment=fft|statistics|"),
+        (["experiment.x=1"], "experiment.x: experiment is a choice, experiment=fft|mn04|statistics|"),
         (
             ["model.recording_score.bar=1"],
             "model.recording_score is a plain value, model.recording_score=max, and nothing is below it",

@@ -39,9 +39,9 @@ def test_systems_are_lists_of_branches(tmp_path, experiment, encoders, dims):
     embedder = build(tmp_path, f"experiment={experiment}").embedder
     assert {name: type(branch.encoder) for name, branch in embedder.branches.items()} == encoders
     assert sum(embedder.embed_dims.values()) == dims
-    fft_is_normalised = {"fft": torch.nn.Identity} if experiment != "system4" else {}
+    fft_is_normalized = {"fft": torch.nn.Identity} if experiment != "system4" else {}
     for name, branch in embedder.branches.items():
-        assert isinstance(branch.normalization, fft_is_normalised.get(name, torch.nn.Module))
+        assert isinstance(branch.normalization, fft_is_normalized.get(name, torch.nn.Module))
     if experiment == "system4":
         norms = embedder.branches["fft"].eval()(torch.randn(2, 160_000)).norm(dim=1)
         torch.testing.assert_close(norms, torch.ones(2))
@@ -64,14 +64,14 @@ def test_every_threshold_builds(tmp_path, threshold):
     assert instantiate(config.model.threshold).fit(np.linspace(0.1, 1, 100), np.zeros(100, dtype=bool)) > 0
 
 
-def test_the_presets_of_the_sub_centres(tmp_path):
-    def centres(*overrides):
+def test_the_presets_of_the_sub_centers(tmp_path):
+    def centers(*overrides):
         loss = build(tmp_path, "experiment=fft", *overrides).loss
         (arcface,) = [module for module in loss.modules() if isinstance(module, SubCenterArcFace)]
         return len(arcface.weight)
 
-    assert centres() == 3 * 114
-    assert centres("model/loss=aithu_subcenters") == 1 + 1 + 16
+    assert centers() == 3 * 114
+    assert centers("model/loss=aithu_subcenters") == 1 + 1 + 16
 
 
 def test_the_defaults_are_the_reports(tmp_path):

@@ -114,7 +114,7 @@ def test_branches_are_concatenated_in_order():
 
 
 @pytest.mark.parametrize("normalize", ["none", "l2", "batch", "layer"])
-def test_branch_normalisation(normalize):
+def test_branch_normalization(normalize):
     branch = Branch(LogMelSpectrogram(num_mels=8), TemporalStatistics(8), normalize=normalize)
     expected = {
         "none": lambda z: z,
@@ -144,7 +144,7 @@ def test_mn04_branch_is_the_mean_over_time_of_its_block_of_the_resampled_clip():
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_unknown_normalisation_is_said():
+def test_unknown_normalization_is_said():
     with pytest.raises(UserError, match=r"normalize='unit': choose one of none, l2, batch, layer"):
         Branch(LogMelSpectrogram(), TemporalStatistics(), normalize="unit")
 

@@ -29,7 +29,7 @@ def test_log_mel_statistics_with_plain_cosine(run):
     assert pooled_auc(run / "results") == pytest.approx({"bldcmotor": 0.86, "mimii_pump": 0.60, "all": 0.71}, abs=0.02)
 
 
-def test_log_mel_statistics_with_standardised_euclidean_distance(run):
+def test_log_mel_statistics_with_standardized_euclidean_distance(run):
     retest(run, ["model/scorer=knn_standardized", "trainer.accelerator=cpu", "~callbacks.progress"])
     assert pooled_auc(run / "results_2") == pytest.approx(
         {"bldcmotor": 0.95, "mimii_pump": 0.77, "all": 0.85}, abs=0.02

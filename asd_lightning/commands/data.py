@@ -10,6 +10,7 @@ from asd_lightning.commands.grammar import add_output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the two actions, ``check`` and ``stats``, with their options."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     summary = "count what is there, and find what is missing, damaged, silent, clipped or doubled"
     check = actions.add_parser("check", help=summary, description=f"{summary}. Exit status 1 if anything is an error.")
@@ -23,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Check the folder, or draw the page of it; the exit status."""
     return _check(args) if args.action == "check" else _stats(args)
 
 

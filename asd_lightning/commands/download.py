@@ -14,6 +14,7 @@ INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the data set and the options of a download."""
     parser.add_argument("dataset", help="dcase2023, dcase2024, dcase2025 or dcase2026")
     add_output(parser, "folder to fill (default: data/<dataset>)")
     parser.add_argument("--machines", help="only these machines, as in fan,valve")
@@ -35,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Download, and print what was fetched and what to do next; the exit status."""
     from rich.console import Console
 
     from asd_lightning.download.pipeline import Selection, Source, download_year
@@ -60,8 +62,8 @@ def run(args: argparse.Namespace) -> int:
         console.print("stopped; the same command goes on from here")
         return INTERRUPTED
     print(f"{root}: {len(outcome.fetched)} files fetched, {len(outcome.present)} were there already")
-    if year.truth_url is None and "truth" in selection.parts:
-        print(f"no truth file has been published for {year.year}: the evaluation test set stays without labels")
+    if year.truth_notice and "truth" in selection.parts:
+        print(year.truth_notice)
     print(f"next: asd data check {root}")
     return 0
 

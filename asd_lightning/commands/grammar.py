@@ -27,6 +27,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**{"allow_abbrev": False, **how})
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse, and refuse unknown arguments with the usage of this command and what was probably meant."""
         # Here, so that the usage is that of the command itself and not of asd.
         found, rest = super().parse_known_args(args, namespace)
         if rest:

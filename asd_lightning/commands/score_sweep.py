@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
     root, given, seed, reduction, remembered = _of_run(args.run)
     folders = [*own_folders(), *remembered]
-    names = choose_back_ends(choices.get("scorer", "all"), folders)
+    back_ends = choose_back_ends(choices.get("scorer", "all"), folders)
     threshold = load_threshold(choices.get("threshold", "gamma"))
     console = Console()
     _say_once(console)
@@ -51,9 +51,7 @@ def run(args: argparse.Namespace) -> int:
     truth = Path(given) if given else find_truth(root)
     label = partial(label_scores, path=truth) if truth else list
     with Progress(console=console, transient=True) as progress:
-        swept = sweep(
-            cache, names, threshold, seed, progress=progress, label=label, reduction=reduction, folders=folders
-        )
+        swept = sweep(cache, back_ends, threshold, seed, progress=progress, label=label, reduction=reduction)
     title = f"{args.run.resolve().name}: {len(swept)} back-ends over {len(cache.query)} test clips"
     print_table(sweep_table(swept, BASELINE, title))
     out = args.output or args.run / "score_sweep"
@@ -89,7 +87,7 @@ def _of_run(run: Path) -> _OfRun:
 
 
 def _say_once(console: Console) -> None:
-    """What twenty back-ends have to say of the same machine is worth one line."""
+    """Print each warning once: twenty back-ends give the same warning about the same machine."""
     from rich.logging import RichHandler
 
     said: set[str] = set()

@@ -23,6 +23,7 @@ the recordings, the device, loggers, the seed. The embedder is the run's own."""
 
 
 def run(arguments: Sequence[str]) -> int:
+    """Check the arguments before torch is imported, then test the run again; the exit status."""
     if {"-h", "--help"} & set(arguments):
         print(USAGE)
         return 0
@@ -55,5 +56,5 @@ def places(arguments: Sequence[str]) -> tuple[Path, Path | None, list[str]]:
 
 
 def _is_override(word: str) -> bool:
-    """A folder may have = in its name: where it is there, it is the run."""
+    """Whether a word is an override: not where a folder of that name exists, which may contain ``=``."""
     return not Path(word).is_dir() and ("=" in word or word.startswith("~"))

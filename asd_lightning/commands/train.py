@@ -40,6 +40,7 @@ of your own: docs/own-parts.md. --hydra-help: Hydra's own."""
 
 
 def run(arguments: Sequence[str]) -> int:
+    """Check the arguments before torch is imported, then train and test; the exit status."""
     if {"-h", "--help"} & set(arguments):
         print(USAGE.format(choices=_choices()))
         return 0

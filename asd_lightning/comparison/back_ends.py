@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,12 +46,13 @@ class Swept:
     failure: str
 
 
-def known_back_ends(folders: Sequence[Path] = ()) -> list[str]:
-    """Names of all configured back-ends, here and in ``folders`` of one's own; the report's first."""
-    return sorted(choices_of("model/scorer", folders), key=lambda name: (name != BASELINE, name))
+def known_back_ends(folders: Sequence[Path] = ()) -> dict[str, Path]:
+    """Names and files of all configured back-ends, here and in ``folders`` of one's own; the report's first."""
+    names = sorted(choices_of("model/scorer", folders), key=lambda name: (name != BASELINE, name))
+    return {name: _place("scorer", name, folders) for name in names}
 
 
-def choose_back_ends(choice: str, folders: Sequence[Path] = ()) -> list[str]:
+def choose_back_ends(choice: str, folders: Sequence[Path] = ()) -> dict[str, Path]:
     """The back-ends of ``all`` or of a comma-separated list, each once.
 
     Raises:
@@ -64,7 +65,7 @@ def choose_back_ends(choice: str, folders: Sequence[Path] = ()) -> list[str]:
     if not names or set(names) - set(known):
         unknown = ", ".join(name for name in names if name not in known) or "(none named)"
         raise UserError(f"scorer={choice}: unknown {unknown}; choose all, or from {', '.join(known)}")
-    return list(dict.fromkeys(names))
+    return {name: known[name] for name in names}
 
 
 def load_threshold(name: str, seed: int = 0) -> Threshold:
@@ -76,20 +77,19 @@ def load_threshold(name: str, seed: int = 0) -> Threshold:
     known = choices_of("model/threshold")
     if name not in known:
         raise UserError(f"threshold={name}: choose from {', '.join(known)}")
-    threshold: Threshold = _load("threshold", name, seed, ())
+    threshold: Threshold = _load(_place("threshold", name, ()), seed)
     return threshold
 
 
 def sweep(
     cache: EmbeddingCache,
-    names: Sequence[str],
+    back_ends: Mapping[str, Path],
     threshold: Threshold,
     seed: int = 0,
     resamples: int = 1000,
     progress: Progress | None = None,
     label: Callable[[list[ClipScore]], list[ClipScore]] = list,
     reduction: WindowReduction = "max",
-    folders: Sequence[Path] = (),
 ) -> list[Swept]:
     """Score one set of embeddings with each back-end.
 
@@ -97,20 +97,19 @@ def sweep(
 
     Args:
         cache: embeddings of training and test clips.
-        names: of back-ends, see ``choose_back_ends``.
+        back_ends: names and files, see ``choose_back_ends``.
         threshold: of the decisions, for every back-end.
         seed: of back-ends and resampling.
         resamples: of the bootstrap.
         progress: shows how far the sweep is.
         reduction: from a recording's windows to its score, as the run has it.
         label: says of finished scores what their clips were, where the clips are anonymous.
-        folders: of one's own, where back-ends may be too.
     """
     swept: dict[str, tuple[tuple[ClipScore, ...], str]] = {}
-    task = progress.add_task("scoring", total=2 * len(names)) if progress else None
-    for name in names:
+    task = progress.add_task("scoring", total=2 * len(back_ends)) if progress else None
+    for name, path in back_ends.items():
         try:
-            swept[name] = tuple(label(_scores(cache, _load("scorer", name, seed, folders), threshold, reduction))), ""
+            swept[name] = tuple(label(_scores(cache, _load(path, seed), threshold, reduction))), ""
         except UserError as error:
             swept[name] = (), str(error)
         if progress and task is not None:
@@ -136,7 +135,10 @@ def _scores(
     return score_machines(clips, reference, query, make_scorer, threshold, reduction)
 
 
-def _load(group: str, name: str, seed: int, folders: Sequence[Path]) -> Any:
+def _place(group: str, name: str, folders: Sequence[Path]) -> Path:
     places = [folder / "model" / group / f"{name}.yaml" for folder in (CONF_DIR, *folders)]
-    path = next(place for place in places if place.is_file())
+    return next(place for place in places if place.is_file())
+
+
+def _load(path: Path, seed: int) -> Any:
     return instantiate(OmegaConf.create(read_part(path, "model", seed)), _convert_="all")

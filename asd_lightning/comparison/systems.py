@@ -96,11 +96,24 @@ class System:
 
 @dataclass(frozen=True)
 class Comparison:
-    """``machines``: every machine that some run has a metric of; ``notes``: what limits the comparison."""
+    """Runs, found and sorted.
+
+    Attributes:
+        systems: by name.
+        machines: every machine that some run has a metric of.
+        notes: what limits the comparison.
+        runs: all, in the order in which they were found.
+    """
 
     systems: tuple[System, ...]
     machines: tuple[str, ...]
     notes: tuple[str, ...]
+    runs: tuple[Run, ...]
+
+    @property
+    def over_seeds(self) -> bool:
+        """Some system was trained more than once."""
+        return any(len(system.finished) > 1 for system in self.systems)
 
     @property
     def synthetic(self) -> bool:
@@ -118,6 +131,7 @@ def compare_runs(folders: Sequence[Path]) -> Comparison:
         systems,
         tuple(sorted(machines, key=str.lower)),
         (*_notes(systems), *dict.fromkeys(note for run in runs for note in run.notes)),
+        tuple(runs),
     )
 
 

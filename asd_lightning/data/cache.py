@@ -57,10 +57,10 @@ from asd_lightning.foreign_files import ForeignFileError, load_json
 
 logger = logging.getLogger(__name__)
 
-# Raise it when the bytes on disk change their meaning.
+# Number of the format: raise it with every change of what the bytes on disk mean.
 _FORMAT = 5
 _DECODERS = min(8, os.cpu_count() or 1)
-# Of a machine's recordings with 300,000 windows.
+# Limits of an index, enough for a machine with 300,000 windows.
 _INDEX_BYTES, _INDEX_VALUES = 32 << 20, 2_000_000
 _TYPES = ("int16", "float32")
 
@@ -78,11 +78,11 @@ class _Entry:
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Length of the samples in bytes."""
         return self.samples * np.dtype(self.dtype).itemsize
 
     def row(self) -> list[int | str]:
-        """As an index holds it: the place follows from the lengths."""
+        """The entry as a row of the index, without the place, which follows from the lengths before it."""
         return [self.samples, self.dtype, self.checksum, self.source_rate, self.error]
 
 
@@ -96,7 +96,7 @@ class _Index:
 
     @property
     def size(self) -> int:
-        """Bytes of the samples; one more follows them, since a map of an empty file is an error."""
+        """Length of the samples' file in bytes: one more than the samples', since an empty file cannot be mapped."""
         return sum(entry.size for entry in self.entries) + 1
 
 
@@ -232,7 +232,8 @@ class ClipStore:
                 self.clips.append(clip)
                 self._places.append((len(self._files), entry))
         self._files.append(folder / "samples.bin")
-        # Now: workers forked later inherit the map, which outlives the file should another run replace the store.
+        # Map the file at once: workers forked later inherit the map, which stays valid if another run replaces the
+        # store.
         self._map(len(self._files) - 1)
 
 
@@ -283,7 +284,7 @@ def _remedy(error: OSError) -> str:
 
 
 def _locked(folder: Path, timeout: float = -1.0) -> FileLock:
-    """The lock of a store, which others may use too where the umask lets them: filelock's own would be its maker's."""
+    """The lock of a store, made with the umask's rights so that other users can lock too: filelock would deny them."""
     path = folder.with_suffix(".lock")
     open_unlinked(path, "ab").close()
     return FileLock(path, timeout=timeout)
@@ -291,9 +292,9 @@ def _locked(folder: Path, timeout: float = -1.0) -> FileLock:
 
 def _write_store(folder: Path, plan: _Plan, bar: _DecodingBar) -> None:
     for leftover in folder.parent.glob(f"{folder.name}.*.partial"):
-        # Of a process that was killed: the lock is ours.
+        # A killed process left it: this process holds the lock, so nobody else is writing.
         shutil.rmtree(leftover, ignore_errors=True)
-    # Not by tempfile, whose folders are for their maker alone.
+    # Not by tempfile, whose folders only their owner may read.
     partial = folder.with_name(f"{folder.name}.{secrets.token_hex(6)}.partial")
     partial.mkdir()
     try:
@@ -320,7 +321,7 @@ def _write_store(folder: Path, plan: _Plan, bar: _DecodingBar) -> None:
 def _remove_stale(cache_dir: Path, written: Mapping[Path, _Plan]) -> None:
     """Remove stores that share recordings with a new one and that no key leads to any more.
 
-    One that shares none may be of a disk that is not mounted just now.
+    A store that shares none is kept: its recordings may be on a disk that is not mounted at the moment.
     """
     paths: dict[tuple[str, str], set[str]] = {}
     for plan in written.values():
@@ -368,7 +369,7 @@ def _decode_all(plan: _Plan) -> Iterator[tuple[Samples, int] | BadAudioError]:
 
 
 def _judge_silence(clip: Clip) -> BadAudioError | None:
-    """Silence in training would pass for normal: left out.  A silent test clip may be the fault itself: scored."""
+    """Leave out silent training clips, which would teach that silence is normal; score silent test clips."""
     where = f" from {clip.start:g} to {clip.start + clip.seconds:g} s" if clip.seconds is not None else ""
     if clip.split != "test":
         return BadAudioError(f"{clip.path}: silent{where}; check the microphone, record it again or remove it")
@@ -381,7 +382,7 @@ def _fault(folder: Path, plan: _Plan) -> str:
     if not _intact(folder, len(plan.clips)):
         return "the cached clips are damaged"
     bad = [clip for clip, entry in zip(plan.clips, _read_index(folder).entries, strict=True) if entry.error]
-    # A file system that was away for a moment must not cost a recording for good.
+    # Try again: the file system may have been unavailable when the recording was left out.
     if any(not isinstance(plan.decode(clip), BadAudioError) for clip in bad):
         return "a recording that was left out can be read by now"
     return ""

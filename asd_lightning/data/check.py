@@ -85,6 +85,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
+        """Whether no finding is an error; warnings are allowed."""
         return not any(finding.level == "error" for finding in self.findings)
 
     def as_json(self) -> dict[str, Any]:
@@ -249,7 +250,7 @@ def _unusual_format(machine: str, good: Mapping[Path, Measurement], year: Year |
 
 
 def _duplicates(clips: Sequence[Clip], measured: Measured) -> Iterator[Finding]:
-    """Clips of the same sound: between training and test they make the result a fiction."""
+    """Clips of the same sound; between training and test they make the result meaningless."""
     groups: dict[str, list[Clip]] = defaultdict(list)
     for clip in clips:
         result = measured[clip.path]
@@ -294,18 +295,18 @@ def _table_against_names(machine: str, folder: Path, clips: Sequence[Clip]) -> I
         for clip in clips
         if clip.path.is_relative_to(folder) and clip.condition != "unknown"
     }
-    labelled = {stem: clip for stem, clip in named.items() if clip.attribute and stem in table}
-    other = [str(clip.path) for stem, clip in labelled.items() if table[stem] not in ("", clip.attribute)]
+    labeled = {stem: clip for stem, clip in named.items() if clip.attribute and stem in table}
+    other = [str(clip.path) for stem, clip in labeled.items() if table[stem] not in ("", clip.attribute)]
     if other:
         yield Finding("warning", machine, f"{path.name} tells other attributes than their names", tuple(other))
     # Evaluation test clips have anonymous names, which no row can be compared with.
-    told = {split for stem in named if (split := _labelled_split(stem))}
-    absent = [stem for stem in table if stem not in named and _labelled_split(stem) in told]
+    told = {split for stem in named if (split := _labeled_split(stem))}
+    absent = [stem for stem in table if stem not in named and _labeled_split(stem) in told]
     if absent:
         yield Finding("error", machine, f"listed in {path.name}, not there: fetch the archive again", tuple(absent))
 
 
-def _labelled_split(stem: str) -> str | None:
+def _labeled_split(stem: str) -> str | None:
     name = parse_file_name(stem)
     return None if name is None or name.condition == "unknown" else name.split
 
@@ -346,7 +347,7 @@ def print_report(report: Report, console: Console) -> None:
         names = ", ".join(Path(name).name for name in finding.files[:_NAMES_SHOWN])
         more = f" and {len(finding.files) - _NAMES_SHOWN} more" if len(finding.files) > _NAMES_SHOWN else ""
         count = f" [{len(finding.files)}: {names}{more}]" if finding.files else ""
-        # Not broken into lines here: some of it is to be copied.
+        # Not wrapped, so that commands and paths in it can be copied.
         text = f"{finding.level}: {finding.machine}: {finding.message}{count}"
         console.print(text, markup=False, highlight=False, soft_wrap=True)
     if report.year is None:

@@ -26,7 +26,7 @@ _OF_RECORDINGS = frozenset(
 _NEGATIONS = frozenset({"no", "non", "not", "without"})
 
 _WORDS = re.compile(r"[^\W\d_]+")
-_CAPITALISED = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_CAPITALIZED = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 
 def condition_of_folder(name: str) -> Condition:
@@ -44,7 +44,7 @@ def condition_of_file(stem: str) -> Condition:
 
 def _condition(name: str, normal: frozenset[str], anomalous: frozenset[str]) -> Condition:
     # Whole words first: the second way reads abNormal as two.
-    for words in (_WORDS.findall(name), _CAPITALISED.findall(name)):
+    for words in (_WORDS.findall(name), _CAPITALIZED.findall(name)):
         if found := set(_told([word.casefold() for word in words], normal, anomalous)):
             return "anomaly" if "anomaly" in found else "normal"
     return "unknown"

@@ -1,8 +1,8 @@
 """The files that recordings come in: WAV and FLAC alone, and headers whose lengths cannot be true.
 
-Programs that stream, and recorders that lose power, leave lengths in a WAV's header that are no lengths: 0, all ones, a
-power of two less the header, a few bytes too many.  What such a file holds runs to its end, and a reader is given a
-header that says so.  A length that may have been true once means that the file was cut, and it is refused.
+Programs that stream, and recorders that lose power, leave wrong lengths in a WAV's header: 0, all ones, a power of two
+less the header, a few bytes too many. The sound of such a file runs to the file's end, and a reader is given a header
+with that length. A plausible length that is greater than the file means that the file was cut, and it is refused.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from asd_lightning.errors import UserError
 
 NOT_AUDIO = "{path}: not readable as audio ({error}); convert it to WAV or FLAC, or remove it"
 
-# So near to a power of two a 32-bit length is what a program that streams puts there: rounded down to whole samples, or
-# less a header.
+# Programs that stream write a length near a power of two: rounded down to whole samples, or less a header. A 32-bit
+# length that is this near (in bytes) counts as such.
 _NEAR_LIMIT = 1 << 16
-# Longer than any recording: of a 64-bit length.
+# In bytes; a 64-bit length above this is longer than any recording.
 _BEYOND_ANY = 1 << 50
-# A length that is wrong by no more than this counts the header too, or a chunk; as a loss it is none.
+# A length that is wrong by no more than this many bytes includes the header or a chunk: nothing was lost.
 _FEW_BYTES = 512
 # Likewise, where the whole file is as long as it says it is.
 _MORE_BYTES = 1 << 16
-# Sound behind the end that a header tells is worth a word if it is so much.
+# Warn if more bytes than this share of the stated length follow the sound.
 _MUCH_BEHIND = 0.1
 
 _OTHERS = {
@@ -52,7 +52,7 @@ class BadAudioError(UserError):
 
 
 class Repair(NamedTuple):
-    """How a file is to be read that is not to be read as it is.
+    """How to read a file whose header is wrong, or whose sound begins behind tags.
 
     Attributes:
         doubt: what its header says that cannot be true; "" where nothing is wrong.
@@ -144,11 +144,11 @@ def _inspect(path: Path, file: BinaryIO, size: int) -> Repair | None:
     if head[:4] not in _ORDERS or head[8:12] != b"WAVE":
         raise BadAudioError(NOT_AUDIO.format(path=path, error=_what(file)))
     data = _find_data(file, start, head)
-    # Without one, libsndfile says what is wrong.
+    # A file without a data chunk is left to libsndfile, whose error says what is wrong.
     repair = None if data is None else _judge(path, file, size, data)
     if not start:
         return repair
-    # libsndfile takes the tags' length off the sound's.
+    # Skip the tags: libsndfile would subtract their length from that of the sound.
     return Repair("", start=start) if repair is None else repair._replace(start=start)
 
 
@@ -245,7 +245,7 @@ def _is_chunks(file: BinaryIO, size: int, data: _Data) -> bool:
 def _patches(data: _Data, length: int) -> tuple[tuple[int, bytes], ...]:
     """The header of a file whose sound is ``length`` bytes long."""
     if data.long_lengths_at is not None:
-        # Of the number of samples libsndfile takes no notice.
+        # The number of samples, which follows, stays: libsndfile ignores it.
         lengths = struct.pack("<QQ", data.begin - data.magic_at + length - 8, length)
         return (data.magic_at, b"RF64"), (data.long_lengths_at, lengths)
     magic = b"RIFX" if data.order == ">" else b"RIFF"

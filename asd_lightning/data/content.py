@@ -19,12 +19,12 @@ from asd_lightning.foreign_files import ForeignFileError, load_json, open_foreig
 
 logger = logging.getLogger(__name__)
 
-# Both ends, and so many places between them: all of a file of up to 80 kB, and 80 kB of any other.
+# Bytes read at a time, and places between the two ends: a file of up to 80 kB is read whole, of any other 80 kB.
 _BLOCK = 8192
 _PLACES = 8
 _UNREADABLE = "unreadable"
 _MEMO = "contents.json"
-# Of 100,000 recordings.
+# Limits of the memo, enough for 100,000 recordings.
 _MEMO_BYTES, _MEMO_VALUES = 32 << 20, 1_000_000
 
 
@@ -84,7 +84,7 @@ class Contents:
             status = path.stat()
         except OSError:
             return _UNREADABLE
-        # Rights as well: a file that may be read again by now is another one than it was.
+        # The right to read counts too: a file that could not be read before must be read once it can be.
         state = [status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, int(os.access(path, os.R_OK))]
         known = self._known.get(name)
         if known is None or known[:-1] != state:
@@ -94,7 +94,7 @@ class Contents:
 
 
 def _read(path: Path) -> dict[str, list[int | str]]:
-    """What is known; nothing, where the file is absent or not what ``keep`` writes: then all is read again."""
+    """The stored digests; none, so that all files are read again, where the memo is absent or damaged."""
     try:
         known = load_json(path, _MEMO_BYTES, _MEMO_VALUES)
     except ForeignFileError:

@@ -33,7 +33,7 @@ from asd_lightning.data.recordings import (
     mixed_rates,
 )
 from asd_lightning.data.sampler import SamplerName, StepSampler
-from asd_lightning.data.supplemental import Supplemental, as_labelled, is_clean, is_noise
+from asd_lightning.data.supplemental import Supplemental, as_labeled, is_clean, is_noise
 from asd_lightning.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class ClipDataModule(pl.LightningDataModule):
         preprocessing: from a recording to what a model hears.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the settings of conf/data
         self,
         root: str | Path,
         *,
@@ -78,38 +78,42 @@ class ClipDataModule(pl.LightningDataModule):
         seed: int = 0,
         hold_out_seed: int = 0,
     ) -> None:
-        """Args:
-        root: folder of recordings, see `asd_lightning.data.layout`.
-        machines: use these alone.
-        labels: what a class is.
-        clip_seconds: length of every waveform served; shorter clips are padded.  Longer clips of the challenge are
-            cropped, at random in training and at the centre in test; longer recordings of one's own are cut into
-            windows that cover them, see `asd_lightning.data.preprocessing`.
-        hop_seconds: from the start of one of those windows to the next; ``None`` is ``clip_seconds``.
-        sample_rate: in Hz.
-        channel: which channel of several, their ``mean``, or ``reduced``: the near one less what the far one tells of
-            the surroundings, see `asd_lightning.features.far_microphone`; fitted to each machine's training clips.
-        pad: repeat a short clip, or follow it with zeros.
-        test_windows: score the mean embedding of this many crops, evenly spaced over the clip.
-        batch_size: clips per micro-batch and device.
-        test_batch_size: likewise when testing.
-        sampler: draw clips uniformly, or classes first.
-        num_workers: processes that read ahead; 0 reads in the training process, ``None`` takes half of the cores, at
-            most 4, and none where there are fewer than 4: the clips are decoded already.
-        cache_dir: where decoded clips are kept.
-        truth: the organisers' truth about anonymous test clips, joined onto the scores when all is scored; by default
-            what a download has left below ``root``, if anything.  It is never opened here.
-        recordings: a table ``file,recording`` of which clips were cut from one recording; by default recordings.csv
-            beside the machines, where there is one.
-        group: what is left out of the bank together when training clips are scored for the threshold: all clips of
-            one ``recording``, or each file (``clip``).
-        supplemental: use of supplemental clips in training alone: ``noise`` mixes noise-only clips of the same machine
-            into the training waveforms, ``clean`` trains on clean machine sound too, in the machine's class without
-            attributes; ``both``, or ``none``.  The reference never holds one.
-        supplemental_snr_db: lowest and highest ratio (dB) at which noise is mixed in; drawn uniformly.
-        on_bad_file: leave unusable recordings out and name them at the end, or stop.
-        seed: of every draw but that of held-out recordings.
-        hold_out_seed: which normal recordings are held out for testing where a machine has no test recordings.
+        """Note the settings; nothing is looked for before `prepare_data`.
+
+        Args:
+            root: folder of recordings, see `asd_lightning.data.layout`.
+            machines: use these alone.
+            labels: what a class is.
+            clip_seconds: length of every waveform served; shorter clips are padded.  Longer clips of the challenge are
+                cropped, at random in training and at the centre in test; longer recordings of one's own are cut into
+                windows that cover them, see `asd_lightning.data.preprocessing`.
+            hop_seconds: from the start of one of those windows to the next; ``None`` is ``clip_seconds``.
+            sample_rate: in Hz.
+            channel: which channel of several, their ``mean``, or the near one less what the far one tells of the
+                surroundings: ``reduced``, fitted to each machine's training clips
+                (`asd_lightning.features.far_microphone`), or ``reduced_per_clip`` and ``subtracted``, of each clip
+                alone (`asd_lightning.features.two_microphones`).
+            pad: repeat a short clip, or follow it with zeros.
+            test_windows: score the mean embedding of this many crops, evenly spaced over the clip.
+            batch_size: clips per micro-batch and device.
+            test_batch_size: likewise when testing.
+            sampler: draw clips uniformly, or classes first.
+            num_workers: processes that read ahead; 0 reads in the training process, ``None`` takes half of the cores,
+                at most 4, and none where there are fewer than 4: the clips are decoded already.
+            cache_dir: where decoded clips are kept.
+            truth: the organisers' truth about anonymous test clips, joined onto the scores when all is scored; by
+                default what a download has left below ``root``, if anything.  It is never opened here.
+            recordings: a table ``file,recording`` of which clips were cut from one recording; by default recordings.csv
+                beside the machines, where there is one.
+            group: what is left out of the bank together when training clips are scored for the threshold: all clips of
+                one ``recording``, or each file (``clip``).
+            supplemental: use of supplemental clips in training alone: ``noise`` mixes noise-only clips of the same
+                machine into the training waveforms, ``clean`` trains on clean machine sound too, in the machine's class
+                without attributes; ``both``, or ``none``.  The reference never holds one.
+            supplemental_snr_db: lowest and highest ratio (dB) at which noise is mixed in; drawn uniformly.
+            on_bad_file: leave unusable recordings out and name them at the end, or stop.
+            seed: of every draw but that of held-out recordings.
+            hold_out_seed: which normal recordings are held out for testing where a machine has no test recordings.
         """
         super().__init__()
         _refuse_unknown("labels", labels, get_args(LabelScheme))
@@ -178,11 +182,13 @@ class ClipDataModule(pl.LightningDataModule):
 
     @property
     def clips(self) -> list[Clip]:
+        """Every usable clip; a batch's ``clip_id`` is the place in this list."""
         return self._opened().clips
 
     @property
     def classes(self) -> list[ClassLabel]:
-        return class_table((as_labelled(self.clips[clip_id]) for clip_id in self._training_ids()), self._labels)
+        """The training classes; a batch's ``label`` is the place in this list."""
+        return class_table((as_labeled(self.clips[clip_id]) for clip_id in self._training_ids()), self._labels)
 
     @property
     def truth_path(self) -> Path | None:
@@ -268,7 +274,7 @@ class ClipDataModule(pl.LightningDataModule):
         return ids
 
     def _encoded(self, clip_ids: Sequence[int]) -> list[int]:
-        return encode_labels([as_labelled(self.clips[clip_id]) for clip_id in clip_ids], self.classes, self._labels)
+        return encode_labels([as_labeled(self.clips[clip_id]) for clip_id in clip_ids], self.classes, self._labels)
 
     def _query_ids(self) -> list[int]:
         return [i for i, clip in enumerate(self.clips) if clip.split == "test"]
@@ -302,7 +308,7 @@ class ClipDataModule(pl.LightningDataModule):
     def _report_skipped(self, skipped: dict[str, str]) -> None:
         if not skipped:
             return
-        # Once for a recording, of however many windows.
+        # One message for each recording, not for each of its windows.
         messages = list(dict.fromkeys(skipped.values()))
         if self._on_bad_file == "stop":
             raise UserError("\n".join(messages[:_NAMED_AT_MOST]))
@@ -333,7 +339,7 @@ class ClipDataModule(pl.LightningDataModule):
                 of_machine.setdefault(clip.machine, []).append(clip_id)
         rate = self.preprocessing.sample_rate
         for machine, ids in of_machine.items():
-            # A recording that is heard whole, in windows, is too long for nothing.
+            # Recordings cut into windows are left out: any length of theirs is used whole.
             seconds = [store.samples(clip_id) / rate for clip_id in ids if not store.clips[clip_id].cut]
             told = [mixed_rates(map(store.source_rate, ids)), mixed_lengths(seconds)]
             for doubt in (*told, doubtful_levels(store, ids, rate), doubtful_copies(store, ids)):
@@ -347,7 +353,7 @@ class ClipDataModule(pl.LightningDataModule):
         return None if path is None else RecordingsTable(path)
 
     def _say_what_is_heard(self) -> None:
-        """Once: how clips that are longer than what a model hears at a time are heard."""
+        """Log once how clips that are longer than a model's input are used."""
         store, heard = self._opened(), self.preprocessing
         windows = [clip for clip in store.clips if clip.cut]
         if windows:

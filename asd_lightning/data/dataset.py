@@ -1,4 +1,4 @@
-"""Waveforms of one length from clips of any."""
+"""Waveforms of one fixed length, cut or padded from clips of any length."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is doubtful of one machine's decoded clips: levels far apart, and test clips that were trained on."""
+"""Doubts about one machine's decoded clips: levels far apart, and test clips that were trained on."""
 
 from __future__ import annotations
 
@@ -22,11 +22,14 @@ class Decoded(Protocol):
 
     clips: list[Clip]
 
-    def samples(self, index: int) -> int: ...
+    def samples(self, index: int) -> int:
+        """Length of one clip in samples."""
 
-    def content(self, index: int) -> tuple[int, int]: ...
+    def content(self, index: int) -> tuple[int, int]:
+        """Length and check sum of one clip's samples."""
 
-    def read(self, index: int, start: int = 0, stop: int | None = None) -> NDArray[np.float32]: ...
+    def read(self, index: int, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
+        """Samples ``start`` to ``stop`` of one clip, float32 in [-1, 1], shape (samples,)."""
 
 
 def doubtful_levels(store: Decoded, ids: Sequence[int], sample_rate: int) -> str:

@@ -19,12 +19,13 @@ Split = Literal["train", "test", "supplemental"]
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac"})
 
-_LABELLED = re.compile(r"section_(\d+)_(source|target)_(train|test)_([a-z]+)_(\d+)(?:_(.+))?", re.IGNORECASE)
+_LABELED = re.compile(r"section_(\d+)_(source|target)_(train|test)_([a-z]+)_(\d+)(?:_(.+))?", re.IGNORECASE)
 _EVALUATION = re.compile(r"section_(\d+)_(?:(?:(source|target)_)?test_)?(\d+)", re.IGNORECASE)
 _SUPPLEMENTAL = re.compile(r"section_(\d+)_(\D+)_(\d+)(?:_(.+))?", re.IGNORECASE)
 _OF_2020 = re.compile(r"(?:([a-z]+)_)?id_(\d\d)_(\d{8})", re.IGNORECASE)
 _NO_ATTRIBUTE = "noAttribute"
-# What has one of these, or a label, where a kind of supplemental sound stands is a labelled name with a mistake in it.
+# Not kinds of supplemental sound: a name with one of these words, or a label, in the kind's place is a labelled name
+# with a mistake in it.
 _NO_KINDS = frozenset({"source", "target", "train", "test"})
 
 
@@ -49,7 +50,7 @@ def parse_file_name(stem: str, folder: Split = "test") -> ParsedName | None:
     >>> parse_file_name("section_00_source_train_normal_0001_spd_31V").attribute
     'spd_31V'
     """
-    if match := _LABELLED.fullmatch(stem):
+    if match := _LABELED.fullmatch(stem):
         section, domain, split, word, number, attribute = match.groups()
         if (condition := condition_of_folder(word)) == "unknown":
             return None

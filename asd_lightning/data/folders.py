@@ -144,7 +144,7 @@ def _all_machine_folders(root: Path) -> list[tuple[str, Path]]:
 
 
 def _is_machine(folder: Path) -> bool:
-    """Whether its folders are those of one machine: not where a good_pump lies beside other machines."""
+    """Whether its folders are those of one machine, and not machines of which one is called, say, good_pump."""
     rooms = rooms_of(folder)
     if any(room.purpose not in ("normal", "anomaly") or room.path.name.casefold() == "normal" for room in rooms):
         return True

@@ -35,8 +35,8 @@ def hold_out(
     """Split whole recordings, so that no two pieces of one recording, and no two copies, lie on both sides.
 
     Pieces are told by ``recording_of``: a clip's path -> its recording, where that is known.  Copies are told by their
-    decoded sound, whatever their names and formats.  A recording that cannot be read takes nobody's place: it stays
-    with the others, where decoding it will say what is wrong.
+    decoded sound, whatever their names and formats.  A recording that cannot be read is never held out: it stays with
+    the training recordings, and decoding it later gives the error.
 
     Raises:
         UserError: less than two that can be read.

@@ -16,7 +16,7 @@ class ClassLabel(NamedTuple):
 
     Attributes:
         name: parts joined by ``/``, such as ``ToyCar/car_B1_spd_31V_mic_1``.
-        has_attribute: whether the class is one operating condition (``True``) or all a machine ever does.
+        has_attribute: whether the class is one operating condition (``True``) or a whole machine (``False``).
     """
 
     name: str

@@ -28,6 +28,7 @@ from asd_lightning.data.container import check_container
 from asd_lightning.data.file_names import Domain, Split, parse_file_name
 from asd_lightning.data.folders import Room, idle_folders, machine_folders, no_recordings, recordings, rooms_of
 from asd_lightning.data.hold_out import hold_out
+from asd_lightning.download.years import ATTRIBUTES, FLAGS
 from asd_lightning.errors import UserError
 from asd_lightning.plain_text import file_name, has_control
 
@@ -158,7 +159,7 @@ def survey(
 
 
 def _doubtful_headers(clips: Sequence[Clip]) -> Iterator[Note]:
-    """Recordings whose headers cannot be true are read all the same, which is said once for each machine."""
+    """One warning for each machine with recordings whose headers cannot be true; they are read all the same."""
     with ThreadPoolExecutor(_READERS) as pool:
         doubts = dict(zip((clip.path for clip in clips), pool.map(_doubt, (clip.path for clip in clips)), strict=True))
     of_machine: dict[str, list[Path]] = {}
@@ -174,7 +175,7 @@ def _doubtful_headers(clips: Sequence[Clip]) -> Iterator[Note]:
 
 
 def _doubt(path: Path) -> str:
-    """What is doubtful of a header; "" for nothing, and where decoding will say what is wrong."""
+    """The doubt about a recording's header; "" where there is none, and where decoding will raise the error."""
     try:
         repair = check_container(path)
     except BadAudioError:
@@ -185,7 +186,8 @@ def _doubt(path: Path) -> str:
 def find_truth(root: Path | str) -> Path | None:
     """Where below ``root`` the organisers' truth about anonymous test clips lies: its place alone, it is not opened.
 
-    ``eval_data_list_<year>.csv``, or the folder that holds ``ground_truth_data/``, in ``root`` or ``root/eval_data``.
+    ``eval_data_list_<year>.csv``, or the folder that holds ``ground_truth_data/`` or ``ground_truth_attributes/``, in
+    ``root`` or ``root/eval_data``.
 
     Raises:
         UserError: there are several.
@@ -193,7 +195,7 @@ def find_truth(root: Path | str) -> Path | None:
     root = Path(root).expanduser()
     places = (root, root / "eval_data")
     found = [path for place in places for path in sorted(place.glob("eval_data_list_*.csv"))]
-    found += [place for place in places if (place / "ground_truth_data").is_dir()]
+    found += [place for place in places if any((place / folder).is_dir() for folder in (FLAGS, ATTRIBUTES))]
     if len(found) > 1:
         raise UserError(
             f"{root}: several truths about the test clips: {', '.join(map(str, found))}; name the right one with "
@@ -315,7 +317,7 @@ def _plain_clips(
 
 
 def _conditions(room: Path, paths: Sequence[Path]) -> dict[Path, Condition]:
-    """What the folders between ``room`` and each recording say of it; a fault counts before a normal word."""
+    """The condition of each recording by the folders between ``room`` and it; a fault word outweighs a normal one."""
     folders = {path: path.relative_to(room).parts[:-1] for path in paths}
     # Folders beside one with a normal word.
     beside = {parts[:depth] for parts in folders.values() for depth, part in enumerate(parts) if _is_normal(part)}
@@ -390,7 +392,7 @@ def _is_utf_8(path: Path) -> bool:
 
 def _refuse_duplicates(clips: Sequence[Clip]) -> None:
     def key(clip: Clip) -> tuple[str, str, str]:
-        # In the grammar the number is the clip, whatever the suffix; one's own names are names.
+        # Names in the grammar are compared without the file's suffix, other names whole.
         of_dcase = parse_file_name(clip.path.stem) is not None
         return clip.machine, clip.split, clip.path.stem if of_dcase else clip.name
 

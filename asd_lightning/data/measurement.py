@@ -80,7 +80,10 @@ def level_db(waveform: Float[np.ndarray, "*shape"]) -> float:
 
 
 def mixed_levels(levels_db: Iterable[float]) -> str:
-    """What to say of one machine's clips of these levels (dB); "" where all are of one gain.  Silent ones count not."""
+    """What to say of one machine's clips of these levels (dB); "" where all are of one gain.
+
+    Silent clips do not count.
+    """
     audible = [level for level in levels_db if level > _decibels(_FLOOR)]
     if not audible or max(audible) - min(audible) <= _MOST_DIFFERENT_DB:
         return ""
@@ -113,7 +116,7 @@ def _decibels(amplitude: float) -> float:
 
 
 def _clipped_share(samples: Int16[np.ndarray, "samples channels"] | Float[np.ndarray, "samples channels"]) -> float:
-    """One sample at full scale is what normalising leaves; two in a row are a wave with its top cut off."""
+    """Normalising a recording leaves single samples at full scale; clipping leaves two or more in a row."""
     limits = (-(2**15), 2**15 - 1) if samples.dtype == np.int16 else (-1.0, 1.0 - 2**-15)
     at_limit = (samples <= limits[0]) | (samples >= limits[1])
     return float((at_limit[1:] & at_limit[:-1]).mean()) if len(samples) > 1 else 0.0

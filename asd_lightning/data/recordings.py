@@ -19,7 +19,7 @@ from asd_lightning.foreign_files import read_csv
 
 logger = logging.getLogger(__name__)
 
-# A clip this many times shorter or longer than is usual for its machine is heard by its length.
+# A model can tell a clip that is this many times shorter or longer than its machine's median by the length alone.
 _VERY_DIFFERENT = 2.0
 TABLE = "recordings.csv"
 """Beside the machines' folders: which clips were cut from one recording."""
@@ -91,11 +91,12 @@ class RecordingsTable:
         return None if row is None else self._rows[row]
 
     def named(self, clips: Sequence[Clip], whole: bool = True) -> list[Clip]:
-        """``clips`` with their recordings; what the table is good for, and which rows fit nothing, is said.
+        """``clips`` with their recordings; logs how many there are, and warns of rows that fit no clip.
 
         Args:
             clips: as found.
-            whole: whether these are all clips that the table is about; of a part, rows for the others are no mistake.
+            whole: whether ``clips`` are all that the table is about; otherwise rows that fit none of them are no
+                mistake.
 
         Raises:
             UserError: a row fits several clips.
@@ -147,7 +148,7 @@ def _read_table(path: Path) -> Mapping[tuple[str, ...], str]:
 
 
 def _parts(path: str) -> tuple[str, ...]:
-    """A path's parts; one name may be composed in two ways, and a table may come from another system."""
+    """A path's parts, in one Unicode form and with either kind of slash: a table may come from another system."""
     return PurePosixPath(unicodedata.normalize("NFC", path).replace("\\", "/")).parts
 
 

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from asd_lightning.errors import UserError
 
-# 44.1 kHz and its kin are at 441 or less, 65,536 Hz at 512.
+# Largest number in the reduced ratio of rates with the sinc: 16 to 44.1 kHz is 160/441, to 65,536 Hz 125/512.
 _MOST_FOR_SINC = 1000
-# Relative error of a rate that is taken for another one: the clocks of sound cards differ by more.
+# Relative error of the ratio used in place of the exact one; the clocks of sound cards differ by more.
 RATE_ERROR = 1e-5
-# What lies between is a recording of sound; outside, its header is wrong or the result would be mostly made up.
+# Limits of rate / new rate. Outside them the header is wrong, or most of the result would be made up.
 _LOWEST, _HIGHEST = Fraction(1, 16), Fraction(64)
 
 
@@ -49,7 +49,7 @@ def resample(
 
 @lru_cache(maxsize=64)
 def nearest_ratio(ratio: Fraction) -> Fraction:
-    """One of few digits within `RATE_ERROR` of ``ratio``."""
+    """A fraction of small numbers within `RATE_ERROR` of ``ratio``."""
     most = 64
     while abs((near := ratio.limit_denominator(most)) / ratio - 1) > RATE_ERROR:
         most *= 2

@@ -37,7 +37,7 @@ class Draw(NamedTuple):
 
 
 class StepSampler(Sampler[list[Draw]]):
-    """Endless in spirit, indexed by step: yields the batches of steps ``start`` to ``total``.
+    """Yields the batches of steps ``start`` to ``total``; a run has no epochs.
 
     ``uniform`` shuffles all clips and deals them out, dropping what does not fill a last batch; ``class_balanced``
     draws a class, then one of its clips, so that a batch holds more pairs of one class.  A step draws one batch for
@@ -56,7 +56,9 @@ class StepSampler(Sampler[list[Draw]]):
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        """Args:
+        """Note the classes and the place of this process in the run.
+
+        Args:
             labels: class of each clip.
             batch_size: clips per rank and step.
             total: number of micro-steps of the whole run.

@@ -1,4 +1,4 @@
-"""Supplemental clips of the 2025 release: a machine heard without its surroundings, or they without the machine."""
+"""Supplemental clips of the 2025 release: the machine without its surroundings, or the surroundings alone."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def is_noise(clip: Clip) -> bool:
     return clip.split == "supplemental" and clip.attribute != _CLEAN
 
 
-def as_labelled(clip: Clip) -> Clip:
+def as_labeled(clip: Clip) -> Clip:
     """The clip as its class is told: nothing is known of a supplemental clip's operating condition."""
     return replace(clip, attribute="") if clip.split == "supplemental" else clip
 

@@ -1,4 +1,4 @@
-"""Unpacking an archive that may be hostile, so that an interruption leaves nothing half-taken.
+"""Unpacking an archive that may be hostile, so that an interruption leaves no incomplete files.
 
 Members go to a folder of their own, beside the data, and are renamed into place only when every one of them has been
 written and its check sum has been found right. Whatever is there already stays as it is.

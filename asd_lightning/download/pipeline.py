@@ -42,7 +42,7 @@ from asd_lightning.download.records import (
 )
 from asd_lightning.download.retry import RetryPolicy, new_session
 from asd_lightning.download.transfer import LARGEST_BYTES, Wanted, fetch
-from asd_lightning.download.years import PARTS, Part, Year
+from asd_lightning.download.years import ATTRIBUTES, PARTS, Part, Year
 from asd_lightning.errors import UserError
 from asd_lightning.foreign_files import CSV_BYTES, ForeignFileError, load_json
 
@@ -56,10 +56,17 @@ _GRACE_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Source:
-    """Where files come from: Zenodo, unless ``mirror`` names another server or ``file_list`` pins what to fetch."""
+    """Where files come from, and how a faulty transfer is tried again.
+
+    Attributes:
+        mirror: server to use instead of the original ones.
+        file_list: pins what to fetch; by default Zenodo is asked for its lists.
+        policy: ``None`` is `RetryPolicy` with pauses that end when the download is stopped.
+    """
 
     mirror: str | None = None
     file_list: Path | None = None
+    policy: RetryPolicy | None = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +90,6 @@ def download_year(
     root: Path,
     selection: Selection | None = None,
     source: Source | None = None,
-    policy: RetryPolicy | None = None,
     jobs: int = 4,
     keep_archives: bool = False,
     console: Console | None = None,
@@ -101,12 +107,13 @@ def download_year(
     if jobs < 1:
         raise UserError(f"jobs={jobs}: give a number of parallel downloads of at least 1")
     state = root / STATE_FOLDER
+    source = source or Source()
     try:
         state.mkdir(parents=True, exist_ok=True)
         refuse_link(state / "lock")
         with FileLock(state / "lock", timeout=0):
-            run = _Run(root, policy, keep_archives, console or Console(stderr=True), check_truth)
-            files = _planned(year, state, selection or Selection(), source or Source(), run.policy)
+            run = _Run(root, source.policy, keep_archives, console or Console(stderr=True), check_truth)
+            files = _planned(year, state, selection or Selection(), source, run.policy)
             return run.all(files, jobs)
     except Timeout as error:
         raise UserError(f"another download into {root} is running: wait for it, or stop it first") from error
@@ -207,7 +214,9 @@ class _Run:
         return self.root / ("dev_data" if file.part == "dev" else "eval_data") / "raw" / file.machine
 
     def _truth_path(self, file: RemoteFile) -> Path:
-        return self.root / "eval_data" / file.name
+        """Files of single machines lie in the evaluator's folder for them."""
+        folder = self.root / "eval_data"
+        return (folder / ATTRIBUTES if file.machine else folder) / file.name
 
     def _marker(self, file: RemoteFile) -> Path:
         return self.state / "unpacked" / f"{file.name}.json"
@@ -230,7 +239,7 @@ class _Run:
         self.console.print(message, markup=False, highlight=False, soft_wrap=True)
 
     def _tell_of_foreign(self, missing: Sequence[RemoteFile]) -> None:
-        """Folders that nothing here has unpacked: what they lack is only known with the archive."""
+        """Name folders that were not unpacked by this command; what they lack is known only from the archive."""
         splits = {"dev": "train", "train": "train", "test": "test"}
         foreign = [
             file.machine

@@ -33,7 +33,7 @@ class PassingError(Exception):
 
 
 class SlowError(PassingError):
-    """The answer trickles; what it has brought is no reason to go on with it for ever."""
+    """The answer comes too slowly; it is given up although some of it has arrived."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def refuse_downgrade(
 
 
 def pieces(response: requests.Response, policy: RetryPolicy) -> Iterator[bytes]:
-    """What arrives, as it arrives: nothing is waited for to make a piece full, so that a trickle is noticed.
+    """The bytes of an answer as soon as they arrive, in pieces of any length, so that a slow answer is noticed.
 
     Raises:
         PassingError: the connection broke.
@@ -167,7 +167,7 @@ def _get_json_once(session: requests.Session, url: str, policy: RetryPolicy) -> 
 
 
 def passing_or_final(error: requests.exceptions.RequestException, url: str) -> PassingError | UserError:
-    """What to raise for a failed request: a malformed address stays wrong, a broken connection may heal."""
+    """The error for a failed request: final for a malformed address, passing for a broken connection."""
     malformed = (
         requests.exceptions.MissingSchema,
         requests.exceptions.InvalidSchema,

@@ -160,7 +160,7 @@ def _complete(
             _transfer_once(session, wanted, part, policy, report, stop)
             return
         except PassingError as fault:
-            # A trickle brings something new for ever.
+            # Without this a slow answer, which always brings a little more, would be tried again without end.
             is_new = _size(part) > best and not isinstance(fault, SlowError)
             failures = 1 if is_new else failures + 1
             best = max(best, _size(part))

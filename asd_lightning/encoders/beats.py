@@ -146,6 +146,7 @@ class BEATs(nn.Module):
 
     @property
     def gradient_checkpointing(self) -> bool:
+        """Whether layers are computed again in the backward pass instead of kept in memory."""
         return self.encoder.gradient_checkpointing
 
     @gradient_checkpointing.setter

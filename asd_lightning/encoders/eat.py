@@ -9,7 +9,7 @@ Shapes: B clips, L = 1 + N tokens, D width, H heads, d = D / H.
 """
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,11 +57,6 @@ class EATConfig:
         if self.mel_bins % self.patch_size:
             raise ValueError(f"mel_bins {self.mel_bins} must be a multiple of patch_size {self.patch_size}")
 
-    @classmethod
-    def large(cls) -> Self:
-        """EAT-large."""
-        return cls(embed_dim=1024, depth=24, num_heads=16)
-
 
 class EAT(nn.Module):
     """Normalised log-mel filter bank -> tokens: CLS, then one per patch of 16 frames x 16 mel bands.
@@ -85,7 +80,7 @@ class EAT(nn.Module):
         self.pre_norm = nn.LayerNorm(dim, _NORM_EPS)
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.depth))
         nn.init.normal_(self.extra_tokens, std=0.02)
-        self.apply(_initialise)
+        self.apply(_initialize)
 
     def forward(self, features: Float[Tensor, "batch frames mel"]) -> Float[Tensor, "batch tokens dim"]:
         """Frames beyond a multiple of the patch size are dropped.
@@ -198,7 +193,7 @@ class _Mlp(nn.Module):
         return self.fc2(F.gelu(self.fc1(x)))  # type: ignore[no-any-return]
 
 
-def _initialise(module: nn.Module) -> None:
+def _initialize(module: nn.Module) -> None:
     """Vision transformers' usual start, for training without pretrained weights."""
     if isinstance(module, nn.Linear | nn.Conv2d):
         nn.init.trunc_normal_(module.weight, std=0.02)

@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# Tokens that one product makes: the more, the fewer products, each with more zeros.  8 was the fastest on an H100.
+# Output tokens of one matrix product. A larger number makes fewer products, each with more zeros; 8 was the fastest on
+# an H100.
 _BLOCK = 8
 
 
@@ -29,6 +30,7 @@ class PositionConv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(dim))
 
     def forward(self, x: Float[Tensor, "batch dim tokens"]) -> Float[Tensor, "batch dim tokens"]:
+        """One output for each token; on a GPU by `convolve_by_products`."""
         weight = torch._weight_norm(self.weight_v, self.weight_g, 2)
         if x.device.type == "cuda":
             return convolve_by_products(x, weight, self.bias, self.groups)
@@ -70,7 +72,7 @@ def _spans(
 
 
 def _block_weights(weight: Float[Tensor, "dim width kernel"], groups: int) -> Float[Tensor, "groups span out"]:
-    """The kernel once for each token of a block, moved on by one tap each."""
+    """The kernel once for each token of a block, each time shifted by one tap."""
     dim, width, kernel = weight.shape
     moved = torch.stack([F.pad(weight, (token, _BLOCK - 1 - token)) for token in range(_BLOCK)])
     moved = moved.view(_BLOCK, groups, dim // groups, width, kernel + _BLOCK - 1)

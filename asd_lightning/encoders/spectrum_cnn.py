@@ -26,6 +26,7 @@ class SameConv1d(nn.Conv1d):
     """
 
     def forward(self, features: Float[Tensor, "batch channels length"]) -> Float[Tensor, "batch filters out"]:
+        """Pad with zeros to ceil(length / stride) output positions, then convolve."""
         length, (kernel,), (stride,) = features.shape[2], self.kernel_size, self.stride
         total = max((-(-length // stride) - 1) * stride + kernel - length, 0)
         return super().forward(F.pad(features, (total // 2, total - total // 2)))
@@ -66,8 +67,10 @@ class SpectrumCNN(nn.Module):
         self.dense = nn.Sequential(*hidden, nn.Linear(out_dim, out_dim, bias=False))
 
     def forward(self, spectrum: Float[Tensor, "batch bins"]) -> Float[Tensor, "batch dim"]:
-        """Raises:
-        ValueError: the spectrum has another number of bins than the network was built for.
+        """Embedding of each spectrum.
+
+        Raises:
+            ValueError: the spectrum has another number of bins than the network was built for.
         """
         if spectrum.shape[1] != self.num_bins:
             raise ValueError(
@@ -82,7 +85,7 @@ class SpectrumCNN(nn.Module):
 
 
 class SqueezeExcitation(nn.Module):
-    """Scale each filter by a gate computed from the mean of all; bottleneck of a sixteenth."""
+    """Scale each filter by a gate, computed from the means of all through a bottleneck of a sixteenth as many."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -95,6 +98,7 @@ class SqueezeExcitation(nn.Module):
         )
 
     def forward(self, filters: Float[Tensor, "batch channels length"]) -> Float[Tensor, "batch channels length"]:
+        """The filters, each multiplied by its gate."""
         gate: Tensor = self.gate(filters.mean(2))
         return filters * gate[:, :, None]
 

@@ -19,4 +19,5 @@ class TemporalStatistics(nn.Module):
         self.out_dim = 2 * num_bands
 
     def forward(self, features: Float[Tensor, "batch frames bands"]) -> Float[Tensor, "batch dim"]:
+        """The means of all bands, then their standard deviations."""
         return torch.cat([features.mean(1), features.std(1, correction=0)], dim=1)

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, fields
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -21,7 +20,6 @@ from numpy import ndarray
 
 from asd_lightning.evaluation.metrics import ALL, MAX_FPR, METRICS, MachineMetrics, evaluate
 from asd_lightning.scoring.clip_scores import ClipScore
-from asd_lightning.tables import write_csv
 
 Replicates = dict[str, Float[ndarray, " resamples"]]
 """Metric name -> its value in every resample (nan: undefined)."""
@@ -75,11 +73,6 @@ def bootstrap_difference(
             difference = of_first[group][metric] - of_second[group][metric]
             intervals.append(_interval(row, metric, estimate, difference, confidence))
     return intervals
-
-
-def write_intervals(path: Path, intervals: Sequence[Interval]) -> None:
-    """Write intervals as CSV, one row each, exact floats."""
-    write_csv(path, [field.name for field in fields(Interval)], [astuple(row) for row in intervals])
 
 
 def weighted_auc(

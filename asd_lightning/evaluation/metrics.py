@@ -103,6 +103,11 @@ def evaluate(scores: Sequence[ClipScore]) -> EvaluationResult:
     Clips of unknown condition are left out, those of unknown domain count in ``auc`` and ``pauc`` and, if anomalous,
     against the normal clips of either domain.  What is undefined is nan, and the means are over what is defined.
     Raises ``UserError`` on no scores, on a clip that comes twice, and on a score that is not finite.
+
+    >>> clips = [("a", "source", "normal", 0.1), ("b", "target", "normal", 0.4), ("c", "source", "anomaly", 0.3)]
+    >>> result = evaluate([ClipScore("fan", "00", *clip[:3], "", clip[3], 0.2, 1) for clip in clips])
+    >>> result.machines[0].auc_source, result.machines[0].auc_target
+    (1.0, 0.0)
     """
     _check(scores)
     groups: dict[tuple[str, str], list[ClipScore]] = {}
@@ -282,7 +287,7 @@ def _auc(
 def _precision_recall_f1(
     is_anomaly: Bool[ndarray, " clips"], decision: Bool[ndarray, " clips"], keep: Bool[ndarray, " clips"]
 ) -> tuple[float, float, float]:
-    """nan where the domain lacks a condition or decisions; 0 where nothing was called anomalous, as officially."""
+    """NaN where the domain lacks a condition or decisions; 0 where nothing was called anomalous, as officially."""
     truth, called = is_anomaly[keep], decision[keep]
     if truth.all() or not truth.any():
         return math.nan, math.nan, math.nan

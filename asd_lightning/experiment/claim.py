@@ -22,15 +22,15 @@ class OccupiedError(UserError):
 
 
 def is_first_process() -> bool:
-    """Whether this is the one process of several that answers for their folder."""
+    """Whether this is the one process of several that makes and locks their folder."""
     return all(os.environ.get(rank, "0") == "0" for rank in _RANKS)
 
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
-    """Hold the folder; the first process of a training does it for the others.  A process that dies lets go.
+    """Lock the folder; the first process of a training does so for the others, and its end, by a kill too, unlocks it.
 
-    The half of a checkpoint that a killed training has left is removed: with full encoders it has some GB.
+    An unfinished checkpoint of a killed training is removed: with full encoders it has some GB.
 
     Raises:
         OccupiedError: another training holds it.

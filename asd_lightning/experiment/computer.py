@@ -15,12 +15,12 @@ from asd_lightning.errors import UserError
 # Loggers whose packages are not among those that come with this one.
 _LOGGER_PACKAGES = {"mlflow": "mlflow", "tensorboard": "tensorboard", "wandb": "wandb"}
 _RANDOM = "random"
-# Lightning takes such a job for one that a person starts processes in.
+# Job names that Lightning takes for interactive jobs: it then ignores Slurm's tasks.
 _INTERACTIVE = ("bash", "interactive")
 
 
 def check_computer(arguments: Sequence[str]) -> None:
-    """Refuse a single run that cannot be here.  Of a sweep, whose jobs may run elsewhere, nothing is known.
+    """Refuse a single run that cannot work on this computer. Sweeps pass: their jobs may run elsewhere.
 
     Raises:
         UserError: weights or a logger's package that are not on this machine, or another number of Slurm tasks than of
@@ -53,7 +53,7 @@ def agree_with_slurm(config: DictConfig) -> None:
             "unset SLURM_NTASKS"
         )
     if int(tasks) > 1:
-        # Slurm tells this only where it was asked in these words, and Lightning asks for it.
+        # Lightning requires this variable, which Slurm sets only where ``--ntasks-per-node`` was given.
         os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(devices))
 
 
@@ -67,7 +67,7 @@ def _refuse_absent_weights(config: DictConfig) -> None:
     names = sorted(set(_weights(plain(config.model))))
     if not names:
         return
-    # It imports torch, and so will the run.
+    # Imported late, since it imports torch, which takes seconds.
     from asd_lightning.encoders.weights.checkpoints import find_weights
 
     for name in names:

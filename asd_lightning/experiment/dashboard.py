@@ -9,7 +9,7 @@ import sys
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, fields
 from pathlib import Path
@@ -24,6 +24,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from asd_lightning.data.batch import Batch
 from asd_lightning.data.datamodule import ClipDataModule
 from asd_lightning.evaluation.metrics import MachineMetrics
+from asd_lightning.evaluation.worst_clips import worst_clips
 from asd_lightning.experiment.multirun import is_sweep
 from asd_lightning.experiment.results import Evaluated, evaluated
 from asd_lightning.foreign_files import first_line
@@ -49,6 +50,7 @@ class Throughput(pl.Callback):
         self._ended: deque[float] = deque(maxlen=window + 1)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forget the times of an earlier training and the peak of memory before this one."""
         self._ended.clear()
         if pl_module.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(pl_module.device)
@@ -56,6 +58,7 @@ class Throughput(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
+        """Log clips per second over the window and, on a GPU, the peak of memory."""
         self._ended.append(time.monotonic())
         if len(self._ended) > 1:
             seconds = self._ended[-1] - self._ended[0]
@@ -65,11 +68,14 @@ class Throughput(pl.Callback):
             pl_module.log("train/gpu_memory_gib", torch.cuda.max_memory_allocated(pl_module.device) / _GIB)
 
 
+_WORST = {"alarm": "test/loudest_alarms", "false alarm": "test/worst_false_alarms", "miss": "test/worst_misses"}
+
+
 class WandbTest(pl.Callback):
-    """Shows a test on wandb, where that is a logger: metrics, scores, and the clips that were ranked worst.
+    """Shows a test on wandb, where that is a logger: metrics, scores, and the clips that were judged most wrongly.
 
     Args:
-        worst_clips: how many false alarms and how many misses to listen to.
+        worst_clips: how many of each kind to listen to.
         seconds: of each, from its start.
         sample_rate: of the clips, in Hz.
     """
@@ -80,6 +86,7 @@ class WandbTest(pl.Callback):
         self._sample_rate = sample_rate
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log metrics, scores and the worst clips, on the first process alone."""
         chosen = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
         if not chosen or not trainer.is_global_zero or not isinstance(pl_module, AnomalousSoundModule):
             return
@@ -95,43 +102,18 @@ class WandbTest(pl.Callback):
         import wandb
 
         clip_ids = {(clip.machine, clip.file): clip_id for clip_id, clip in enumerate(datamodule.clips)}
-        content = {}
-        for kind, ranked in zip(("false_alarms", "misses"), worst_clips(found.scores, self._worst_clips), strict=True):
-            content[f"test/worst_{kind}"] = [
+        content: dict[str, Any] = {name: [] for name in _WORST.values()}
+        for worst in worst_clips([found.scores], self._worst_clips):
+            clip = worst.clip
+            content[_WORST[worst.kind]].append(
                 wandb.Audio(
-                    datamodule.waveform(clip_ids[score.machine, score.file])[: self._samples],
+                    datamodule.waveform(clip_ids[clip.machine, clip.file])[: self._samples],
                     sample_rate=self._sample_rate,
-                    caption=f"{score.machine} {score.file}: score {score.anomaly_score:.4g}, "
-                    f"on the wrong side of {share:.0%}",
+                    caption=f"{clip.machine} {clip.file}: score {clip.anomaly_score:.4g}, threshold "
+                    f"{clip.threshold:.4g}, {worst.margin:.2g} standard deviations on the wrong side",
                 )
-                for share, score in ranked
-            ]
+            )
         return content
-
-
-def worst_clips(
-    scores: Sequence[ClipScore], count: int
-) -> tuple[list[tuple[float, ClipScore]], list[tuple[float, ClipScore]]]:
-    """The worst false alarms and the worst misses of all machines, worst first.
-
-    Scores of different machines do not compare: a normal clip is as bad as the share of its machine's anomalies that
-    score below it, an anomaly as the share of its machine's normal clips that score above it.  Clips ranked rightly
-    against all others are left out, as are clips without a known condition.
-
-    Returns:
-        For each at most ``count`` pairs of that share, above 0 and at most 1, and the clip's score.
-    """
-    groups: dict[tuple[str, str], list[ClipScore]] = {}
-    for score in scores:
-        groups.setdefault((score.machine, score.section), []).append(score)
-    false_alarms, misses = [], []
-    for group in groups.values():
-        normals = [score for score in group if score.condition == "normal"]
-        anomalies = [score for score in group if score.condition == "anomaly"]
-        if normals and anomalies:
-            false_alarms += [(_share_below(anomalies, clip.anomaly_score), clip) for clip in normals]
-            misses += [(_share_above(normals, clip.anomaly_score), clip) for clip in anomalies]
-    return _worst(false_alarms, count), _worst(misses, count)
 
 
 def wandb_logger(
@@ -193,19 +175,6 @@ def _numbers(found: Evaluated) -> dict[str, Any]:
     for score in found.scores:
         values.setdefault(f"test/histogram/{score.machine}/{score.condition}", []).append(score.anomaly_score)
     return content | {name: wandb.Histogram(of_one) for name, of_one in values.items()}
-
-
-def _share_below(clips: Sequence[ClipScore], limit: float) -> float:
-    return sum(clip.anomaly_score < limit for clip in clips) / len(clips)
-
-
-def _share_above(clips: Sequence[ClipScore], limit: float) -> float:
-    return sum(clip.anomaly_score > limit for clip in clips) / len(clips)
-
-
-def _worst(ranked: list[tuple[float, ClipScore]], count: int) -> list[tuple[float, ClipScore]]:
-    wrong = [pair for pair in ranked if pair[0] > 0]
-    return sorted(wrong, key=lambda pair: (-pair[0], pair[1].machine, pair[1].file))[:count]
 
 
 def _run_id(folder: Path) -> str:

@@ -79,7 +79,7 @@ class FittedRun:
         return self.score_clips(_clips([Path(path) for path in given], machine), batch_size)
 
     def score_clips(self, clips: Sequence[Clip], batch_size: int = 32) -> tuple[list[ClipScore], list[WindowScore]]:
-        """Likewise, of any machines.  In the batches of the run's test the scores are its to the last bit."""
+        """Score clips of any machines; with the batches of the run's test, scores are equal to the last bit."""
         pieces = cut_recordings(clips, self.preprocessing)
         batches = [pieces[start : start + batch_size] for start in range(0, len(pieces), batch_size)]
         embeddings = [self._embedded(batch) for batch in batches]
@@ -122,7 +122,7 @@ def load_run(place: Path | str) -> FittedRun:
     return FittedRun(module.scored_embedder(), preprocessing, machines, reduction, _dtype(place, about))
 
 
-# What a trainer calls its precision; full precision needs nothing.
+# From the trainer's name of a precision to the type for autocast; None for full precision.
 _PRECISIONS = {"32-true": None, "32": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 

@@ -21,7 +21,7 @@ _PATHS = ("root", "truth", "recordings")
 
 
 def with_absolute_paths(config: DictConfig) -> DictConfig:
-    """Data paths as they are from everywhere: a run is tested from other folders than it was trained from."""
+    """Make the data paths absolute, in place: a run may be tested from another folder than it was trained from."""
     for name in _PATHS:
         if value := config.data.get(name):
             config.data[name] = str(Path(str(value)).expanduser().absolute())
@@ -59,7 +59,7 @@ def refuse_other_training(
 
 
 def warn_of_other_training(run: Path, known: Mapping[str, str], clips: Mapping[str, str]) -> None:
-    """Say where a test hears other normal recordings than the run was trained on: its bank is another one."""
+    """Warn where a test uses other normal recordings than the run was trained on: its bank then differs."""
     if known and (differences := _differences(known, clips)):
         logger.warning("%s: its training clips are not those that it was trained on (%s)", run, differences)
 

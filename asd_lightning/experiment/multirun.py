@@ -49,6 +49,7 @@ class SweepStart(Callback):  # type: ignore[misc]
     folder: ClassVar[Path | None] = None
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Note the sweep's folder; end the process with status 2 where the sweep could not run properly."""
         SweepStart.folder = Path(config.hydra.sweep.dir).absolute()
         if config.hydra.runtime.choices["hydra/launcher"] in _REMOTE_LAUNCHERS:
             return

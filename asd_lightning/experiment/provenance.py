@@ -15,7 +15,7 @@ def commit_of(folder: Path) -> str | None:
     ``None``: no checkout, as of an installed wheel, or no git.
     """
     commit = _git(folder, "rev-parse", "HEAD")
-    # An environment inside of somebody's project is not that project's code.
+    # A package installed in an environment inside another project's checkout is not that project's code.
     if commit is None or _git(folder, "ls-files", "--error-unmatch", "__init__.py") is None:
         return None
     changed = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ".")
@@ -23,7 +23,7 @@ def commit_of(folder: Path) -> str | None:
 
 
 def commit() -> str | None:
-    """Of this package."""
+    """The commit of this package."""
     return commit_of(Path(asd_lightning.__file__).parent)
 
 

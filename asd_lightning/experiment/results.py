@@ -15,6 +15,7 @@ from rich.console import Console
 
 from asd_lightning.atomic import write_atomically, write_text_atomically
 from asd_lightning.data.datamodule import ClipDataModule
+from asd_lightning.evaluation.attributes import write_attributes
 from asd_lightning.evaluation.complexity import count_macs
 from asd_lightning.evaluation.ground_truth import label_scores
 from asd_lightning.evaluation.metrics import TERMINAL_HEADINGS, EvaluationResult, evaluate, metrics_table, write_metrics
@@ -74,6 +75,7 @@ class ResultsWriter(pl.Callback):
         self.evaluated: Evaluated | None = None
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Join the truth, evaluate on every process, and write the results on the first."""
         if not isinstance(pl_module, AnomalousSoundModule):
             return
         outcome = pl_module.outcome
@@ -109,6 +111,7 @@ class ResultsWriter(pl.Callback):
         self._write_summary(trainer, module, evaluated)
         # After all that is read from a run, which counts as finished when its metrics are there; before the pictures
         # and what is printed: where those fail, no number is lost.
+        write_attributes(scores, results.folder)
         write_metrics(result, results.folder)
         plot_scores(scores, results.score_plot)
         if result.machines:

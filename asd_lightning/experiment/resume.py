@@ -20,7 +20,7 @@ _FREE = frozenset(
     | {f"data.{option}" for option in ("num_workers", "cache_dir", "test_batch_size", "truth", "on_bad_file")}
     | {f"data.{option}" for option in ("recordings", "group")}
 )
-# Of the trainer the length alone: schedule, average and draws are made for it.
+# The one setting of the trainer that must not differ: schedule, average and draws depend on the length.
 _LENGTH = "trainer.max_steps"
 _NAMED_AT_MOST = 5
 

@@ -63,18 +63,18 @@ def retest(run: Path, overrides: Sequence[str] = (), out: Path | None = None) ->
         with finishing_wandb():
             make_trainer(config, results.folder).test(module, datamodule, verbose=False)
     except BaseException as error:
-        # A picture that fails takes no number along.
+        # Keep the folder of a test that finished, even if a plot failed; remove that of any other.
         if is_first_process() and not results.finished:
             shutil.rmtree(results.folder, ignore_errors=True)
         if isinstance(error, Exception):
             raise users_mistake(error) from None
-        # Lightning makes an exit of it.
+        # Lightning turns a KeyboardInterrupt into a SystemExit.
         raise KeyboardInterrupt from None
     return results
 
 
 def _datamodule(run: Path, config: DictConfig) -> ClipDataModule:
-    """A record may say anything of how clips are read."""
+    """Build the data module; a damaged or edited configuration becomes a UserError."""
     try:
         datamodule = instantiate(config.data)
     except (InstantiationException, TypeError, ValueError) as error:
@@ -85,7 +85,7 @@ def _datamodule(run: Path, config: DictConfig) -> ClipDataModule:
 
 
 def _refuse_places(root: Path, out: Path | None) -> None:
-    # The first process of several makes it; the others find it made.
+    # Only the first process looks: it makes the folder, which the others then find there.
     if is_first_process() and out is not None and out.is_dir() and any(out.iterdir()):
         raise UserError(f"{out}: holds files already; give a new folder with --output")
     if not root.is_dir():
@@ -96,7 +96,7 @@ def _refuse_places(root: Path, out: Path | None) -> None:
 
 
 def _is_trained(run: Path, updates: int, wanted: object) -> bool:
-    """Whether the training has come to its end; a test before that does not stand for the run, and is told."""
+    """Whether the training is finished; if not, a warning says so, and the results do not stand for the run."""
     if not isinstance(wanted, int) or updates >= wanted:
         return True
     logger.warning("%s: its training has had %d of %d updates; these are tested", run, updates, wanted)

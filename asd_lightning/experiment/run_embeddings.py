@@ -75,9 +75,10 @@ def _expected(run: Path) -> _Expected:
 
 
 def _of_checkpoint(path: Path) -> tuple[frozenset[str], str]:
-    """Digests of a checkpoint under the names of its time, in which its own test told it, and under those of today.
+    """Digests of a checkpoint's model, and the digest of the clips it was trained on.
 
-    And of the clips it was trained on.
+    An older checkpoint has two digests: of names and configuration as they are stored, which its own tests recorded,
+    and as they are today.
     """
     if not path.is_file():
         logger.warning("%s is not there: nothing tells whether the embeddings are of the run's last weights", path)

@@ -23,16 +23,20 @@ class ProgressBar(RichProgressBar):
 
     @property
     def train_description(self) -> str:
+        """What stands before the bar during training."""
         return "Training"
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        """What Lightning shows, less the logger's version number."""
         metrics: dict[str, Any] = super().get_metrics(trainer, pl_module)
         return {name: value for name, value in metrics.items() if name != "v_num"}
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop drawing: what is printed next comes below the bar."""
         self._stop_progress()
 
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop drawing: the results are printed below the bar."""
         self._stop_progress()
 
     def _get_train_description(self, current_epoch: int) -> str:
@@ -47,6 +51,7 @@ class SystemSummary(pl.Callback):
     """
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Print a line for each branch, and one for loss and head, on the first process alone."""
         if not trainer.is_global_zero or not isinstance(pl_module, AnomalousSoundModule):
             return
         console = Console(highlight=False)

@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 
 _NEED_TRAINING = (WeightAveraging, Checkpoint, LearningRateMonitor)
 _NEED_LOGGER = (LearningRateMonitor,)
-# All that is in the folder of a run that has failed before its first batch.
+# The only files in the folder of a run that failed before its first batch.
 _OF_THE_START = {CONFIG, LOG, LOCK, "hydra.yaml", "overrides.yaml", "hparams.yaml", FAILURE}
 _INTERRUPTED = 130
 _TAKE_MEMORY = ("data.batch_size", "data.test_batch_size", "data.clip_seconds", "data.test_windows or data.num_workers")
@@ -169,7 +169,7 @@ def train(config: DictConfig, output_dir: Path) -> float:
     hide_irrelevant_messages()
     with_absolute_paths(config)
     with open_dict(config):
-        # A test finds the same files there.
+        # Recorded so that a later test finds the user's own configuration files.
         config.config_dirs = [str(folder) for folder in own_folders()]
         config.choices = {name: str(choice) for name, choice in _choices() if not name.startswith("hydra/")}
     checkpoint = checkpoint_to_resume(output_dir, config.resume)
@@ -211,7 +211,7 @@ def _train_and_test(config: DictConfig, output_dir: Path, checkpoint: Path | Non
     datamodule.prepare_data()
     if checkpoint and reached:
         refuse_other_training(checkpoint, reached, datamodule.classes, datamodule.training_clips())
-        # Only now: what does not go on stays as it was.
+        # Not before the checks: a run that is not resumed keeps its recorded configuration.
         _record(config, output_dir)
     module = build_module(plain(config.model), datamodule.classes)
     module.training_clips = datamodule.training_clips()
@@ -235,7 +235,7 @@ def _train_and_test(config: DictConfig, output_dir: Path, checkpoint: Path | Non
 
 
 def _tested(output_dir: Path, updates: int) -> bool:
-    """Whether there are results of these very updates: a test amid the training may have left others."""
+    """Whether there are results of exactly these updates; a test during the training leaves those of fewer."""
     results = results_of(output_dir)
     return results.finished and results.read_summary().get("updates", updates) == updates
 

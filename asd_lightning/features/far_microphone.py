@@ -69,8 +69,10 @@ class FarMicrophoneReduction(nn.Module):
         self.coefficients: Tensor
 
     def forward(self, waveform: Float[Tensor, "batch channels samples"]) -> Float[Tensor, "batch samples"]:
-        """Raises:
-        UserError: not two channels, or shorter than a window.
+        """The near channel less what the far one predicts of it.
+
+        Raises:
+            UserError: not two channels, or shorter than a window.
         """
         batch, channels, samples = waveform.shape
         _check(channels, samples)

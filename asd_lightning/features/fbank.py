@@ -98,17 +98,18 @@ class KaldiFbank(nn.Module):
     def _log_mel(self, framed: Float[Tensor, "clips frames 400"]) -> Float[Tensor, "clips frames 128"]:
         """Log-mel values of some frames, in the reference's order of operations, which shares its rounding."""
         window, mel = _tables(self.window_type, self.waveform_scale, framed.dtype, framed.device)
-        centred = framed - framed.mean(-1, keepdim=True)
+        centered = framed - framed.mean(-1, keepdim=True)
         padded = framed.new_zeros(*framed.shape[:-1], _FFT_LENGTH)
-        emphasised = padded[..., :FRAME_LENGTH]
-        delayed = centred * _PRE_EMPHASIS
-        torch.sub(centred[..., 1:], delayed[..., :-1], out=emphasised[..., 1:])
-        torch.sub(centred[..., 0], delayed[..., 0], out=emphasised[..., 0])
-        emphasised.mul_(window)
+        emphasized = padded[..., :FRAME_LENGTH]
+        delayed = centered * _PRE_EMPHASIS
+        torch.sub(centered[..., 1:], delayed[..., :-1], out=emphasized[..., 1:])
+        torch.sub(centered[..., 0], delayed[..., 0], out=emphasized[..., 0])
+        emphasized.mul_(window)
         squares = torch.view_as_real(torch.fft.rfft(padded)).square_()
         return ((squares[..., 0] + squares[..., 1]) @ mel).clamp_(min=_ENERGY_FLOOR).log_()
 
     def extra_repr(self) -> str:
+        """The settings, for the printed module."""
         return f"{self.window_type}, mean={self.mean}, std={self.std}, target_frames={self.target_frames}"
 
 

@@ -54,5 +54,5 @@ def _rounded_triangles(scale: MelScale) -> Float[Tensor, "bins 128"]:
     frequency = scale.sample_rate / scale.fft_length * torch.arange(scale.fft_length // 2, dtype=torch.float32)
     mel = (1127.0 * (1.0 + frequency / 700.0).double().log().float()).unsqueeze(1)
     band = torch.arange(MEL_BINS, dtype=torch.float32)
-    left, centre, right = (low + (band + edge) * step for edge in (0.0, 1.0, 2.0))
-    return torch.minimum((mel - left) / (centre - left), (right - mel) / (right - centre)).clamp(min=0.0)
+    left, center, right = (low + (band + edge) * step for edge in (0.0, 1.0, 2.0))
+    return torch.minimum((mel - left) / (center - left), (right - mel) / (right - center)).clamp(min=0.0)

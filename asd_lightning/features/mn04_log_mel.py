@@ -80,6 +80,7 @@ class MN04LogMel(nn.Module):
         return resample(waveform, self.sample_rate, SAMPLE_RATE)  # type: ignore[no-any-return]
 
     def extra_repr(self) -> str:
+        """The rate of the waveforms, for the printed module."""
         return f"sample_rate={self.sample_rate}"
 
 
@@ -90,11 +91,11 @@ def _larger_term(sample_rate: int) -> int:
 
 def _log_mel(signal: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch frames 128"]:
     window, mel = _tables(signal.dtype, signal.device)
-    power = _power(_spectrum(_emphasised(signal), window))
+    power = _power(_spectrum(_emphasized(signal), window))
     return ((power.transpose(1, 2) @ mel + _OFFSET).log() + _SHIFT) / _SPREAD
 
 
-def _emphasised(signal: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch shorter"]:
+def _emphasized(signal: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch shorter"]:
     return signal[:, 1:] - _PRE_EMPHASIS * signal[:, :-1]
 
 

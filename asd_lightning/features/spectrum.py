@@ -11,7 +11,7 @@ from asd_lightning.errors import UserError
 
 # On a processor the spectra of more than a few ten-second clips leave the cache, and each allocation faults its pages.
 _CLIPS_AT_A_TIME = 4
-# Half a gigabyte of filters.
+# With the largest values the filters take half a gigabyte.
 _LARGEST = {"num_mels": 4096, "window_length": 65_536, "hop_length": 1 << 20, "sample_rate": 1 << 20}
 
 
@@ -24,6 +24,7 @@ class MagnitudeSpectrum(nn.Module):
     """
 
     def forward(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch bins"]:
+        """Magnitudes in float32, also under mixed precision."""
         # Half precision would overflow: bins of a full-scale clip reach 1e4 and beyond.
         with torch.autocast(waveform.device.type, enabled=False):
             spectrum: Tensor = torch.fft.rfft(waveform.float())
@@ -64,6 +65,7 @@ class LogMelSpectrogram(nn.Module):
         self._window: Tensor
 
     def forward(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch frames mels"]:
+        """Log-mel values in dB, in float32 also under mixed precision."""
         with torch.autocast(waveform.device.type, enabled=False):
             pieces = torch.split(waveform.float(), _CLIPS_AT_A_TIME if waveform.device.type == "cpu" else len(waveform))
             return torch.cat([self._log_mel(piece) for piece in pieces])

@@ -53,7 +53,7 @@ class OneStageLoss(nn.Module):
         UserError: an argument outside its range.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the settings of conf/model/loss
         self,
         embed_dim: int,
         classes: Sequence[ClassLabel],

@@ -35,11 +35,6 @@ class IntervalRow(NamedTuple):
     others: tuple[float, ...] = ()
 
 
-def series_css(index: int) -> str:
-    """CSS class of the index-th run."""
-    return series_tint(index).css
-
-
 def score_histogram(machine: str, scores: Sequence[ClipScore]) -> Markup:
     """Normal clips upwards, anomalous ones downwards, and the decision threshold."""
     found = histogram(scores)
@@ -84,7 +79,7 @@ def roc_chart(machine: str, runs: Sequence[tuple[str, Sequence[ClipScore]]]) -> 
         for domain in ("source", "target"):
             curve = roc(scores, domain)
             if curve is not None:
-                parts.append(polyline(axes, *curve, f"curve {series_css(index)} {domain}"))
+                parts.append(polyline(axes, *curve, f"curve {series_tint(index).css} {domain}"))
     description = f"ROC curves of {machine}, by run and domain; the shaded part counts in pAUC"
     return svg(axes, description, parts)
 
@@ -100,7 +95,7 @@ def det_chart(machine: str, runs: Sequence[tuple[str, Sequence[ClipScore]]]) -> 
     for index, (_, scores) in enumerate(runs):
         curve: Curve | None = det(scores)
         if curve is not None:
-            parts.append(polyline(axes, *curve, f"curve {series_css(index)}"))
+            parts.append(polyline(axes, *curve, f"curve {series_tint(index).css}"))
     return svg(axes, f"Detection error trade-off of {machine}, by run, on normal-deviate axes", parts)
 
 
@@ -196,7 +191,7 @@ def _by_attribute(
 ) -> tuple[tuple[str, ...], list[Markup]]:
     counts = Counter(clip.attribute for clip in clips if clip.attribute)
     named = tuple(sorted(name for name, _ in counts.most_common(len(SERIES))))
-    css = {name: series_css(index) for index, name in enumerate(named)}
+    css = {name: series_tint(index).css for index, name in enumerate(named)}
     groups: dict[tuple[str, bool], list[tuple[float, float]]] = {}
     for clip, point in zip(clips, place, strict=True):
         groups.setdefault((css.get(clip.attribute, UNKNOWN.css), clip.condition == "anomaly"), []).append(point)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
 import io
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,27 +11,28 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
-from matplotlib.axes import Axes
+from markupsafe import Markup
+from matplotlib.axes import Axes as PlotAxes
 from matplotlib.figure import Figure
 from rich.console import Console
 from scipy.signal import stft
 
-from asd_lightning.atomic import write_atomically
 from asd_lightning.data.audio import BadAudioError, read_audio
 from asd_lightning.data.layout import Clip, find_clips
 from asd_lightning.data.measurement import Measurement, measure_all
-from asd_lightning.errors import UserError
-from asd_lightning.pages.policy import content_policy
+from asd_lightning.figures import UNKNOWN, group_tint
+from asd_lightning.pages.svg import Axes, frame, polyline, round_ticks, svg
+from asd_lightning.pages.template import write_page
 
 SAMPLE_RATE = 16_000
 _WINDOW = 1024
 _RANGE_DB = 80.0
 _CLIPS_PER_MEAN = 20
-# Each of them stands out from white and from black.
-_COLOURS = ("#3b82c4", "#d9622b", "#1f9e77", "#c0569a", "#a38300", "#7a6fd0", "#858a90")
-_GREY = "#858a90"
+# Can be read on light and on dark paper.
+_GREY = UNKNOWN.light
 
 Group = tuple[str, str, str]  # split, domain, condition
+_Curve = tuple[Group, np.ndarray, np.ndarray]  # abscissae and ordinates of a group
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,14 @@ def write_gallery(
     if label is not None:
         clips = label(root, clips)
     measured = measure_all([clip.path for clip in clips], console)
-    sections = [_section(machine) for machine in _machines(clips, measured)]
-    try:
-        with write_atomically(page) as stream:
-            stream.write(_page(root, clips, sections).encode())
-    except OSError as error:
-        raise UserError(f"cannot write {page} ({error}): name another file with --output") from error
+    machines = list(_machines(clips, measured))
+    shown = {
+        "title": f"{root.resolve().name}: {len(clips)} clips of {len(machines)} machines",
+        "sections": [_section(f"m{number}", machine) for number, machine in enumerate(machines)],
+        "range_db": _RANGE_DB,
+        "clips_per_mean": _CLIPS_PER_MEAN,
+    }
+    write_page(page, "gallery.html", shown)
 
 
 def _machines(clips: Sequence[Clip], measured: Mapping[Path, Measurement | BadAudioError]) -> Iterator[_Machine]:
@@ -81,22 +83,32 @@ def _machines(clips: Sequence[Clip], measured: Mapping[Path, Measurement | BadAu
         yield _Machine(name, {group: grouped[name][group] for group in order}, measured)
 
 
-def _section(machine: _Machine) -> str:
-    total = sum(len(clips) for clips in machine.clips.values())
-    rows = "".join(_row(machine, group) for group in machine.clips)
-    name = html.escape(machine.name)
-    return f"""<section id="{name}">
-<h2>{name} <small>{total} clips</small></h2>
-<div class="clips">{_spectrograms(machine)}</div>
-<div class="curves">{_image(_mean_spectra(machine), f"Mean spectra of {machine.name}")}
-{_image(_levels(machine), f"Levels of {machine.name}")}</div>
-<div class="table"><table><thead><tr><th>clips</th><th>number</th><th>attributes</th><th>seconds</th><th>level, dB</th>
-<th>spread, dB</th><th>highest peak, dB</th><th>clipped</th><th>silent</th><th>unreadable</th></tr></thead>
-<tbody>{rows}</tbody></table></div>
-</section>"""
+@dataclass(frozen=True)
+class _Section:
+    """What the page shows of a machine; a row of the table is a group's swatch and its cells."""
+
+    anchor: str
+    name: str
+    total: int
+    examples: list[tuple[str, str, str, str]]
+    spectra: Markup
+    levels: Markup
+    rows: list[tuple[str, list[str]]]
 
 
-def _row(machine: _Machine, group: Group) -> str:
+def _section(anchor: str, machine: _Machine) -> _Section:
+    return _Section(
+        anchor,
+        machine.name,
+        sum(len(clips) for clips in machine.clips.values()),
+        list(_examples(machine)),
+        _mean_spectra(machine),
+        _levels(machine),
+        [(_swatch(group), _cells(machine, group)) for group in machine.clips],
+    )
+
+
+def _cells(machine: _Machine, group: Group) -> list[str]:
     clips = machine.clips[group]
     results = [machine.measured[clip.path] for clip in clips]
     levels, peaks = machine.values(group, "level_db"), machine.values(group, "peak_db")
@@ -117,8 +129,7 @@ def _row(machine: _Machine, group: Group) -> str:
     )
     cells.append(str(sum(isinstance(result, Measurement) and result.silent for result in results)))
     cells.append(str(sum(isinstance(result, BadAudioError) for result in results)))
-    first, *others = (html.escape(cell) for cell in cells)
-    return f"<tr><td>{_swatch(machine, group)}{first}</td>" + "".join(f"<td>{cell}</td>" for cell in others) + "</tr>"
+    return cells
 
 
 def _title(group: Group) -> str:
@@ -131,15 +142,13 @@ def _audible(machine: _Machine, group: Group) -> list[Clip]:
     return [clip for clip, result in measured if isinstance(result, Measurement) and not result.silent]
 
 
-def _spectrograms(machine: _Machine) -> str:
-    """The clip in the middle of each group, by name: no choice by hand."""
-    examples = {group: clips[len(clips) // 2] for group in machine.clips if (clips := _audible(machine, group))}
-    return "".join(
-        f"<figure>{_image(_spectrogram(read_audio(clip.path)), f'Spectrogram of {machine.name}, {_title(group)}')}"
-        f"<figcaption>{_swatch(machine, group)}{html.escape(_title(group))}<br>"
-        f"{html.escape(clip.attribute or 'no attribute')}</figcaption></figure>"
-        for group, clip in examples.items()
-    )
+def _examples(machine: _Machine) -> Iterator[tuple[str, str, str, str]]:
+    """Picture, swatch, title and attribute of the clip in the middle of each group, by name: no choice by hand."""
+    for group in machine.clips:
+        if clips := _audible(machine, group):
+            clip = clips[len(clips) // 2]
+            picture = _image(_spectrogram(read_audio(clip.path)))
+            yield picture, _swatch(group), _title(group), clip.attribute or "no attribute"
 
 
 def _spectrogram(waveform: Float[np.ndarray, " samples"]) -> Figure:
@@ -147,7 +156,7 @@ def _spectrogram(waveform: Float[np.ndarray, " samples"]) -> Figure:
     decibels = 10 * np.log10(np.maximum(power, 1e-16))
     top = decibels.max()
     extent = (0.0, len(waveform) / SAMPLE_RATE, 0.0, SAMPLE_RATE / 2000)
-    figure, axes = _axes(2.3, 1.8, "s", "kHz")
+    figure, axes = _picture(2.3, 1.8, "s", "kHz")
     axes.imshow(decibels, origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=top - _RANGE_DB, vmax=top)
     return figure
 
@@ -161,28 +170,36 @@ def _power(waveform: Float[np.ndarray, " samples"]) -> Float[np.ndarray, "bins f
     return power
 
 
-def _mean_spectra(machine: _Machine) -> Figure:
-    figure, axes = _axes(5.0, 3.0, "kHz", "mean power, dB")
+def _mean_spectra(machine: _Machine) -> Markup:
     frequencies = np.linspace(0, SAMPLE_RATE / 2000, _WINDOW // 2 + 1)
-    for group in machine.clips:
-        if clips := _audible(machine, group):
-            axes.plot(frequencies, _mean_spectrum(clips), linewidth=1.2, color=_colour(machine, group))
-    axes.grid(alpha=0.3)
-    return figure
+    spectra = {group: _mean_spectrum(clips) for group in machine.clips if (clips := _audible(machine, group))}
+    curves = [(group, frequencies, spectrum) for group, spectrum in spectra.items()]
+    return _curves(f"Mean spectra of {machine.name}", curves, "kHz", "mean power, dB")
 
 
-def _levels(machine: _Machine) -> Figure:
-    figure, axes = _axes(5.0, 3.0, "level, dB of full scale", "share of clips below")
+def _levels(machine: _Machine) -> Markup:
+    curves = []
     for group in machine.clips:
         values = np.sort(machine.values(group, "level_db"))
-        # Shares, not counts: there are a hundred source clips for each target clip.
-        shares = np.arange(1, len(values) + 1) / len(values)
-        axes.plot(values, shares, drawstyle="steps-post", linewidth=1.2, color=_colour(machine, group))
-    axes.grid(alpha=0.3)
-    return figure
+        if len(values):
+            # Shares, not counts: there are a hundred source clips for each target clip.  A step at each value.
+            shares = np.repeat(np.arange(len(values) + 1) / len(values), 2)[1:-1]
+            curves.append((group, np.repeat(values, 2), shares))
+    return _curves(f"Levels of {machine.name}", curves, "level, dB of full scale", "share of clips below")
 
 
-def _axes(width: float, height: float, x: str, y: str) -> tuple[Figure, Axes]:
+def _curves(description: str, curves: Sequence[_Curve], x_label: str, y_label: str) -> Markup:
+    if not curves:
+        return Markup("")
+    xs, ys = (np.concatenate(values) for values in zip(*((x, y) for _, x, y in curves), strict=True))
+    x_range, y_range = (float(xs.min()), float(xs.max())), (float(ys.min()), float(ys.max()))
+    axes = Axes.of(x_range, y_range, width=480, height=280, left=46)
+    parts = [frame(axes, round_ticks(*x_range), round_ticks(*y_range), x_label, y_label)]
+    parts += [polyline(axes, x.tolist(), y.tolist(), f"curve {_swatch(group)}") for group, x, y in curves]
+    return svg(axes, description, parts)
+
+
+def _picture(width: float, height: float, x: str, y: str) -> tuple[Figure, PlotAxes]:
     """One pair of axes, width and height in inches, that can be read on light and on dark paper."""
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
@@ -195,12 +212,10 @@ def _axes(width: float, height: float, x: str, y: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _colour(machine: _Machine, group: Group) -> str:
-    return _COLOURS[list(machine.clips).index(group) % len(_COLOURS)]
-
-
-def _swatch(machine: _Machine, group: Group) -> str:
-    return f'<i style="background: {_colour(machine, group)}"></i>'
+def _swatch(group: Group) -> str:
+    """CSS classes: the color of condition and domain; test clips are dashed, and hollow."""
+    split, domain, condition = group
+    return group_tint(condition, domain).css + (" test" if split == "test" else "")
 
 
 def _mean_spectrum(clips: Sequence[Clip]) -> Float[np.ndarray, " bins"]:
@@ -211,49 +226,7 @@ def _mean_spectrum(clips: Sequence[Clip]) -> Float[np.ndarray, " bins"]:
     return decibels
 
 
-def _image(figure: Figure, description: str) -> str:
+def _image(figure: Figure) -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130, transparent=True)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<img alt="{html.escape(description)}" src="data:image/png;base64,{data}">'
-
-
-def _page(root: Path, clips: Sequence[Clip], sections: Sequence[str]) -> str:
-    machines = sorted({clip.machine for clip in clips})
-    links = " ".join(f'<a href="#{html.escape(name)}">{html.escape(name)}</a>' for name in machines)
-    title = html.escape(f"{root.resolve().name}: {len(clips)} clips of {len(machines)} machines")
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{content_policy()}">
-<meta name="viewport" content="width=device-width"><title>{title}</title>
-<style>
-:root {{ color-scheme: light dark;
-  --paper: #fdfdfb; --ink: #1d1f21; --muted: #5c6166; --rule: #dcdcd6; --link: #0b5cad; }}
-@media (prefers-color-scheme: dark) {{
-  :root {{ --paper: #16181b; --ink: #e6e6e3; --muted: #a3a8ae; --rule: #363b41; --link: #7db8f2; }}
-}}
-body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 1180px; margin: 2rem auto; padding: 0 1rem;
-  color: var(--ink); background: var(--paper); }}
-h1, h2 {{ line-height: 1.2; overflow-wrap: anywhere; }}
-h1 + p {{ max-width: 48rem; }}
-a {{ color: var(--link); }}
-nav {{ display: flex; flex-wrap: wrap; gap: .2rem 1rem; }}
-section {{ border-top: 1px solid var(--rule); margin-top: 2rem; }}
-small, figcaption {{ font-weight: normal; color: var(--muted); }}
-.clips {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: .8rem; }}
-.curves {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(min(22rem, 100%), 1fr)); margin: 1rem 0; }}
-figure {{ margin: 0; min-width: 0; }}
-figcaption {{ font-size: .8rem; line-height: 1.35; overflow-wrap: anywhere; }}
-img {{ width: 100%; display: block; }}
-i {{ display: inline-block; width: .7em; height: .7em; border-radius: 50%; margin-right: .4em; }}
-.table {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; white-space: nowrap; }}
-th, td {{ padding: .25rem .7rem; text-align: right; border-bottom: 1px solid var(--rule); }}
-th:first-child, td:first-child {{ text-align: left; position: sticky; left: 0; background: var(--paper); }}
-</style></head><body>
-<h1>{title}</h1>
-<p>Spectrograms show the middle clip of each kind (channel 0, {_RANGE_DB:.0f} dB from its own maximum); levels are the
-root mean square of a clip in dB of full scale; spectra are means over at most {_CLIPS_PER_MEAN} clips.</p>
-<nav>{links}</nav>
-{"".join(sections)}
-</body></html>
-"""
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -1,20 +1,17 @@
-"""The clips that were judged most wrongly, to be looked at and listened to."""
+"""Picture and sound of the clips that were judged most wrongly."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from asd_lightning.data.audio import BadAudioError
 from asd_lightning.data.layout import Clip
+from asd_lightning.evaluation.worst_clips import WorstClip
 from asd_lightning.pages.recordings import data_folder, lies_below
-from asd_lightning.pages.runs import MachineKey, ReportedRun
+from asd_lightning.pages.runs import ReportedRun
 from asd_lightning.pages.sound import ClipMedia, clip_media
-from asd_lightning.scoring.clip_scores import ClipScore
 
 AUDIO_BUDGET = 6_000_000
 """Bytes of sound that a page carries; clips beyond it have a picture alone."""
@@ -23,25 +20,10 @@ _MOST_PER_KIND = 3
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """What one run said of a clip; ``wrong`` of an unlabelled one: it raised an alarm."""
-
-    run: int
-    anomaly_score: float
-    threshold: float
-    wrong: bool
-
-
-@dataclass(frozen=True)
 class Mistake:
-    """A clip that at least one run judged wrongly, or an unlabelled one that raised an alarm.
+    """One of the worst clips, to be looked at and listened to; ``media`` is ``None`` where it cannot be read."""
 
-    ``media`` is ``None`` where the recording cannot be read.
-    """
-
-    kind: str
-    clip: ClipScore
-    judgements: tuple[Judgement, ...]
+    worst: WorstClip
     media: ClipMedia | None
     with_audio: bool
     missing: str
@@ -50,36 +32,6 @@ class Mistake:
 def per_kind(machines: int) -> int:
     """How many false alarms, and how many misses, of each machine are shown."""
     return max(1, min(_MOST_PER_KIND, _CARDS // max(2 * machines, 1)))
-
-
-def worst_clips(
-    runs: Sequence[ReportedRun], key: MachineKey, count: int
-) -> Iterator[tuple[str, ClipScore, tuple[Judgement, ...]]]:
-    """The worst ``count`` false alarms and misses of a machine, worst first; of unlabelled clips the loudest alarms.
-
-    Clips are ordered by how far they lie on the wrong side of the threshold, on average over the runs, in units of
-    each run's standard deviation of scores; a clip that no run judges wrongly is no mistake.
-    """
-    judged: dict[str, list[tuple[float, ClipScore, Judgement]]] = {}
-    for index, run in enumerate(runs):
-        scores = run.clips_of(key)
-        spread = float(np.std([score.anomaly_score for score in scores])) if scores else 1.0
-        for score in scores:
-            if math.isnan(score.threshold):
-                continue
-            above = score.anomaly_score - score.threshold
-            margin = (-above if score.condition == "anomaly" else above) / (spread or 1.0)
-            wrong = (score.decision == 1) == (score.condition != "anomaly")
-            judgement = Judgement(index, score.anomaly_score, score.threshold, wrong)
-            judged.setdefault(score.file, []).append((margin, score, judgement))
-    for kind, condition in (("alarm", "unknown"), ("false alarm", "normal"), ("miss", "anomaly")):
-        clips = [
-            (float(np.mean([margin for margin, _, _ in rows])), file, rows)
-            for file, rows in judged.items()
-            if rows[0][1].condition == condition and any(judgement.wrong for _, _, judgement in rows)
-        ]
-        for _, _, rows in sorted(clips, key=lambda clip: (-clip[0], clip[1]))[:count]:
-            yield kind, rows[0][1], tuple(judgement for _, _, judgement in rows)
 
 
 class MediaBudget:
@@ -104,27 +56,28 @@ class MediaBudget:
                 channel = run.embeddings.key.preprocessing.channel if run.embeddings else 0
                 self._channels.setdefault(name, channel)
 
-    def mistake(self, kind: str, score: ClipScore, judgements: tuple[Judgement, ...]) -> Mistake:
+    def mistake(self, worst: WorstClip) -> Mistake:
         """The clip with its picture and, while there is room, its sound."""
+        score = worst.clip
         name = (score.machine, score.section, score.file)
         clip = self._clips.get(name)
         if clip is None:
-            return self._without(kind, score, judgements, "no run's table of clips says where its recording is")
+            return self._without(worst, "no run's table of clips says where its recording is")
         folder = self._folders[name]
         if folder is None or not lies_below(clip.path, folder):
             where = "which the run does not name" if folder is None else str(folder)
-            return self._without(kind, score, judgements, f"its recording is not in the run's data folder, {where}")
+            return self._without(worst, f"its recording is not in the run's data folder, {where}")
         try:
             media = clip_media(clip, self._channels[name])
         except BadAudioError as error:
-            return self._without(kind, score, judgements, str(error))
+            return self._without(worst, str(error))
         if folder not in self.folders:
             self.folders.append(folder)
         fits = len(media.audio) <= self.left
         self.left -= len(media.audio) if fits else 0
         self.silent += not fits
-        return Mistake(kind, score, judgements, media, fits, "")
+        return Mistake(worst, media, fits, "")
 
-    def _without(self, kind: str, score: ClipScore, judgements: tuple[Judgement, ...], reason: str) -> Mistake:
-        self.missing.append(f"{score.machine}/{score.file}")
-        return Mistake(kind, score, judgements, None, False, reason)
+    def _without(self, worst: WorstClip, reason: str) -> Mistake:
+        self.missing.append(f"{worst.clip.machine}/{worst.clip.file}")
+        return Mistake(worst, None, False, reason)

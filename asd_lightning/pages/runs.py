@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.progress import Progress
 
-from asd_lightning.comparison.systems import Run, find_runs, is_synthetic
+from asd_lightning.comparison.systems import Comparison, Run, is_synthetic
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.intervals import Interval, bootstrap_intervals
 from asd_lightning.evaluation.metrics import ALL, EvaluationResult, evaluate
@@ -64,19 +64,24 @@ class ReportedRun:
 
 
 def read_runs(
-    folders: Sequence[Path], resamples: int, progress: Progress
+    comparison: Comparison, resamples: int, progress: Progress
 ) -> tuple[list[ReportedRun], list[tuple[str, str]]]:
-    """The finished runs at or below ``folders``, and (folder, reason) of those that have failed.
+    """What the page shows in full, and (folder, reason) of the runs that have failed.
+
+    These are all finished runs; where some system was trained several times, the first run of each system: what its
+    seeds have in common is told in numbers.
 
     Raises:
-        UserError: a folder without runs, or no run that has finished.
+        UserError: no run has finished.
     """
-    found = find_runs(folders)
-    failed = [(str(run.folder), run.failure) for run in found if run.failure]
-    finished = [run for run in found if not run.failure]
+    failed = [(str(run.folder), run.failure) for run in comparison.runs if run.failure]
+    finished = [run for run in comparison.runs if not run.failure]
+    labels = _labels(finished)
+    if comparison.over_seeds:
+        systems = [system for system in comparison.systems if system.finished]
+        finished, labels = [system.finished[0] for system in systems], [system.name for system in systems]
     if not finished:
         raise _nothing_to_report(failed)
-    labels = _labels(finished)
     task = progress.add_task("reading runs", total=len(finished))
     runs = []
     for run, label in zip(finished, labels, strict=True):

@@ -25,6 +25,7 @@ class Scale:
     end: Real
 
     def __call__(self, value: Real) -> float:
+        """Pixel of ``value``, to a tenth; the middle where the data have a single value."""
         span = self.high - self.low
         share = (value - self.low) / span if span else 0.5
         return round(self.start + share * (self.end - self.start), 1)
@@ -50,6 +51,7 @@ class Axes:
         top: int = 8,
         right: int = 10,
     ) -> Axes:
+        """Axes for data from ``x[0]`` to ``x[1]`` and ``y[0]`` to ``y[1]``; sizes and margins in pixels."""
         return Axes(width, height, Scale(*x, left, width - right), Scale(*y, height - bottom, top))
 
 
@@ -61,20 +63,24 @@ def svg(axes: Axes, description: str, parts: Iterable[Markup]) -> Markup:
 
 
 def text(x: Real, y: Real, content: str, anchor: str = "middle", css: str = "") -> Markup:
+    """Text at a pixel position."""
     return Markup('<text x="{}" y="{}" text-anchor="{}" class="{}">{}</text>').format(x, y, anchor, css, content)
 
 
 def line(x1: Real, y1: Real, x2: Real, y2: Real, css: str) -> Markup:
+    """A straight line between two pixel positions."""
     return Markup('<path d="M{} {}L{} {}" class="{}"/>').format(x1, y1, x2, y2, css)
 
 
 def rectangle(x: Real, y: Real, width: Real, height: Real, css: str) -> Markup:
+    """A rectangle whose upper left corner is at (x, y), in pixels."""
     return Markup('<rect x="{}" y="{}" width="{}" height="{}" class="{}"/>').format(
         round(x, 1), round(y, 1), round(width, 1), round(height, 1), css
     )
 
 
 def polyline(axes: Axes, x: Iterable[Real], y: Iterable[Real], css: str) -> Markup:
+    """A line through data points."""
     points = " ".join(f"{axes.x(a):g},{axes.y(b):g}" for a, b in zip(x, y, strict=True))
     return Markup('<polyline points="{}" class="{}"/>').format(points, css)
 
@@ -123,7 +129,11 @@ def frame(
 
 
 def round_ticks(low: Real, high: Real, count: int = 5) -> list[float]:
-    """At most about ``count`` + 1 multiples of 1, 2 or 5 times a power of ten within ``low..high``."""
+    """At most about ``count`` + 1 multiples of 1, 2 or 5 times a power of ten within ``low..high``.
+
+    >>> round_ticks(0.0, 1.0)
+    [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    """
     span = high - low
     if not span > 0:
         return [low]
@@ -131,4 +141,5 @@ def round_ticks(low: Real, high: Real, count: int = 5) -> list[float]:
     power = 10.0 ** np.floor(np.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
     first = np.ceil(low / step - 1e-9)
-    return [round(float(i * step), 12) for i in np.arange(first, np.floor(high / step + 1e-9) + 1)]
+    # Plus 0: a tick at minus zero would say so.
+    return [round(float(i * step), 12) + 0.0 for i in np.arange(first, np.floor(high / step + 1e-9) + 1)]

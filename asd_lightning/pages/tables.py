@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from asd_lightning.comparison.published import AS_PRINTED, CORRECTED
-from asd_lightning.comparison.systems import Comparison, Spread
 from asd_lightning.comparison.tables import TABLE_2_MACHINES, published_row, published_systems
 from asd_lightning.evaluation.intervals import Interval, bootstrap_difference
 from asd_lightning.evaluation.metrics import ALL
-from asd_lightning.pages.charts import IntervalRow, interval_chart, series_css
+from asd_lightning.pages.charts import IntervalRow, interval_chart
 from asd_lightning.pages.runs import OVERALL, MachineKey, ReportedRun
+from asd_lightning.pages.template import series_css
 from asd_lightning.scoring.clip_scores import machine_name
 
 SHOWN = ("auc_source", "auc_target", "pauc", "hmean")
@@ -45,13 +45,14 @@ class MetricRow:
 
 @dataclass(frozen=True)
 class Rate:
-    """So many of so many; ``share`` is nan of none."""
+    """How many of how many clips; ``share`` is nan where there are none."""
 
     count: int
     of: int
 
     @property
     def share(self) -> float:
+        """``count`` as a fraction of ``of``."""
         return self.count / self.of if self.of else math.nan
 
 
@@ -76,31 +77,6 @@ class DifferenceRow:
     reason: str
 
 
-@dataclass(frozen=True)
-class SeedRow:
-    """A system's hmean of each machine and its official score, over so many seeds."""
-
-    system: str
-    seeds: int
-    cells: tuple[Spread, ...]
-
-
-def seed_rows(comparison: Comparison) -> list[SeedRow]:
-    """Means over seeds, of the machines in order and over all; none where no system has two runs."""
-    absent = Spread(math.nan, math.nan, 0)
-    systems = [system for system in comparison.systems if system.finished]
-    if all(len(system.finished) < 2 for system in systems):
-        return []
-    return [
-        SeedRow(
-            system.name,
-            len(system.finished),
-            tuple(system.spread.get((name, "hmean"), absent) for name in (*comparison.machines, ALL)),
-        )
-        for system in systems
-    ]
-
-
 def metric_rows(runs: Sequence[ReportedRun], keys: Sequence[MachineKey]) -> list[MetricRow]:
     """Every machine of every run and, where the report has that machine, of the published systems; then the means."""
     rows = []
@@ -112,7 +88,7 @@ def metric_rows(runs: Sequence[ReportedRun], keys: Sequence[MachineKey]) -> list
                 overall = key == OVERALL
                 name = _OVERALL_LABEL if overall else machine_name(*key)
                 rows.append(MetricRow(name, run.label, series_css(index), False, False, overall, cells))
-        rows += _published(key, _measured(runs, keys))
+        rows += _published(runs, key, _measured(runs, keys))
     return rows
 
 
@@ -153,7 +129,7 @@ def official_chart(runs: Sequence[ReportedRun], keys: Sequence[MachineKey]) -> M
     """Official score of every run with its interval, and of the published systems over the same machines."""
     rows = [_interval_row(run, index, OVERALL, run.label) for index, run in enumerate(runs)]
     measured = _measured(runs, keys)
-    for system in published_systems(measured):
+    for system in _shown_systems(runs, measured):
         row = published_row(system, ALL, measured)
         if row:
             rows.append(IntervalRow(system, "published", others=(row.hmean,)))
@@ -162,17 +138,13 @@ def official_chart(runs: Sequence[ReportedRun], keys: Sequence[MachineKey]) -> M
 
 
 def machine_chart(runs: Sequence[ReportedRun], keys: Sequence[MachineKey]) -> Markup | None:
-    """hmean of every machine and run with its interval; published systems are ticks on a line of their own.
-
-    None of those stands beside a synthetic machine, which is another machine of the same name.
-    """
+    """The hmean of every machine and run with its interval; published systems are ticks on a line of their own."""
     measured = _measured(runs, keys)
     rows: list[IntervalRow] = []
     for key in keys:
         own = [_interval_row(run, index, key, "") for index, run in enumerate(runs)]
         lines = [row for row in own if row is not None]
-        systems = [] if any(run.synthetic for run in runs) else published_systems(measured)
-        found = [published_row(system, key[0], measured) for system in systems]
+        found = [published_row(system, key[0], measured) for system in _shown_systems(runs, measured)]
         values = tuple(row.hmean for row in found if row)
         if lines:
             rows += [lines[0]._replace(label=machine_name(*key)), *lines[1:]]
@@ -183,7 +155,7 @@ def machine_chart(runs: Sequence[ReportedRun], keys: Sequence[MachineKey]) -> Ma
 def published_notes(runs: Sequence[ReportedRun], keys: Sequence[MachineKey]) -> Iterator[str]:
     """What to know before comparing with published numbers."""
     measured = _measured(runs, keys)
-    if not published_systems(measured):
+    if not _shown_systems(runs, measured):
         return
     yield (
         "Published: Table 2 of the XJU report on the recordings of DCASE 2025; its averages are harmonic means, cut to "
@@ -203,8 +175,13 @@ def _measured(runs: Sequence[ReportedRun], keys: Sequence[MachineKey]) -> list[s
     return [key[0] for key in keys if any(run.interval(key, "hmean") for run in runs)]
 
 
-def _published(key: MachineKey, measured: Sequence[str]) -> Iterator[MetricRow]:
-    for system in published_systems(measured):
+def _shown_systems(runs: Sequence[ReportedRun], measured: Sequence[str]) -> list[str]:
+    """None beside synthetic machines, which share no more than names with the published ones."""
+    return [] if any(run.synthetic for run in runs) else published_systems(measured)
+
+
+def _published(runs: Sequence[ReportedRun], key: MachineKey, measured: Sequence[str]) -> Iterator[MetricRow]:
+    for system in _shown_systems(runs, measured):
         row = published_row(system, key[0], measured)
         if row:
             cells = tuple(MetricCell(getattr(row, metric) / 100) for metric in SHOWN)

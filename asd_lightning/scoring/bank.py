@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from asd_lightning.scoring.neighbors import Metric, nearest, nearest_others
 
-# Under this, an item counts as having a twin in its bank: dividing by 0 would make the score of the twin's clip NaN.
+# Floor of the local distance, which is 0 for an item with an equal one in its bank: dividing by 0 would give NaN.
 SMALLEST_LOCAL_DISTANCE = 1e-12
 
 
@@ -36,7 +36,7 @@ class Bank:
 
     @classmethod
     def of(cls, items: Float[np.ndarray, "b dim"], metric: Metric, weight: Float[np.ndarray, " b"] | None) -> Bank:
-        """A bank to measure distances to, whose items' weights are known."""
+        """A bank with given weights, such as those of a kept state."""
         bank = cls(items, metric, None)
         bank.weight = weight
         return bank
@@ -57,7 +57,10 @@ class Bank:
         return nearest_others(self.items, k, self.metric, self._weights_without())[0]
 
     def _weights_without(self) -> Callable[[slice], Float[np.ndarray, "r b"]]:
-        """For some items, every item's weight in the bank without each: one neighbour more fills the gap it leaves."""
+        """From a slice of items to rows of weights: row r has every item's weight in the bank without item r.
+
+        Where r is among an item's K nearest, the next nearest takes its place.
+        """
         neighbors = max(min(self.local_density or 1, len(self.items) - 2), 0)
         distance, position = nearest_others(self.items, neighbors + 1, self.metric)
         complete = 1 / self._mean(distance[:, :neighbors])

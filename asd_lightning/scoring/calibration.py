@@ -36,8 +36,10 @@ class Map(NamedTuple):
 
     @classmethod
     def fit(cls, calibration: Calibration, scores: Float[np.ndarray, " n"]) -> Map:
-        """Raises:
-        UserError: no scores, or the median of a ratio is not above 0.
+        """A map fitted to left-out scores, in any order.
+
+        Raises:
+            UserError: no scores, or the median of a ratio is not above 0.
         """
         if len(scores) == 0:
             raise UserError("a calibration needs training scores, there are none")

@@ -82,8 +82,10 @@ class KMeansScorer:
 
     @classmethod
     def from_state(cls, state: ScorerState) -> KMeansScorer:
-        """Raises:
-        UserError: an option or an array is missing, of another shape, NaN or infinite.
+        """The fitted scorer that gave ``state``.
+
+        Raises:
+            UserError: an option or an array is missing, of another shape, NaN or infinite.
         """
         scorer = cls(**state.options)
         scorer._centers = kept_array(state.arrays, "centers", None, None)

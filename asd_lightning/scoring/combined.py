@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -11,12 +11,12 @@ from jaxtyping import Bool, Float, Int
 from asd_lightning.errors import UserError
 from asd_lightning.scoring.arguments import require_choice
 from asd_lightning.scoring.domains import DacoScorer, DomainScorer
-from asd_lightning.scoring.fusion import Combination, ScoreFusion
 from asd_lightning.scoring.held_out import fit_with, left_out_scores
 from asd_lightning.scoring.parts import SIMPLE, Kinds, again, checked, packed, unpacked
 from asd_lightning.scoring.protocol import Scorer, ScorerState, kept_array, training_embeddings
 from asd_lightning.scoring.search import SMALLEST_DISTANCE
 
+Combination = Literal["mean", "min"]
 ScaleOf = Literal["identity", "log"]
 
 PARTS: Kinds = {**SIMPLE, "DomainScorer": DomainScorer, "DacoScorer": DacoScorer}
@@ -86,7 +86,7 @@ class CombinedScorer:
                 self.parts[name], self._left_out[name] = part, scores
         if not self.parts:
             raise UserError("the left-out training scores of no back-end have a spread: look for identical clips")
-        self._fusion = ScoreFusion("zscore", self.combination).fit(list(self._left_out.values()))
+        self._z = np.array([(scores.mean(), scores.std()) for scores in self._left_out.values()])
         return self
 
     def anomaly_score(self, embeddings: Float[np.ndarray, "m dim"]) -> Float[np.ndarray, " m"]:
@@ -95,35 +95,38 @@ class CombinedScorer:
         Raises:
             UserError: embeddings that a back-end cannot score.
         """
-        return self._fusion.fuse([self._scaled(part.anomaly_score(embeddings)) for part in self.parts.values()])
+        return self._fused([self._scaled(part.anomaly_score(embeddings)) for part in self.parts.values()])
 
     def leave_one_out_scores(self) -> Float[np.ndarray, " n"]:
         """Score of each training clip, in the order of ``fit``, by back-ends without its recording.
 
         The means and deviations of the z-scores stay as fitted on all clips.
         """
-        return self._fusion.fuse(list(self._left_out.values()))
+        return self._fused(list(self._left_out.values()))
 
     def state(self) -> ScorerState:
-        """The back-ends' states and their left-out scores."""
+        """The back-ends' states, and mean and standard deviation of the left-out scores of each."""
         options, arrays = packed(self.parts)
-        for name, scores in self._left_out.items():
-            arrays[f"left_out_{name}"] = scores
         own = {"combination": self.combination, "scale": self.scale, "parts": options}
-        return ScorerState(own, arrays)
+        return ScorerState(own, arrays | {"z": self._z})
 
     @classmethod
     def from_state(cls, state: ScorerState) -> CombinedScorer:
-        """Raises:
-        UserError: an option or an array is missing, of another shape, NaN or infinite.
+        """The fitted scorer that gave ``state``.
+
+        Raises:
+            UserError: an option or an array is missing, of another shape, NaN or infinite.
         """
         parts = unpacked(state.options["parts"], state.arrays, PARTS)
         makers = {name: again(part) for name, part in parts.items()}
         scorer = cls(makers, state.options["combination"], state.options["scale"])
         scorer.parts = parts
-        left_out = [kept_array(state.arrays, f"left_out_{name}", None) for name in parts]
-        scorer._fusion = ScoreFusion("zscore", scorer.combination).fit(left_out)
+        scorer._z = kept_array(state.arrays, "z", len(parts), 2)
         return scorer
+
+    def _fused(self, scores: Sequence[Float[np.ndarray, " m"]]) -> Float[np.ndarray, " m"]:
+        z = [(one - mean) / deviation for one, (mean, deviation) in zip(scores, self._z, strict=True)]
+        return np.asarray(np.mean(z, axis=0) if self.combination == "mean" else np.min(z, axis=0))
 
     def _scaled(self, scores: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
         return np.log(np.maximum(scores, SMALLEST_DISTANCE)) if self.scale == "log" else scores

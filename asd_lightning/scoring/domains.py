@@ -114,8 +114,10 @@ class DomainScorer:
 
     @classmethod
     def from_state(cls, state: ScorerState) -> DomainScorer:
-        """Raises:
-        UserError: an option or an array is missing, of another shape, NaN or infinite.
+        """The fitted scorer that gave ``state``.
+
+        Raises:
+            UserError: an option or an array is missing, of another shape, NaN or infinite.
         """
         parts = unpacked(state.options["parts"], state.arrays, SIMPLE)
         _require_domains(parts)
@@ -220,8 +222,10 @@ class DacoScorer:
 
     @classmethod
     def from_state(cls, state: ScorerState) -> DacoScorer:
-        """Raises:
-        UserError: an option or an array is missing, of another shape, NaN or infinite.
+        """The fitted scorer that gave ``state``.
+
+        Raises:
+            UserError: an option or an array is missing, of another shape, NaN or infinite.
         """
         parts = dict(unpacked(state.options["parts"], state.arrays, SIMPLE))
         union = parts.pop("union", None)

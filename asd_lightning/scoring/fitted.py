@@ -26,7 +26,7 @@ from asd_lightning.scoring.protocol import KeptScorer, Scorer, ScorerState
 MachineKey = tuple[str, str]
 """Machine and section."""
 
-# What a file of fitted machines may name: nothing else is made of it.
+# The only classes that are made from a file of fitted machines.
 _KINDS: Kinds = {**PARTS, "CombinedScorer": CombinedScorer}
 _FORMAT = 1
 _LARGEST_HEADER = 10_000_000
@@ -54,7 +54,7 @@ class FittedMachine:
         return self.scorer.anomaly_score(embeddings.astype(np.float64))
 
     def decision(self, anomaly_score: float) -> int | None:
-        """1 = anomaly, 0 = normal; ``None`` where there is no threshold: that is no word on the clip."""
+        """1 = anomaly, 0 = normal; ``None`` where there is no threshold and so no decision."""
         return None if math.isnan(self.threshold) else int(anomaly_score > self.threshold)
 
 

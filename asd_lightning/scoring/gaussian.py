@@ -112,8 +112,10 @@ class MahalanobisScorer:
 
     @classmethod
     def from_state(cls, state: ScorerState) -> MahalanobisScorer:
-        """Raises:
-        UserError: an option or an array is missing, of another shape, NaN or infinite.
+        """The fitted scorer that gave ``state``.
+
+        Raises:
+            UserError: an option or an array is missing, of another shape, NaN or infinite.
         """
         scorer = cls(**state.options)
         means = kept_array(state.arrays, "mean", None, None)
@@ -219,8 +221,10 @@ class GaussianMixtureScorer:
 
     @classmethod
     def from_state(cls, state: ScorerState) -> GaussianMixtureScorer:
-        """Raises:
-        UserError: an option or an array is missing, of another shape, NaN or infinite.
+        """The fitted scorer that gave ``state``.
+
+        Raises:
+            UserError: an option or an array is missing, of another shape, NaN or infinite.
         """
         scorer = cls(**state.options)
         scorer._center = kept_array(state.arrays, "center", None)

@@ -61,7 +61,7 @@ class GridScorer:
     [0.25]
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the switches of the grid
         self,
         match: Match = "cosine",
         bands: int = 1,
@@ -165,8 +165,10 @@ class GridScorer:
 
     @classmethod
     def from_state(cls, state: ScorerState) -> GridScorer:
-        """Raises:
-        UserError: an option or an array is missing, of another shape, NaN or infinite.
+        """The fitted scorer that gave ``state``.
+
+        Raises:
+            UserError: an option or an array is missing, of another shape, NaN or infinite.
         """
         mixup = state.options.get("mixup")
         scorer = cls(**state.options | {"mixup": None if mixup is None else MemMixup(**mixup)})

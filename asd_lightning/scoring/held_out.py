@@ -138,7 +138,7 @@ def scores_without_group(
 
 @contextmanager
 def _unheard() -> Iterator[None]:
-    """What there is to say of a machine's clips was said when the back-end was fitted to all of them."""
+    """Silence warnings: those about the machine's clips were given when the back-end was fitted to all of them."""
     log = logging.getLogger("asd_lightning.scoring")
     before = log.level
     log.setLevel(logging.ERROR)

@@ -157,8 +157,10 @@ class KNNScorer:
 
     @classmethod
     def from_state(cls, state: ScorerState) -> KNNScorer:
-        """Raises:
-        UserError: an option or an array is missing, of another shape, NaN or infinite.
+        """The fitted scorer that gave ``state``.
+
+        Raises:
+            UserError: an option or an array is missing, of another shape, NaN or infinite.
         """
         smote = state.options.get("smote")
         scorer = cls(**state.options | {"smote": None if smote is None else Smote(**smote)})

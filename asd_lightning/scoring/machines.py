@@ -30,13 +30,13 @@ Embedded = tuple[Int[ndarray, " _"], Float[ndarray, "_ _"]]
 """Ids of clips, places in a table, and their embeddings."""
 WindowReduction = Literal["max", "mean"]
 
-# A training clip so many times the median distance away is worth a word.
+# Warn of a training clip whose score is this many times the median.
 _FAR_OUT = 20.0
 _NAMED_AT_MOST = 3
 
 
 def warn_of_too_few(clips: Sequence[Clip], threshold: Threshold) -> None:
-    """Say, before any work, of which machines there will be no decisions: a threshold may need so many recordings.
+    """Warn, before anything is decoded, of machines with too few recordings for the threshold: no decisions.
 
     Args:
         clips: recordings as they are found; some may turn out to be unusable.
@@ -81,7 +81,7 @@ def fit_machines(
     """
     fitted = {}
     for key, rows in _by_machine(clips, reference[0]).items():
-        # What the back-end and the threshold have to say follows; they do not know whose clips they see.
+        # Name the machine first: warnings of the back-end and the threshold, which follow, do not.
         logger.info("fitting %s", machine_name(*key))
         own = [clips[clip_id] for clip_id in reference[0][rows]]
         try:
@@ -160,7 +160,7 @@ def _fit_machine(
 def _with_threshold(
     scorer: Scorer, scores: Float[ndarray, " n"], is_target: Bool[ndarray, " n"], threshold: Threshold
 ) -> FittedMachine:
-    """Scores are worth keeping where the threshold's rule cannot be fitted: then there are no decisions."""
+    """Fit the threshold; where that fails the machine has scores and no decisions, with the reason."""
     try:
         limit = threshold.fit(scores, is_target)
     except UserError as error:

@@ -43,7 +43,7 @@ def nearest_others(
     metric: Metric,
     weight_of_rows: Callable[[slice], Float[np.ndarray, "r b"]] | None = None,
 ) -> tuple[Float[np.ndarray, "b k"], Int[np.ndarray, "b k"]]:
-    """Of each bank item, the distances to its nearest ``min(k, b - 1)`` *other* items, and their positions.
+    """Distances and positions of the ``min(k, b - 1)`` nearest *other* items of each bank item.
 
     ``weight_of_rows`` gives the factors on the distances from a slice of the items to all.
     """

@@ -60,8 +60,10 @@ class Preparation(NamedTuple):
 
     @classmethod
     def kept(cls, state: ScorerState, whiten: bool) -> Preparation:
-        """Raises:
-        UserError: an array is missing, of another shape, NaN or infinite.
+        """The fitted preparation that gave ``arrays()``.
+
+        Raises:
+            UserError: an array is missing, of another shape, NaN or infinite.
         """
         mean = kept_array(state.arrays, "mean", None)
         deviation = kept_array(state.arrays, "deviation", len(mean))

@@ -50,7 +50,7 @@ class Oversampled(NamedTuple):
 def oversample(target: Float[np.ndarray, "n dim"], source_clips: int, settings: Smote, seed: int) -> Oversampled:
     """Clips interpolated between ``target`` clips and their nearest, beside ``source_clips`` clips of source.
 
-    Fewer than N + 1 target clips: N is n - 1.  None is made of fewer than two clips, or where there are already
+    With n < N + 1 target clips, N is n - 1. Nothing is made from fewer than two clips, or where there are already
     ``int(ratio * source_clips)``.  The same arguments always make the same clips.
     """
     count, dim = target.shape
@@ -64,8 +64,8 @@ def oversample(target: Float[np.ndarray, "n dim"], source_clips: int, settings: 
     # The tree finds the same neighbours as the default and starts no threads, which cost more than so few clips do.
     tree = NearestNeighbors(n_neighbors=neighbors + 1, algorithm="kd_tree")
     smote = SMOTE(sampling_strategy={1: count + wanted}, k_neighbors=tree, random_state=seed)
-    # Of the source clips only their number enters, and that is in the strategy already: one row stands for them all,
-    # which makes leave-one-out scores several times faster, and which imbalanced-learn warns about.
+    # Only the number of source clips matters, and the strategy contains it already. So one row replaces them, which
+    # makes leave-one-out scores several times faster; imbalanced-learn warns about it.
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="After over-sampling", category=UserWarning)
         resampled, labels = smote.fit_resample(

@@ -82,8 +82,10 @@ class LedoitWolfScorer:
 
     @classmethod
     def from_state(cls, state: ScorerState) -> LedoitWolfScorer:
-        """Raises:
-        UserError: an option or an array is missing, of another shape, NaN or infinite.
+        """The fitted scorer that gave ``state``.
+
+        Raises:
+            UserError: an option or an array is missing, of another shape, NaN or infinite.
         """
         scorer = cls(**state.options)
         scorer._preparation = Preparation.kept(state, whiten=True)
@@ -175,8 +177,10 @@ class ResidualScorer:
 
     @classmethod
     def from_state(cls, state: ScorerState) -> ResidualScorer:
-        """Raises:
-        UserError: an option or an array is missing, of another shape, NaN or infinite.
+        """The fitted scorer that gave ``state``.
+
+        Raises:
+            UserError: an option or an array is missing, of another shape, NaN or infinite.
         """
         scorer = cls(**state.options)
         scorer._preparation = Preparation.kept(state, whiten=False)

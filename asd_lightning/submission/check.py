@@ -47,7 +47,12 @@ def check_submission(folder: Path, expected: ClipNames | None = None) -> list[Pr
 
 
 def problem_lines(problems: Sequence[Problem], at_most: int | None) -> list[str]:
-    """The problems under their rules, of each rule ``at_most`` (``None``: all) and how many more there are."""
+    """The problems under their rules, of each rule ``at_most`` (``None``: all) and how many more there are.
+
+    >>> problems = [Problem("not finite", "fan, line 3"), Problem("not finite", "fan, line 7")]
+    >>> problem_lines(problems, 1)
+    ['not finite: 2', '  fan, line 3', '  and 1 more']
+    """
     rules: dict[str, list[str]] = {}
     for problem in problems:
         rules.setdefault(problem.rule, []).append(problem.text)
@@ -190,7 +195,7 @@ def _repetitions(file: str, names: Sequence[str]) -> Iterator[Problem]:
 
 
 def _first(problems: Iterator[Problem], file: str) -> Iterator[Problem]:
-    """As many as somebody may want to read: another kind of file has one in each of its rows."""
+    """The first few problems of a file: a file of another kind has one in each row."""
     yield from islice(problems, _MOST_PROBLEMS)
     if following := next(problems, None):
         yield Problem(following.rule, f"{file}: and more; mend these first")
@@ -260,7 +265,7 @@ _AUTHOR = ("lastname", "firstname", "email", "affiliation.institution", "affilia
 
 
 class _Absent:
-    """Stands for a field that is not there: null is a value."""
+    """Marks an absent field; None cannot, since null is a value."""
 
 
 def _get(tree: Any, path: str) -> Any:
@@ -306,7 +311,7 @@ def _check_results(results: Any) -> Iterator[str]:
         for name, value in given.items():
             if not _is_number(value, 0.0, 100.0):
                 yield f"results.development_dataset.{machine}.{name} must be per cent, got {value!r:.80}"
-        # No pAUC is under 47 per cent.
+        # All values up to 1 must be fractions: no pAUC is under 47 per cent.
         if given and all(_is_number(value, 0.0, 1.0) for value in given.values()):
             shown = ", ".join(f"{name} {value:g}" for name, value in given.items())
             yield f"results.development_dataset.{machine} must be per cent; these are fractions: {shown}"
@@ -327,7 +332,7 @@ def _check_authors(authors: Any) -> Iterator[str]:
 
 
 def _is_open(value: Any) -> bool:
-    """Reported elsewhere: absent, or still to do."""
+    """Absent, or still to do; both are reported elsewhere."""
     return value is _Absent or (isinstance(value, str) and value.startswith(TODO))
 
 

@@ -155,7 +155,7 @@ def _merged(template: dict[str, Any], given: Mapping[str, Any], where: str) -> d
 
 
 def _development_metrics(path: Path, scored: Sequence[ClipScore]) -> list[MachineMetrics]:
-    """Metrics of machines whose clips' names tell the label; truth joined to others is no development result."""
+    """Metrics of machines whose clips' names hold the label; metrics from a joined truth are no development results."""
     machines = {score.machine for score in scored if not EVALUATION_NAME.fullmatch(score.file)}
     return [row for row in read_metrics(path) if row.machine in machines and not row.overall] if path.is_file() else []
 

@@ -21,7 +21,7 @@ from asd_lightning.synthetic.machines import (
     Physics,
 )
 from asd_lightning.synthetic.sources import (
-    COLOURS,
+    COLORS,
     NOISES,
     OCTAVES,
     SAMPLE_RATE,
@@ -75,8 +75,8 @@ def operation_of(machine: Machine, clip: Clip, draws: Draws) -> Operation:
             role = "pattern" if key in PATTERN_KEYS else "microphone" if key in MICROPHONE_KEYS else "unit"
             words[role].append(f"{key}={value}")
     if speed is None:
-        centre = 1.0 + (2.5 * physics.speed_spread if target and not clip.attributes else 0.0)
-        speed = centre + draws.uniform(-physics.speed_spread, physics.speed_spread)
+        center = 1.0 + (2.5 * physics.speed_spread if target and not clip.attributes else 0.0)
+        speed = center + draws.uniform(-physics.speed_spread, physics.speed_spread)
     if load is None:
         load = draws.uniform(0.2, 0.6)
     unit, pattern, microphone = (" ".join(words[role]) for role in ("unit", "pattern", "microphone"))
@@ -101,10 +101,10 @@ def render_clip(machine: Machine, clip: Clip, seed: int = 0) -> Float[np.ndarray
     sound = scipy.fft.rfft(_machine_sound(machine, operation, condition, draws, seconds))
     sound *= structure(frequencies, resonances)
 
-    gain_db, level_db, colour_db, response_db = physics.nuisance
+    gain_db, level_db, color_db, response_db = physics.nuisance
     noise = scipy.fft.rfft(background(operation.noise, draws, seconds))
-    colour = np.array(COLOURS[operation.noise]) + draws.uniforms(len(OCTAVES), -colour_db, colour_db)
-    noise *= smooth_gain(frequencies, colour)
+    color = np.array(COLORS[operation.noise]) + draws.uniforms(len(OCTAVES), -color_db, color_db)
+    noise *= smooth_gain(frequencies, color)
     snr_db = physics.snr_db[clip.domain == "target"] + draws.uniform(-level_db, level_db)
     noise *= 10.0 ** (-snr_db / 20.0) / _rms(noise, len(seconds))
 
@@ -180,13 +180,13 @@ def _add_mesh(
     idle, full = physics.sidebands
     depth = idle + (full - idle) * operation.load + condition.sidebands
     for multiple in (1, 2, 3):
-        centre, level = 2 * multiple * physics.teeth, physics.mesh / multiple
-        amplitudes[centre] += level * (1.0 - 0.3 * condition.notch)
+        center, level = 2 * multiple * physics.teeth, physics.mesh / multiple
+        amplitudes[center] += level * (1.0 - 0.3 * condition.notch)
         for distance in range(1, 6):
             # Modulation falls off fast with the distance; a missing tooth is a short dip and spreads far.
             side = 0.5 * depth**distance * (distance <= 2) + 0.3 * condition.notch
-            amplitudes[centre - 2 * distance] += level * side
-            amplitudes[centre + 2 * distance] += level * side
+            amplitudes[center - 2 * distance] += level * side
+            amplitudes[center + 2 * distance] += level * side
 
 
 def _strokes(

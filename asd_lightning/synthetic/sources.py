@@ -97,18 +97,18 @@ def smooth_gain(
 
 
 # Background colours: dB at OCTAVES.
-COLOURS: dict[str, tuple[float, ...]] = {
+COLORS: dict[str, tuple[float, ...]] = {
     "white": (0, 0, 0, 0, 0, 0, 0, 0),
     "pink": (0, -3, -6, -9, -12, -15, -18, -21),
     "hvac": (6, 3, 0, -4, -9, -15, -22, -30),
     "factory": (-2, 0, 2, 3, 2, -1, -5, -10),
     "street": (4, 3, 0, -1, -3, -8, -15, -22),
 }
-NOISES = tuple(COLOURS)
+NOISES = tuple(COLORS)
 
 
 def background(kind: str, draws: Draws, seconds: Float[np.ndarray, " samples"]) -> Float[np.ndarray, " samples"]:
-    """Background before its colour (``COLOURS``) is applied: white noise, with what ``kind`` adds in time.
+    """Background before its colour (``COLORS``) is applied: white noise, with what ``kind`` adds in time.
 
     ``hvac`` hums at the mains' harmonics, ``factory`` chatters in bursts, ``street`` swells and fades.
     """

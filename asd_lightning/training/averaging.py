@@ -41,8 +41,10 @@ class WeightEMA(WeightAveraging):
         self._short_run = False
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Raises:
-        UserError: the strategy splits the weights over devices.
+        """Copy the weights into the average, and note the decay per update.
+
+        Raises:
+            UserError: the strategy splits the weights over devices.
         """
         _refuse_sharding(trainer.strategy)
         batches = trainer.accumulate_grad_batches if self._unit == "micro_batch" else 1
@@ -51,10 +53,12 @@ class WeightEMA(WeightAveraging):
         super().setup(trainer, pl_module, stage)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Drop the average after the fit, so that no later test puts it aside for raw weights."""
         if stage == "fit":
             self._average_model = None
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Put the average into the module, with the same buffers on every rank."""
         super().on_train_end(trainer, pl_module)
         _agree_on_buffers(pl_module)
 

@@ -32,7 +32,7 @@ def build_module(config: dict[str, Any], classes: Sequence[ClassLabel]) -> Anoma
             Hydra targets, the others are arguments of the module.
         classes: position = label.
     """
-    # A recipe's file names the head beside the loss that it feeds.
+    # The files in conf/model/loss give the head beside the loss that it feeds.
     loss = dict(config["loss"])
     head = loss.pop("head", "joint")
     parts = instantiate(config | {"loss": loss}, _convert_="all")
@@ -73,9 +73,9 @@ def load_module(checkpoint: Path, changes: dict[str, Any] | None = None) -> Anom
 
 @contextmanager
 def _named(checkpoint: Path, changed: Set[str]) -> Iterator[None]:
-    """What a configuration from a file stumbles over is told in one line: any value may stand anywhere in it.
+    """Turn any error in building from a checkpoint, whose configuration may be anything, into a UserError.
 
-    What was ``changed`` is not the file's: whoever has changed it is told so.
+    The message blames what was ``changed`` where the error lies there, and else the checkpoint.
     """
     try:
         yield
@@ -91,7 +91,7 @@ def _named(checkpoint: Path, changed: Set[str]) -> Iterator[None]:
 
 
 def _refuse_other_shapes(config: dict[str, Any], labels: Sequence[ClassLabel], state: dict[str, Tensor]) -> None:
-    """Before any memory is asked for: a short text in a checkpoint can describe a model of any size."""
+    """Compare shapes before memory is allocated: a short text in a checkpoint can describe a model of any size."""
     with torch.device("meta"):
         wanted = {name: list(tensor.shape) for name, tensor in build_module(config, labels).state_dict().items()}
     found = {name: list(tensor.shape) for name, tensor in state.items()}

@@ -26,27 +26,29 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside the checkpoint, then renames.
 
     Lightning's own collects the whole file in memory, twice, and writes it to the system's folder for temporary files:
-    where that is another file system the move is a copy, and a kill amid it costs the old checkpoint and the new one.
+    where that is another file system the move is a copy, and a kill during the copy destroys the old checkpoint and the
+    new one.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
+        """Write the checkpoint; an earlier one stays whole until the new one is complete."""
         with write_atomically(Path(path)) as file:
             try:
                 torch.save(checkpoint, file)
             except RuntimeError as error:
-                # Torch tells of the archive that could not be ended, and not of the disk.
+                # Torch reports that the archive could not be finished, and hides the error of the disk.
                 if isinstance(error.__context__, OSError):
                     raise error.__context__ from None
                 raise
 
 
 class LastCheckpoint(Checkpoint):
-    """Keeps ``last.ckpt``, always of the state between two updates: from amid one a run would not go on as it was.
+    """Keeps ``last.ckpt``, always saved between two updates: a run could not be resumed exactly from within one.
 
     No metric chooses between checkpoints: there is no labelled validation set, and choosing by test labels is a leak.
     Lightning's ModelCheckpoint saves at multiples of ``every_n_train_steps`` alone, so the tested weights of a run of
-    another length would not be the saved ones; after a restart it saves amid the first update; and its
-    ``save_on_exception`` saves amid any.
+    another length would not be the saved ones; after a restart it saves within the first update; and its
+    ``save_on_exception`` may save within any update.
 
     At Ctrl-C the update in progress is finished and saved, then `InterruptedRunError` is raised; a second Ctrl-C stops
     at once.  With several processes Ctrl-C always stops at once: they would not all stop after the same update.
@@ -72,17 +74,20 @@ class LastCheckpoint(Checkpoint):
         self.current_score = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take over Ctrl-C, where this is the only process and its main thread."""
         self._updates = trainer.global_step
         # No sooner: the trainer notes the handlers it finds before this, and puts those back when it ends.
         if trainer.world_size == 1 and threading.current_thread() is threading.main_thread():
             self._handler = signal.signal(signal.SIGINT, self._stop_after_update)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Give Ctrl-C back to whoever handled it before."""
         self._restore_handler()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        """Save after every so many updates; after Ctrl-C save and raise `InterruptedRunError`."""
         if trainer.global_step == self._updates:
             return
         self._updates = trainer.global_step
@@ -92,6 +97,7 @@ class LastCheckpoint(Checkpoint):
             raise InterruptedRunError(f"interrupted after update {self._updates}")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save the last update, unless it was saved already."""
         # A run is one epoch.
         if self._saved != trainer.global_step:
             self._save(trainer)
@@ -99,6 +105,7 @@ class LastCheckpoint(Checkpoint):
             raise InterruptedRunError(f"interrupted after update {self._updates}")
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Give Ctrl-C back to whoever handled it before; nothing is saved."""
         self._restore_handler()
 
     def _save(self, trainer: pl.Trainer) -> None:

@@ -1,4 +1,4 @@
-"""Exact evaluation by several processes: every clip once, whoever embedded it."""
+"""Exact evaluation by several processes: every clip counts once, whichever process embedded it."""
 
 from __future__ import annotations
 

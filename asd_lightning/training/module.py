@@ -1,4 +1,4 @@
-"""The LightningModule: one training step, and a test that ends with the k-NN scorer."""
+"""The LightningModule: one training step, and a test that fits back-ends and scores the test clips."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ _NAMED_AT_MOST = 16
 class SchedulerFactory(Protocol):
     """Makes the schedule of a run of ``updates`` optimizer updates of ``accumulate`` micro-batches each."""
 
-    def __call__(self, optimizer: Optimizer, *, updates: int, accumulate: int) -> LRScheduler: ...
+    def __call__(self, optimizer: Optimizer, *, updates: int, accumulate: int) -> LRScheduler:
+        """Make the schedule of ``optimizer``."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class AnomalousSoundModule(pl.LightningModule):
         score_after_head: as given.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the settings of conf/model
         self,
         embedder: Embedder,
         loss: Callable[[int, Sequence[ClassLabel]], OneStageLoss],
@@ -138,10 +139,12 @@ class AnomalousSoundModule(pl.LightningModule):
         return self.scored_embedder()(waveform)  # type: ignore[no-any-return]
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Seed every draw of this micro-step, by the run's seed, the step and the rank."""
         # The run is one epoch, so batch_idx counts its micro-steps, restarts included.
         seed_step(self._seed, batch_idx, self.global_rank)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Mix the clips, embed them, and log and return the loss."""
         mixed = None
         waveform = batch.waveform
         if self._mixup_alpha is not None:
@@ -161,7 +164,7 @@ class AnomalousSoundModule(pl.LightningModule):
         Raises:
             UserError: names the clips of the batch.
         """
-        # Once an update, not once a batch: asking makes a GPU wait.
+        # Checked once for each update, not for each batch: reading the value makes the GPU wait.
         losses, self._losses = self._losses, []
         if torch.stack([loss for _, loss in losses]).isfinite().all():
             return
@@ -175,13 +178,16 @@ class AnomalousSoundModule(pl.LightningModule):
         )
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Note the number of updates so far."""
         self.updates = self.trainer.global_step
 
     def on_test_epoch_start(self) -> None:
+        """Forget the outcome of an earlier test."""
         self.outcome = None
         self._seen = {0: [], 1: []}
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Embed the clips; loader 0 serves the reference, loader 1 the query."""
         self._seen[dataloader_idx].append((batch.clip_id, self(batch.waveform)))
 
     def on_test_epoch_end(self) -> None:
@@ -195,8 +201,10 @@ class AnomalousSoundModule(pl.LightningModule):
         self.outcome = TestOutcome(ids, embeddings, fitted, scores, windows, reduction)
 
     def configure_optimizers(self) -> Any:
-        """Raises:
-        UserError: the optimizer takes no such argument.
+        """The optimizer, and the learning-rate schedule, which advances once an update.
+
+        Raises:
+            UserError: the optimizer takes no such argument.
         """
         try:
             optimizer = self._make_optimizer(self._parameter_groups())
@@ -207,11 +215,13 @@ class AnomalousSoundModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add configuration, classes and training clips to the checkpoint."""
         checkpoint["asd_config"] = self._config
         checkpoint["asd_classes"] = [tuple(label) for label in self.classes]
         checkpoint["asd_training_clips"] = self.training_clips
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Read a checkpoint of an older version too, and set the number of updates."""
         rename_head(checkpoint)
         self.updates = checkpoint["global_step"]
 

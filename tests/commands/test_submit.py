@@ -44,7 +44,7 @@ def test_without_info_the_rest_is_named(tmp_path: Path, capsys: pytest.CaptureFi
     assert "authors[0].email is still 'TODO'" in capsys.readouterr().out
 
 
-def test_a_run_of_labelled_clips_is_a_rehearsal(
+def test_a_run_of_labeled_clips_is_a_rehearsal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -71,7 +71,7 @@ NEAR_A_LABEL = [
 
 
 @pytest.mark.parametrize("stem", NEAR_A_LABEL)
-def test_a_labelled_name_with_a_mistake_is_nothing_supplemental(stem):
+def test_a_labeled_name_with_a_mistake_is_nothing_supplemental(stem):
     assert parse_file_name(stem) is None
 
 

@@ -182,7 +182,7 @@ def test_revisions_count_as_numbers_and_per_part() -> None:
     assert newest_revisions(files) == files[1:]
 
 
-def test_revised_names_of_2024_and_2026_are_recognised(server: RecordServer) -> None:
+def test_revised_names_of_2024_and_2026_are_recognized(server: RecordServer) -> None:
     names = ["dev_ToyCarEmu.zip", "dev_ToyCar.zip", "dev_ToyCar_r2.zip"]
     publish(server, f"/api/records/{DEV_2025}", {"files": [zip_entry(name) for name in names]})
     assert {(file.name, file.machine) for file in list_dev(server)} == {

@@ -52,8 +52,8 @@ def encode(config: BEATsConfig, state: State, features: Tensor, samples_mask: Te
 
 
 def _norm(x: Tensor, state: State, name: str) -> Tensor:
-    centred = x - x.mean(-1, keepdim=True)
-    scaled = centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+    centered = x - x.mean(-1, keepdim=True)
+    scaled = centered / (centered.square().mean(-1, keepdim=True) + 1e-5).sqrt()
     return scaled * state[f"{name}.weight"] + state[f"{name}.bias"]
 
 

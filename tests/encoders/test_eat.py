@@ -103,11 +103,6 @@ def test_published_layout_names_the_parameters() -> None:
     assert {name: list(tensor.shape) for name, tensor in model.state_dict().items()} == published
 
 
-def test_large_configuration() -> None:
-    config = EATConfig.large()
-    assert (config.depth, config.embed_dim, config.num_heads, config.mlp_ratio) == (24, 1024, 16, 4.0)
-
-
 # ---- a second implementation -----------------------------------------------------------------------------------------
 
 
@@ -115,8 +110,8 @@ def naive_encode(p: dict[str, Tensor], features: Tensor, heads: int) -> Tensor:
     """One clip, float64, in loops over patches and heads."""
 
     def norm(x: Tensor, name: str) -> Tensor:
-        centred = x - x.mean(-1, keepdim=True)
-        scaled = centred / (centred.square().mean(-1, keepdim=True) + 1e-6).sqrt()
+        centered = x - x.mean(-1, keepdim=True)
+        scaled = centered / (centered.square().mean(-1, keepdim=True) + 1e-6).sqrt()
         return scaled * p[f"{name}.weight"] + p[f"{name}.bias"]
 
     def linear(x: Tensor, name: str) -> Tensor:

@@ -1,7 +1,5 @@
-import csv
 import math
 from dataclasses import astuple
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +11,6 @@ from asd_lightning.evaluation.intervals import (
     bootstrap_intervals,
     weighted_auc,
     weighted_pauc,
-    write_intervals,
 )
 from asd_lightning.evaluation.metrics import METRICS, evaluate
 from asd_lightning.scoring.clip_scores import ClipScore
@@ -160,12 +157,3 @@ def test_intervals_cover_the_true_value_about_as_often_as_they_say() -> None:
         ]
         covered += interval.low <= truth <= interval.high
     assert 178 <= covered <= 199
-
-
-def test_intervals_are_written_exactly(tmp_path: Path) -> None:
-    intervals = bootstrap_intervals(drawn_clips("fan", np.random.default_rng(10), 1.0), resamples=20)
-    write_intervals(tmp_path / "intervals.csv", intervals)
-    with (tmp_path / "intervals.csv").open(newline="") as stream:
-        header, *rows = csv.reader(stream)
-    assert header == ["machine", "section", "metric", "estimate", "low", "high"]
-    assert [(*row[:3], *map(float, row[3:])) for row in rows] == [astuple(interval) for interval in intervals]

@@ -8,13 +8,12 @@ import sys
 import numpy as np
 import pytest
 import soundfile
-from sklearn.metrics import roc_auc_score
 
 from asd_lightning.evaluation.metrics import read_metrics
 from asd_lightning.experiment import dashboard
-from asd_lightning.experiment.dashboard import finishing_wandb, worst_clips
+from asd_lightning.experiment.dashboard import finishing_wandb
 from asd_lightning.experiment.train import train
-from asd_lightning.scoring.clip_scores import ClipScore, read_scores
+from asd_lightning.scoring.clip_scores import read_scores
 from tests.experiment.runs import tiny_config
 from tests.experiment.wandb_files import offline_runs
 
@@ -151,38 +150,6 @@ def test_missing_logger_is_named(tiny_data, tmp_path, monkeypatch):
     monkeypatch.setattr("pytorch_lightning.loggers.mlflow._MLFLOW_AVAILABLE", False)
     with pytest.raises(Exception, match=r"MLFlowLogger"):
         train(tiny_config(tmp_path, tiny_data, "statistics", ["logger=[csv,mlflow]"]), tmp_path)
-
-
-def clip(machine, condition, score, file="clip.wav"):
-    return ClipScore(machine, "00", file, "source", condition, "", score, 0.0, 0)
-
-
-def test_worst_clips_by_machine():
-    """By hand: fan's scores are 100 times valve's, which must not matter."""
-    scores = [
-        clip("fan", "normal", 100.0, "a"),  # above 1 of 2 anomalies
-        clip("fan", "normal", 50.0, "b"),
-        clip("fan", "anomaly", 90.0, "c"),  # below 1 of 2 normals
-        clip("fan", "anomaly", 200.0, "d"),
-        clip("valve", "normal", 2.0, "e"),  # above the only anomaly
-        clip("valve", "anomaly", 1.0, "f"),  # below the only normal
-        clip("slider", "unknown", 1e9, "g"),
-        clip("gearbox", "normal", 1e9, "h"),
-    ]
-    false_alarms, misses = worst_clips(scores, 4)
-    assert [(share, score.file) for share, score in false_alarms] == [(1.0, "e"), (0.5, "a")]
-    assert [(share, score.file) for share, score in misses] == [(1.0, "f"), (0.5, "c")]
-    assert [score.file for _, score in worst_clips(scores, 1)[0]] == ["e"]
-
-
-def test_worst_clips_shares_make_the_auc():
-    """The mean share of anomalies below a normal clip is 1 - AUC."""
-    rng = np.random.default_rng(0)
-    scores = [clip("fan", ("normal", "anomaly")[i % 2], float(rng.normal() + i % 2), str(i)) for i in range(60)]
-    truth = [score.condition == "anomaly" for score in scores]
-    auc = roc_auc_score(truth, [score.anomaly_score for score in scores])
-    for ranked in worst_clips(scores, 1000):
-        assert sum(share for share, _ in ranked) / 30 == pytest.approx(1 - auc)
 
 
 def test_offline_without_an_account_only(no_account, tmp_path):

@@ -39,15 +39,15 @@ def test_scores_are_the_same_with_and_without_truth(tiny_data, released, tmp_pat
     _, blind = scores_of(tmp_path / "blind", released, "data.machines=[bearing]")
     assert {score.condition for score in blind} == {"unknown"}
     truth = f"data.truth={released.parent / TRUTH}"
-    official_score, labelled = scores_of(tmp_path / "labelled", released, "data.machines=[bearing]", truth)
+    official_score, labeled = scores_of(tmp_path / "labelled", released, "data.machines=[bearing]", truth)
     assert f"labels of the test clips are those of {released.parent / TRUTH}" in caplog.text
     assert 0 < official_score < 1
     key = ("file", "anomaly_score", "threshold", "decision")
-    assert [[getattr(s, name) for name in key] for s in blind] == [[getattr(s, n) for n in key] for s in labelled]
+    assert [[getattr(s, name) for name in key] for s in blind] == [[getattr(s, n) for n in key] for s in labeled]
     # The same clips under the names that tell everything.
     expected, named = scores_of(tmp_path / "named", tiny_data, "data.machines=[bearing]")
     assert official_score == expected
-    assert [score[:2] + score[3:] for score in labelled] == [score[:2] + score[3:] for score in named]
+    assert [score[:2] + score[3:] for score in labeled] == [score[:2] + score[3:] for score in named]
 
 
 def test_the_truth_of_a_download_is_found_by_itself(released, tmp_path):
@@ -55,11 +55,11 @@ def test_the_truth_of_a_download_is_found_by_itself(released, tmp_path):
     assert {s.condition for s in blind if s.machine == "bearing"} == {"unknown"}
     place = shutil.copy(released.parent / TRUTH, released / "eval_data" / TRUTH)
     try:
-        official_score, labelled = scores_of(tmp_path / "labelled", released)
+        official_score, labeled = scores_of(tmp_path / "labelled", released)
     finally:
         (released / "eval_data" / TRUTH).unlink()
     assert place == released / "eval_data" / TRUTH
-    assert {s.condition for s in labelled} == {"normal", "anomaly"}
+    assert {s.condition for s in labeled} == {"normal", "anomaly"}
     assert math.isfinite(official_score)
 
 

@@ -130,7 +130,7 @@ def test_parts_of_a_batch_and_of_a_long_clip_join_without_a_seam(monkeypatch: py
         torch.testing.assert_close(beats_fbank()(waveform), whole, rtol=0, atol=3e-5)
 
 
-def test_padding_is_zero_before_normalisation() -> None:
+def test_padding_is_zero_before_normalization() -> None:
     features = eat_fbank(20)(clip("silence", 1600)[None])
     assert features.shape == (1, 20, 128)
     torch.testing.assert_close(features[0, 8:], torch.full((12, 128), 4.268 / EAT_SPREAD))

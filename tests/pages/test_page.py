@@ -111,9 +111,33 @@ def test_seeds_of_a_system_are_averaged(tmp_path, page):
     for first, second in zip(*rows, strict=True):
         mean, deviation = (100 * f([first.hmean, second.hmean]) for f in (statistics.mean, statistics.stdev))
         assert deviation > 0
-        assert f"{mean:.1f}± {deviation:.1f}" in text
+        assert f"{mean:.1f}± {deviation:.1f}" in text.replace(" ±", "±")
     # Each run is a system of its own: nothing to average.
-    assert "Mean over seeds" not in "".join(page.words)
+    assert "Single runs" not in "".join(page.words)
+
+
+def test_the_page_of_several_seeds_compares_systems(tmp_path):
+    for name, shift in (("one", 0), ("two", 10)):
+        for seed in (1, 2, 3):
+            make_run(tmp_path / "runs" / f"{name}{seed}", tmp_path / "data", name=name, seed=seed + shift * 0)
+    text = write_report([tmp_path / "runs"], tmp_path / "r.html", resamples=10).read_text()
+    shown = Page(text)
+    assert shown.unclosed == []
+    assert "<h1>2 systems, 6 runs</h1>" in text
+    # Two cards, one for each system, and curves of the first run of each.
+    cards = [attributes for attributes in shown.of("article") if attributes["class"].startswith("card")]
+    assert [card["class"] for card in cards] == ["card s0", "card s1"]
+    assert set(re.findall(r'class="curve (s\d)', text)) == {"s0", "s1"}
+    before, _, after = text.partition('<section id="scores">')
+    assert "Differences over shared seeds" in before
+    assert "Single runs: 6" in before
+    assert "runs/one1" in before
+    assert after.count("Of the first run of each system") == 2
+
+
+def test_results_by_attribute_are_listed(page, two_runs):
+    text = "".join(page.words)
+    assert "By attribute" in text
 
 
 def test_runs_of_a_sweep_are_found_and_failed_ones_named(two_runs, tmp_path):
@@ -248,7 +272,8 @@ def test_synthetic_machines_are_not_compared_in_silence(tmp_path):
     summary = tmp_path / "run" / "results" / "summary.json"
     summary.write_text(json.dumps(json.loads(summary.read_text()) | {"data": {"root": str(tmp_path / "data")}}))
     text = write_report([tmp_path / "run"], tmp_path / "r.html", resamples=10).read_text()
-    assert "share no more than their names" in text
+    assert "share no more than names" in text
+    assert "XJU" not in text
 
 
 def test_settings_that_differ_are_listed(page):

@@ -9,7 +9,6 @@ import pytest
 
 from asd_lightning.pages.gallery import write_gallery
 from asd_lightning.pages.page import write_report
-from asd_lightning.pages.policy import content_policy
 from tests.pages.browser import CHROMIUM, Browser
 from tests.scoring.runs import make_run
 
@@ -34,14 +33,14 @@ def test_every_page_has_a_policy_before_anything_that_it_is_about(pages):
         assert not re.search(r"<[^>]+\son[a-z]+=", text)  # no handler in an attribute, which no hash allows
 
 
-def test_the_policy_allows_the_pages_own_script_alone(pages):
+def test_the_policy_allows_the_pages_own_script_and_style_alone(pages):
     for page in pages:
         text = page.read_text()
-        scripts = re.findall(r"<script>(.*?)</script>", text, flags=re.DOTALL)
-        hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
-        allowed = re.search(r"script-src ([^;]*);", policy_of(text))[1]
-        assert allowed == (" ".join(f"'sha256-{value}'" for value in hashes) or "'none'")
-    assert content_policy() == policy_of(pages[1].read_text())
+        for tag in ("script", "style"):
+            (content,) = re.findall(rf"<{tag}>(.*?)</{tag}>", text, flags=re.DOTALL)
+            allowed = re.search(rf"{tag}-src ([^;]*);", policy_of(text))[1]
+            assert allowed == f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
+        assert not re.search(r"<[^>]+\sstyle=", text)  # no style in an attribute, which no hash allows
 
 
 @pytest.mark.skipif(not CHROMIUM, reason="no Chromium here")

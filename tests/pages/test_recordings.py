@@ -8,6 +8,8 @@ import pytest
 import yaml
 from rich.progress import Progress
 
+from asd_lightning.comparison.systems import compare_runs
+from asd_lightning.evaluation.worst_clips import WorstClip
 from asd_lightning.pages.mistakes import MediaBudget
 from asd_lightning.pages.page import write_report
 from asd_lightning.pages.recordings import data_folder, lies_below
@@ -24,7 +26,7 @@ def run(tmp_path):
 
 def read(folder):
     with Progress(disable=True) as progress:
-        (run,), _ = read_runs([folder], 2, progress)
+        (run,), _ = read_runs(compare_runs([folder]), 2, progress)
     return run
 
 
@@ -46,7 +48,7 @@ def configured(run, root):
 def media(run):
     reported = read(run)
     budget = MediaBudget([reported])
-    return [budget.mistake("miss", score, ()) for score in reported.scores], budget
+    return [budget.mistake(WorstClip("miss", score, (), 1.0)) for score in reported.scores], budget
 
 
 def test_recordings_below_the_data_folder_are_shown_and_the_folder_is_said(run, tmp_path):

@@ -12,7 +12,6 @@ from asd_lightning.errors import UserError
 from asd_lightning.scoring.centers import KMeansScorer
 from asd_lightning.scoring.combined import CombinedScorer
 from asd_lightning.scoring.domains import DacoScorer, DomainScorer
-from asd_lightning.scoring.fusion import ScoreFusion
 from asd_lightning.scoring.gaussian import GaussianMixtureScorer, MahalanobisScorer
 from asd_lightning.scoring.grid import GridScorer
 from asd_lightning.scoring.knn import KNNScorer
@@ -156,17 +155,6 @@ def test_an_all_zero_embedding_has_no_direction(name):
     queries[2] = 0
     with pytest.raises(UserError, match="row 2 is all zeros"):
         fitted(name)[0].anomaly_score(queries)
-
-
-@pytest.mark.parametrize("scale", ["zscore", "rank"])
-@given(rows=st.lists(st.integers(0, 24), min_size=1, max_size=70))
-@settings(max_examples=25, deadline=None)
-def test_a_fused_score_depends_on_no_other_test_clip(scale, rows):
-    systems = [fitted(name) for name in ("knn", "mahalanobis", "k_means")]
-    fusion = ScoreFusion(scale).fit([left_out for _, _, _, left_out in systems])
-    alone = fusion.fuse([scores for _, _, scores, _ in systems])
-    together = fusion.fuse([scores[rows] for _, _, scores, _ in systems])
-    np.testing.assert_allclose(together, alone[rows], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("value", [0.5, True, "2", None, [1], 1e300])

@@ -140,8 +140,9 @@ def distances(left, right, match, bands, order="first"):
     return each if match == "beam" else each.mean(axis=0, keepdims=True)
 
 
-def slow(clips, queries, recording, match, bands, form, alpha, neighbors, fuse=np.mean):
+def slow(clips, queries, recording, match, bands, rescale, fuse=np.mean):
     """Scores of queries, and of the clips left out, by loops over the definitions."""
+    form, alpha, neighbors = rescale
     within, across = distances(clips, clips, match, bands), distances(queries, clips, match, bands)
     log = np.log if form != "identity" else lambda value: value
     scores, left_out = [], []
@@ -174,14 +175,14 @@ def test_agrees_with_plain_loops(match, form, alpha, neighbors):
     recording = np.random.default_rng(1).permutation(42) // 3
     scorer = GridScorer(match, 3, rescale=form, alpha=alpha, neighbors=neighbors, fewest=10)
     scorer.fit_recordings(clips, is_target, recording)
-    scores, left_out = slow(clips, queries, recording, match, 3, form, alpha, neighbors)
+    scores, left_out = slow(clips, queries, recording, match, 3, (form, alpha, neighbors))
     np.testing.assert_allclose(scorer.anomaly_score(queries), scores, rtol=1e-8, atol=1e-12)
     np.testing.assert_allclose(scorer.leave_one_out_scores(), left_out, rtol=1e-8, atol=1e-12)
 
 
 def test_the_largest_band_and_the_other_order_of_numbers():
     clips, is_target, queries = machine(queries=5)
-    worst, _ = slow(clips, queries, np.arange(68), "beam", 4, "identity", 0, 1, np.max)
+    worst, _ = slow(clips, queries, np.arange(68), "beam", 4, ("identity", 0, 1), np.max)
     scorer = GridScorer("beam", 4, band_fusion="max").fit(clips, is_target)
     np.testing.assert_allclose(scorer.anomaly_score(queries), worst, rtol=1e-9)
     turned = GridScorer("beam", 4, "last").fit(clips, is_target).anomaly_score(queries)

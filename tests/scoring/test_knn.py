@@ -258,7 +258,7 @@ def test_a_nearer_bank_item_never_raises_the_score():
     assert (after <= before + 1e-12).all()
 
 
-def test_wanting_more_neighbours_than_clips_is_said(caplog):
+def test_wanting_more_neighbors_than_clips_is_said(caplog):
     clips, is_target, queries = machine(target=3)
     scores = KNNScorer(k=5, smote=None).fit(clips, is_target).anomaly_score(queries)
     assert "k=5 is more than a bank holds" in caplog.text

@@ -493,9 +493,9 @@ def test_names_in_a_data_folder(tmp_path: Path) -> None:
         path = tmp_path / "Polisher" / "test" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    labelled = tmp_path / "fan" / "test" / "section_00_source_test_normal_0000_a.wav"
-    labelled.parent.mkdir(parents=True)
-    labelled.touch()
+    labeled = tmp_path / "fan" / "test" / "section_00_source_test_normal_0000_a.wav"
+    labeled.parent.mkdir(parents=True)
+    labeled.touch()
     assert names_in_data(tmp_path) == {("Polisher", "00"): ["section_00_0000.wav", "section_00_0001.wav"]}
     shutil.rmtree(tmp_path / "Polisher")
     with pytest.raises(UserError, match="no evaluation clips"):
@@ -503,7 +503,7 @@ def test_names_in_a_data_folder(tmp_path: Path) -> None:
 
 
 @needs_reference(EVALUATOR)
-def test_a_submission_the_organisers_evaluator_read_passes_for_its_score_files() -> None:
+def test_a_submission_the_organizers_evaluator_read_passes_for_its_score_files() -> None:
     problems = broken(evaluator_dir() / "system_a", names_in_list(evaluator_dir()))
     assert problems == ["0 files named <label>.meta.yaml; there must be one"]
 

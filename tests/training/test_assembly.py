@@ -103,7 +103,7 @@ def test_a_score_on_the_threshold_is_no_alarm(tmp_path):
 
 
 @pytest.mark.parametrize("told_by", ["its name", "its label alone"])
-def test_clips_labelled_anomaly_are_in_no_reference(tmp_path, monkeypatch, told_by):
+def test_clips_labeled_anomaly_are_in_no_reference(tmp_path, monkeypatch, told_by):
     """Neither where the search for clips leaves them out, nor where one has come through it."""
     import soundfile
 

@@ -1,0 +1,67 @@
+"""One style, one script and one frame for every page: an HTML file that loads nothing else."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from asd_lightning import __version__
+from asd_lightning.atomic import write_atomically
+from asd_lightning.errors import UserError
+from asd_lightning.figures import TINTS, series_tint
+from asd_lightning.pages.policy import content_policy
+
+
+def write_page(out: Path, template: str, shown: dict[str, Any]) -> Path:
+    """Fill ``template`` with ``shown`` and write it whole or not at all; returns ``out``.
+
+    Raises:
+        UserError: ``out`` cannot be written.
+    """
+    text = render_page(template, shown)
+    try:
+        with write_atomically(out) as file:
+            file.write(text.encode())
+    except OSError as error:
+        raise UserError(f"cannot write {out} ({error}): name another file with --output") from error
+    return out
+
+
+def render_page(template: str, shown: dict[str, Any]) -> str:
+    """The page as text; all that ``shown`` holds is escaped, unless it is ``Markup``."""
+    environment = Environment(
+        loader=PackageLoader("asd_lightning.pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": percent, "number": number, "css": series_css}
+    style = environment.get_template("page.css").render(tints=TINTS)
+    script = environment.get_template("page.js").render()
+    frame = {
+        "version": __version__,
+        "style": Markup(style),
+        "script": Markup(script),
+        "policy": content_policy(script, style),
+    }
+    return environment.get_template(template).render(frame | shown)
+
+
+def series_css(index: int) -> str:
+    """CSS class of the index-th run."""
+    return series_tint(index).css
+
+
+def percent(value: float) -> str:
+    """A fraction in per cent with one decimal, as on a page."""
+    return "–" if math.isnan(value) else f"{100 * value:.1f}"
+
+
+def number(value: float) -> str:
+    """Four digits of a number."""
+    return "–" if math.isnan(value) else f"{value:.4g}"
