@@ -178,6 +178,8 @@ def test_a_run_writes_no_credentials_down(tiny_data, tmp_path, monkeypatch, caps
     monkeypatch.setattr(HydraConfig.instance(), "cfg", HydraConfig.instance().cfg)
     overrides = [*tiny_overrides(tiny_data, "statistics", updates=0), "logger=csv", "hydra.run.dir=run"]
     secrets = ["+system_key=${oc.env:TOKEN}", "+system_url='https://me:s3cret@host/x?key=s3cret'"]
+    secrets += ["+account.api_key=s3cret", "+account.http={password: s3cret}", "+hydra.job.env_set.API_KEY=s3cret"]
+    secrets += ["system='https://me:s3cret@host/x'"]
     assert main(["train", *overrides, *secrets]) == 0
     printed = capsys.readouterr()
     assert "s3cret" not in printed.out + printed.err
