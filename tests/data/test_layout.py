@@ -383,6 +383,6 @@ def test_machines_whose_results_could_not_be_written_are_refused(tmp_path, lette
     assert {clip.machine for clip in find_clips(tmp_path / "data")} == {letter * most}
     (tmp_path / "data" / (letter * most)).rename(tmp_path / "data" / (letter * (most + 1)))
     with pytest.raises(
-        UserError, match="a machine's name of 18[1-3] bytes, .*; rename its folder to at most 180 bytes"
+        UserError, match=r"a machine's name of 18[1-3] bytes, .*; rename its folder to at most 180 bytes"
     ):
         find_clips(tmp_path / "data")
