@@ -164,6 +164,8 @@ def test_report_of_odd_names(tmp_path: Path) -> None:
         ("is https://h/x the right server?", "is https://h/x the right server?"),
         ("a@b.c, data/a?b=c, ssh me@host", "a@b.c, data/a?b=c, ssh me@host"),
         ("sqlite:///runs/a@b.db", "sqlite:///runs/a@b.db"),
+        ("root=https:/u:p@host/x: no such folder", "root=https:/host/x: no such folder"),
+        ("C:/me@host/x", "C:/me@host/x"),
     ],
 )
 def test_addresses_lose_what_opens_doors(text, left):
