@@ -57,6 +57,8 @@ _OTHER_AUDIO_SUFFIXES = frozenset(
 _READERS = min(8, os.cpu_count() or 1)
 _NAMED_AT_MOST = 20
 _FOLDERS_NAMED = 5
+# A file's name has at most 255 bytes, and those of scores have more in them than the machine.
+_LONGEST_MACHINE = 180
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -373,6 +375,12 @@ def _refuse_unwritable_names(clips: Sequence[Clip]) -> None:
         raise UserError(
             f"{len(bad)} recordings have names that are not UTF-8, such as {os.fsencode(bad[0])!r}; rename them, as "
             "with convmv -f latin1 -t utf8"
+        )
+    long = sorted({clip.machine for clip in clips if len(clip.machine.encode()) > _LONGEST_MACHINE})
+    if long:
+        raise UserError(
+            f"{long[0]!r}: a machine's name of {len(long[0].encode())} bytes, where files of results are called by it; "
+            f"rename its folder to at most {_LONGEST_MACHINE} bytes"
         )
     odd = [clip for clip in clips if has_control(clip.machine + clip.name)]
     if odd:
