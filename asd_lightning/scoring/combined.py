@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -86,7 +86,7 @@ class CombinedScorer:
                 self.parts[name], self._left_out[name] = part, scores
         if not self.parts:
             raise UserError("the left-out training scores of no back-end have a spread: look for identical clips")
-        self._z = np.array([(scores.mean(), scores.std()) for scores in self._left_out.values()])
+        self._z = {name: np.array([scores.mean(), scores.std()]) for name, scores in self._left_out.items()}
         return self
 
     def anomaly_score(self, embeddings: Float[np.ndarray, "m dim"]) -> Float[np.ndarray, " m"]:
@@ -95,20 +95,20 @@ class CombinedScorer:
         Raises:
             UserError: embeddings that a back-end cannot score.
         """
-        return self._fused([self._scaled(part.anomaly_score(embeddings)) for part in self.parts.values()])
+        return self._fused({name: self._scaled(part.anomaly_score(embeddings)) for name, part in self.parts.items()})
 
     def leave_one_out_scores(self) -> Float[np.ndarray, " n"]:
         """Score of each training clip, in the order of ``fit``, by back-ends without its recording.
 
         The means and deviations of the z-scores stay as fitted on all clips.
         """
-        return self._fused(list(self._left_out.values()))
+        return self._fused(self._left_out)
 
     def state(self) -> ScorerState:
         """The back-ends' states, and mean and standard deviation of the left-out scores of each."""
         options, arrays = packed(self.parts)
         own = {"combination": self.combination, "scale": self.scale, "parts": options}
-        return ScorerState(own, arrays | {"z": self._z})
+        return ScorerState(own, arrays | {f"z_{name}": z for name, z in self._z.items()})
 
     @classmethod
     def from_state(cls, state: ScorerState) -> CombinedScorer:
@@ -121,11 +121,12 @@ class CombinedScorer:
         makers = {name: again(part) for name, part in parts.items()}
         scorer = cls(makers, state.options["combination"], state.options["scale"])
         scorer.parts = parts
-        scorer._z = kept_array(state.arrays, "z", len(parts), 2)
+        scorer._z = {name: kept_array(state.arrays, f"z_{name}", 2) for name in parts}
         return scorer
 
-    def _fused(self, scores: Sequence[Float[np.ndarray, " m"]]) -> Float[np.ndarray, " m"]:
-        z = [(one - mean) / deviation for one, (mean, deviation) in zip(scores, self._z, strict=True)]
+    def _fused(self, scores: Mapping[str, Float[np.ndarray, " m"]]) -> Float[np.ndarray, " m"]:
+        # In the order of the names, which a file keeps: sums are the same to the last bit.
+        z = [(scores[name] - self._z[name][0]) / self._z[name][1] for name in sorted(scores)]
         return np.asarray(np.mean(z, axis=0) if self.combination == "mean" else np.min(z, axis=0))
 
     def _scaled(self, scores: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:

@@ -44,9 +44,9 @@ BACK_ENDS = {
     "domain_z_beam": lambda: DomainScorer(partial(GridScorer, "beam", bands=4)),
     "daco_soft": lambda: DacoScorer(GridScorer),
     "daco_hard": lambda: DacoScorer(GridScorer, "zscore", "hard"),
-    "z_min": lambda: CombinedScorer({"a": GridScorer, "b": MahalanobisScorer, "c": ResidualScorer}, "min"),
+    "z_min": lambda: CombinedScorer({"c": GridScorer, "b": MahalanobisScorer, "a": ResidualScorer}, "min"),
     "z_mean_of_logs": lambda: CombinedScorer(
-        {"a": LedoitWolfScorer, "b": lambda: DomainScorer(GridScorer, "min")}, scale="log"
+        {"far": LedoitWolfScorer, "by": lambda: DomainScorer(GridScorer, "min")}, scale="log"
     ),
 }
 THRESHOLDS = {
