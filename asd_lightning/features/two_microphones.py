@@ -38,7 +38,7 @@ def cancel_per_clip(near: Waveform, far: Waveform) -> Waveform:
     """The near channel less what the far one predicts of it.
 
     >>> rng = np.random.default_rng(0)
-    >>> machine, surroundings = rng.normal(size=(2, 16_000))
+    >>> machine, surroundings = rng.normal(size=(2, 160_000))
     >>> cleaned = cancel_per_clip(machine + surroundings, 2 * surroundings)
     >>> bool(np.std(cleaned - machine) < 0.1 * np.std(surroundings))
     True
