@@ -27,7 +27,8 @@ from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers.oc import env
 
 from asd_lightning.errors import UserError
-from asd_lightning.plain_text import did_you_mean, without_credentials
+from asd_lightning.plain_text import HIDDEN, did_you_mean, is_secret, without_credentials
+from asd_lightning.scoring.older_names import scorer_of_today
 
 _PACKAGE = Path(__file__).resolve().parent
 # Inside the wheel, or beside the package in a checkout.
@@ -204,6 +205,13 @@ def _refuse_missing_parts(overrides: Sequence[Override]) -> None:
             raise UserError(
                 f"{one.input_line}: a choice is needed, {group}={'|'.join(choices_of(group, own_folders()))}{single}"
             )
+        # Of other groups Hydra merges several; a run is called by its experiment.
+        if group == "experiment" and isinstance(one.value(), list):
+            listed = ",".join(map(str, one.value()))
+            raise UserError(
+                f"{one.input_line}: one choice is needed, as in experiment={listed or 'NAME'}; for a sweep over "
+                "several add -m, without brackets"
+            )
 
 
 def _needed() -> set[str]:
@@ -267,9 +275,9 @@ _MOVED = {
 
 
 def of_today(node: Any) -> Any:
-    """A stored configuration (plain data) with the names that its targets have now."""
+    """A stored configuration (plain data) with the names that its targets, and their methods, have now."""
     if isinstance(node, dict):
-        return {key: of_today(value) for key, value in node.items()}
+        return scorer_of_today({key: of_today(value) for key, value in node.items()})
     if isinstance(node, list):
         return [of_today(value) for value in node]
     return _MOVED.get(node, node) if isinstance(node, str) else node
@@ -285,7 +293,8 @@ def recorded(config: DictConfig) -> dict[str, Any]:
     """The configuration as it is written down and shown to loggers: without secrets.
 
     Interpolations are resolved, but for those of the environment (``${oc.env:NAME}``) outside of ``model`` and
-    ``data``, which a test has to find as they were.  Addresses lose their user, password and query.
+    ``data``, which a test has to find as they were.  Addresses lose their user, password and query, and settings such
+    as ``api_key`` their value.
     """
     with _environment_unresolved():
         container = plain(config)
@@ -311,9 +320,14 @@ def _environment_unresolved() -> Iterator[None]:
         OmegaConf.register_new_resolver("oc.env", env, replace=True)
 
 
+def _is_kept_back(key: Any, value: Any) -> bool:
+    """Whether a setting is a secret; a reference to the environment is none."""
+    return is_secret(str(key)) and isinstance(value, str | int) and "${" not in str(value)
+
+
 def _cleaned(node: Any) -> Any:
     if isinstance(node, dict):
-        return {key: _cleaned(value) for key, value in node.items()}
+        return {key: HIDDEN if _is_kept_back(key, value) else _cleaned(value) for key, value in node.items()}
     if isinstance(node, list):
         return [_cleaned(value) for value in node]
     return without_credentials(node) if isinstance(node, str) else node

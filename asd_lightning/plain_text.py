@@ -18,13 +18,35 @@ _MARKS = re.compile(r"[\\\\|`*<>\[\]&$~]|(?<!\w)_|_(?!\w)")
 # Control characters, and what ends a line or a paragraph: they break tables, and a terminal obeys some of them.
 _CONTROL = frozenset({"Cc", "Zl", "Zp"})
 
-_LOGIN = re.compile(r"""(\b[A-Za-z][A-Za-z0-9+.-]*://)[^\s/?#'"]*@""")
-_QUERY = re.compile(r"""(\b[A-Za-z][A-Za-z0-9+.-]*://[^\s?'"]*)\?[^\s'"]+""")
+# One slash is left where an address was taken for a path.
+_SCHEME = r"\b[A-Za-z][A-Za-z0-9+.-]+:/{1,2}"
+_LOGIN = re.compile(rf"""({_SCHEME})[^\s/?#'"]*@""")
+_QUERY = re.compile(rf"""({_SCHEME}[^\s?'"]*)\?[^\s'"]+""")
+_SECRET = r"(?:\w*_)?(?:api_?key|access_?key|token|password|passwd|secret|credentials?)"
+_SECRET_KEY = re.compile(_SECRET, re.IGNORECASE)
+# A reference to the environment says nothing.
+_SECRET_SETTING = re.compile(rf"""(\b{_SECRET}['"]?(?:=|:[ ]*)['"]?)(?!null\b|\$\{{)[^\s'",}}\]]+""", re.IGNORECASE)
+HIDDEN = "***"
+"""In place of a secret."""
 
 
 def without_credentials(text: str) -> str:
     """``text``, its addresses less their user, password and query: what is stored and printed is passed on."""
     return _QUERY.sub(r"\1", _LOGIN.sub(r"\1", text))
+
+
+def is_secret(key: str) -> bool:
+    """Whether a setting of that name opens somebody's door, such as ``api_key``."""
+    return _SECRET_KEY.fullmatch(key) is not None
+
+
+def without_secrets(text: str) -> str:
+    """YAML, or overrides in it, without credentials in addresses and without the values of secret settings.
+
+    >>> without_secrets("- +logger.comet.api_key=abc")
+    '- +logger.comet.api_key=***'
+    """
+    return _SECRET_SETTING.sub(rf"\1{HIDDEN}", without_credentials(text))
 
 
 def did_you_mean(word: str, words: Sequence[str]) -> str:

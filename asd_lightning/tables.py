@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
 _UNBOUNDED = 10_000
+_LONG_NAME = 20
 _LATEX = {char: rf"\{char}" for char in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -159,8 +160,10 @@ def as_terminal(table: Table) -> RichTable:
     for column, heading in enumerate(table.heading):
         word = column < table.words
         style = "dim" if column in table.muted else None
+        # Of a very long name the rest goes below, so that the numbers keep their place.
+        kept_whole = word and max((len(row.cells[column]) for row in table.rows), default=0) <= _LONG_NAME
         shown.add_column(
-            on_terminal(heading), justify="left" if word else "right", no_wrap=word, style=style, overflow="fold"
+            on_terminal(heading), justify="left" if word else "right", no_wrap=kept_whole, style=style, overflow="fold"
         )
     for row in table.rows:
         if row.kind == "total":

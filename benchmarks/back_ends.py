@@ -39,6 +39,38 @@ Every back-end under `conf/model/scorer` over three embeddings: mean and standar
 test clips; below each table stands the largest gain over `knn` with its paired interval. One training seed: the
 spread between seeds comes on top.
 """
+GRID = """## The grid
+
+`GridScorer` has one bank of all normal training clips, source and target together, and independent switches
+(`model/scorer=beam model.scorer.bands=4`):
+
+- `match`: `cosine` or `euclidean` distance of whole embeddings; `coupled`, the mean over the bands of the distances
+  to one clip; `beam`: each band finds its own nearest clip, and the mean of their distances counts
+  (`band_fusion=max`: the largest).
+- `bands`: how many the embedding holds; `band_order`: `first` for bands x dim, `last` for dim x bands (mn04 with
+  `bands: keep`).
+- `rescale`: `identity` d - alpha b, `log` log d - alpha log b, or `ratio` d / b^alpha, where b is the mean distance
+  of the bank's clip to its `neighbors` nearest others. `alpha`: 0 is the nearest neighbour, 1 local density (LDN),
+  `fitted` VarMin, for each band.
+- `standardize`: first mean 0 and deviation 1 of each dimension; `whiten`: then the Ledoit-Wolf covariance to the unit
+  matrix.
+- `mixup`: mixtures of target and source clips in the bank (MemMixup).
+
+Around it: `DomainScorer` (a back-end for each domain; minimum, z-score, or ratio to the median of left-out training
+clips), `DacoScorer` (one score, calibrated by each domain: z-score, ratio or quantile; soft or hard weights),
+`CombinedScorer` (mean or minimum of several back-ends' z-scores, of logarithms where asked for). Beside it:
+`LedoitWolfScorer` (distance to the mean of one bank), `ResidualScorer` (what lies outside the principal components).
+
+- A fitted alpha is 0 below 20 training recordings (`fewest`), with a warning: it would follow chance.
+- b, alpha and left-out scores leave out the whole recording that a clip was cut from. Left-out scores keep b and
+  alpha.
+- A band of zeros (silence) is at distance 0.5 from everything; a clip of zeros alone cannot be judged, and is an
+  error.
+- The cosine distance of the grid is (1 - cosine) / 2, that of `KNNScorer` twice as large. Rankings are the same.
+- Local density by differences over the *sum* of K distances, as printed in the literature, is `alpha` = K here.
+- `varmin` names the method of that name. What had the name is `domain_z`, and `ldn` has one bank (a bank for each
+  domain: `ldn_per_domain`). Runs of before score as they did, and say once that `fusion=varmin` has another name.
+"""
 CHOICE = """## The default
 
 `knn` (k = 1, cosine, SMOTE on the target clips, minimum over the domains) is the default because it is the report's
@@ -138,7 +170,7 @@ def main() -> None:
             with Progress(transient=True) as progress:
                 swept = sweep(cache, known_back_ends(), load_threshold("gamma"), progress=progress)
             results.setdefault(data, {})[embedding] = swept
-    lines = [INTRODUCTION]
+    lines = [INTRODUCTION, GRID]
     for data, by_embedding in results.items():
         lines += [f"## {TITLES[data]}", "", *table(by_embedding), ""]
     lines += [CHOICE, verdict(results[SYNTHETIC]), ""]

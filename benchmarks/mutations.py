@@ -61,7 +61,24 @@ MUTATIONS = (
     Mutation("first window", "asd_lightning/embedder.py", ".mean(1)", "[:, 0]"),
     Mutation("anomalies in the bank", "asd_lightning/data/datamodule.py", ' and clip.condition != "anomaly"', ""),
     Mutation("at the threshold", "asd_lightning/scoring/fitted.py", "anomaly_score > self", "anomaly_score >= self"),
-    Mutation("own windows in the bank", "asd_lightning/scoring/machines.py", "len(clips) == group.max() + 1", "True"),
+    Mutation(
+        *("own windows in the bank", "asd_lightning/scoring/held_out.py"),
+        *("len(embeddings) == recording.max() + 1", "True"),
+    ),
+    Mutation(
+        *("unheard recordings", "asd_lightning/scoring/machines.py"),
+        *("fit_with(make_scorer(), embeddings, is_target, group)", "make_scorer().fit(embeddings, is_target)"),
+    ),
+    Mutation("VarMin's K", "conf/model/scorer/varmin.yaml", "neighbors: 4", "neighbors: 1"),
+    Mutation("VarMin's alpha", "conf/model/scorer/beam_varmin.yaml", "alpha: fitted", "alpha: 1.0"),
+    Mutation("bands of BEAM", "conf/model/scorer/beam.yaml", "match: beam", "match: coupled"),
+    Mutation("form of local density", "conf/model/scorer/ldn.yaml", "rescale: ratio", "rescale: identity"),
+    Mutation("no whitening", "conf/model/scorer/ldn_whitened.yaml", "whiten: true", "whiten: false"),
+    Mutation("z per domain", "conf/model/scorer/domain_z.yaml", "fusion: domain_z", "fusion: min"),
+    Mutation("ratio per domain", "conf/model/scorer/domain_ratio.yaml", "fusion: domain_ratio", "fusion: min"),
+    Mutation("soft weights", "conf/model/scorer/daco_soft.yaml", "weights: soft", "weights: hard"),
+    Mutation("Z-MIN", "conf/model/scorer/z_min.yaml", "combination: min", "combination: mean"),
+    Mutation("logs of the pair", "conf/model/scorer/whitened_pair.yaml", "scale: log", "scale: identity"),
 )
 
 

@@ -35,7 +35,7 @@ BACK_ENDS: dict[str, Callable[[], Scorer]] = {
     "k-NN, SMOTE (default)": KNNScorer,
     "k-NN, no SMOTE": lambda: KNNScorer(smote=None),
     "k-NN, local density": lambda: KNNScorer(local_density=1, smote=None),
-    "k-NN, SMOTE, VarMin": lambda: KNNScorer(fusion="varmin"),
+    "k-NN, SMOTE, z per domain": lambda: KNNScorer(fusion="domain_z"),
     "k-means": KMeansScorer,
     "Mahalanobis": MahalanobisScorer,
     "Gaussian mixture": GaussianMixtureScorer,

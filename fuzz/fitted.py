@@ -9,7 +9,7 @@ import json
 import random
 import tempfile
 import warnings
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,24 @@ from safetensors.numpy import save
 
 from asd_lightning.errors import UserError
 from asd_lightning.scoring.centers import KMeansScorer
+from asd_lightning.scoring.combined import CombinedScorer
+from asd_lightning.scoring.domains import DacoScorer, DomainScorer
 from asd_lightning.scoring.fitted import FittedMachine, read_fitted, write_fitted
 from asd_lightning.scoring.gaussian import GaussianMixtureScorer, MahalanobisScorer
+from asd_lightning.scoring.grid import GridScorer
 from asd_lightning.scoring.knn import KNNScorer
+from asd_lightning.scoring.mixup import MemMixup
+from asd_lightning.scoring.union import LedoitWolfScorer, ResidualScorer
 
 Arrays = dict[str, NDArray[Any]]
-SCORERS = (KNNScorer, KMeansScorer, MahalanobisScorer, GaussianMixtureScorer)
+SCORERS = (
+    *(KNNScorer, KMeansScorer, MahalanobisScorer, GaussianMixtureScorer, LedoitWolfScorer, ResidualScorer),
+    partial(GridScorer, "beam", 2, alpha=0.5, whiten=True),
+    partial(GridScorer, "euclidean", mixup=MemMixup()),
+    partial(DomainScorer, GridScorer),
+    partial(DacoScorer, GridScorer),
+    partial(CombinedScorer, {"one": KNNScorer, "two": partial(DomainScorer, GridScorer)}),
+)
 _DIM = 4
 _ODD = (None, True, 0, -1, 10**12, -(2**70), 0.5, 1e300, float("nan"), "", "x", "cosine", [], {}, [1], {"a": 1})
 _TYPES = (np.float32, np.int64, np.bool_, np.uint8)
@@ -37,8 +49,8 @@ def write_good(folder: Path) -> list[Path]:
     draw = np.random.default_rng(0)
     embeddings, is_target = draw.normal(size=(24, _DIM)), np.arange(24) >= 18
     paths = []
-    for make in SCORERS:
-        paths.append(folder / f"{make.__name__}.safetensors")
+    for number, make in enumerate(SCORERS):
+        paths.append(folder / f"{number}.safetensors")
         machine = FittedMachine(make().fit(embeddings, is_target), 0.5, "", np.arange(24.0))
         write_fitted(paths[-1], {("fan", "00"): machine}, {"model": "m"})
     return paths

@@ -96,6 +96,31 @@ def test_a_users_error_is_one_line_and_status_2(capsys, tmp_path):
         (["data.root=DATA", "model.score_after_head=maybe"], "model.score_after_head=maybe: true or false is needed"),
         (["data.root=DATA", "~model.scheduler"], "model.scheduler is missing, and a system needs one"),
         (["data.root=DATA", "experiment=fft", "logger=mlflow"], "logger=mlflow: the package mlflow is not installed"),
+        (["data.root=DATA", "experiment=[fft]"], "experiment=[fft]: one choice is needed, as in experiment=fft; for a"),
+        (["data.root=DATA", "experiment=[]"], "experiment=[]: one choice is needed, as in experiment=NAME"),
+        (["data.root="], "data.root=: the folder that holds the machines' recordings is needed"),
+        (["data.root=DATA", "data.truth="], "data.truth=: a list or folder, or null"),
+        (["data.root=DATA", "data.recordings=' '"], "data.recordings= : a table, or null"),
+        (["data.root=DATA", "model.decay_all=null"], "model.decay_all=null: true or false is needed"),
+        (
+            ["data.root=DATA", "trainer.use_distributed_sampler=true"],
+            "trainer.use_distributed_sampler: the data module",
+        ),
+        *(
+            (["data.root=DATA", f"trainer.gradient_clip_val={value}"], f"={value}: the largest length of the gradient")
+            for value in ("-1", "0", "nan", "inf", "x", "true")
+        ),
+        *(
+            (
+                ["data.root=DATA", f"model.embedder.branches.fft={value}"],
+                f"model.embedder.branches.fft={value}: a ",
+            )
+            for value in ("null", "3")
+        ),
+        *(
+            (["data.root=DATA", f"{key}={value}"], f"{key}={value}: a whole number of at least 1 is needed")
+            for key, value in [("callbacks.checkpoint.every_n_train_steps", value) for value in ("null", "0", "-5")]
+        ),
         (["data.root=DATA", "name=null"], "name=null: the run's folder is runs/NAME"),
         (["data.root=DATA", "system=null"], "system=null: the system's name in comparisons is needed"),
         (["data.root=DATA", "data.cache_dir=null"], "data.cache_dir=null: a folder in which decoded clips are kept"),

@@ -137,6 +137,10 @@ def test_secrets_are_not_written_down(tmp_path, monkeypatch):
             "+logger.wandb.header=${logger.wandb.key}-x",
             "+logger.wandb.url='https://me:s3cret@host/x?key=s3cret'",
             "+logger.wandb.other=${oc.env:ABSENT,default}",
+            "+logger.comet={api_key: s3cret, API_TOKEN: s3cret, http: {password: 53}}",
+            "+logger.wandb.token=${oc.env:TOKEN}",
+            "+logger.wandb.max_tokens=5",
+            "+logger.wandb.secret=null",
             "data.root=${oc.env:TOKEN}",
         ],
         tmp_path,
@@ -147,7 +151,11 @@ def test_secrets_are_not_written_down(tmp_path, monkeypatch):
         "header": "${oc.env:TOKEN}-x",
         "url": "https://host/x",
         "other": "${oc.env:ABSENT,default}",
+        "token": "${oc.env:TOKEN}",
+        "max_tokens": 5,
+        "secret": None,
     }
+    assert written["logger"]["comet"] == {"api_key": "***", "API_TOKEN": "***", "http": {"password": "***"}}
     assert written["data"]["root"] == "s3cret"
     assert written == recorded(config)
     # What is built still has them.

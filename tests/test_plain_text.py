@@ -164,6 +164,8 @@ def test_report_of_odd_names(tmp_path: Path) -> None:
         ("is https://h/x the right server?", "is https://h/x the right server?"),
         ("a@b.c, data/a?b=c, ssh me@host", "a@b.c, data/a?b=c, ssh me@host"),
         ("sqlite:///runs/a@b.db", "sqlite:///runs/a@b.db"),
+        ("root=https:/u:p@host/x: no such folder", "root=https:/host/x: no such folder"),
+        ("C:/me@host/x", "C:/me@host/x"),
     ],
 )
 def test_addresses_lose_what_opens_doors(text, left):
@@ -178,6 +180,8 @@ def test_a_run_writes_no_credentials_down(tiny_data, tmp_path, monkeypatch, caps
     monkeypatch.setattr(HydraConfig.instance(), "cfg", HydraConfig.instance().cfg)
     overrides = [*tiny_overrides(tiny_data, "statistics", updates=0), "logger=csv", "hydra.run.dir=run"]
     secrets = ["+system_key=${oc.env:TOKEN}", "+system_url='https://me:s3cret@host/x?key=s3cret'"]
+    secrets += ["+account.api_key=s3cret", "+account.http={password: s3cret}", "+hydra.job.env_set.API_KEY=s3cret"]
+    secrets += ["system='https://me:s3cret@host/x'"]
     assert main(["train", *overrides, *secrets]) == 0
     printed = capsys.readouterr()
     assert "s3cret" not in printed.out + printed.err

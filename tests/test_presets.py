@@ -7,7 +7,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from asd_lightning.configuration import choices_of, compose_train, plain
+from asd_lightning.configuration import CONF_DIR, choices_of, compose_train, plain
 from asd_lightning.data.datamodule import ClipDataModule
 from asd_lightning.data.labels import ClassLabel
 from asd_lightning.embedder import UnitLength
@@ -151,6 +151,57 @@ def test_built_scorer_threshold_and_average(built):
     assert instantiate(config.model.threshold).percentile == 90.0
     average = instantiate(config.callbacks.ema)
     assert (average._decay, average._unit) == (0.9995, "update")
+
+
+# match, bands, rescale, alpha, neighbors
+GRID = {
+    "varmin": ("cosine", 1, "identity", "fitted", 4),
+    "varmin_log": ("euclidean", 1, "log", "fitted", 1),
+    "beam": ("beam", 8, "identity", 0.0, 4),
+    "beam_varmin": ("beam", 8, "identity", "fitted", 4),
+    "coupled": ("coupled", 8, "identity", 0.0, 4),
+    "ldn": ("cosine", 1, "ratio", 1.0, 1),
+    "ldn_2": ("cosine", 1, "ratio", 1.0, 2),
+    "ldn_4": ("cosine", 1, "ratio", 1.0, 4),
+    "ldn_16": ("cosine", 1, "ratio", 1.0, 16),
+    "ldn_difference": ("cosine", 1, "identity", 1.0, 1),
+    "ldn_euclidean": ("euclidean", 1, "ratio", 1.0, 1),
+    "ldn_whitened": ("euclidean", 1, "ratio", 1.0, 1),
+    "knn_whitened": ("euclidean", 1, "identity", 0.0, 4),
+    "mem_mixup": ("euclidean", 1, "identity", 0.0, 4),
+}
+
+
+def back_end(name):
+    return instantiate(OmegaConf.load(CONF_DIR / f"model/scorer/{name}.yaml"), _convert_="all")()
+
+
+@pytest.mark.parametrize("name", GRID)
+def test_built_grid_of_back_ends(name):
+    """One bank; what is not said here is as the constructor has it."""
+    scorer = back_end(name)
+    matching, rescaling = scorer.matching, scorer.rescaling
+    assert (matching.match, matching.bands, rescaling.form, rescaling.alpha, rescaling.neighbors) == GRID[name]
+    assert (scorer.standardize, scorer.whiten) == (("whitened" in name),) * 2
+    assert (scorer.mixup is not None) == (name == "mem_mixup")
+    assert (matching.band_order, scorer.band_fusion, rescaling.fewest) == ("first", "mean", 20)
+
+
+def test_built_back_ends_of_domains_and_of_several():
+    assert (back_end("domain_z").fusion, back_end("domain_z").smote) == ("domain_z", None)
+    assert (back_end("domain_ratio").fusion, back_end("domain_ratio")._make().matching.match) == (
+        "domain_ratio",
+        "cosine",
+    )
+    for weights in ("soft", "hard"):
+        scorer = back_end(f"daco_{weights}")
+        assert (scorer.calibration, scorer.weights, scorer._make().rescaling.is_plain) == ("conformal", weights, True)
+    smallest, pair = back_end("z_min"), back_end("whitened_pair")
+    assert (smallest.combination, smallest.scale) == ("min", "identity")
+    assert list(smallest._make) == ["neighbor", "mahalanobis", "local_density", "residual"]
+    assert (pair.combination, pair.scale, list(pair._make)) == ("mean", "log", ["center", "local_density"])
+    assert (back_end("ledoit_wolf").standardize, back_end("residual").share) == (True, 0.95)
+    assert (back_end("ldn_per_domain").local_density, back_end("ldn_per_domain").fusion) == (1, "min")
 
 
 def test_mn04_is_scored_as_it_is(tmp_path):

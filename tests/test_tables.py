@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from asd_lightning.tables import Row, Table, as_latex, as_markdown, as_terminal, csv_text, percent, percent_interval
 
@@ -85,3 +86,10 @@ def test_percent() -> None:
     assert (percent(0.12345), percent(math.nan)) == ("12.35", "-")
     assert percent_interval(0.1, 0.2) == "10.00 to 20.00"
     assert percent_interval(math.nan, 0.2) == "-"
+
+
+@pytest.mark.parametrize("name", ["x" * 200, "my pump " * 20, "ü" * 21])
+def test_a_long_name_leaves_the_numbers_whole(name: str) -> None:
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(as_terminal(Table("T", ("machine", *"abcdefg"), (Row((name, *["100.00"] * 7)),))))
+    assert console.export_text().count("100.00") == 7

@@ -62,8 +62,8 @@ def run(args: argparse.Namespace) -> int:
         console.print("stopped; the same command goes on from here")
         return INTERRUPTED
     print(f"{root}: {len(outcome.fetched)} files fetched, {len(outcome.present)} were there already")
-    if year.truth_url is None and "truth" in selection.parts:
-        print(f"no truth file has been published for {year.year}: the evaluation test set stays without labels")
+    if year.truth_notice and "truth" in selection.parts:
+        print(year.truth_notice)
     print(f"next: asd data check {root}")
     return 0
 

@@ -55,6 +55,11 @@ def _by_seed(system: System) -> dict[tuple[str, str], dict[int, float]]:
 
 
 def _paired_t_test(differences: Sequence[float]) -> tuple[float, float, float]:
+    """Mean, sample standard deviation and two-sided p-value.
+
+    >>> [round(value, 4) for value in _paired_t_test([0.01, 0.03, 0.02])]
+    [0.02, 0.01, 0.0742]
+    """
     mean = float(np.mean(differences))
     if len(differences) < 2:
         return mean, math.nan, math.nan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -14,8 +15,16 @@ from numpy.typing import NDArray
 from asd_lightning.data.container import NOT_AUDIO, check_container, source
 from asd_lightning.data.container import BadAudioError as BadAudioError
 from asd_lightning.data.resampling import RateError, resample
+from asd_lightning.features.two_microphones import NothingLeftError, cancel_per_clip, subtract_magnitudes
 
-Channel = Literal[0, 1, "mean"]
+_OneChannel = Literal[0, 1, "mean"]
+_TwoMicrophones = Literal["reduced_per_clip", "subtracted"]
+Channel = _OneChannel | _TwoMicrophones
+# From the waveforms near the machine and far from it to one.
+_TWO_MICROPHONES: dict[_TwoMicrophones, Callable[..., Float32[np.ndarray, " samples"]]] = {
+    "reduced_per_clip": cancel_per_clip,
+    "subtracted": subtract_magnitudes,
+}
 # int16 or float32, by the source
 Samples = NDArray[Any]
 _Dtype = Literal["int16", "float32"]
@@ -49,8 +58,9 @@ class DecodeOptions:
 
     Attributes:
         sample_rate: in Hz; other rates are resampled, see `asd_lightning.data.resampling`.
-        channel: which channel of several, counted from 0, or their mean.  In the 2026 release channel 0 is the near
-            microphone and channel 1 the far one.
+        channel: which channel of several, counted from 0; their mean; or both of two microphones to one, of this very
+            recording (``reduced_per_clip``, ``subtracted``: `asd_lightning.features.two_microphones`).  In the 2026
+            release channel 0 is the near microphone and channel 1 the far one.
     """
 
     sample_rate: int = 16_000
@@ -71,8 +81,11 @@ def decode(path: Path, options: DecodeOptions, start: float = 0.0, seconds: floa
 
     Raises:
         BadAudioError: empty, truncated, not audio, unreadable, without samples, NaN, infinite or far beyond full scale,
-            no such channel, a rate that is not resampled from.
+            no such channel, a rate that is not resampled from; of two microphones: another number of channels, too
+            short, or nothing left of the near one.
     """
+    if options.channel == "reduced_per_clip" or options.channel == "subtracted":
+        return _of_two_microphones(path, decode_channels(path, options.sample_rate, start, seconds), options.channel)
     samples, rate, _ = read_recording(path, start, seconds)
     mono = _select_channel(path, samples, options.channel)
     # In a mean, what is far beyond full scale in two channels may cancel.
@@ -88,6 +101,22 @@ def decode_channels(
     refuse_unfit_samples(path, samples)
     channels = to_float(np.ascontiguousarray(samples.T))
     return channels if rate == sample_rate else _resample(path, channels, rate, sample_rate)
+
+
+def _of_two_microphones(
+    path: Path, channels: Float32[np.ndarray, "channels samples"], how: _TwoMicrophones
+) -> Float32[np.ndarray, " samples"]:
+    if len(channels) != 2:
+        raise BadAudioError(
+            f"{path}: has {len(channels)} channel(s), and data.channel={how} needs two, the near and the far "
+            "microphone; set data.channel to 0"
+        )
+    try:
+        return _TWO_MICROPHONES[how](*channels)
+    except NothingLeftError as error:
+        raise BadAudioError(f"{path}: {error}; it cannot be judged, unless data.channel is 0") from error
+    except ValueError as error:
+        raise BadAudioError(f"{path}: {error}") from error
 
 
 def read_recording(path: Path, start: float = 0.0, seconds: float | None = None) -> Recording:
@@ -215,7 +244,7 @@ def is_silent(samples: Samples) -> bool:
     return bool(samples.min() == samples.max())
 
 
-def _select_channel(path: Path, samples: Samples, channel: Channel) -> Samples:
+def _select_channel(path: Path, samples: Samples, channel: _OneChannel) -> Samples:
     count = samples.shape[1]
     if channel == "mean" and count > 1:
         return _mean(samples)

@@ -89,9 +89,10 @@ class ClipDataModule(pl.LightningDataModule):
                 windows that cover them, see `asd_lightning.data.preprocessing`.
             hop_seconds: from the start of one of those windows to the next; ``None`` is ``clip_seconds``.
             sample_rate: in Hz.
-            channel: which channel of several, their ``mean``, or ``reduced``: the near one less what the far one tells
-                of the surroundings, see `asd_lightning.features.far_microphone`; fitted to each machine's training
-                clips.
+            channel: which channel of several, their ``mean``, or the near one less what the far one tells of the
+                surroundings: ``reduced``, fitted to each machine's training clips
+                (`asd_lightning.features.far_microphone`), or ``reduced_per_clip`` and ``subtracted``, of each clip
+                alone (`asd_lightning.features.two_microphones`).
             pad: repeat a short clip, or follow it with zeros.
             test_windows: score the mean embedding of this many crops, evenly spaced over the clip.
             batch_size: clips per micro-batch and device.

@@ -38,9 +38,12 @@ def rooms_of(machine: Path) -> list[Room]:
 def idle_folders(machine: Path, used: Sequence[Room]) -> Iterator[tuple[Path, int]]:
     """Folders that hold recordings and are none of ``used``, the machine's own too, and how many they hold."""
     rooms = {room.path for room in used}
-    for folder in (machine, *_subfolders(machine)):
-        is_idle = folder == machine or (folder not in rooms and not _is_machine(folder))
-        if is_idle and (count := len(_own_recordings(folder))):
+    if count := len(_own_recordings(machine)):
+        yield machine, count
+    for folder in _subfolders(machine):
+        # Of another machine in this one all is left: a machine's folder has rooms, and no machines in it.
+        found = recordings(folder) if _is_machine(folder) else _own_recordings(folder)
+        if folder not in rooms and (count := len(list(found))):
             yield folder, count
 
 

@@ -28,6 +28,7 @@ from asd_lightning.data.container import check_container
 from asd_lightning.data.file_names import Domain, Split, parse_file_name
 from asd_lightning.data.folders import Room, idle_folders, machine_folders, no_recordings, recordings, rooms_of
 from asd_lightning.data.hold_out import hold_out
+from asd_lightning.download.years import ATTRIBUTES, FLAGS
 from asd_lightning.errors import UserError
 from asd_lightning.plain_text import file_name, has_control
 
@@ -56,6 +57,8 @@ _OTHER_AUDIO_SUFFIXES = frozenset(
 _READERS = min(8, os.cpu_count() or 1)
 _NAMED_AT_MOST = 20
 _FOLDERS_NAMED = 5
+# A file's name has at most 255 bytes, and those of scores have more in them than the machine.
+_LONGEST_MACHINE = 180
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,7 +188,8 @@ def _doubt(path: Path) -> str:
 def find_truth(root: Path | str) -> Path | None:
     """Where below ``root`` the organisers' truth about anonymous test clips lies: its place alone, it is not opened.
 
-    ``eval_data_list_<year>.csv``, or the folder that holds ``ground_truth_data/``, in ``root`` or ``root/eval_data``.
+    ``eval_data_list_<year>.csv``, or the folder that holds ``ground_truth_data/`` or ``ground_truth_attributes/``, in
+    ``root`` or ``root/eval_data``.
 
     Raises:
         UserError: there are several.
@@ -193,7 +197,7 @@ def find_truth(root: Path | str) -> Path | None:
     root = Path(root).expanduser()
     places = (root, root / "eval_data")
     found = [path for place in places for path in sorted(place.glob("eval_data_list_*.csv"))]
-    found += [place for place in places if (place / "ground_truth_data").is_dir()]
+    found += [place for place in places if any((place / folder).is_dir() for folder in (FLAGS, ATTRIBUTES))]
     if len(found) > 1:
         raise UserError(
             f"{root}: several truths about the test clips: {', '.join(map(str, found))}; name the right one with "
@@ -371,6 +375,12 @@ def _refuse_unwritable_names(clips: Sequence[Clip]) -> None:
         raise UserError(
             f"{len(bad)} recordings have names that are not UTF-8, such as {os.fsencode(bad[0])!r}; rename them, as "
             "with convmv -f latin1 -t utf8"
+        )
+    long = sorted({clip.machine for clip in clips if len(clip.machine.encode()) > _LONGEST_MACHINE})
+    if long:
+        raise UserError(
+            f"{long[0]!r}: a machine's name of {len(long[0].encode())} bytes, where files of results are called by it; "
+            f"rename its folder to at most {_LONGEST_MACHINE} bytes"
         )
     odd = [clip for clip in clips if has_control(clip.machine + clip.name)]
     if odd:

@@ -26,6 +26,7 @@ _SECONDS = (0.2, 3600.0)
 _SMALLEST_HOP = 1e-3
 # In Hz: from what tells a machine's sound to what converters record with.
 _RATES = (1_000, 768_000)
+_CHANNELS = ("mean", "reduced", "reduced_per_clip", "subtracted")
 # Less than this is no sound left over: lengths are told in whole samples.
 _SMALLEST_REST = 1e-3
 
@@ -45,8 +46,9 @@ class Preprocessing:
 
     Attributes:
         sample_rate: in Hz.
-        channel: which of several, from 0; their ``mean``; or ``reduced``: the near one (0) less what the far one (1)
-            tells of the surroundings, by coefficients fitted to each machine.
+        channel: which of several, from 0; their ``mean``; or of two the near one (0) less what the far one (1) tells of
+            the surroundings: ``reduced`` by coefficients fitted to each machine, ``reduced_per_clip`` by those of the
+            clip, ``subtracted`` by magnitudes.
         clip_seconds: length of every waveform.
         hop_seconds: from the start of one window of a long recording to the next; ``None`` is ``clip_seconds``.
         pad: repeat a short clip, or follow it with zeros.
@@ -79,8 +81,8 @@ class Preprocessing:
         if type(self.sample_rate) is not int or not _is_within(self.sample_rate, *_RATES):
             least, most = _RATES
             raise UserError(f"data.sample_rate={self.sample_rate}: a whole number from {least:,} to {most:,} is needed")
-        if not isinstance(self.channel, int) and self.channel not in ("mean", "reduced"):
-            raise UserError(f"data.channel={self.channel}: choose one of 0, 1, mean, reduced")
+        if not isinstance(self.channel, int) and self.channel not in _CHANNELS:
+            raise UserError(f"data.channel={self.channel}: choose one of 0, 1, {', '.join(_CHANNELS)}")
         if self.pad not in get_args(Pad):
             raise UserError(f"data.pad={self.pad}: choose one of {', '.join(get_args(Pad))}")
 

@@ -134,7 +134,10 @@ def _read_table(path: Path) -> Mapping[tuple[str, ...], str]:
         raise UserError(f"{path}: no such table of recordings; correct data.recordings, or leave it out")
     header, *lines = read_csv(path, encoding="utf-8-sig") or [[]]
     if not set(_COLUMNS) <= set(header):
-        raise UserError(f"{path}: its first line must name the columns file,recording")
+        found = ",".join(header)
+        raise UserError(
+            f"{path}: its first line must name the columns file,recording, with a comma between, and is {found[:80]!r}"
+        )
     places = [header.index(name) for name in _COLUMNS]
     for number, line in enumerate(lines, start=2):
         if not line:

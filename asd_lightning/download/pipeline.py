@@ -42,7 +42,7 @@ from asd_lightning.download.records import (
 )
 from asd_lightning.download.retry import RetryPolicy, new_session
 from asd_lightning.download.transfer import LARGEST_BYTES, Wanted, fetch
-from asd_lightning.download.years import PARTS, Part, Year
+from asd_lightning.download.years import ATTRIBUTES, PARTS, Part, Year
 from asd_lightning.errors import UserError
 from asd_lightning.foreign_files import CSV_BYTES, ForeignFileError, load_json
 
@@ -214,7 +214,9 @@ class _Run:
         return self.root / ("dev_data" if file.part == "dev" else "eval_data") / "raw" / file.machine
 
     def _truth_path(self, file: RemoteFile) -> Path:
-        return self.root / "eval_data" / file.name
+        """Files of single machines lie in the evaluator's folder for them."""
+        folder = self.root / "eval_data"
+        return (folder / ATTRIBUTES if file.machine else folder) / file.name
 
     def _marker(self, file: RemoteFile) -> Path:
         return self.state / "unpacked" / f"{file.name}.json"

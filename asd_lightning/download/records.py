@@ -19,6 +19,7 @@ from asd_lightning.errors import UserError
 from asd_lightning.foreign_files import ForeignFileError, load_json
 
 _DEV = re.compile(r"dev_([A-Za-z0-9]+?)(?:_r(\d+))?\.zip")
+_TRUTH_OF_MACHINE = re.compile(r"ground_truth_([A-Za-z0-9_]+)_section_\d+_test\.csv")
 _EVALUATION = re.compile(r"eval_data_([A-Za-z0-9]+?)_(train|test)(?:_r(\d+))?\.zip")
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _MOST_PAGES = 100
@@ -29,7 +30,7 @@ _MOST_FILES = 10_000
 class RemoteFile:
     """One file to fetch.
 
-    ``size`` (bytes) and ``md5`` are None where nobody has published them; ``machine`` is empty for the truth file.
+    ``size`` (bytes) and ``md5`` are None where nobody has published them; ``machine`` is empty for a truth file of all.
     """
 
     name: str
@@ -53,7 +54,7 @@ def list_year(
     files: list[RemoteFile] = []
     for part in parts:
         if part == "truth":
-            files += _truth_file(year)
+            files += [_truth_file(url) for url in year.truth_urls]
             continue
         url = on_mirror(year.record_url(part), mirror)
         entries = _entries(session, url, policy)
@@ -66,11 +67,11 @@ def list_year(
     return newest_revisions(files)
 
 
-def _truth_file(year: Year) -> list[RemoteFile]:
-    if year.truth_url is None:
-        return []
-    name = year.truth_url.rpartition("/")[2]
-    return [RemoteFile(name, year.truth_url, "truth", "")]
+def _truth_file(url: str) -> RemoteFile:
+    """A list of all machines, or a file of the one that its name tells."""
+    name = url.rpartition("/")[2]
+    machine = _TRUTH_OF_MACHINE.fullmatch(name)
+    return RemoteFile(name, url, "truth", machine[1] if machine else "")
 
 
 def _entries(session: requests.Session, url: str, policy: RetryPolicy) -> list[dict[str, Any]]:
@@ -200,6 +201,10 @@ def on_mirror(url: str, mirror: str | None) -> str:
 
 def select(files: Sequence[RemoteFile], machines: Sequence[str] | None) -> list[RemoteFile]:
     """Only what belongs to ``machines`` (all, when None); the truth file covers every machine and stays.
+
+    >>> fan, pump = (RemoteFile(f"{name}.zip", "", "dev", name) for name in ("fan", "pump"))
+    >>> [file.machine for file in select([fan, pump], ["pump"])]
+    ['pump']
 
     Raises:
         UserError: a machine that none of the files belongs to.

@@ -24,6 +24,7 @@ from asd_lightning.encoders.gated_attention import gated_attention
 from asd_lightning.encoders.grid import TokenGrid, patch_bands
 from asd_lightning.encoders.position_conv import PositionConv
 from asd_lightning.encoders.sizes import check_parameters, check_sizes
+from asd_lightning.errors import UserError
 
 # Clips encoded together on a CPU when no gradient is wanted: their activations then stay in the cache.
 _CPU_CLIPS = 2
@@ -164,7 +165,8 @@ class BEATs(nn.Module):
         Padded tokens are never attended to, but have (meaningless) values of their own: see ``token_padding_mask``.
 
         Raises:
-            ValueError: less than one patch, or a clip that is padding alone.
+            UserError: less than one patch.
+            ValueError: a clip that is padding alone.
         """
         if not self.training and not torch.is_grad_enabled() and features.device.type == "cpu":
             parts = [slice(first, first + _CPU_CLIPS) for first in range(0, len(features), _CPU_CLIPS)]
@@ -189,9 +191,9 @@ class BEATs(nn.Module):
         frames, mel = features.shape[1:]
         patch = self.config.input_patch_size
         if frames < patch or mel < patch:
-            raise ValueError(
+            raise UserError(
                 f"BEATs needs at least {patch} frames ({400 + (patch - 1) * 160} samples at 16 kHz) and {patch} mel "
-                f"bands, got {frames} and {mel}"
+                f"bands, got {frames} and {mel}; take longer clips (data.clip_seconds)"
             )
         padded = None
         if padding_mask is not None:

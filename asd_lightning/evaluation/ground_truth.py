@@ -5,7 +5,8 @@ The only reader of truth files. What makes scores (data, encoders, features, los
 Two published forms are read:
 
 * the evaluator's folders: ``ground_truth_data/ground_truth_<machine>_section_<nn>_test.csv`` with rows ``file,0|1``
-  (1: anomaly), beside it ``ground_truth_domain/`` (1: target) and ``ground_truth_attributes/`` (``file,true name``);
+  (1: anomaly), beside it ``ground_truth_domain/`` (1: target) and ``ground_truth_attributes/`` (``file,true name``),
+  which says all by itself;
 * one list for a year, ``eval_data_list_<year>.csv``: a line with the machine, then rows ``file,true name``.
 
 A true name is ``section_00_<domain>_test_<condition>_<index>_<attribute>.wav``; some lack ``test_`` (RoboticArm of
@@ -25,6 +26,7 @@ from typing import NamedTuple, TypeVar, cast
 from asd_lightning.data.conditions import Condition
 from asd_lightning.data.file_names import Domain
 from asd_lightning.data.layout import Clip, find_truth
+from asd_lightning.download.years import ATTRIBUTES, FLAGS
 from asd_lightning.errors import UserError
 from asd_lightning.foreign_files import ForeignFileError, read_csv
 from asd_lightning.plain_text import composed, file_name
@@ -51,14 +53,14 @@ class ClipTruth(NamedTuple):
 
 
 def read_ground_truth(path: Path) -> dict[ClipKey, ClipTruth]:
-    """Read a folder that holds ``ground_truth_data``, or a year's list.
+    """Read a folder that holds ``ground_truth_data`` or ``ground_truth_attributes``, or a file of true names.
 
     Raises ``UserError`` naming file and row where it is neither, a value is not 0 or 1, or a clip comes twice.
     """
     if path.is_dir():
         return _read_folders(path)
     if path.is_file():
-        return _read_list(path)
+        return _read_list(path, _machine_of(path) if _TRUTH_FILE.fullmatch(path.name) else "")
     raise UserError(
         f"{path}: no such ground truth; name a folder with ground_truth_data/ or an eval_data_list_<year>.csv"
     )
@@ -163,20 +165,26 @@ def _key(score: ClipScore) -> ClipKey | None:
 
 
 def _read_folders(folder: Path) -> dict[ClipKey, ClipTruth]:
-    files = sorted((folder / "ground_truth_data").glob("ground_truth_*_test.csv"))
-    if not files:
+    flags, names = (sorted((folder / room).glob("ground_truth_*_test.csv")) for room in (FLAGS, ATTRIBUTES))
+    if not flags and not names:
         raise UserError(f"{folder}: no ground_truth_data/ground_truth_<machine>_section_<nn>_test.csv in it")
     truth: dict[ClipKey, ClipTruth] = {}
-    for file in files:
-        match = _TRUTH_FILE.fullmatch(file.name)
-        if match is None:
-            raise UserError(f"{file}: the name must be ground_truth_<machine>_section_<nn>_test.csv")
-        truth |= _read_section(folder, file.name, file_name(match[1]))
+    for file in flags:
+        truth |= _read_section(folder, file.name, _machine_of(file))
+    for file in names if not flags else ():
+        truth |= _read_list(file, _machine_of(file))
     return truth
 
 
+def _machine_of(file: Path) -> str:
+    match = _TRUTH_FILE.fullmatch(file.name)
+    if match is None:
+        raise UserError(f"{file}: the name must be ground_truth_<machine>_section_<nn>_test.csv")
+    return file_name(match[1])
+
+
 def _read_section(folder: Path, name: str, machine: str) -> dict[ClipKey, ClipTruth]:
-    conditions = _read_flags(folder / "ground_truth_data" / name, machine, ("normal", "anomaly"))
+    conditions = _read_flags(folder / FLAGS / name, machine, ("normal", "anomaly"))
     domains: dict[ClipKey, str] = {}
     if (folder / "ground_truth_domain" / name).is_file():
         domains = _read_flags(folder / "ground_truth_domain" / name, machine, ("source", "target"))
@@ -187,8 +195,8 @@ def _read_section(folder: Path, name: str, machine: str) -> dict[ClipKey, ClipTr
                 f"section_{section}_{number:04d} is in one alone"
             )
     attributes: dict[ClipKey, ClipTruth] = {}
-    if (folder / "ground_truth_attributes" / name).is_file():
-        attributes = _read_list(folder / "ground_truth_attributes" / name, machine)
+    if (folder / ATTRIBUTES / name).is_file():
+        attributes = _read_list(folder / ATTRIBUTES / name, machine)
     return {
         key: ClipTruth(domains.get(key, "unknown"), condition, attributes[key].attribute if key in attributes else "")
         for key, condition in conditions.items()

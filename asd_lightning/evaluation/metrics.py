@@ -103,6 +103,11 @@ def evaluate(scores: Sequence[ClipScore]) -> EvaluationResult:
     Clips of unknown condition are left out, those of unknown domain count in ``auc`` and ``pauc`` and, if anomalous,
     against the normal clips of either domain.  What is undefined is nan, and the means are over what is defined.
     Raises ``UserError`` on no scores, on a clip that comes twice, and on a score that is not finite.
+
+    >>> clips = [("a", "source", "normal", 0.1), ("b", "target", "normal", 0.4), ("c", "source", "anomaly", 0.3)]
+    >>> result = evaluate([ClipScore("fan", "00", *clip[:3], "", clip[3], 0.2, 1) for clip in clips])
+    >>> result.machines[0].auc_source, result.machines[0].auc_target
+    (1.0, 0.0)
     """
     _check(scores)
     groups: dict[tuple[str, str], list[ClipScore]] = {}

@@ -5,6 +5,7 @@ Torch, which takes seconds to import, is not needed for that, and nothing is wri
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -391,7 +392,7 @@ def _other_type(usual: Any, value: Any) -> str:
 
 def _refuse_bad_values(config: DictConfig) -> None:
     _refuse_bad_numbers(config)
-    for key in ("resume", "test", "model.score_after_head"):
+    for key in ("resume", "test", "model.score_after_head", "model.decay_all"):
         if not isinstance(value := OmegaConf.select(config, key), bool):
             raise UserError(f"{key}={as_typed(value)}: true or false is needed")
     for key in _TEXTS:
@@ -402,11 +403,20 @@ def _refuse_bad_values(config: DictConfig) -> None:
             raise UserError(f"{key}={as_typed(value)}: choose one of {told}")
     if config.trainer.get("max_epochs") != 1:
         raise UserError("trainer.max_epochs: a run is one epoch; give its length in updates, trainer.max_steps=N")
+    _refuse_repeated_clips(config)
     for group in ("callbacks", "logger"):
         _refuse_nothing_to_build(group, config.get(group) or {})
+    _refuse_odd_checkpoint(config)
+    _refuse_no_branch(config)
 
 
 def _refuse_bad_numbers(config: DictConfig) -> None:
+    clip = config.trainer.get("gradient_clip_val")
+    if clip is not None and not (type(clip) in (int, float) and 0 < clip < math.inf):
+        raise UserError(
+            f"trainer.gradient_clip_val={as_typed(clip)}: the largest length of the gradient is needed, above 0, or "
+            "null for any"
+        )
     for key, least in _LEAST.items():
         value = OmegaConf.select(config, key)
         if value is None and key in _MAY_BE_NULL:
@@ -415,6 +425,33 @@ def _refuse_bad_numbers(config: DictConfig) -> None:
             raise UserError(f"{key}={as_typed(value)}: a whole number of at least {least} is needed")
         if value > _MOST.get(key, value):
             raise UserError(f"{key}={value}: at most {_MOST[key]:,} is possible")
+
+
+def _refuse_repeated_clips(config: DictConfig) -> None:
+    if config.trainer.get("use_distributed_sampler", False) is not False:
+        raise UserError(
+            "trainer.use_distributed_sampler: the data module shares the clips among the processes itself, and a "
+            "sampler of Lightning's would repeat some; leave it at false"
+        )
+
+
+def _refuse_no_branch(config: DictConfig) -> None:
+    branches = OmegaConf.select(config, "model.embedder.branches")
+    for name, branch in (branches if isinstance(branches, DictConfig) else {}).items():
+        if not isinstance(branch, DictConfig):
+            raise UserError(
+                f"model.embedder.branches.{name}={as_typed(branch)}: a branch is made of several settings; leave it "
+                f"out with ~model.embedder.branches.{name}, or choose all with model/embedder/branches=[NAME,...]"
+            )
+
+
+def _refuse_odd_checkpoint(config: DictConfig) -> None:
+    checkpoint = (config.get("callbacks") or {}).get("checkpoint") or {}
+    every = checkpoint.get("every_n_train_steps", 1)
+    if type(every) is not int or every < 1:
+        raise UserError(
+            f"callbacks.checkpoint.every_n_train_steps={as_typed(every)}: a whole number of at least 1 is needed"
+        )
 
 
 def _refuse_nothing_to_build(group: str, entries: Mapping[Any, Any]) -> None:
@@ -427,7 +464,7 @@ def _refuse_nothing_to_build(group: str, entries: Mapping[Any, Any]) -> None:
 
 
 def _refuse_no_text(key: str, value: Any) -> None:
-    if not isinstance(value, str) and not (value is None and key in _MAY_BE_NULL):
+    if not (isinstance(value, str) and value.strip()) and not (value is None and key in _MAY_BE_NULL):
         raise UserError(f"{key}={as_typed(value)}: {_TEXTS[key]} is needed")
 
 
@@ -438,10 +475,9 @@ def _refuse_odd_machines(config: DictConfig) -> None:
     are_names = isinstance(machines, ListConfig) and machines and all(isinstance(name, str) for name in machines)
     if machines is not None and not are_names:
         raise UserError(f"data.machines={as_typed(machines)}: give a list of names, or null for all machines")
-    if not isinstance(config.data.get("root"), str):
-        raise UserError(
-            f"data.root={as_typed(config.data.get('root'))}: the folder that holds the machines' recordings is needed"
-        )
+    root = config.data.get("root")
+    if not isinstance(root, str) or not root.strip():
+        raise UserError(f"data.root={as_typed(root)}: the folder that holds the machines' recordings is needed")
 
 
 def _refuse_absent_data(config: DictConfig) -> None:

@@ -33,7 +33,7 @@ from asd_lightning.experiment.identity import refuse_other_training, with_absolu
 from asd_lightning.experiment.quiet import hide_irrelevant_messages
 from asd_lightning.experiment.results import ResultsWriter, evaluated
 from asd_lightning.experiment.resume import checkpoint_to_resume, refuse_another_run
-from asd_lightning.plain_text import without_credentials
+from asd_lightning.plain_text import without_secrets
 from asd_lightning.run_folder import CHECKPOINT, CONFIG, FAILURE, HYDRA, LOCK, LOG, claim_results, results_of
 from asd_lightning.scoring.machines import warn_of_too_few
 from asd_lightning.training.build import build_module, read_checkpoint
@@ -143,6 +143,10 @@ def users_mistake(error: Exception) -> Exception:
     A full disk and too little memory are the user's to mend as well.
     """
     if isinstance(error, InstantiationException):
+        if error.__cause__ is None:
+            # Hydra itself has refused to call something.
+            reason, _, where = str(error).rpartition("full_key: ")
+            return UserError(f"{where.strip()}: {' '.join(reason.split())}")
         if isinstance(error.__cause__, UserError):
             return error.__cause__
         if isinstance(error.__cause__, TypeError | ValueError | MisconfigurationException):
@@ -192,7 +196,7 @@ def _clean_notes_of_hydra(output_dir: Path) -> None:
     """Hydra has written down the command line as it was typed."""
     for path in [*(output_dir / HYDRA).glob("*.yaml"), *output_dir.parent.glob("multirun.yaml")]:
         text = path.read_text(encoding="utf-8")
-        if (cleaned := without_credentials(text)) != text:
+        if (cleaned := without_secrets(text)) != text:
             write_text_atomically(path, cleaned)
 
 
@@ -263,11 +267,12 @@ def make_trainer(config: DictConfig, output_dir: Path) -> pl.Trainer:
             if is_first_process() and results_of(output_dir).finished:
                 callback.results = claim_results(output_dir)
             callback.config = as_yaml(config)
+            told = recorded(config)
             callback.about = {
-                "name": config.system,
+                "name": told["system"],
                 "experiment": config.choices.experiment,
                 "seed": config.seed,
-                "data": plain(config.data),
+                "data": told["data"],
             }
     trainer: pl.Trainer = instantiate(
         config.trainer, callbacks=callbacks, logger=loggers, default_root_dir=str(output_dir)

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from asd_lightning.errors import UserError
 from asd_lightning.features.mel_table import MEL_BINS, MelScale, mel_table
 
 SAMPLE_RATE = 16_000
@@ -73,11 +74,14 @@ class KaldiFbank(nn.Module):
         """Frames: ``1 + (samples - 400) // 160``, or ``target_frames``.
 
         Raises:
-            ValueError: fewer than 400 samples, one frame.
+            UserError: fewer than 400 samples, one frame.
         """
         samples = waveform.shape[-1]
         if samples < FRAME_LENGTH:
-            raise ValueError(f"a filter bank needs at least {FRAME_LENGTH} samples (25 ms at 16 kHz), got {samples}")
+            raise UserError(
+                f"a filter bank needs at least {FRAME_LENGTH} samples (25 ms at 16 kHz), got {samples}; take longer "
+                "clips (data.clip_seconds)"
+            )
         frames = 1 + (samples - FRAME_LENGTH) // FRAME_SHIFT
         wanted = self.target_frames or frames
         frames = min(frames, wanted)

@@ -65,7 +65,16 @@ class LogMelSpectrogram(nn.Module):
         self._window: Tensor
 
     def forward(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch frames mels"]:
-        """Log-mel values in dB, in float32 also under mixed precision."""
+        """Log-mel values in dB, in float32 also under mixed precision.
+
+        Raises:
+            UserError: fewer samples than one window.
+        """
+        if (samples := waveform.shape[1]) < self._window_length:
+            raise UserError(
+                f"a log-mel spectrogram needs at least {self._window_length} samples, got {samples}; take longer clips "
+                "(data.clip_seconds)"
+            )
         with torch.autocast(waveform.device.type, enabled=False):
             pieces = torch.split(waveform.float(), _CLIPS_AT_A_TIME if waveform.device.type == "cpu" else len(waveform))
             return torch.cat([self._log_mel(piece) for piece in pieces])

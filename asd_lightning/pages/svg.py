@@ -129,7 +129,11 @@ def frame(
 
 
 def round_ticks(low: Real, high: Real, count: int = 5) -> list[float]:
-    """At most about ``count`` + 1 multiples of 1, 2 or 5 times a power of ten within ``low..high``."""
+    """At most about ``count`` + 1 multiples of 1, 2 or 5 times a power of ten within ``low..high``.
+
+    >>> round_ticks(0.0, 1.0)
+    [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    """
     span = high - low
     if not span > 0:
         return [low]

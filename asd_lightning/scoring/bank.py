@@ -16,8 +16,7 @@ SMALLEST_LOCAL_DISTANCE = 1e-12
 class Bank:
     """Embeddings of one domain, with local density normalisation where asked for.
 
-    With it, the distance to item y is divided by the mean distance of y to its K nearest other items of the bank
-    (Wilkinghoff et al., "Local Density-Based Anomaly Score Normalization for Domain Generalization", arXiv 2509.10951).
+    With it, the distance to item y is divided by the mean distance of y to its K nearest other items of the bank.
 
     Args:
         items: embeddings, of length 1 each where the metric is cosine; may be empty.

@@ -90,7 +90,9 @@ def read_embeddings(path: Path) -> EmbeddingCache:
         # Those of older runs have none of these: a file is a recording, and was scored whole.
         columns |= {field: content[column] for column, field in _OF_RECORDINGS.items() if column in content}
         clips = _clips(columns)
-        reference, query = content["reference"], content["query"]
+        reference, query = _vectors(content["reference"]), _vectors(content["query"])
+        if reference.shape[1] != query.shape[1]:
+            raise ValueError(f"of {reference.shape[1]} and of {query.shape[1]} dimensions")
     except ForeignFileError as error:
         raise UserError(f"{path}: not embeddings with their clips ({error.reason}); test the run again") from error
     except (KeyError, TypeError, ValueError) as error:
@@ -136,6 +138,14 @@ def recordings_state(cache: EmbeddingCache) -> Literal["unchanged", "changed", "
         return "absent"
     found = files_digest(clips)
     return "unchanged" if found == cache.key.files else "changed"
+
+
+def _vectors(array: NDArray[Any]) -> NDArray[Any]:
+    if array.ndim != 2 or array.dtype.kind != "f":
+        raise ValueError(f"{array.dtype} of {array.ndim} dimensions is no table of vectors")
+    if not np.isfinite(array).all():
+        raise ValueError("some numbers are not finite")
+    return array
 
 
 def _key(stored: dict[str, Any]) -> CacheKey:

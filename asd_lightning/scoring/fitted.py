@@ -19,18 +19,15 @@ from asd_lightning.atomic import write_atomically
 from asd_lightning.errors import UserError
 from asd_lightning.foreign_files import parse_json
 from asd_lightning.plain_text import is_name
-from asd_lightning.scoring.centers import KMeansScorer
-from asd_lightning.scoring.gaussian import GaussianMixtureScorer, MahalanobisScorer
-from asd_lightning.scoring.knn import KNNScorer
+from asd_lightning.scoring.combined import PARTS, CombinedScorer
+from asd_lightning.scoring.parts import Kinds, can_be_kept
 from asd_lightning.scoring.protocol import KeptScorer, Scorer, ScorerState
 
 MachineKey = tuple[str, str]
 """Machine and section."""
 
 # The only classes that are made from a file of fitted machines.
-_KINDS: dict[str, type[KeptScorer]] = {
-    kind.__name__: kind for kind in (KNNScorer, KMeansScorer, MahalanobisScorer, GaussianMixtureScorer)
-}
+_KINDS: Kinds = {**PARTS, "CombinedScorer": CombinedScorer}
 _FORMAT = 1
 _LARGEST_HEADER = 10_000_000
 
@@ -76,7 +73,7 @@ def write_fitted(path: Path, machines: Mapping[MachineKey, FittedMachine], about
     rows, left_out = [], []
     for number, ((machine, section), fitted) in enumerate(machines.items()):
         scorer = fitted.scorer
-        if not isinstance(scorer, KeptScorer) or type(scorer) not in _KINDS.values():
+        if not isinstance(scorer, KeptScorer) or not can_be_kept(scorer, _KINDS):
             left_out.append(machine)
             continue
         state = scorer.state()

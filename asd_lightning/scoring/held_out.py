@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from asd_lightning.errors import UserError
-from asd_lightning.scoring.protocol import Scorer
+from asd_lightning.scoring.protocol import RecordingScorer, Scorer
 
 MOST_FITS = 100
 """Up to so many recordings each is left out alone; of more, several are left out together."""
@@ -22,25 +22,83 @@ def held_out_scores(
     embeddings: Float[np.ndarray, "n dim"],
     is_target: Bool[np.ndarray, " n"],
     folds: int,
+    recording: Int[np.ndarray, " n"] | None = None,
 ) -> Float[np.ndarray, " n"]:
     """Score of each training clip by a copy of ``scorer`` fitted on the other folds.
 
     Each domain is dealt out over the folds in turn, in the clips' order.  ``folds`` at or above n leaves out one clip
     at a time.
 
+    Args:
+        scorer: a back-end; it stays as it is.
+        embeddings: of one machine's normal training clips.
+        is_target: marks the target domain.
+        folds: how many fits.
+        recording: number of each clip's recording, from 0: what was cut from one is left out together.  By default
+            each clip is one.
+
     Raises:
-        UserError: there is a single clip.
+        UserError: there is a single clip, or a single recording.
     """
-    count = len(embeddings)
+    recording = np.arange(len(embeddings)) if recording is None else recording
+    count = int(recording.max(initial=-1)) + 1
     if count < 2:
         raise UserError("leave-one-out scores need at least two training clips, there is one")
-    fold = np.empty(count, dtype=np.intp)
-    fold[np.argsort(is_target, kind="stable")] = np.arange(count) % min(folds, count)
-    scores = np.empty(count)
-    for out in range(min(folds, count)):
-        held = fold == out
-        scores[held] = copy.copy(scorer).fit(embeddings[~held], is_target[~held]).anomaly_score(embeddings[held])
+    fold = _dealt_out(is_target, recording, min(folds, count))
+    scores = np.empty(len(embeddings))
+    with _unheard():
+        for out in range(min(folds, count)):
+            held = fold == out
+            copied = fit_with(copy.copy(scorer), embeddings[~held], is_target[~held], recording[~held])
+            scores[held] = copied.anomaly_score(embeddings[held])
     return scores
+
+
+def fit_with(
+    scorer: Scorer,
+    embeddings: Float[np.ndarray, "n dim"],
+    is_target: Bool[np.ndarray, " n"],
+    recording: Int[np.ndarray, " n"],
+) -> Scorer:
+    """Fit a back-end, which hears of the recordings where it wants to know them."""
+    if isinstance(scorer, RecordingScorer):
+        return scorer.fit_recordings(embeddings, is_target, recording)
+    return scorer.fit(embeddings, is_target)
+
+
+def left_out_scores(
+    scorer: Scorer,
+    make_scorer: Callable[[], Scorer],
+    embeddings: Float[np.ndarray, "n dim"],
+    is_target: Bool[np.ndarray, " n"],
+    recording: Int[np.ndarray, " n"],
+) -> Float[np.ndarray, " n"]:
+    """Score of each training clip, without all that was cut from the same recording.
+
+    Args:
+        scorer: fitted to the clips.
+        make_scorer: the same back-end, unfitted.
+        embeddings: of one machine's normal training clips.
+        is_target: marks the target domain.
+        recording: number of each clip's recording, from 0.
+
+    Raises:
+        UserError: there is a single recording.
+    """
+    if isinstance(scorer, RecordingScorer) or len(embeddings) == recording.max() + 1:
+        return scorer.leave_one_out_scores()
+    return scores_without_group(make_scorer, embeddings, is_target, recording)
+
+
+def _dealt_out(
+    is_target: Bool[np.ndarray, " n"], recording: Int[np.ndarray, " n"], folds: int
+) -> Int[np.ndarray, " n"]:
+    """The fold of each clip: each domain's recordings in turn, in their order."""
+    count = int(recording.max()) + 1
+    first = np.unique(recording, return_index=True)[1]
+    fold = np.empty(count, dtype=np.intp)
+    fold[np.argsort(is_target[first], kind="stable")] = np.arange(count) % folds
+    return np.asarray(fold[recording])
 
 
 def scores_without_group(
@@ -67,15 +125,13 @@ def scores_without_group(
     count = int(group.max(initial=-1)) + 1
     if count < 2:
         raise UserError("scores of left-out recordings need at least two training recordings, there is one")
-    first = np.array([int(np.argmax(group == number)) for number in range(count)])
     fits = min(MOST_FITS, count)
-    fold = np.empty(count, dtype=np.intp)
-    fold[np.argsort(is_target[first], kind="stable")] = np.arange(count) % fits
+    fold = _dealt_out(is_target, group, fits)
     scores = np.empty(len(embeddings))
     with _unheard():
         for out in range(fits):
-            held = fold[group] == out
-            scorer = make_scorer().fit(embeddings[~held], is_target[~held])
+            held = fold == out
+            scorer = fit_with(make_scorer(), embeddings[~held], is_target[~held], group[~held])
             scores[held] = scorer.anomaly_score(embeddings[held])
     return scores
 

@@ -13,6 +13,7 @@ from asd_lightning.errors import UserError
 from asd_lightning.scoring.arguments import require_at_least, require_choice
 from asd_lightning.scoring.bank import Bank
 from asd_lightning.scoring.neighbors import Metric
+from asd_lightning.scoring.older_names import fusion_of_today
 from asd_lightning.scoring.protocol import (
     ScorerState,
     kept_array,
@@ -22,7 +23,7 @@ from asd_lightning.scoring.protocol import (
 )
 from asd_lightning.scoring.smote import Smote, oversample
 
-Fusion = Literal["min", "pooled", "varmin"]
+Fusion = Literal["min", "pooled", "domain_z"]
 
 NOT_STANDARDIZED = (0.0, 1.0)
 SMOTE_OF_REPORT = Smote(ratio=0.2, neighbors=3)
@@ -40,9 +41,9 @@ class KNNScorer:
     Fusion of the two:
         ``min``: the smaller of d_source and d_target.
         ``pooled``: mean of the k smallest distances to both banks together.
-        ``varmin``: the smaller of (d - mean) / standard deviation, with each domain's mean and standard deviation over
-        its own training clips, each left out of its bank (score standardisation per domain, then minimum).  A domain
-        with fewer than three clips, or without spread, borrows the other's.
+        ``domain_z``: the smaller of (d - mean) / standard deviation, with each domain's mean and standard deviation
+            over its own training clips, each left out of its bank.  A domain with fewer than three clips, or without
+            spread, borrows the other's.
 
     Args:
         k: number of neighbours.
@@ -50,9 +51,9 @@ class KNNScorer:
         fusion: of the two domains.
         standardize: first subtract the training clips' mean and divide by their standard deviation, per dimension.
         local_density: K of local density normalisation, or ``None`` for none.  The distance to a bank item is divided
-            by that item's mean distance to its own K nearest in its bank (Wilkinghoff et al., "Local Density-Based
-            Anomaly Score Normalization for Domain Generalization", arXiv 2509.10951).  SMOTE's clips crowd their bank,
-            so use ``smote=None`` with it.
+            by that item's mean distance to its own K nearest in the bank of its domain.  The method of the literature
+            has one bank for both: :class:`asd_lightning.scoring.grid.GridScorer`.  SMOTE's clips crowd their bank, so
+            use ``smote=None`` with it.
         smote: settings of SMOTE on the target clips, or ``None`` for none.
         seed: of SMOTE.
 
@@ -78,10 +79,10 @@ class KNNScorer:
         if local_density is not None:
             require_at_least("local_density", local_density, 1)
         require_choice("metric", metric, Metric)
-        require_choice("fusion", fusion, Fusion)
+        self.fusion = fusion_of_today(fusion)
+        require_choice("fusion", self.fusion, Fusion)
         self.k = k
         self.metric: Metric = metric
-        self.fusion = fusion
         self.standardize = standardize
         self.local_density = local_density
         self.smote = smote
@@ -107,7 +108,7 @@ class KNNScorer:
         self._source_bank = Bank(self._source, self.metric, self.local_density, self._lonely)
         self._target_bank = self._oversampled(self._target, say=True)
         self._statistics = [NOT_STANDARDIZED, NOT_STANDARDIZED]
-        if self.fusion == "varmin":
+        if self.fusion == "domain_z":
             self._statistics = _statistics(*self._distances_of_others())
         return self
 
@@ -125,7 +126,7 @@ class KNNScorer:
         """Score of each training clip, in the order of ``fit``, against banks without it.
 
         For a target clip SMOTE is run again without it.  What stays as fitted on all clips: the standardisation of the
-        embeddings, and the two statistics of each domain of ``varmin``.
+        embeddings, and the two statistics of each domain of ``domain_z``.
 
         Raises:
             UserError: there is a single clip.
@@ -139,7 +140,7 @@ class KNNScorer:
         return scores
 
     def state(self) -> ScorerState:
-        """Banks with SMOTE's clips, standardisation, and the statistics of ``varmin``."""
+        """Banks with SMOTE's clips, standardisation, and the statistics of ``domain_z``."""
         arrays = {
             "mean": self._mean,
             "deviation": self._deviation,
@@ -226,6 +227,6 @@ def _statistics(*domains: Float[np.ndarray, "_ _"]) -> list[tuple[float, float]]
     usable = [pair for pair in known if pair is not None]
     if len(usable) < len(known):
         log.warning(
-            "varmin: a domain has fewer than three clips or no spread of distances, so it is not standardised alone"
+            "domain_z: a domain has fewer than three clips or no spread of distances, so it is not standardised alone"
         )
     return [pair or (usable[0] if usable else NOT_STANDARDIZED) for pair in known]

@@ -20,7 +20,7 @@ from asd_lightning.data.layout import Clip
 from asd_lightning.errors import UserError
 from asd_lightning.scoring.clip_scores import ClipScore, WindowScore, machine_name
 from asd_lightning.scoring.fitted import FittedMachine, MachineKey
-from asd_lightning.scoring.held_out import scores_without_group
+from asd_lightning.scoring.held_out import fit_with, left_out_scores
 from asd_lightning.scoring.protocol import Scorer
 from asd_lightning.scoring.thresholds import Threshold
 
@@ -145,15 +145,12 @@ def _fit_machine(
     reduction: WindowReduction,
 ) -> FittedMachine:
     is_target = np.array([clip.domain == "target" for clip in clips])
-    scorer = make_scorer().fit(embeddings, is_target)
     group = _numbered([clip.recording for clip in clips])
+    scorer = fit_with(make_scorer(), embeddings, is_target, group)
     if group.max() == 0:
         why = "there is one training recording, and a threshold needs scores of recordings that were left out"
         return FittedMachine(scorer, math.nan, why, np.empty(0))
-    if len(clips) == group.max() + 1:
-        left_out = scorer.leave_one_out_scores()
-    else:
-        left_out = scores_without_group(make_scorer, embeddings, is_target, group)
+    left_out = left_out_scores(scorer, make_scorer, embeddings, is_target, group)
     files, scores = _reduced([clip.file for clip in clips], left_out, reduction)
     _name_outliers(clips[0].machine, files, scores)
     first = _numbered([clip.file for clip in clips])

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from asd_lightning.errors import UserError
 
@@ -41,6 +41,23 @@ class Scorer(Protocol):
 
     def leave_one_out_scores(self) -> Float[np.ndarray, " n"]:
         """Scores of the training clips, in the order of ``fit``, each by a back-end that did not see that clip."""
+        ...
+
+
+@runtime_checkable
+class RecordingScorer(Scorer, Protocol):
+    """A back-end that compares training clips with each other, and so has to know which belong together.
+
+    Its ``leave_one_out_scores`` leave out all that was cut from the same recording.
+    """
+
+    def fit_recordings(
+        self,
+        embeddings: Float[np.ndarray, "n dim"],
+        is_target: Bool[np.ndarray, " n"],
+        recording: Int[np.ndarray, " n"],
+    ) -> Scorer:
+        """``fit``, where ``recording`` is the number of the recording that each clip was cut from."""
         ...
 
 

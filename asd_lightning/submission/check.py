@@ -47,7 +47,12 @@ def check_submission(folder: Path, expected: ClipNames | None = None) -> list[Pr
 
 
 def problem_lines(problems: Sequence[Problem], at_most: int | None) -> list[str]:
-    """The problems under their rules, of each rule ``at_most`` (``None``: all) and how many more there are."""
+    """The problems under their rules, of each rule ``at_most`` (``None``: all) and how many more there are.
+
+    >>> problems = [Problem("not finite", "fan, line 3"), Problem("not finite", "fan, line 7")]
+    >>> problem_lines(problems, 1)
+    ['not finite: 2', '  fan, line 3', '  and 1 more']
+    """
     rules: dict[str, list[str]] = {}
     for problem in problems:
         rules.setdefault(problem.rule, []).append(problem.text)

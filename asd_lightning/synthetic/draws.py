@@ -21,6 +21,11 @@ def key_of(*parts: object) -> int:
 class Draws:
     """Independent draws, a function of the key alone.
 
+    >>> Draws(0, "fan", "clip").uniform() == Draws(0, "fan", "clip").uniform()
+    True
+    >>> Draws(0, "fan", "clip").uniform() == Draws(1, "fan", "clip").uniform()
+    False
+
     Args:
         parts: what the stream belongs to, for example ``(seed, machine, split, clip name)``.
     """

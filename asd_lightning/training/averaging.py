@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytorch_lightning as pl
 import torch
@@ -28,13 +28,15 @@ class WeightEMA(WeightAveraging):
 
     Args:
         decay: d, per optimizer update.
-        unit: ``micro_batch`` reads d as per micro-batch, which makes it d^accumulate per update.
+        unit: ``update``, or ``micro_batch``, which reads d as per micro-batch: d^accumulate per update.
     """
 
-    def __init__(self, decay: float = 0.9995, unit: Unit = "update") -> None:
+    def __init__(self, decay: float = 0.9995, unit: str = "update") -> None:
         super().__init__(multi_avg_fn=self._average)
         if not 0 <= decay < 1:
             raise UserError(f"decay={decay}: a number from 0 to below 1 is needed")
+        if unit not in get_args(Unit):
+            raise UserError(f"callbacks.ema.unit={unit}: choose one of {', '.join(get_args(Unit))}")
         self._decay = decay
         self._unit = unit
         self._decay_per_update = decay

@@ -28,10 +28,10 @@ def test_every_year_by_option_and_by_variable(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["download", f"dcase{year}", "--mirror", server.url]) == 0
-    files = 5 if YEARS[year].truth_url else 4
+    files = 4 + len(YEARS[year].truth_urls)
     out = capsys.readouterr().out
     assert f"data/dcase{year}: {files} files fetched, 0 were there already" in out
-    assert ("no truth file has been published" in out) == (YEARS[year].truth_url is None)
+    assert ("not to be passed on" in out) == (year == 2026)
     monkeypatch.setenv("ASD_DOWNLOAD_MIRROR", server.url)
     assert main(["download", f"dcase{year}"]) == 0
     assert f"0 files fetched, {files} were there already" in capsys.readouterr().out

@@ -33,7 +33,7 @@ def test_every_back_end_is_another_one(swept):
     """No configuration is a copy of another; LDN leaves the order of two pooled banks of their own density alone."""
     scores = {name: tuple(score.anomaly_score for score in one.scores) for name, one in swept.items()}
     alike = {frozenset((a, b)) for a in scores for b in scores if a < b and scores[a] == scores[b]}
-    assert alike <= {frozenset(("knn_no_smote", "knn_pooled")), frozenset(("ldn", "ldn_pooled"))}
+    assert alike <= {frozenset(("knn_no_smote", "knn_pooled")), frozenset(("ldn_per_domain", "ldn_pooled"))}
 
 
 def test_a_back_end_scores_as_it_does_alone(swept, cache):
@@ -78,7 +78,7 @@ def test_a_threshold_that_cannot_be_kept_leaves_scores_without_decisions(cache, 
 def test_choices():
     assert next(iter(choose_back_ends("all"))) == BASELINE
     assert list(choose_back_ends("ldn, knn,ldn")) == ["ldn", "knn"]
-    with pytest.raises(UserError, match=r"unknown knm; choose all, or from knn, gmm"):
+    with pytest.raises(UserError, match=r"unknown knm; choose all, or from knn, beam"):
         choose_back_ends("knn,knm")
     with pytest.raises(UserError, match=r"unknown \(none named\)"):
         choose_back_ends("")

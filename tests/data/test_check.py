@@ -36,7 +36,7 @@ def root(tiny_data: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def small_year(monkeypatch: pytest.MonkeyPatch) -> Year:
     """A year whose machines have as many clips as the small synthetic ones."""
-    year = Year(2025, YEARS[2025].records, ("fan", "gearbox"), ("bearing",), None, seconds={"fan": 1.0})
+    year = Year(2025, YEARS[2025].records, ("fan", "gearbox"), ("bearing",), (), seconds={"fan": 1.0})
     monkeypatch.setitem(check_module.YEARS, 2025, year)
     monkeypatch.setattr(check_module, "SOURCE_TRAINING_CLIPS", 20)
     monkeypatch.setattr(check_module, "TARGET_TRAINING_CLIPS", 4)
@@ -118,7 +118,7 @@ def test_a_machine_of_another_year(root: Path, small_year: Year) -> None:
 
 
 def test_supplemental_clips_are_counted(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    year = Year(2025, {}, ("fan",), (), None, supplemental_clips=2)
+    year = Year(2025, {}, ("fan",), (), (), supplemental_clips=2)
     monkeypatch.setitem(check_module.YEARS, 2025, year)
     folder = root / "fan" / "supplemental"
     folder.mkdir()

@@ -145,6 +145,14 @@ def test_a_machine_may_have_a_label_in_its_name(tmp_path):
     assert {clip.machine for clip in find_clips(tmp_path)} == {"good_pump", "ok", "faulty_fan"}
 
 
+@pytest.mark.parametrize("inner", ["train", "normal", "Test"])
+def test_a_machine_in_another_machines_folder_is_told(tmp_path, caplog, inner):
+    for folder in ("train", "test/normal", f"pump/{inner}", "pump/test/bad"):
+        record(tmp_path / folder / "a.wav")
+    assert len(find_clips(tmp_path)) == 2
+    assert f"2 recordings in {tmp_path}/pump are not used" in caplog.text
+
+
 def test_what_lies_beside_the_folders_that_are_used_is_told(tmp_path, caplog):
     for folder in ("pump/normal", "pump/test/normal", "pump/crack", "pump"):
         record(tmp_path / folder / "a.wav")

@@ -374,3 +374,15 @@ def test_what_a_folder_without_machines_probably_is(tmp_path, files, offer):
     with pytest.raises(UserError, match="no recordings found; expected") as caught:
         find_clips(tmp_path)
     assert re.search(offer, str(caught.value).replace(str(tmp_path), "ROOT"))
+
+
+@pytest.mark.parametrize(("letter", "most"), [("x", 180), ("ü", 90), ("機", 60)])
+def test_machines_whose_results_could_not_be_written_are_refused(tmp_path, letter, most):
+    for folder in ("normal", "test"):
+        record(tmp_path / "data" / (letter * most) / folder / f"{folder}.wav")
+    assert {clip.machine for clip in find_clips(tmp_path / "data")} == {letter * most}
+    (tmp_path / "data" / (letter * most)).rename(tmp_path / "data" / (letter * (most + 1)))
+    with pytest.raises(
+        UserError, match=r"a machine's name of 18[1-3] bytes, .*; rename its folder to at most 180 bytes"
+    ):
+        find_clips(tmp_path / "data")

@@ -78,7 +78,7 @@ def test_short_recordings_are_padded(tmp_path):
             ({"sample_rate": value}, f"data.sample_rate={value}: a whole number from 1,000 to 768,000 is needed")
             for value in (0, -16_000, 16_000.0, 10**12, True, "16k", None)
         ),
-        ({"channel": "both"}, "data.channel=both: choose one of 0, 1, mean, reduced"),
+        ({"channel": "both"}, "data.channel=both: choose one of 0, 1, mean, reduced, reduced_per_clip, subtracted"),
         ({"pad": "reflect"}, "data.pad=reflect"),
     ],
 )

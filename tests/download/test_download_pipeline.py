@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from asd_lightning.data.layout import find_clips
+from asd_lightning.data.layout import find_clips, find_truth
 from asd_lightning.download.pipeline import Outcome, Selection, Source, download_year
 from asd_lightning.download.retry import RetryPolicy
 from asd_lightning.download.years import YEARS
@@ -72,14 +72,13 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def expected(tiny_data: Path, server: RecordServer) -> dict[str, bytes]:
-    assert YEAR.truth_url is not None
     files = {f"dev_data/raw/{name}": data for name, data in contents(tiny_data).items() if name.startswith(DEV)}
     for name, data in contents(tiny_data / EVALUATION).items():
         if not name.startswith("test"):
             files[f"eval_data/raw/{EVALUATION}/{name}"] = data
     for name, path in anonymous(tiny_data).items():
         files[f"eval_data/raw/{EVALUATION}/test/{name}"] = path.read_bytes()
-    files[f"eval_data/{TRUTH}"] = server.files[YEAR.truth_url.removeprefix("https://raw.githubusercontent.com")]
+    files[f"eval_data/{TRUTH}"] = server.files[YEAR.truth_urls[0].removeprefix("https://raw.githubusercontent.com")]
     return files
 
 
@@ -345,3 +344,32 @@ def test_killed_while_unpacking(server: RecordServer, tiny_data: Path, tmp_path:
     download(server, tmp_path)
     assert contents(tmp_path) == expected(tiny_data, server)
     assert not any((tmp_path / ".download" / "unpacking").rglob("*.wav"))
+
+
+def test_the_truth_of_2026_is_a_file_for_each_machine(tiny_data: Path, tmp_path: Path) -> None:
+    """As the evaluator publishes it: true names without their ending, one file a machine."""
+    year, records = YEARS[2026], RecordServer()
+    for url in year.truth_urls:
+        machine = url.rpartition("/ground_truth_")[2].removesuffix("_section_00_test.csv")
+        assert machine in year.eval_machines
+        names = ["section_00_source_test_normal_0000_a_1", "section_00_target_test_anomaly_0003_noAttribute"]
+        rows = [f"section_00_{number:04d}.wav,{name}" for number, name in enumerate(names)]
+        records.files[url.removeprefix("https://raw.githubusercontent.com")] = "\n".join(rows).encode()
+    with serving(records) as server:
+        source = Source(server.url, None, RetryPolicy(tries=3, sleep=lambda _: None))
+        for machines, count in ((("Sander",), 1), (None, 4)):
+            outcome = download_year(
+                year,
+                tmp_path,
+                Selection(("truth",), machines),
+                source,
+                console=Console(file=io.StringIO()),
+                check_truth=read_ground_truth,
+            )
+            assert len(outcome.fetched) == count
+    place = find_truth(tmp_path)
+    assert place == tmp_path / "eval_data"
+    truth = read_ground_truth(place)
+    assert {machine for machine, _, _ in truth} == set(year.eval_machines)
+    assert truth["ToyDrone", "00", 0] == ("source", "normal", "a_1")
+    assert truth["ToyDrone", "00", 1] == ("target", "anomaly", "")

@@ -26,10 +26,10 @@ def publish_year(
     test = anonymous(machines, evaluation)
     archive = pack({f"{evaluation}/test/{name}": path.read_bytes() for name, path in test.items()})
     server.add_record(year.records["test"], {f"eval_data_{evaluation}_test.zip": archive})
-    if year.truth_url is not None:
-        rows = [f"{name},{path.name}" for name, path in test.items()]
-        path = year.truth_url.removeprefix("https://raw.githubusercontent.com")
-        server.files[path] = "\n".join([evaluation, *rows]).encode()
+    rows = [f"{name},{path.name}" for name, path in test.items()]
+    for url in year.truth_urls:
+        heading = [] if "ground_truth_" in url else [evaluation]
+        server.files[url.removeprefix("https://raw.githubusercontent.com")] = "\n".join([*heading, *rows]).encode()
 
 
 def anonymous(machines: Path, evaluation: str = EVALUATION) -> dict[str, Path]:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from asd_lightning.encoders.beats import BEATs, BEATsConfig, relative_position_bucket
+from asd_lightning.errors import UserError
 from asd_lightning.features.fbank import beats_fbank
 from tests.encoders import naive_beats
 from tests.golden import (
@@ -388,7 +389,7 @@ def test_width_of_patches_equal_to_that_of_tokens_needs_no_projection() -> None:
 
 
 def test_too_short_names_the_samples_needed() -> None:
-    with pytest.raises(ValueError, match=r"at least 16 frames \(2800 samples .*, got 15"):
+    with pytest.raises(UserError, match=r"at least 16 frames \(2800 samples .*, got 15"):
         tiny()(torch.zeros(1, 15, 32))
 
 

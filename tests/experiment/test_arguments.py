@@ -118,7 +118,7 @@ def test_the_recordings_are_where_they_were_from_any_folder(tmp_path, monkeypatc
             "callbacks=null",
             "callbacks=null: a choice is needed, callbacks=default; ~callbacks.NAME leaves a single one",
         ),
-        ("model/scorer=null", "model/scorer=null: a choice is needed, model/scorer=gmm"),
+        ("model/scorer=null", "model/scorer=null: a choice is needed, model/scorer=beam"),
         ("~model.scorer", "model.scorer is missing, and a system needs one; choose another with model/scorer=NAME"),
         ("model.threshold=null", "model.threshold is missing"),
         ("model.scorer=knn", "model.scorer=knn: a choice takes a slash, model/scorer=knn"),

@@ -12,6 +12,8 @@ import matplotlib.image
 import pytest
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
 
 from asd_lightning import cli
 from asd_lightning.data.layout import find_clips
@@ -71,6 +73,16 @@ def test_too_little_memory_is_one_line(error):
     told = users_mistake(error)
     assert isinstance(told, UserError)
     assert re.fullmatch(r"not enough memory \(.+\); lower data\.batch_size, .*data\.num_workers", str(told))
+
+
+@pytest.mark.parametrize("target", ["os.system", "builtins.exec", "subprocess.run"])
+def test_what_hydra_refuses_to_call_is_one_line(target):
+    with pytest.raises(InstantiationException) as caught:
+        instantiate({"results": {"_target_": target}})
+    told = users_mistake(caught.value)
+    assert isinstance(told, UserError)
+    assert str(told).startswith(f"results: Target '{target}' ")
+    assert "\n" not in str(told)
 
 
 @pytest.mark.parametrize("full", ["write_scores", "write_embeddings", "write_fitted", "write_metrics", "plot_scores"])

@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from asd_lightning.errors import UserError
 from asd_lightning.features import fbank
 from asd_lightning.features.fbank import KaldiFbank, beats_fbank, eat_fbank
+from asd_lightning.features.spectrum import LogMelSpectrogram
 from tests.golden import compare, golden_case
 
 BEATS_SPREAD, EAT_SPREAD = 2 * 6.55582, 2 * 4.569  # normalised values times this are log units
@@ -163,8 +165,14 @@ def test_no_gradient_no_state_and_copies() -> None:
 
 
 def test_too_short_names_the_samples_needed() -> None:
-    with pytest.raises(ValueError, match=r"at least 400 samples .*, got 399"):
+    with pytest.raises(UserError, match=r"at least 400 samples .*, got 399; take longer clips"):
         beats_fbank()(torch.zeros(2, 399))
+
+
+@pytest.mark.parametrize("samples", [0, 1, 1023])
+def test_too_short_for_one_window_is_one_line(samples: int) -> None:
+    with pytest.raises(UserError, match=f"at least 1024 samples, got {samples}; take longer clips"):
+        LogMelSpectrogram()(torch.zeros(2, samples))
 
 
 def test_wrong_arguments_are_named(unchecked: None) -> None:

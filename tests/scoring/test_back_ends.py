@@ -1,5 +1,7 @@
 """What every back-end and threshold must keep, whatever it computes."""
 
+from functools import partial
+
 import jaxtyping
 import numpy as np
 import pytest
@@ -8,9 +10,14 @@ from hypothesis import strategies as st
 
 from asd_lightning.errors import UserError
 from asd_lightning.scoring.centers import KMeansScorer
+from asd_lightning.scoring.combined import CombinedScorer
+from asd_lightning.scoring.domains import DacoScorer, DomainScorer
 from asd_lightning.scoring.gaussian import GaussianMixtureScorer, MahalanobisScorer
+from asd_lightning.scoring.grid import GridScorer
 from asd_lightning.scoring.knn import KNNScorer
+from asd_lightning.scoring.mixup import MemMixup
 from asd_lightning.scoring.thresholds import ConformalThreshold, GammaThreshold, QuantileThreshold
+from asd_lightning.scoring.union import LedoitWolfScorer, ResidualScorer
 from tests.scoring.clips import machine
 
 BACK_ENDS = {
@@ -18,13 +25,29 @@ BACK_ENDS = {
     "knn_euclidean": lambda: KNNScorer(k=3, metric="euclidean", standardize=True),
     "knn_pooled": lambda: KNNScorer(k=2, fusion="pooled"),
     "local_density": lambda: KNNScorer(local_density=1, smote=None),
-    "varmin": lambda: KNNScorer(fusion="varmin"),
+    "domain_z": lambda: KNNScorer(fusion="domain_z"),
     "k_means": lambda: KMeansScorer(clusters=5),
     "k_means_euclidean": lambda: KMeansScorer(clusters=5, metric="euclidean"),
     "mahalanobis": MahalanobisScorer,
     "mahalanobis_per_domain": lambda: MahalanobisScorer("per_domain", normalize=False),
     "mixture": GaussianMixtureScorer,
     "mixture_per_domain": lambda: GaussianMixtureScorer(per_domain=True, covariance_type="full", normalize=False),
+    "coupled": lambda: GridScorer("coupled", bands=4),
+    "beam_varmin": lambda: GridScorer("beam", bands=2, alpha="fitted"),
+    "density_ratio": lambda: GridScorer(rescale="ratio", alpha=1, neighbors=2),
+    "varmin_log": lambda: GridScorer("euclidean", rescale="log", alpha="fitted", neighbors=1),
+    "density_whitened": lambda: GridScorer("euclidean", rescale="log", alpha=1, standardize=True, whiten=True),
+    "mem_mixup": lambda: GridScorer("euclidean", mixup=MemMixup(neighbors=20)),
+    "ledoit_wolf": LedoitWolfScorer,
+    "residual": ResidualScorer,
+    "domain_ratio": lambda: DomainScorer(GridScorer, "domain_ratio"),
+    "domain_z_beam": lambda: DomainScorer(partial(GridScorer, "beam", bands=4)),
+    "daco_soft": lambda: DacoScorer(GridScorer),
+    "daco_hard": lambda: DacoScorer(GridScorer, "zscore", "hard"),
+    "z_min": lambda: CombinedScorer({"c": GridScorer, "b": MahalanobisScorer, "a": ResidualScorer}, "min"),
+    "z_mean_of_logs": lambda: CombinedScorer(
+        {"far": LedoitWolfScorer, "by": lambda: DomainScorer(GridScorer, "min")}, scale="log"
+    ),
 }
 THRESHOLDS = {
     "gamma": GammaThreshold,
@@ -126,7 +149,7 @@ def test_bad_embeddings_are_named(name, monkeypatch):
         scorer.anomaly_score(queries[:, :5])
 
 
-@pytest.mark.parametrize("name", ["knn", "k_means", "mahalanobis", "mixture"])
+@pytest.mark.parametrize("name", ["knn", "k_means", "mahalanobis", "mixture", "coupled", "beam_varmin", "daco_soft"])
 def test_an_all_zero_embedding_has_no_direction(name):
     _, _, queries = machine()
     queries[2] = 0

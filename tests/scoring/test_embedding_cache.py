@@ -93,6 +93,28 @@ def test_a_file_that_is_no_cache_is_named(cache, tmp_path):
         read_embeddings(path)
 
 
+@pytest.mark.parametrize("part", ["reference", "query"])
+@pytest.mark.parametrize("spoil", ["nan", "infinite", "complex", "whole", "flat", "deep", "wide"])
+def test_what_is_no_table_of_finite_vectors_is_refused(cache, tmp_path, part, spoil):
+    path = tmp_path / "e.npz"
+    write_embeddings(path, cache)
+    with np.load(path) as stored:
+        content = dict(stored)
+    vectors = content[part]
+    spoilt = {
+        "nan": np.where(np.arange(vectors.shape[1]) == 1, np.float32("nan"), vectors),
+        "infinite": np.where(np.arange(vectors.shape[1]) == 1, np.float32("inf"), vectors),
+        "complex": vectors.astype(np.complex64),
+        "whole": vectors.astype(np.int64),
+        "flat": vectors[:, 0],
+        "deep": vectors[..., None],
+        "wide": np.concatenate([vectors, vectors], axis=1),
+    }
+    np.savez(path, **content | {part: spoilt[spoil]})
+    with pytest.raises(UserError, match=r"e\.npz: not embeddings with their clips \(.*\); test the run again"):
+        read_embeddings(path)
+
+
 def test_nothing_in_the_file_is_unpickled(cache, tmp_path):
     path = tmp_path / "e.npz"
     np.savez(path, key=np.array({"model": "x"}, dtype=object), reference=cache.reference, query=cache.query)

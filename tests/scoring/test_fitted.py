@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,10 @@ from safetensors.numpy import load_file, save_file
 
 from asd_lightning.data.layout import Clip
 from asd_lightning.errors import UserError
+from asd_lightning.scoring.combined import CombinedScorer
+from asd_lightning.scoring.domains import DomainScorer
 from asd_lightning.scoring.fitted import FittedMachine, read_fitted, write_fitted
+from asd_lightning.scoring.grid import GridScorer
 from asd_lightning.scoring.held_out import scores_without_group
 from asd_lightning.scoring.knn import KNNScorer
 from asd_lightning.scoring.machines import fit_machines, score_clips
@@ -50,6 +54,29 @@ def test_a_back_end_of_ones_own_is_left_out_and_named(tmp_path):
     own = FittedMachine(Own().fit(np.eye(3), np.zeros(3, bool)), math.nan, "why", np.empty(0))
     assert write_fitted(tmp_path / "f", {KEY: own, ("fan", "00"): fitted_machine()}, {}) == ["pump"]
     assert list(read_fitted(tmp_path / "f")[0]) == [("fan", "00")]
+
+
+def test_a_back_end_made_of_ones_own_is_left_out_too(tmp_path):
+    class Own(KNNScorer):
+        pass
+
+    clips, is_target, _ = machine()
+    for scorer in (CombinedScorer({"own": Own}), CombinedScorer({"a": partial(DomainScorer, Own)}), DomainScorer(Own)):
+        fitted = FittedMachine(scorer.fit(clips, is_target), 0.5, "", np.empty(0))
+        assert write_fitted(tmp_path / "f", {KEY: fitted}, {}) == ["pump"]
+    nested = CombinedScorer({"a": lambda: CombinedScorer({"b": KNNScorer})}).fit(clips, is_target)
+    assert write_fitted(tmp_path / "f", {KEY: FittedMachine(nested, 0.5, "", np.empty(0))}, {}) == ["pump"]
+
+
+def test_a_file_of_before_scores_as_it_did(tmp_path, unchecked):
+    """It calls the z-score of each domain by another method's name."""
+    path = tmp_path / "fitted.safetensors"
+    before = fitted_machine("domain_z")
+    write_fitted(path, {KEY: before}, {})
+    edited(path, lambda content, _: row(content)["options"].update(fusion="varmin"))
+    _, _, queries = machine(dtype=np.float32)
+    after = read_fitted(path)[0][KEY]
+    np.testing.assert_array_equal(after.anomaly_score(queries), before.anomaly_score(queries))
 
 
 def edited(path: Path, change) -> None:
@@ -156,6 +183,17 @@ def test_training_scores_leave_out_all_that_was_cut_from_the_recording():
     assert fitted.threshold == np.quantile(expected, 0.5)
     # What it would be with a recording's own windows in the bank: next to nothing.
     assert np.median(KNNScorer().fit(embeddings, np.zeros(36, bool)).leave_one_out_scores()) < fitted.threshold / 100
+
+
+def test_back_ends_that_compare_clips_hear_of_their_recordings():
+    clips, embeddings = windows_of(30, 3), alike_within(30, 3)
+    is_target, recording = np.zeros(90, bool), np.arange(90) // 3
+    make = partial(GridScorer, rescale="ratio", alpha=1, neighbors=2)
+    fitted = fit_machines(clips, (np.arange(90), embeddings), make, QuantileThreshold(0.5))[KEY]
+    expected = make().fit_recordings(embeddings, is_target, recording)
+    np.testing.assert_array_equal(fitted.anomaly_score(embeddings), expected.anomaly_score(embeddings))
+    left_out = expected.leave_one_out_scores().reshape(30, 3).max(axis=1)
+    np.testing.assert_array_equal(fitted.training_scores, left_out)
 
 
 @pytest.mark.parametrize("groups", [150, 2])

@@ -10,9 +10,11 @@ from sklearn.metrics import pairwise_distances
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler, normalize
 
+from asd_lightning.configuration import of_today
 from asd_lightning.errors import UserError
 from asd_lightning.scoring import neighbors
 from asd_lightning.scoring.knn import KNNScorer
+from asd_lightning.scoring.older_names import _say_once
 from asd_lightning.scoring.smote import Smote
 from tests.scoring.clips import machine
 
@@ -127,9 +129,9 @@ def test_local_density_by_its_definition():
 
 
 @pytest.mark.parametrize("smote", [None, Smote(0.21, 3)])
-def test_varmin_by_its_definition(smote):
+def test_domain_z_by_its_definition(smote):
     clips, is_target, queries = machine()
-    scores = KNNScorer(fusion="varmin", smote=smote).fit(clips, is_target).anomaly_score(queries)
+    scores = KNNScorer(fusion="domain_z", smote=smote).fit(clips, is_target).anomaly_score(queries)
     unit, test = normalize(clips), normalize(queries)
     source, target = unit[~is_target], unit[is_target]
 
@@ -145,6 +147,28 @@ def test_varmin_by_its_definition(smote):
         (to_target - np.mean(left_out_target)) / np.std(left_out_target),
     )
     np.testing.assert_allclose(scores, expected, rtol=1e-8, atol=1e-9)
+
+
+def test_the_old_name_of_domain_z_scores_as_before_and_says_so_once(caplog, unchecked):
+    clips, is_target, queries = machine()
+    _say_once.cache_clear()
+    of_today = KNNScorer(fusion="domain_z").fit(clips, is_target)
+    before = [KNNScorer(fusion="varmin").fit(clips, is_target) for _ in range(2)]
+    assert caplog.text.count("fusion=varmin is called domain_z now and scores as before") == 1
+    for scorer in before:
+        np.testing.assert_array_equal(scorer.anomaly_score(queries), of_today.anomaly_score(queries))
+        assert scorer.state().options["fusion"] == "domain_z"
+
+
+def test_a_stored_configuration_has_the_fusions_name_of_today(caplog):
+    """Without it a run could not go on: its record would differ from what is composed now."""
+    _say_once.cache_clear()
+    before = {"k": 1, "_target_": "asd_lightning.scoring.knn.KNNScorer", "fusion": "varmin"}
+    stored = {"model": {"scorer": before, "other": {"_target_": "mine.Own", "fusion": "varmin"}}}
+    for _ in range(2):
+        model = of_today(stored)["model"]
+    assert model == {"scorer": before | {"fusion": "domain_z"}, "other": stored["model"]["other"]}
+    assert caplog.text.count("is called domain_z now and scores as before") == 1
 
 
 @pytest.mark.parametrize(
@@ -175,7 +199,7 @@ def test_size_of_the_target_bank_and_what_the_log_says(source, target, smote, it
     assert np.isfinite(scorer.leave_one_out_scores()).all()
 
 
-@pytest.mark.parametrize("fusion", ["min", "pooled", "varmin"])
+@pytest.mark.parametrize("fusion", ["min", "pooled", "domain_z"])
 @pytest.mark.parametrize("local_density", [None, 2])
 @pytest.mark.parametrize(("source", "target"), [(30, 0), (0, 5), (1, 1), (2, 1), (1, 4), (2, 2), (30, 1), (30, 2)])
 def test_few_clips_score_finite_numbers(source, target, fusion, local_density):
@@ -186,7 +210,7 @@ def test_few_clips_score_finite_numbers(source, target, fusion, local_density):
     assert scorer.leave_one_out_scores().shape == (source + target,)
 
 
-@pytest.mark.parametrize("fusion", ["min", "pooled", "varmin"])
+@pytest.mark.parametrize("fusion", ["min", "pooled", "domain_z"])
 @pytest.mark.parametrize("local_density", [None, 1])
 def test_identical_training_clips_score_finite_numbers(fusion, local_density):
     clips = np.tile([[1.0, 2.0, 3.0]], (20, 1))

@@ -129,3 +129,9 @@ def test_a_run_of_any_length_ends_with_a_checkpoint_of_what_was_tested(tiny_data
     checkpoint = last_checkpoint(tmp_path)
     assert checkpoint["global_step"] == 3
     assert {"current_model_state", "averaging_state"} <= checkpoint.keys()
+
+
+@pytest.mark.parametrize("unit", ["foo", "updates", ""])
+def test_units_are_the_two_that_there_are(unit):
+    with pytest.raises(UserError, match=f"callbacks.ema.unit={unit}: choose one of update, micro_batch"):
+        WeightEMA(unit=unit)
