@@ -224,20 +224,20 @@ def test_mn04_is_scored_as_it_is(tmp_path):
 
 
 FROZEN = {
-    "beats_frozen": ("beats", "beats_iter3", "keep", "keep", DeviationWeighted(gamma=4.0), "cosine", 8 * 64),
-    "rdp2603": ("beats", "beats_iter3", "merge", "keep", DeviationWeighted(gamma=16.0, power=3.0), "euclidean", 64),
-    "eat_frozen": ("eat", "eat_base", "keep", "keep", Mean(), "cosine", 8 * 64),
+    "beats_frozen": ("beats", "beats_iter3", "keep", "keep", DeviationWeighted(gamma=4.0), "knn", 8 * 64),
+    "rdp2603": ("beats", "beats_iter3", "merge", "keep", DeviationWeighted(gamma=16.0, power=3.0), "varmin_log", 64),
+    "eat_frozen": ("eat", "eat_base", "keep", "keep", Mean(), "knn", 8 * 64),
 }
 
 
 @pytest.mark.parametrize("system", FROZEN)
 def test_frozen_encoders(tmp_path, system):
-    name, weights, bands, spikes, over_time, metric, dim = FROZEN[system]
+    name, weights, bands, spikes, over_time, scorer, dim = FROZEN[system]
     config = compose_train([f"experiment={system}", "name=x"], tmp_path)
     (branch,) = config.model.embedder.branches.values()
     assert (branch.encoder.weights, branch.finetuning, branch.embed_dim) == (weights, "freeze", None)
     assert (config.trainer.max_steps, config.model.mixup_alpha) == (0, None)
-    assert instantiate(config.model.scorer)().metric == metric
+    assert config.model.scorer == compose_train([f"model/scorer={scorer}", "name=x"], tmp_path).model.scorer
     module = build_module(plain(composed(tmp_path, system).model), CLASSES)
     built = module.embedder.branches[name]
     pooling = built.pooling
