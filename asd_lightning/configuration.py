@@ -27,8 +27,8 @@ from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers.oc import env
 
 from asd_lightning.errors import UserError
+from asd_lightning.older_names import scorer_of_today
 from asd_lightning.plain_text import HIDDEN, did_you_mean, is_secret, without_credentials
-from asd_lightning.scoring.older_names import scorer_of_today
 
 _PACKAGE = Path(__file__).resolve().parent
 # Inside the wheel, or beside the package in a checkout.

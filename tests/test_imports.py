@@ -8,7 +8,18 @@ import pytest
 import asd_lightning
 
 ROOT = Path(asd_lightning.__file__).parent
-BASE = {"", "atomic", "configuration", "errors", "figures", "foreign_files", "plain_text", "tables", "trust"}
+BASE = {
+    "",
+    "atomic",
+    "configuration",
+    "errors",
+    "figures",
+    "foreign_files",
+    "older_names",
+    "plain_text",
+    "tables",
+    "trust",
+}
 STAGES = (
     "features",
     "synthetic",

@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from asd_lightning.errors import UserError
+from asd_lightning.older_names import fusion_of_today
 from asd_lightning.scoring.arguments import require_at_least, require_choice
 from asd_lightning.scoring.bank import Bank
 from asd_lightning.scoring.neighbors import Metric
-from asd_lightning.scoring.older_names import fusion_of_today
 from asd_lightning.scoring.protocol import (
     ScorerState,
     kept_array,
