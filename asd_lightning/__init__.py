@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 _PLACES = {"FittedRun": "experiment.fitted_run", "load_run": "experiment.fitted_run"}
 
 
+def __dir__() -> list[str]:
+    """What an interpreter completes."""
+    return sorted([*globals(), *__all__])
+
+
 def __getattr__(name: str) -> Any:
     """The public API, imported when it is asked for: torch takes seconds, and ``asd --help`` should not wait."""
     if name not in __all__:

@@ -52,7 +52,8 @@ def run(args: argparse.Namespace) -> int:
     label = partial(label_scores, path=truth) if truth else list
     with Progress(console=console, transient=True) as progress:
         swept = sweep(cache, back_ends, threshold, seed, progress=progress, label=label, reduction=reduction)
-    title = f"{args.run.resolve().name}: {len(swept)} back-ends over {len(cache.query)} test clips"
+    count = f"{len(swept)} back-end{'' if len(swept) == 1 else 's'}"
+    title = f"{args.run.resolve().name}: {count} over {len(cache.query)} test clips"
     print_table(sweep_table(swept, BASELINE, title))
     out = args.output or args.run / "score_sweep"
     print(f"{', '.join(write_sweep(swept, BASELINE, title, out))} written to {out}")

@@ -99,7 +99,7 @@ def sweep(
         cache: embeddings of training and test clips.
         back_ends: names and files, see ``choose_back_ends``.
         threshold: of the decisions, for every back-end.
-        seed: of back-ends and resampling.
+        seed: of the back-ends.
         resamples: of the bootstrap.
         progress: shows how far the sweep is.
         reduction: from a recording's windows to its score, as the run has it.
@@ -117,9 +117,9 @@ def sweep(
     baseline = swept[BASELINE][0] if BASELINE in swept else ()
     results = []
     for name, (scores, failure) in swept.items():
-        intervals = bootstrap_intervals(scores, resamples, seed=seed) if scores else []
+        intervals = bootstrap_intervals(scores, resamples) if scores else []
         with_baseline = bool(scores and baseline and name != BASELINE)
-        differences = bootstrap_difference(scores, baseline, resamples, seed=seed) if with_baseline else []
+        differences = bootstrap_difference(scores, baseline, resamples) if with_baseline else []
         results.append(Swept(name, scores, tuple(intervals), tuple(differences), failure))
         if progress and task is not None:
             progress.advance(task)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ import numpy as np
 from scipy.stats import t
 
 from asd_lightning.comparison.systems import System
+from asd_lightning.evaluation.metrics import ALL
 
 
 class PairedDifference(NamedTuple):
@@ -32,11 +33,13 @@ class PairedDifference(NamedTuple):
 def paired_differences(systems: Sequence[System]) -> Iterator[PairedDifference]:
     """Each system against each of those before it, for every machine and metric that both have of one seed.
 
-    A seed that a system has several runs with stands for none of them, and is left out.
+    A seed that a system has several runs with stands for none of them, and is left out.  Means over all machines are
+    compared where both are over the same machines.
     """
     for baseline, system in combinations(systems, 2):
         ours, theirs = _by_seed(system), _by_seed(baseline)
-        for key in ours:
+        alike = _machines(ours) == _machines(theirs)
+        for key in ours if alike else [key for key in ours if key[0] != ALL]:
             shared = sorted(ours[key].keys() & theirs.get(key, {}).keys())
             if shared:
                 differences = [ours[key][seed] - theirs[key][seed] for seed in shared]
@@ -52,6 +55,10 @@ def _by_seed(system: System) -> dict[tuple[str, str], dict[int, float]]:
                 if not math.isnan(value):
                     values.setdefault(key, {})[run.seed] = value
     return values
+
+
+def _machines(values: Iterable[tuple[str, str]]) -> set[str]:
+    return {machine for machine, _ in values}
 
 
 def _paired_t_test(differences: Sequence[float]) -> tuple[float, float, float]:

@@ -52,7 +52,6 @@ class Run:
         results: where its results are.
         settings: all that a score may depend on.
         choices: what was chosen for which part of the configuration.
-        notes: what should be known of where the numbers come from.
     """
 
     folder: Path
@@ -64,7 +63,6 @@ class Run:
     results: ResultSet = field(default_factory=lambda: ResultSet(Path()))
     settings: Mapping[str, str] = field(default_factory=dict)
     choices: Mapping[str, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
 
     @property
     def values(self) -> dict[tuple[str, str], float]:
@@ -130,7 +128,7 @@ def compare_runs(folders: Sequence[Path]) -> Comparison:
     return Comparison(
         systems,
         tuple(sorted(machines, key=str.lower)),
-        (*_notes(systems), *dict.fromkeys(note for run in runs for note in run.notes)),
+        (*_notes(systems), *_unseen_tests(runs)),
         tuple(runs),
     )
 
@@ -197,7 +195,6 @@ def _read_run(place: Path) -> Run:
             results,
             _settings(config, summary, results),
             choices,
-            tuple(_notes_on(place, results)),
         )
     except UserError as error:
         name, seed = config.get("system", config.get("name")), config.get("seed")
@@ -219,14 +216,17 @@ def _settings(config: Mapping[str, Any], summary: Mapping[str, Any], results: Re
     return settings
 
 
-def _notes_on(place: Path, results: ResultSet) -> Iterator[str]:
-    """Which of a run's tests was taken, where it has several and none was named."""
-    others = [other.folder.name for other in result_sets(place)] if is_run(place) else []
-    if len(others) > 1:
-        yield (
-            f"{place}: {results.folder.name} is shown; it also has {', '.join(others[1:])}: name {place}/{others[1]} "
-            "to see that"
-        )
+def _unseen_tests(runs: Sequence[Run]) -> Iterator[str]:
+    """Which of a run's tests is shown, where it has others that nobody named."""
+    shown = {run.results.folder.resolve() for run in runs}
+    for run in runs:
+        sets = result_sets(run.folder) if is_run(run.folder) and not run.failure else []
+        others = [other.folder.name for other in sets if other.folder.resolve() not in shown]
+        if others:
+            yield (
+                f"{run.folder}: {run.results.folder.name} is shown; it also has {', '.join(others)}: name "
+                f"{run.folder}/{others[0]} to see that"
+            )
 
 
 def _reason(run: Path) -> str:
@@ -318,7 +318,12 @@ def _notes(systems: Sequence[System]) -> Iterator[str]:
                 users.append(system.name)
         for seed, count in Counter(run.seed for run in system.finished).items():
             if count > 1:
-                yield f"{system.name} has {count} runs with seed {seed}: all of them count in its mean."
+                yield (
+                    f"{system.name} has {count} runs with seed {seed}: all of them count in its mean, and none in "
+                    "paired differences."
+                )
     if len(machines) > 1:
-        sets = "; ".join(f"{', '.join(users)}: {len(own)} machines" for own, users in machines.items())
+        sets = "; ".join(
+            f"{', '.join(users)}: {len(own)} machine{'' if len(own) == 1 else 's'}" for own, users in machines.items()
+        )
         yield f"The official scores are over different machines and do not compare ({sets})."

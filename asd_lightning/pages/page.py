@@ -113,7 +113,7 @@ def _shown(
         "runs": runs,
         "facts": run_facts,
         "failed": failed,
-        "notes": _notes(runs, keys),
+        "notes": _notes(comparison, runs, keys),
         "synthetic": any(run.synthetic for run in runs),
         "official_chart": official_chart(runs, keys),
         "machine_chart": machine_chart(runs, keys),
@@ -142,8 +142,8 @@ def _title(comparison: Comparison, runs: Sequence[ReportedRun]) -> str:
     return runs[0].label if len(runs) == 1 else f"{len(runs)} runs"
 
 
-def _notes(runs: Sequence[ReportedRun], keys: Sequence[MachineKey]) -> list[str]:
-    notes = [*published_notes(runs, keys)]
+def _notes(comparison: Comparison, runs: Sequence[ReportedRun], keys: Sequence[MachineKey]) -> list[str]:
+    notes = [*comparison.notes, *published_notes(runs, keys)]
     for run in runs:
         prefix = "" if len(runs) == 1 else f"{run.label}: "
         notes += [f"{prefix}{note}" for note in (*run.result.notes, *run.notes)]

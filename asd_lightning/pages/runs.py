@@ -75,16 +75,15 @@ def read_runs(
         UserError: no run has finished.
     """
     failed = [(str(run.folder), run.failure) for run in comparison.runs if run.failure]
-    finished = [run for run in comparison.runs if not run.failure]
-    labels = _labels(finished)
-    if comparison.over_seeds:
-        systems = [system for system in comparison.systems if system.finished]
-        finished, labels = [system.finished[0] for system in systems], [system.name for system in systems]
-    if not finished:
+    systems = [system for system in comparison.systems if system.finished]
+    if not comparison.over_seeds:
+        # The first run that was named is what the others are compared with.
+        systems.sort(key=lambda system: comparison.runs.index(system.finished[0]))
+    if not systems:
         raise _nothing_to_report(failed)
-    task = progress.add_task("reading runs", total=len(finished))
+    task = progress.add_task("reading runs", total=len(systems))
     runs = []
-    for run, label in zip(finished, labels, strict=True):
+    for run, label in ((system.finished[0], system.name) for system in systems):
         try:
             runs.append(_read(run, label, resamples))
         except UserError as error:
@@ -109,7 +108,7 @@ def machines_of(runs: Sequence[ReportedRun]) -> list[MachineKey]:
 def _read(run: Run, label: str, resamples: int) -> ReportedRun:
     results = run.results
     scores = tuple(read_scores(results.scores))
-    embeddings, notes = None, list(run.notes)
+    embeddings, notes = None, list[str]()
     try:
         embeddings = read_embeddings(results.embeddings)
     except UserError as error:
@@ -135,17 +134,6 @@ def parsed_config(config: str) -> dict[str, Any]:
     except ForeignFileError:
         return {}
     return content if isinstance(content, dict) else {}
-
-
-def _labels(runs: Sequence[Run]) -> list[str]:
-    """The runs' names; with the seed, or the folder, where that is what tells them apart."""
-    candidates = (
-        [run.system for run in runs],
-        [f"{run.system} seed {run.seed}" for run in runs],
-        [run.folder.resolve().name for run in runs],
-        [str(run.folder) for run in runs],
-    )
-    return next((names for names in candidates if len(set(names)) == len(names)), candidates[-1])
 
 
 def _config(results: ResultSet) -> str:

@@ -86,6 +86,8 @@ def _alarm_line(machine: str, scores: Sequence[ClipScore]) -> str:
         if alarms:
             parts.append(f"{sum(alarms)} of {len(alarms)} {_CALLED[condition]} clips")
     line = f"{machine}: alarm on {', '.join(parts)}"
+    if len(scores) > 1 and len({score.anomaly_score for score in scores}) == 1:
+        line += f" - all {len(scores)} clips have the same score: the embeddings do not tell them apart"
     called = sorted((s for s in scores if s.decision and s.condition == "unknown"), key=lambda s: -s.anomaly_score)
     if called:
         line += f" ({', '.join(score.file for score in called[:3])}{', ...' if len(called) > 3 else ''})"

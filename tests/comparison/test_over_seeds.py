@@ -45,6 +45,14 @@ def test_a_paired_t_test_over_the_seeds_that_both_have_once(folder: Path) -> Non
             assert math.isnan(row.p_value)
 
 
+def test_means_over_other_machines_do_not_compare(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        finished_run(tmp_path / f"a{seed}", "one", seed)
+        finished_run(tmp_path / f"b{seed}", "two", seed, machines=("fan",), draw=1)
+    rows = list(paired_differences(compare_runs([tmp_path]).systems))
+    assert {row.machine for row in rows} == {"fan"}
+
+
 def test_the_values_of_each_run_and_the_differences_are_written(folder: Path) -> None:
     comparison = compare_runs([folder])
     write_comparison_tables(comparison, folder / "out")

@@ -146,7 +146,9 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_alarms_are_counted_for_each_machine() -> None:
     fan = [
-        CLIP._replace(file=f"{n}", condition=kind, decision=n % 2) for kind in ("normal", "anomaly") for n in range(4)
+        CLIP._replace(file=f"{n}", condition=kind, decision=n % 2, anomaly_score=float(n))
+        for kind in ("normal", "anomaly")
+        for n in range(4)
     ]
     pump = [CLIP._replace(machine="pump", file=f"{n}.wav", condition="unknown", decision=int(n > 0)) for n in range(5)]
     pump = [clip._replace(anomaly_score=float(n)) for n, clip in enumerate(pump)]
@@ -154,7 +156,8 @@ def test_alarms_are_counted_for_each_machine() -> None:
     assert alarm_lines([*fan, *pump, *saw]) == [
         "fan: alarm on 2 of 4 normal clips, 2 of 4 anomalous clips",
         "pump: alarm on 4 of 5 unlabelled clips (4.wav, 3.wav, 2.wav, ...)",
-        "saw: alarm on 2 of 2 normal clips - the threshold is too low: "
+        "saw: alarm on 2 of 2 normal clips - all 2 clips have the same score: the embeddings do not tell them apart - "
+        "the threshold is too low: "
         "the training clips are more alike than normal test clips are",
     ]
 
