@@ -26,7 +26,7 @@ demo: .venv/.ready  ## synthetic machines -> training -> tables and a report, in
 	$(BIN)/asd report runs/$(NAME) -o runs/$(NAME)/report.html
 
 test: .venv/.ready  ## all quick tests
-	$(BIN)/pytest -n 2 -m "not slow and not gpu and not network and not weights"
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not slow and not gpu and not network and not weights"
 
 test-slow: .venv/.ready  ## full-size encoders, long trainings
 	$(BIN)/pytest -m "slow"

@@ -284,9 +284,9 @@ def _read_run(folder: Path, _: Path) -> None:
     from asd_lightning.pages.runs import read_runs
     from asd_lightning.pages.settings import differing_settings, environment_rows, run_facts
 
-    compare_runs([folder / "run"])
+    comparison = compare_runs([folder / "run"])
     with Progress(disable=True) as progress:
-        runs, _failed = read_runs([folder / "run"], 2, progress)
+        runs, _failed = read_runs(comparison, 2, progress)
     differing_settings([*runs, *runs])
     environment_rows(runs)
     for run in runs:

@@ -31,7 +31,7 @@ from asd_lightning.configuration import (
 )
 from asd_lightning.data.folders import machine_folders
 from asd_lightning.errors import UserError
-from asd_lightning.experiment.claim import claimed
+from asd_lightning.experiment.claim import claimed, is_first_process
 from asd_lightning.experiment.identity import with_absolute_paths
 from asd_lightning.experiment.resume import checkpoint_to_resume, refuse_another_run
 from asd_lightning.foreign_files import load_yaml
@@ -202,7 +202,8 @@ def _refuse_idle(parsed: Sequence[Override], overrides: Sequence[str], stored: M
             raise UserError(
                 f"{text}: is the training's, and changes nothing in a test; results go elsewhere with -o DIR"
             )
-        if _OF_A_TEST.fullmatch(key):
+        # Lightning tells the processes that it starts where Hydra should work.
+        if _OF_A_TEST.fullmatch(key) or (key.startswith("hydra.") and not is_first_process()):
             continue
         known = {*_CHANGEABLE, *(f"{part}.{name}" for part in ("model", "data") for name in stored[part])}
         is_known = any(key == name or key.startswith(f"{name}.") for name in known)

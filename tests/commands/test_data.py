@@ -73,8 +73,9 @@ def test_stats_are_one_page_that_loads_nothing(tiny_data: Path, tmp_path: Path) 
     shown = Page(page.read_text())
     assert shown.headings == ["bearing", "fan", "gearbox"]
     images = [source for source in shown.sources if source.startswith("data:image/png;base64,")]
-    # Six kinds of clips, and two figures, for each machine.
-    assert len(images) == 3 * (6 + 2)
+    # Six kinds of clips, and two charts, for each machine.
+    assert len(images) == 3 * 6
+    assert page.read_text().count("<svg ") == 3 * 2
     assert all(base64.b64decode(image.partition(",")[2]).startswith(PNG) for image in images)
     assert all(source.startswith(("data:", "#")) for source in shown.sources)
 
@@ -87,7 +88,7 @@ def test_stats_live_with_bad_and_odd_clips(fan: Path, tmp_path: Path) -> None:
     soundfile.write(third, samples[:300], rate)
     page = tmp_path / "stats.html"
     assert main(["data", "stats", str(fan), "-o", str(page)]) == 0
-    assert "train source normal</td><td>20</td>" in page.read_text()
+    assert "train source normal</th><td>20</td>" in page.read_text()
 
 
 def test_names_are_escaped(fan: Path, tmp_path: Path) -> None:

@@ -21,25 +21,30 @@ from asd_lightning.scoring.clip_scores import read_scores
 from asd_lightning.scoring.fitted import read_fitted, write_fitted
 from tests.experiment.runs import tiny_config
 
+# One process makes what all of these tests look at.
+pytestmark = pytest.mark.xdist_group("fitted_run")
 SYSTEMS = ("system1", "system2", "system3", "system4")
 
 
-def without_numbers(node):
-    """What is left of a preset where others differ from it in numbers alone."""
-    if isinstance(node, dict):
-        return {key: without_numbers(value) for key, value in node.items()}
-    return None if isinstance(node, int | float) and not isinstance(node, bool) else node
+def classes(node):
+    """The classes that a preset is made of."""
+    if not isinstance(node, dict):
+        return []
+    own = [node["_target_"]] if "_target_" in node else []
+    return own + [name for value in node.values() for name in classes(value)]
 
 
 def one_of_each_kind():
-    """Names of back-ends, of those that differ in numbers alone the first: a test of each takes seconds."""
+    """Names of back-ends, of those made of the same classes the first: a test of each takes seconds."""
     kinds = {}
-    for path in sorted((CONF_DIR / "model/scorer").glob("*.yaml")):
-        kinds.setdefault(repr(without_numbers(yaml.safe_load(path.read_text()))), path.stem)
+    for path in PRESETS:
+        kinds.setdefault(tuple(classes(yaml.safe_load(path.read_text()))), path.stem)
     return tuple(sorted(kinds.values()))
 
 
+PRESETS = sorted((CONF_DIR / "model/scorer").glob("*.yaml"))
 BACK_ENDS = one_of_each_kind()
+OTHERS = tuple(path.stem for path in PRESETS if path.stem not in BACK_ENDS)
 QUIET = ["~callbacks.progress", "trainer.accelerator=cpu"]
 # Scores the clips of a folder from each place, in the test's batches and one by one.
 FRESH_PROCESS = """
@@ -94,6 +99,10 @@ def tested(statistics, tiny_data, tmp_path_factory):
 @pytest.fixture(scope="module")
 def scored(tested, bare, tmp_path_factory):
     """Of each: its scores in the batches of the test, and one by one, from one process that has run and files alone."""
+    return scored_elsewhere(tested, bare, tmp_path_factory)
+
+
+def scored_elsewhere(tested, bare, tmp_path_factory):
     places = [str(results.folder) for results in tested.values()]
     folder = tmp_path_factory.mktemp("elsewhere")
     command = [sys.executable, "-c", FRESH_PROCESS, str(bare), *places]
@@ -104,6 +113,18 @@ def scored(tested, bare, tmp_path_factory):
 @pytest.mark.parametrize("name", [*SYSTEMS, *BACK_ENDS])
 def test_scores_as_the_run_did(name, tested, scored):
     """In the batches of the test to the last bit; one by one within 1e-5 of the training scores' spread."""
+    check_scores(name, tested, scored)
+
+
+@pytest.mark.slow
+def test_scores_of_all_other_back_ends(statistics, bare, tmp_path_factory):
+    tested = {scorer: retest(statistics, [f"model/scorer={scorer}", *QUIET]) for scorer in OTHERS}
+    scored = scored_elsewhere(tested, bare, tmp_path_factory)
+    for name in OTHERS:
+        check_scores(name, tested, scored)
+
+
+def check_scores(name, tested, scored):
     together, alone = scored[name]
     before = sorted(read_scores(tested[name].scores))
     assert together == [[row.machine, row.file, row.anomaly_score, row.decision] for row in before]
