@@ -129,7 +129,9 @@ def test_another_margin_and_another_test_are_columns_of_their_own(trained, tmp_p
     assert before == {"margin=0.2", "margin=0.4"}
     scorers = compare_runs([trained / "run", again.folder])
     assert {system.name.rpartition(" ")[2] for system in scorers.systems} == {"scorer=knn", "scorer=gmm"}
-    assert any("it also has results_2" in note for note in scorers.notes)
+    # Of the other test it is told where nobody has named it.
+    assert any("it also has results_2" in note for note in margins.notes)
+    assert not any("it also has" in note for note in scorers.notes)
 
 
 def test_a_test_amid_the_training_does_not_stand_for_the_run(trained, tmp_path, monkeypatch, caplog):
