@@ -11,7 +11,7 @@ from asd_lightning.cli import main
 from asd_lightning.configuration import CONF_DIR, compose_train, plain
 from asd_lightning.data.labels import ClassLabel
 from asd_lightning.errors import UserError
-from asd_lightning.experiment.arguments import retest_configuration
+from asd_lightning.experiment.recorded import retest_configuration
 from asd_lightning.training.build import build_module, load_module
 from asd_lightning.trust import own_targets, refuse_foreign_targets
 

@@ -30,8 +30,8 @@ def run(arguments: Sequence[str]) -> int:
     import logging
 
     from asd_lightning.configuration import for_hydra
-    from asd_lightning.experiment.arguments import retest_configuration
     from asd_lightning.experiment.computer import agree_with_slurm
+    from asd_lightning.experiment.recorded import retest_configuration
     from asd_lightning.experiment.text_options import as_text
 
     logging.basicConfig(format="asd: %(message)s")

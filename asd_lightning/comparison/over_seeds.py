@@ -8,7 +8,7 @@ from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import t
+from scipy.stats import ttest_1samp
 
 from asd_lightning.comparison.systems import System
 from asd_lightning.evaluation.metrics import ALL
@@ -73,5 +73,4 @@ def _paired_t_test(differences: Sequence[float]) -> tuple[float, float, float]:
     deviation = float(np.std(differences, ddof=1))
     if deviation == 0:
         return mean, 0.0, math.nan
-    statistic = mean / (deviation / math.sqrt(len(differences)))
-    return mean, deviation, float(2 * t.sf(abs(statistic), len(differences) - 1))
+    return mean, deviation, float(ttest_1samp(differences, 0.0).pvalue)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from asd_lightning.comparison.over_seeds import paired_differences
+from asd_lightning.comparison.over_seeds import PairedDifference, paired_differences
 from asd_lightning.comparison.published import (
     AS_PRINTED,
     AS_REPORTED,
@@ -23,7 +23,6 @@ SHOWN = {"auc_source": "AUC_s", "auc_target": "AUC_t", "pauc": "pAUC", "hmean": 
 """The metrics of the report's table and their headings there."""
 COLUMNS = ("source", "system", "machine", "metric", "mean", "standard_deviation", "seeds")
 SEED_COLUMNS = ("system", "seed", "run", "machine", "metric", "value")
-DIFFERENCE_COLUMNS = ("system", "baseline", "machine", "metric", "seeds", "difference", "standard_deviation", "p_value")
 TABLE_2_MACHINES = frozenset(TABLE_2[CORRECTED[0]])
 
 
@@ -47,7 +46,7 @@ def write_comparison_tables(comparison: Comparison, out: Path) -> list[str]:
     """
     write_csv(out / "comparison.csv", COLUMNS, _means(comparison))
     write_csv(out / "comparison_seeds.csv", SEED_COLUMNS, _values_of_seeds(comparison))
-    write_csv(out / "comparison_differences.csv", DIFFERENCE_COLUMNS, paired_differences(comparison.systems))
+    write_csv(out / "comparison_differences.csv", PairedDifference._fields, paired_differences(comparison.systems))
     write_tables(out / "comparison", metrics_table(comparison))
     names = ("comparison.csv", "comparison_seeds.csv", "comparison_differences.csv", "comparison.md", "comparison.tex")
     return list(names)

@@ -15,11 +15,11 @@ from omegaconf import DictConfig
 from asd_lightning.configuration import plain
 from asd_lightning.data.datamodule import ClipDataModule
 from asd_lightning.errors import UserError
-from asd_lightning.experiment.arguments import retest_configuration
 from asd_lightning.experiment.claim import is_first_process
 from asd_lightning.experiment.dashboard import finishing_wandb
 from asd_lightning.experiment.identity import warn_of_other_training
 from asd_lightning.experiment.quiet import hide_irrelevant_messages
+from asd_lightning.experiment.recorded import retest_configuration
 from asd_lightning.experiment.train import make_trainer, users_mistake
 from asd_lightning.run_folder import CHECKPOINT, CONFIG, ResultSet, claim_results
 from asd_lightning.scoring.machines import warn_of_too_few

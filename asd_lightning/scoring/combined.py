@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 from typing import ClassVar, Literal
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 
 from asd_lightning.errors import UserError
 from asd_lightning.scoring.arguments import require_choice
 from asd_lightning.scoring.domains import DacoScorer, DomainScorer
 from asd_lightning.scoring.held_out import fit_with, left_out_scores
 from asd_lightning.scoring.parts import SIMPLE, Kinds, again, checked, packed, unpacked
-from asd_lightning.scoring.protocol import Scorer, ScorerState, kept_array, training_embeddings
+from asd_lightning.scoring.protocol import FittedByRecording, Scorer, ScorerState, kept_array
 from asd_lightning.scoring.search import SMALLEST_DISTANCE
 
 Combination = Literal["mean", "min"]
@@ -23,7 +23,7 @@ PARTS: Kinds = {**SIMPLE, "DomainScorer": DomainScorer, "DacoScorer": DacoScorer
 """What several back-ends may be made of."""
 
 
-class CombinedScorer:
+class CombinedScorer(FittedByRecording):
     """The mean or minimum of several back-ends' z-scores.
 
     The z-score of a clip by a back-end is its score minus the mean of the training clips' left-out scores, over their
@@ -55,39 +55,17 @@ class CombinedScorer:
         self.scale = scale
         self._make = {name: checked(make) for name, make in scorers.items()}
 
-    def fit(self, embeddings: Float[np.ndarray, "n dim"], is_target: Bool[np.ndarray, " n"]) -> CombinedScorer:
-        """Fit every back-end to one machine's normal training clips, each a recording of its own.
-
-        Raises:
-            UserError: a back-end cannot be fitted, there is a single recording, or no back-end's left-out scores have a
-                spread.
-        """
-        return self.fit_recordings(embeddings, is_target, np.arange(len(embeddings)))
-
-    def fit_recordings(
-        self,
-        embeddings: Float[np.ndarray, "n dim"],
-        is_target: Bool[np.ndarray, " n"],
-        recording: Int[np.ndarray, " n"],
-    ) -> CombinedScorer:
-        """``fit``, with several clips of one recording.
-
-        Raises:
-            UserError: see :meth:`fit`.
-        """
-        training = training_embeddings(embeddings, is_target)
-        recording = np.unique(recording, return_inverse=True)[1]
+    def _fit(self) -> None:
         self.parts: dict[str, Scorer] = {}
         self._left_out: dict[str, Float[np.ndarray, " n"]] = {}
         for name, make in self._make.items():
-            part = fit_with(make(), training, is_target, recording)
-            scores = self._scaled(left_out_scores(part, make, training, is_target, recording))
+            part = fit_with(make(), self._training, self._is_target, self._recording)
+            scores = self._scaled(left_out_scores(part, make, self._training, self._is_target, self._recording))
             if np.ptp(scores) > 0:
                 self.parts[name], self._left_out[name] = part, scores
         if not self.parts:
             raise UserError("the left-out training scores of no back-end have a spread: look for identical clips")
         self._z = {name: np.array([scores.mean(), scores.std()]) for name, scores in self._left_out.items()}
-        return self
 
     def anomaly_score(self, embeddings: Float[np.ndarray, "m dim"]) -> Float[np.ndarray, " m"]:
         """Score clips; higher is more anomalous, 0 where the training clips are on average.

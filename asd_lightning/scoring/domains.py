@@ -15,7 +15,7 @@ from asd_lightning.scoring.arguments import require_choice
 from asd_lightning.scoring.calibration import Calibration, Map
 from asd_lightning.scoring.held_out import fit_with, left_out_scores, scores_without_group
 from asd_lightning.scoring.parts import SIMPLE, Kinds, again, checked, packed, unpacked
-from asd_lightning.scoring.protocol import Scorer, ScorerState, kept_array, training_embeddings
+from asd_lightning.scoring.protocol import FittedByRecording, Scorer, ScorerState, kept_array
 
 DomainFusion = Literal["min", "domain_z", "domain_ratio"]
 Weights = Literal["soft", "hard"]
@@ -32,7 +32,7 @@ Scores = Float[np.ndarray, "m 2"]
 """Of source and target, in this order; inf for a domain without clips."""
 
 
-class DomainScorer:
+class DomainScorer(FittedByRecording):
     """The smaller of the scores by the two domains' back-ends, each on the scale of its own training clips.
 
     ``domain_z`` subtracts the mean of the domain's left-out scores and divides by their standard deviation,
@@ -54,34 +54,15 @@ class DomainScorer:
         self.fusion = fusion
         self._make = checked(scorer)
 
-    def fit(self, embeddings: Float[np.ndarray, "n dim"], is_target: Bool[np.ndarray, " n"]) -> DomainScorer:
-        """Fit a back-end to each domain's normal training clips, each a recording of its own.
-
-        Raises:
-            UserError: a back-end cannot be fitted, or ``domain_ratio`` of scores that are not positive.
-        """
-        return self.fit_recordings(embeddings, is_target, np.arange(len(embeddings)))
-
-    def fit_recordings(
-        self,
-        embeddings: Float[np.ndarray, "n dim"],
-        is_target: Bool[np.ndarray, " n"],
-        recording: Int[np.ndarray, " n"],
-    ) -> DomainScorer:
-        """``fit``, with several clips of one recording.
-
-        Raises:
-            UserError: see :meth:`fit`.
-        """
-        self._training = training_embeddings(embeddings, is_target)
-        self._is_target, self._recording = is_target.copy(), np.unique(recording, return_inverse=True)[1]
-        self.parts: Parts = _fitted_by_domain(self._make, self._training, is_target, self._recording)
-        self._own = _own_left_out(self.parts, self._make, self._training, is_target, self._recording)
+    def _fit(self) -> None:
+        self.parts: Parts = _fitted_by_domain(self._make, self._training, self._is_target, self._recording)
+        self._own = _own_left_out(self.parts, self._make, self._training, self._is_target, self._recording)
         self._scale = np.tile([0.0, 1.0], (2, 1))
         if self.fusion != "min":
             of = _z if self.fusion == "domain_z" else _ratio
-            self._scale = np.array(_borrowed([of(self._own[is_target == flag]) for flag in (False, True)], (0.0, 1.0)))
-        return self
+            self._scale = np.array(
+                _borrowed([of(self._own[self._is_target == flag]) for flag in (False, True)], (0.0, 1.0))
+            )
 
     def anomaly_score(self, embeddings: Float[np.ndarray, "m dim"]) -> Float[np.ndarray, " m"]:
         """Score clips; higher is more anomalous.
@@ -130,7 +111,7 @@ class DomainScorer:
         return np.asarray(((scores - self._scale[:, 0]) / self._scale[:, 1]).min(axis=1))
 
 
-class DacoScorer:
+class DacoScorer(FittedByRecording):
     """One score over both domains, calibrated by each domain and weighed by how near the domains are.
 
     ``w_s g_s(score) + w_t g_t(score)``: g of a domain is a map fitted to its clips' left-out scores (see
@@ -158,38 +139,16 @@ class DacoScorer:
         self.weights = weights
         self._make = checked(scorer)
 
-    def fit(self, embeddings: Float[np.ndarray, "n dim"], is_target: Bool[np.ndarray, " n"]) -> DacoScorer:
-        """Fit three back-ends to one machine's normal training clips, each a recording of its own.
-
-        Raises:
-            UserError: a back-end cannot be fitted, there is a single recording, or the median of the left-out scores
-                is not positive.
-        """
-        return self.fit_recordings(embeddings, is_target, np.arange(len(embeddings)))
-
-    def fit_recordings(
-        self,
-        embeddings: Float[np.ndarray, "n dim"],
-        is_target: Bool[np.ndarray, " n"],
-        recording: Int[np.ndarray, " n"],
-    ) -> DacoScorer:
-        """``fit``, with several clips of one recording.
-
-        Raises:
-            UserError: see :meth:`fit`.
-        """
-        self._training = training_embeddings(embeddings, is_target)
-        self._is_target, self._recording = is_target.copy(), np.unique(recording, return_inverse=True)[1]
+    def _fit(self) -> None:
         _require_two(self._recording)
-        union = fit_with(self._make(), self._training, is_target, self._recording)
-        domains = _fitted_by_domain(self._make, self._training, is_target, self._recording)
+        union = fit_with(self._make(), self._training, self._is_target, self._recording)
+        domains = _fitted_by_domain(self._make, self._training, self._is_target, self._recording)
         self.parts: Parts = {"union": union, **domains}
-        self._left_out = left_out_scores(union, self._make, self._training, is_target, self._recording)
+        self._left_out = left_out_scores(union, self._make, self._training, self._is_target, self._recording)
         self._median = _positive_median(self._left_out)
-        own = [self._left_out[is_target == flag] for flag in (False, True)]
+        own = [self._left_out[self._is_target == flag] for flag in (False, True)]
         known = [Map.fit(self.calibration, scores) if len(scores) >= FEWEST else None for scores in own]
         self._maps = _borrowed(known, Map.fit(self.calibration, self._left_out))
-        return self
 
     def anomaly_score(self, embeddings: Float[np.ndarray, "m dim"]) -> Float[np.ndarray, " m"]:
         """Score clips; higher is more anomalous.

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 
 from asd_lightning.errors import UserError
 from asd_lightning.scoring.arguments import require_at_least, require_choice
@@ -15,7 +15,12 @@ from asd_lightning.scoring.held_out import held_out_scores
 from asd_lightning.scoring.matching import BandOrder, Match, Matching
 from asd_lightning.scoring.mixup import MemMixup, mixtures
 from asd_lightning.scoring.preparation import Preparation
-from asd_lightning.scoring.protocol import ScorerState, kept_array, query_embeddings, training_embeddings
+from asd_lightning.scoring.protocol import (
+    FittedByRecording,
+    ScorerState,
+    kept_array,
+    query_embeddings,
+)
 from asd_lightning.scoring.rescaling import Alpha, DensityBank, Form, Rescaling, say_of_bank
 from asd_lightning.scoring.search import Kin, View
 
@@ -24,11 +29,14 @@ BandFusion = Literal["mean", "max"]
 log = logging.getLogger(__name__)
 
 
-class GridScorer:
+class GridScorer(FittedByRecording):
     """Lowest rescaled distance to one bank of all normal training clips, source and target together.
 
     The cosine distance here is ``(1 - cosine) / 2``, from 0 to 1, as in the literature of these methods: half of what
     ``KNNScorer`` calls it.
+
+    Densities and alpha compare clips of different recordings alone: else they would measure how much the windows of a
+    recording overlap.
 
     Args:
         match: ``cosine`` or ``euclidean`` distance of whole embeddings, ``coupled`` or ``beam``: see
@@ -88,38 +96,13 @@ class GridScorer:
         self.mixup = mixup
         self.folds = folds
 
-    def fit(self, embeddings: Float[np.ndarray, "n dim"], is_target: Bool[np.ndarray, " n"]) -> GridScorer:
-        """Fill the bank with one machine's normal training clips, each a recording of its own.
-
-        Raises:
-            UserError: see :meth:`fit_recordings`.
-        """
-        return self.fit_recordings(embeddings, is_target, np.arange(len(embeddings)))
-
-    def fit_recordings(
-        self,
-        embeddings: Float[np.ndarray, "n dim"],
-        is_target: Bool[np.ndarray, " n"],
-        recording: Int[np.ndarray, " n"],
-    ) -> GridScorer:
-        """Fill the bank with clips of which several may be cut from one recording.
-
-        Densities and alpha compare clips of different recordings alone: else they would measure how much the windows of
-        a recording overlap.
-
-        Raises:
-            UserError: no clips, NaN or infinite values, a clip without direction where there are cosines, a length that
-                is no multiple of the bands, or clips that cannot be whitened.
-        """
-        self._training, self._is_target = training_embeddings(embeddings, is_target), is_target.copy()
-        self._recording = np.unique(recording, return_inverse=True)[1]
+    def _fit(self) -> None:
         say_of_bank(self.rescaling, int(self._recording.max()) + 1, len(self._training))
         self._preparation = Preparation.fit(self._training, self.standardize, self.whiten)
         self._clips = self._prepared(self._training)
         views = self._views()
         self._say_of_silence(views)
         self._banks = [DensityBank.fit(view, self.matching.measure, self.rescaling, self._recording) for view in views]
-        return self
 
     def anomaly_score(self, embeddings: Float[np.ndarray, "m dim"]) -> Float[np.ndarray, " m"]:
         """Score clips; higher is more anomalous.  Below 0 where a difference or a logarithm is.

@@ -6,8 +6,9 @@ clip scores does not depend on which other clips are scored with it.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -59,6 +60,42 @@ class RecordingScorer(Scorer, Protocol):
     ) -> Scorer:
         """``fit``, where ``recording`` is the number of the recording that each clip was cut from."""
         ...
+
+
+class FittedByRecording(ABC):
+    """Part of a ``RecordingScorer``: takes and checks what it is fitted to, and keeps it for the left-out scores."""
+
+    _training: Float[np.ndarray, "n dim"]
+    _is_target: Bool[np.ndarray, " n"]
+    _recording: Int[np.ndarray, " n"]
+
+    def fit(self, embeddings: Float[np.ndarray, "n dim"], is_target: Bool[np.ndarray, " n"]) -> Self:
+        """Fit to one machine's normal training clips, each a recording of its own.
+
+        Raises:
+            UserError: no clips, NaN or infinite values, or clips that the back-end cannot be fitted to.
+        """
+        return self.fit_recordings(embeddings, is_target, np.arange(len(embeddings)))
+
+    def fit_recordings(
+        self,
+        embeddings: Float[np.ndarray, "n dim"],
+        is_target: Bool[np.ndarray, " n"],
+        recording: Int[np.ndarray, " n"],
+    ) -> Self:
+        """``fit``, with several clips of one recording: the left-out scores are without all of them.
+
+        Raises:
+            UserError: see :meth:`fit`.
+        """
+        self._training, self._is_target = training_embeddings(embeddings, is_target), is_target.copy()
+        self._recording = np.unique(recording, return_inverse=True)[1]
+        self._fit()
+        return self
+
+    @abstractmethod
+    def _fit(self) -> None:
+        """Learn from the training clips, which have been checked."""
 
 
 @runtime_checkable

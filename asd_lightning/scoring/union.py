@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 
 from asd_lightning.scoring.arguments import require_at_least, require_between
 from asd_lightning.scoring.held_out import held_out_scores
 from asd_lightning.scoring.preparation import Preparation
-from asd_lightning.scoring.protocol import ScorerState, kept_array, query_embeddings, training_embeddings
+from asd_lightning.scoring.protocol import (
+    FittedByRecording,
+    ScorerState,
+    kept_array,
+    query_embeddings,
+)
 
 
-class LedoitWolfScorer:
+class LedoitWolfScorer(FittedByRecording):
     """Mahalanobis distance to the mean of one bank, with the covariance of Ledoit and Wolf.
 
     ``sqrt((x - mean)^T C^-1 (x - mean))``, ``C = (1 - delta) S + delta tr(S) / dim I``, delta from the clips
@@ -35,29 +40,8 @@ class LedoitWolfScorer:
         self.standardize = standardize
         self.folds = folds
 
-    def fit(self, embeddings: Float[np.ndarray, "n dim"], is_target: Bool[np.ndarray, " n"]) -> LedoitWolfScorer:
-        """Estimate mean and covariance from one machine's normal training clips, each a recording of its own.
-
-        Raises:
-            UserError: a single clip, NaN or infinite values, or clips that do not differ.
-        """
-        return self.fit_recordings(embeddings, is_target, np.arange(len(embeddings)))
-
-    def fit_recordings(
-        self,
-        embeddings: Float[np.ndarray, "n dim"],
-        is_target: Bool[np.ndarray, " n"],
-        recording: Int[np.ndarray, " n"],
-    ) -> LedoitWolfScorer:
-        """``fit``; the left-out scores are without all that was cut from the same recording.
-
-        Raises:
-            UserError: see :meth:`fit`.
-        """
-        self._training, self._is_target = training_embeddings(embeddings, is_target), is_target.copy()
-        self._recording = np.unique(recording, return_inverse=True)[1]
+    def _fit(self) -> None:
         self._preparation = Preparation.fit(self._training, self.standardize, whiten=True)
-        return self
 
     def anomaly_score(self, embeddings: Float[np.ndarray, "m dim"]) -> Float[np.ndarray, " m"]:
         """Score clips, 0 or more; higher is more anomalous.
@@ -92,7 +76,7 @@ class LedoitWolfScorer:
         return scorer
 
 
-class ResidualScorer:
+class ResidualScorer(FittedByRecording):
     """How much of a clip lies outside the directions in which the normal training clips vary most.
 
     The Euclidean length of what is left after the projection on the first principal components, as few as hold
@@ -120,27 +104,7 @@ class ResidualScorer:
         self.standardize = standardize
         self.folds = folds
 
-    def fit(self, embeddings: Float[np.ndarray, "n dim"], is_target: Bool[np.ndarray, " n"]) -> ResidualScorer:
-        """Find the principal components of one machine's normal training clips, each a recording of its own.
-
-        Raises:
-            UserError: no clips, or NaN or infinite values.
-        """
-        return self.fit_recordings(embeddings, is_target, np.arange(len(embeddings)))
-
-    def fit_recordings(
-        self,
-        embeddings: Float[np.ndarray, "n dim"],
-        is_target: Bool[np.ndarray, " n"],
-        recording: Int[np.ndarray, " n"],
-    ) -> ResidualScorer:
-        """``fit``; the left-out scores are without all that was cut from the same recording.
-
-        Raises:
-            UserError: see :meth:`fit`.
-        """
-        self._training, self._is_target = training_embeddings(embeddings, is_target), is_target.copy()
-        self._recording = np.unique(recording, return_inverse=True)[1]
+    def _fit(self) -> None:
         self._preparation = Preparation.fit(self._training, self.standardize, whiten=False)
         standard = self._preparation(self._training)
         self._center = standard.mean(axis=0)
@@ -149,7 +113,6 @@ class ResidualScorer:
         # At least one direction; of clips that do not differ, none holds anything.
         count = int(np.searchsorted(held, self.share * held[-1])) + 1 if held[-1] > 0 else 0
         self._components = direction[:count]
-        return self
 
     def anomaly_score(self, embeddings: Float[np.ndarray, "m dim"]) -> Float[np.ndarray, " m"]:
         """Score clips, 0 or more; higher is more anomalous.

@@ -5,7 +5,7 @@ import pytest
 from asd_lightning.cli import main
 from asd_lightning.scoring.clip_scores import read_scores, write_scores
 from tests.comparison.runs import finished_run
-from tests.submission.test_submission import INFO, LABEL
+from tests.submission.described import INFO, LABEL
 
 
 def test_write_then_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,8 +5,8 @@ from hydra.core.hydra_config import HydraConfig
 
 from asd_lightning.configuration import as_yaml, compose_train, instantiate_all
 from asd_lightning.errors import UserError
-from asd_lightning.experiment.arguments import retest_configuration
 from asd_lightning.experiment.identity import with_absolute_paths
+from asd_lightning.experiment.recorded import retest_configuration
 from asd_lightning.experiment.retest import retest
 from asd_lightning.training.averaging import WeightEMA
 from asd_lightning.training.checkpoint import LastCheckpoint
