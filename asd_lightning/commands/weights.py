@@ -43,18 +43,18 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print_list() -> None:
-    from asd_lightning.encoders.weights.catalogue import CATALOGUE
+    from asd_lightning.encoders.weights.catalog import CATALOG
     from asd_lightning.encoders.weights.store import stored_records, weights_dir
     from asd_lightning.plain_text import printable
 
     here = stored_records()
     # Plain lines, for a terminal of 80 columns and for other programs: a table would cut names or break them.
-    for name in [*CATALOGUE, *(name for name in here if name not in CATALOGUE)]:
-        entry, record = CATALOGUE.get(name), here.get(name, {})
+    for name in [*CATALOG, *(name for name in here if name not in CATALOG)]:
+        entry, record = CATALOG.get(name), here.get(name, {})
         architecture = record.get("architecture") or (entry.architecture if entry else "")
         checksum = record.get("checksum") or ("published" if entry and entry.sha256 else "none published")
-        licence, origin = (entry.licence, entry.origin) if entry else ("unknown", record.get("origin", ""))
+        terms, origin = (entry.license, entry.origin) if entry else ("unknown", record.get("origin", ""))
         print(f"{name}: {'here' if record else 'not here'}")
-        print(f"    {printable(f'{architecture}, licence {licence}, checksum {checksum}')}")
+        print(f"    {printable(f'{architecture}, license {terms}, checksum {checksum}')}")
         print(f"    {printable(str(origin))}")
     print(f"folder: {weights_dir()}")

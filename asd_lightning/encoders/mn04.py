@@ -134,7 +134,7 @@ class MN04(nn.Module):
             nn.Dropout(_DROPOUT),
             nn.Linear(hidden, CLASSES),
         )
-        self.apply(_initialise)
+        self.apply(_initialize)
         width = [*channels, EMBED_DIM][config.block]
         keep = config.bands == "keep"
         self.grid = TokenGrid(_bands(config.block), width, whole_steps=keep)
@@ -257,7 +257,7 @@ def _bands(block: int) -> int:
     return bands
 
 
-def _initialise(module: nn.Module) -> None:
+def _initialize(module: nn.Module) -> None:
     """The usual start of such networks, for training without pretrained weights."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out")

@@ -94,10 +94,10 @@ def label_clips(root: Path, clips: Sequence[Clip]) -> list[Clip]:
     if path is None:
         return list(clips)
     truth = read_ground_truth(path)
-    return [_labelled(clip, truth) for clip in clips]
+    return [_labeled(clip, truth) for clip in clips]
 
 
-def _labelled(clip: Clip, truth: dict[ClipKey, ClipTruth]) -> Clip:
+def _labeled(clip: Clip, truth: dict[ClipKey, ClipTruth]) -> Clip:
     match = _CLIP.fullmatch(clip.path.name)
     if match is None or clip.split != "test" or clip.condition != "unknown":
         return clip

@@ -118,10 +118,10 @@ def evaluate(scores: Sequence[ClipScore]) -> EvaluationResult:
     machines: list[MachineMetrics] = []
     notes: list[str] = []
     for (machine, section), clips in sorted(groups.items()):
-        labelled = [clip for clip in clips if clip.condition != "unknown"]
-        notes += _section_notes(machine_name(machine, section), clips, labelled, domains)
-        if len({clip.condition for clip in labelled}) == 2:
-            machines.append(section_metrics(machine, section, labelled))
+        labeled = [clip for clip in clips if clip.condition != "unknown"]
+        notes += _section_notes(machine_name(machine, section), clips, labeled, domains)
+        if len({clip.condition for clip in labeled}) == 2:
+            machines.append(section_metrics(machine, section, labeled))
     overall = overall_metrics(machines)
     if machines and not _official(machines):
         notes.append("The score is the harmonic mean of those AUCs and pAUCs that exist: a domain is lacking.")
@@ -261,17 +261,17 @@ def _check(scores: Sequence[ClipScore]) -> None:
 
 
 def _section_notes(
-    name: str, clips: Sequence[ClipScore], labelled: Sequence[ClipScore], domains: Sequence[str]
+    name: str, clips: Sequence[ClipScore], labeled: Sequence[ClipScore], domains: Sequence[str]
 ) -> list[str]:
-    if not labelled:
+    if not labeled:
         return [f"{name}: the condition of its {len(clips)} clips is unknown, scores only."]
     notes = []
-    if len(labelled) < len(clips):
-        notes.append(f"{name}: {len(clips) - len(labelled)} of {len(clips)} clips have no known condition, left out.")
-    conditions = {clip.condition for clip in labelled}
+    if len(labeled) < len(clips):
+        notes.append(f"{name}: {len(clips) - len(labeled)} of {len(clips)} clips have no known condition, left out.")
+    conditions = {clip.condition for clip in labeled}
     if len(conditions) == 1:
         return [*notes, f"{name}: every clip is {conditions.pop()}, so AUC is undefined; scores only."]
-    with_normal = {clip.domain for clip in labelled if clip.condition == "normal"}
+    with_normal = {clip.domain for clip in labeled if clip.condition == "normal"}
     missing = [domain for domain in domains if domain not in with_normal]
     return notes + [f"{name}: no normal {domain} clip, so AUC_{domain} is undefined." for domain in missing]
 

@@ -17,7 +17,7 @@ KINDS: dict[Kind, str] = {"alarm": "unknown", "false alarm": "normal", "miss": "
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Judgment:
     """What the run with the number ``run`` said of a clip; ``wrong`` of an unlabelled one: it raised an alarm."""
 
     run: int
@@ -40,7 +40,7 @@ class WorstClip:
 
     kind: Kind
     clip: ClipScore
-    judgements: tuple[Judgement, ...]
+    judgments: tuple[Judgment, ...]
     margin: float
 
 
@@ -55,14 +55,14 @@ def worst_clips(runs: Sequence[Sequence[ClipScore]], count: int) -> list[WorstCl
         runs: the scores of each, of the same clips.
         count: of clips of each kind.
     """
-    judged: dict[tuple[str, str, str], list[tuple[ClipScore, Judgement]]] = {}
+    judged: dict[tuple[str, str, str], list[tuple[ClipScore, Judgment]]] = {}
     for number, scores in enumerate(runs):
         spreads = _spreads(scores)
         for score in scores:
             if not math.isnan(score.threshold):
-                judgement = _judged(number, score, spreads[score.machine, score.section])
-                judged.setdefault((score.machine, score.section, score.file), []).append((score, judgement))
-    clips = [_worst(rows) for rows in judged.values() if any(judgement.wrong for _, judgement in rows)]
+                judgment = _judged(number, score, spreads[score.machine, score.section])
+                judged.setdefault((score.machine, score.section, score.file), []).append((score, judgment))
+    clips = [_worst(rows) for rows in judged.values() if any(judgment.wrong for _, judgment in rows)]
     clips.sort(key=lambda worst: (-worst.margin, worst.clip[:3]))
     return [worst for kind in KINDS for worst in [each for each in clips if each.kind == kind][:count]]
 
@@ -74,15 +74,15 @@ def _spreads(scores: Sequence[ClipScore]) -> dict[tuple[str, str], float]:
     return {machine: float(np.std(own)) or 1.0 for machine, own in values.items()}
 
 
-def _judged(run: int, score: ClipScore, spread: float) -> Judgement:
+def _judged(run: int, score: ClipScore, spread: float) -> Judgment:
     above = (score.anomaly_score - score.threshold) / spread
     anomalous = score.condition == "anomaly"
     wrong = (score.decision == 1) != anomalous
-    return Judgement(run, score.anomaly_score, score.threshold, wrong, -above if anomalous else above)
+    return Judgment(run, score.anomaly_score, score.threshold, wrong, -above if anomalous else above)
 
 
-def _worst(rows: Sequence[tuple[ClipScore, Judgement]]) -> WorstClip:
+def _worst(rows: Sequence[tuple[ClipScore, Judgment]]) -> WorstClip:
     clip = rows[0][0]
     (kind,) = (kind for kind, condition in KINDS.items() if condition == clip.condition)
-    judgements = tuple(judgement for _, judgement in rows)
-    return WorstClip(kind, clip, judgements, float(np.mean([judgement.margin for judgement in judgements])))
+    judgments = tuple(judgment for _, judgment in rows)
+    return WorstClip(kind, clip, judgments, float(np.mean([judgment.margin for judgment in judgments])))

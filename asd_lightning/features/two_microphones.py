@@ -54,10 +54,10 @@ def cancel_per_clip(near: Waveform, far: Waveform) -> Waveform:
     _check(near, _CANCEL_WINDOW)
     peak = max(float(np.abs(near).max()), float(np.abs(far).max()))
     scale = peak / _PEAK if peak > _FLOOR else 1.0
-    spectra = [_analyse(channel / scale, _CANCEL_WINDOW, _CANCEL_HOP) for channel in (near, far)]
+    spectra = [_analyze(channel / scale, _CANCEL_WINDOW, _CANCEL_HOP) for channel in (near, far)]
     predicted = transfer(*spectra) * spectra[1]
     # The near channel is not transformed back: where nothing is predicted it stays as it was.
-    cleaned: Waveform = near - scale * _synthesise(predicted, len(near), _CANCEL_WINDOW, _CANCEL_HOP)
+    cleaned: Waveform = near - scale * _synthesize(predicted, len(near), _CANCEL_WINDOW, _CANCEL_HOP)
     energy = float(np.square(near, dtype=np.float64).sum())
     if energy and float(np.square(cleaned).sum()) < _NOTHING_LEFT * energy:
         raise NothingLeftError("both microphones hear the same, so that nothing is left of the near one")
@@ -75,9 +75,9 @@ def subtract_magnitudes(near: Waveform, far: Waveform) -> Waveform:
         ValueError: fewer samples.
     """
     _check(near, _SUBTRACT_WINDOW)
-    spectra = [_analyse(channel, _SUBTRACT_WINDOW, _SUBTRACT_HOP) for channel in (near, far)]
+    spectra = [_analyze(channel, _SUBTRACT_WINDOW, _SUBTRACT_HOP) for channel in (near, far)]
     lowered = lower(*spectra)
-    return _synthesise(lowered, len(near), _SUBTRACT_WINDOW, _SUBTRACT_HOP).astype(near.dtype)
+    return _synthesize(lowered, len(near), _SUBTRACT_WINDOW, _SUBTRACT_HOP).astype(near.dtype)
 
 
 def transfer(near: Bands, far: Bands) -> Complex[np.ndarray, " bands"]:
@@ -106,14 +106,14 @@ def _window(length: int) -> Float[np.ndarray, " window"]:
     return window
 
 
-def _analyse(waveform: Waveform, window: int, hop: int) -> Bands:
+def _analyze(waveform: Waveform, window: int, hop: int) -> Bands:
     padded = np.pad(waveform.astype(np.float64), window // 2, mode="reflect")
     frames = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop]
     spectra: Bands = np.fft.rfft(frames * _window(window))
     return spectra
 
 
-def _synthesise(spectra: Bands, samples: int, window: int, hop: int) -> Waveform:
+def _synthesize(spectra: Bands, samples: int, window: int, hop: int) -> Waveform:
     """Overlap-add, divided by the sum of the squared windows."""
     frames = np.fft.irfft(spectra, window) * _window(window)
     total, weight = np.zeros((2, window + hop * (len(frames) - 1)))

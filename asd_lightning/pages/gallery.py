@@ -29,7 +29,7 @@ _WINDOW = 1024
 _RANGE_DB = 80.0
 _CLIPS_PER_MEAN = 20
 # Can be read on light and on dark paper.
-_GREY = UNKNOWN.light
+_GRAY = UNKNOWN.light
 
 Group = tuple[str, str, str]  # split, domain, condition
 _Curve = tuple[Group, np.ndarray, np.ndarray]  # abscissae and ordinates of a group
@@ -203,12 +203,12 @@ def _picture(width: float, height: float, x: str, y: str) -> tuple[Figure, PlotA
     """One pair of axes, width and height in inches, that can be read on light and on dark paper."""
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
-    axes.set_xlabel(x, fontsize=9, color=_GREY)
-    axes.set_ylabel(y, fontsize=9, color=_GREY)
-    axes.tick_params(labelsize=9, colors=_GREY)
+    axes.set_xlabel(x, fontsize=9, color=_GRAY)
+    axes.set_ylabel(y, fontsize=9, color=_GRAY)
+    axes.tick_params(labelsize=9, colors=_GRAY)
     axes.locator_params(nbins=5)
     for spine in axes.spines.values():
-        spine.set_edgecolor(_GREY)
+        spine.set_edgecolor(_GRAY)
     return figure, axes
 
 

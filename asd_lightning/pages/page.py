@@ -51,7 +51,7 @@ class MachineSection:
     anchor: str
     name: str
     runs: tuple[RunOfMachine, ...]
-    labelled: bool
+    labeled: bool
     roc: Markup
     det: Markup
     mistakes: tuple[Mistake, ...]
@@ -88,9 +88,9 @@ def _section(
         maps = map_charts(*key, run.embeddings, clips) if run.embeddings else None
         parts.append(RunOfMachine(run, series_css(index), histogram, maps))
     mistakes = [budget.mistake(worst) for worst in worst_clips([clips for _, clips in scores], count)]
-    labelled = any(len(_conditions(clips)) == 2 for _, clips in scores)
+    labeled = any(len(_conditions(clips)) == 2 for _, clips in scores)
     roc, det = roc_chart(name, scores), det_chart(name, scores)
-    return MachineSection(f"m{number}", name, tuple(parts), labelled, roc, det, tuple(mistakes))
+    return MachineSection(f"m{number}", name, tuple(parts), labeled, roc, det, tuple(mistakes))
 
 
 def _conditions(clips: Sequence[ClipScore]) -> set[str]:

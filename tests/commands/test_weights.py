@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 
 from asd_lightning.cli import main
-from asd_lightning.encoders.weights.catalogue import CATALOGUE, recognise
+from asd_lightning.encoders.weights.catalog import CATALOG, recognize
 from asd_lightning.encoders.weights.checkpoints import load_encoder
 from asd_lightning.encoders.weights.store import read_record
 from tests.encoders import official
@@ -53,7 +53,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, name: str, file: Path, **changes: 
     """Let the catalogue say that ``file`` is what was published under ``name``."""
     content = file.read_bytes()
     known = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    monkeypatch.setitem(CATALOGUE, name, dataclasses.replace(CATALOGUE[name], **(known | changes)))
+    monkeypatch.setitem(CATALOG, name, dataclasses.replace(CATALOG[name], **(known | changes)))
 
 
 def test_path(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,8 +69,8 @@ def test_list_shows_names_and_what_is_here(published: Path, capsys: pytest.Captu
     assert main(["weights", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     listed = dict(line.split(": ") for line in lines if line.endswith("here"))
-    assert listed == {**dict.fromkeys(CATALOGUE, "not here"), "mine": "here"}
-    assert all(f"    {entry.origin}" in lines for entry in CATALOGUE.values())
+    assert listed == {**dict.fromkeys(CATALOG, "not here"), "mine": "here"}
+    assert all(f"    {entry.origin}" in lines for entry in CATALOG.values())
     assert all(len(line) <= 80 for line in lines[:-1])
 
 
@@ -87,7 +87,7 @@ def test_fetch_downloads_verifies_and_converts(
     ]
     record = read_record(cache / "beats_iter3.safetensors")
     assert (record["source"], record["source_sha256"], record["checksum"]) == (address, digest, "as published")
-    assert record["licence"] == "MIT"
+    assert record["license"] == "MIT"
     expected = torch.load(published, weights_only=True)["model"]
     state = load_encoder("beats_iter3", architecture="beats").state_dict()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in state.items())
@@ -172,18 +172,18 @@ def test_import_names_the_file_after_itself(published: Path, cache: Path, capsys
 
 
 def test_every_entry_can_be_had() -> None:
-    for name, entry in CATALOGUE.items():
+    for name, entry in CATALOG.items():
         assert name == entry.name
         assert entry.url is None or entry.url.startswith("https://")
         assert entry.url or entry.how_to_get
         assert entry.sha256 is None or len(bytes.fromhex(entry.sha256)) == 32
         # A second source, and a branch that may move, are trusted for the bytes alone.
         assert entry.sha256 or (entry.second_url is None and "/main/" not in str(entry.url))
-        assert entry.sha256 is None or recognise(entry.sha256, "any name") is entry
+        assert entry.sha256 is None or recognize(entry.sha256, "any name") is entry
 
 
 def test_the_15_files_of_beats_are_known_by_their_bytes() -> None:
-    beats = [entry for entry in CATALOGUE.values() if entry.architecture == "beats"]
+    beats = [entry for entry in CATALOG.values() if entry.architecture == "beats"]
     assert len({entry.sha256 for entry in beats}) == len({entry.filename for entry in beats}) == 15
     assert {entry.size for entry in beats if "finetuned" in entry.filename} == {363_145_291}
     assert {entry.size for entry in beats if "finetuned" not in entry.filename} == {361_499_833}
@@ -193,10 +193,10 @@ def test_the_15_files_of_beats_are_known_by_their_bytes() -> None:
         "beats_iter3_plus_as20k": "BEATs_iter3_plus_AS20K.pt",
         "beats_iter1_finetuned_cpt2": "BEATs_iter1_finetuned_on_AS2M_cpt2.pt",
     }
-    assert {name: CATALOGUE[name].filename for name in files} == files
+    assert {name: CATALOG[name].filename for name in files} == files
     # Stated by independent sources.
     for name, start in (("beats_iter3", "8d1b"), ("beats_iter3_plus_as2m", "d43c"), (next(iter(files)), "e581")):
-        assert str(CATALOGUE[name].sha256).startswith(start)
+        assert str(CATALOG[name].sha256).startswith(start)
 
 
 def test_what_a_converted_file_says_of_itself_does_not_reach_the_terminal_raw(
@@ -208,4 +208,4 @@ def test_what_a_converted_file_says_of_itself_does_not_reach_the_terminal_raw(
     assert main(["weights", "list"]) == 0
     shown = capsys.readouterr().out
     assert "\x1b" not in shown
-    assert r"\x1b[2J, licence unknown, checksum 3" in shown
+    assert r"\x1b[2J, license unknown, checksum 3" in shown

@@ -22,7 +22,7 @@ def machines() -> list[str]:
     return sorted(path.name.split("_")[2] for path in (evaluator_dir() / "ground_truth_data").iterdir())
 
 
-def labelled_scores(system: str) -> list[ClipScore]:
+def labeled_scores(system: str) -> list[ClipScore]:
     """A submission with its truth, read here without any of the package's readers."""
     scores = []
     for machine in machines():

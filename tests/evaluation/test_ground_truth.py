@@ -19,7 +19,7 @@ from asd_lightning.evaluation.ground_truth import (
 )
 from asd_lightning.evaluation.metrics import evaluate
 from asd_lightning.scoring.clip_scores import ClipScore
-from tests.evaluation.official import EVALUATOR, evaluator_dir, labelled_scores
+from tests.evaluation.official import EVALUATOR, evaluator_dir, labeled_scores
 from tests.reference import REPOSITORY, needs_reference
 
 # Rows in the forms of the published lists of 2023, 2024 and 2025.
@@ -69,9 +69,9 @@ def test_lines_of_windows_and_a_byte_order_mark_change_nothing(tmp_path: Path) -
 
 @needs_reference(EVALUATOR)
 def test_the_evaluators_folders_joined_by_name_give_the_official_result() -> None:
-    expected = labelled_scores("system_a")
-    unlabelled = [clip._replace(domain="unknown", condition="unknown") for clip in expected]
-    joined, notes = join_ground_truth(unlabelled[::-1], read_ground_truth(evaluator_dir()))
+    expected = labeled_scores("system_a")
+    unlabeled = [clip._replace(domain="unknown", condition="unknown") for clip in expected]
+    joined, notes = join_ground_truth(unlabeled[::-1], read_ground_truth(evaluator_dir()))
     assert notes == ()
     assert evaluate(joined).machines == evaluate(expected).machines
     assert [clip[:6] for clip in joined[::-1]] == [clip[:6] for clip in expected]
@@ -186,13 +186,13 @@ def test_what_is_no_text_is_named(tmp_path: Path, content: bytes) -> None:
         read_ground_truth(tmp_path / "list.csv")
 
 
-def test_clips_with_labelled_names_need_no_truth(tmp_path: Path) -> None:
+def test_clips_with_labeled_names_need_no_truth(tmp_path: Path) -> None:
     path = written(tmp_path / "list.csv", LIST)
-    labelled = score("bandsaw", "section_00_source_test_normal_0001.wav", domain="source", condition="normal")
-    assert label_scores([labelled], tmp_path / "never read") == [labelled]
+    labeled = score("bandsaw", "section_00_source_test_normal_0001.wav", domain="source", condition="normal")
+    assert label_scores([labeled], tmp_path / "never read") == [labeled]
     blind = score("bandsaw", "section_00_0005.WAV")
-    first, second = label_scores([labelled, blind], path)
-    assert first is labelled
+    first, second = label_scores([labeled, blind], path)
+    assert first is labeled
     assert second.condition == "anomaly"
     with pytest.raises(UserError, match=r"list\.csv: does not fit what was scored.*asd test RUN data\.truth=FILE"):
         label_scores([score("pump", "section_00_0005.wav")], path)
@@ -204,7 +204,7 @@ def clip(root: Path, name: str, split: Split = "test", condition: Condition = "u
     )
 
 
-def test_only_anonymous_test_clips_are_labelled(tmp_path: Path) -> None:
+def test_only_anonymous_test_clips_are_labeled(tmp_path: Path) -> None:
     anonymous = clip(tmp_path, "section_00_0005.wav")
     others = [
         clip(tmp_path, "section_00_0099.wav"),

@@ -14,7 +14,7 @@ from asd_lightning.evaluation.intervals import (
 )
 from asd_lightning.evaluation.metrics import METRICS, evaluate
 from asd_lightning.scoring.clip_scores import ClipScore
-from tests.evaluation.official import EVALUATOR, labelled_scores, result_rows
+from tests.evaluation.official import EVALUATOR, labeled_scores, result_rows
 from tests.reference import needs_reference
 
 
@@ -60,7 +60,7 @@ def test_a_resample_without_a_condition_is_undefined() -> None:
 @pytest.mark.parametrize("system", ["system_a", "system_b"])
 def test_leaving_one_clip_out_gives_the_official_jackknife(system: str) -> None:
     """The evaluator prints the mean of two jackknife half-widths over the pooled clips of all machines."""
-    scores = labelled_scores(system)
+    scores = labeled_scores(system)
     anomaly_score = np.array([clip.anomaly_score for clip in scores])
     is_anomaly = np.array([clip.condition == "anomaly" for clip in scores])
     n = len(scores)
@@ -105,8 +105,8 @@ def test_the_seed_decides() -> None:
 
 def test_what_is_undefined_has_an_undefined_interval() -> None:
     scores = drawn_clips("pump", np.random.default_rng(4), 1.0, domains=("source",))
-    unlabelled = [clip._replace(machine="fan", condition="unknown") for clip in scores]
-    intervals = {(i.machine, i.metric): i for i in bootstrap_intervals([*scores, *unlabelled], resamples=50)}
+    unlabeled = [clip._replace(machine="fan", condition="unknown") for clip in scores]
+    intervals = {(i.machine, i.metric): i for i in bootstrap_intervals([*scores, *unlabeled], resamples=50)}
     assert {machine for machine, _ in intervals} == {"pump", "all"}
     for metric in ("auc_target", "precision_target", "recall_target", "f1_target"):
         assert all(math.isnan(value) for value in astuple(intervals["pump", metric])[3:])
@@ -114,7 +114,7 @@ def test_what_is_undefined_has_an_undefined_interval() -> None:
     assert intervals["all", "hmean"].low < intervals["all", "hmean"].estimate < intervals["all", "hmean"].high
 
 
-def test_unlabelled_scores_have_no_number_and_no_interval() -> None:
+def test_unlabeled_scores_have_no_number_and_no_interval() -> None:
     clips = [clip._replace(condition="unknown") for clip in drawn_clips("fan", np.random.default_rng(5), 1.0)]
     assert all(math.isnan(interval.low) for interval in bootstrap_intervals(clips, resamples=10))
 

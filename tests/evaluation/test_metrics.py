@@ -20,7 +20,7 @@ from asd_lightning.evaluation.metrics import (
 )
 from asd_lightning.scoring.clip_scores import ClipScore
 from asd_lightning.tables import as_terminal
-from tests.evaluation.official import EVALUATOR, labelled_scores, machines, result_rows
+from tests.evaluation.official import EVALUATOR, labeled_scores, machines, result_rows
 from tests.reference import needs_reference
 
 OFFICIAL_COLUMNS = (
@@ -49,7 +49,7 @@ def close(ours: object, official: list[str]) -> None:
 @needs_reference(EVALUATOR)
 @pytest.mark.parametrize("system", ["system_a", "system_b"])
 def test_every_number_of_the_official_result_file(system: str) -> None:
-    result = evaluate(labelled_scores(system))
+    result = evaluate(labeled_scores(system))
     rows = result_rows(system)
     assert [row.machine for row in result.machines] == machines()
     for number, metrics in enumerate(result.machines):
@@ -71,7 +71,7 @@ def test_every_number_of_the_official_result_file(system: str) -> None:
 
 @needs_reference(EVALUATOR)
 def test_the_summary_row_is_harmonic_means_and_the_official_score() -> None:
-    result = evaluate(labelled_scores("system_b"))
+    result = evaluate(labeled_scores("system_b"))
     assert result.overall.hmean == result.official_score
     assert result.overall.auc_source == pytest.approx(result.means.source_harmonic.auc, abs=1e-15)
     assert result.overall.pauc == pytest.approx(result.means.harmonic.pauc, abs=1e-15)
@@ -161,7 +161,7 @@ def test_one_machine_without_truth_does_not_lose_the_others() -> None:
     assert ["pump" in result.notes[0], "slider" in result.notes[1]] == [True, True]
 
 
-def test_clips_of_unknown_condition_are_left_out_of_a_labelled_machine() -> None:
+def test_clips_of_unknown_condition_are_left_out_of_a_labeled_machine() -> None:
     known = clips("fan", value=lambda i: float(i % 3))
     extra = [clip._replace(file=f"x{clip.file}", anomaly_score=99.0) for clip in clips("fan", conditions="u", each=1)]
     result = evaluate(known + extra)

@@ -56,13 +56,13 @@ def test_several_runs_judge_one_clip_each_in_its_own_unit() -> None:
     second = scored(*((clip.condition, 1 + 1000 * (clip.anomaly_score - 1)) for clip in first))
     (worst,) = worst_clips([first, second], 1)
     assert (worst.kind, worst.clip.file) == ("false alarm", "n1.wav")
-    assert [(judgement.run, judgement.wrong) for judgement in worst.judgements] == [(0, True), (1, True)]
-    assert worst.judgements[0].margin == pytest.approx(worst.judgements[1].margin)
+    assert [(judgment.run, judgment.wrong) for judgment in worst.judgments] == [(0, True), (1, True)]
+    assert worst.judgments[0].margin == pytest.approx(worst.judgments[1].margin)
 
 
 def test_a_clip_that_one_run_judges_rightly_is_shown_with_both() -> None:
     (worst,) = worst_clips([scored(("normal", 2.0)), scored(("normal", 0.5))], 1)
-    assert [judgement.wrong for judgement in worst.judgements] == [True, False]
+    assert [judgment.wrong for judgment in worst.judgments] == [True, False]
 
 
 def test_of_clips_without_label_the_loudest_alarms() -> None:

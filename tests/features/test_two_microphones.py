@@ -53,16 +53,16 @@ def test_known_values_of_a_whole_signal() -> None:
     z = np.sin(2 * np.pi * 1000 * n / 16_000 + 0.3) + 0.5 * np.sin(2 * np.pi * 2500 * n / 16_000)
     near, far = 0.4 * s + 0.3 * z, 0.05 * s + 0.6 * z
     assert np.sqrt(np.mean(near**2)) == pytest.approx(0.369121, abs=1e-6)
-    cancelled = cancel_per_clip(near, far)
-    assert np.sqrt(np.mean(cancelled**2)) == pytest.approx(0.038919, abs=1e-6)
-    assert cancelled.sum() == pytest.approx(2.127891, abs=1e-5)
-    np.testing.assert_allclose(cancelled[[1000, 2000, 3000]], [-0.006225, 0.011921, -0.017154], atol=1e-6)
+    canceled = cancel_per_clip(near, far)
+    assert np.sqrt(np.mean(canceled**2)) == pytest.approx(0.038919, abs=1e-6)
+    assert canceled.sum() == pytest.approx(2.127891, abs=1e-5)
+    np.testing.assert_allclose(canceled[[1000, 2000, 3000]], [-0.006225, 0.011921, -0.017154], atol=1e-6)
     subtracted = subtract_magnitudes(near, far)
     assert np.sqrt(np.mean(subtracted**2)) == pytest.approx(0.247755, abs=1e-6)
     np.testing.assert_allclose(subtracted[[1000, 2000, 3000]], [0.006133, 0.008866, -0.023865], atol=1e-6)
     single = cancel_per_clip(near.astype(np.float32), far.astype(np.float32))
     assert single.dtype == np.float32
-    np.testing.assert_allclose(single, cancelled, atol=1e-6)
+    np.testing.assert_allclose(single, canceled, atol=1e-6)
 
 
 def test_scales_and_ends() -> None:

@@ -98,11 +98,11 @@ def test_text_stands_out_from_its_ground(browser, theme):
     )
     names = ["paper", "panel", "ink", "muted", "accent", *(f"s{number}" for number in range(8)), "ns", "as"]
     style = "getComputedStyle(document.documentElement).getPropertyValue"
-    colours = {name: luminance(browser.evaluate(f"{style}('--{name}')")) for name in names}
+    colors = {name: luminance(browser.evaluate(f"{style}('--{name}')")) for name in names}
     for ground in ("paper", "panel"):
         for name in names[2:]:
             least = 4.5 if name in ("ink", "muted", "accent") else 3.0
-            assert contrast(colours[name], colours[ground]) >= least, (theme, name, ground)
+            assert contrast(colors[name], colors[ground]) >= least, (theme, name, ground)
 
 
 def test_paper_gets_no_players_and_all_settings(browser):
@@ -115,9 +115,9 @@ def test_paper_gets_no_players_and_all_settings(browser):
     browser.call("Emulation.setEmulatedMedia", media="", features=[])
 
 
-def luminance(colour):
+def luminance(color):
     """Relative luminance of #rrggbb."""
-    channels = [int(colour.strip()[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    channels = [int(color.strip()[start : start + 2], 16) / 255 for start in (1, 3, 5)]
     linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in channels]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 

@@ -73,7 +73,7 @@ def test_the_quantile_map_worked_out():
     assert far[-1] < 1
 
 
-def test_z_scores_of_domains_are_those_of_the_neighbours_back_end():
+def test_z_scores_of_domains_are_those_of_the_neighbors_back_end():
     """Whose cosine distance is twice as large, which a z-score does not see."""
     clips, is_target, queries = machine()
     one = DomainScorer(GridScorer, "domain_z").fit(clips, is_target)

@@ -121,7 +121,7 @@ def test_mixtures_worked_out():
     assert plain.fit(clips[:3], is_target[:3]).anomaly_score(query)[0] == pytest.approx(1.581139, abs=1e-6)
 
 
-def test_whitened_neighbour_worked_out():
+def test_whitened_neighbor_worked_out():
     clips = np.array([[0.0, 0], [1, 1], [2, 1], [3, 4], [4, 4]])
     scorer = GridScorer("euclidean", whiten=True).fit(clips, SOURCE[:5])
     assert scorer.anomaly_score(np.array([[1.0, 3.0]]))[0] == pytest.approx(1.518464, abs=1e-6)
@@ -190,7 +190,7 @@ def test_the_largest_band_and_the_other_order_of_numbers():
 
 
 @pytest.mark.parametrize("standardize", [False, True])
-def test_whitened_neighbours_agree_with_scikit_learn(standardize):
+def test_whitened_neighbors_agree_with_scikit_learn(standardize):
     clips, is_target, queries = machine()
     if standardize:
         mean, deviation = clips.mean(axis=0), clips.std(axis=0) + 1e-3
@@ -267,7 +267,7 @@ def test_another_unit_of_length():
         np.testing.assert_allclose(of(factor, **ratio)[0], of(1, **ratio)[0], rtol=1e-9)
 
 
-def test_a_bank_of_one_density_ranks_as_the_nearest_neighbour():
+def test_a_bank_of_one_density_ranks_as_the_nearest_neighbor():
     clips = at(*range(0, 360, 15))
     queries = at(1, 17, 34, 51, 68)
     plain, ratio = (
@@ -326,7 +326,7 @@ def test_two_clips_tell_nothing_of_alpha(form):
     assert np.isfinite(scorer.leave_one_out_scores()).all()
 
 
-def test_more_neighbours_than_others_are_all_others_and_said_once(caplog):
+def test_more_neighbors_than_others_are_all_others_and_said_once(caplog):
     many = fitted(rescale="ratio", alpha=1, neighbors=50)
     assert [record.message for record in caplog.records] == ["neighbors=50: a bank of 6 clips has 5 others"]
     all_of_them = fitted(rescale="ratio", alpha=1, neighbors=5)

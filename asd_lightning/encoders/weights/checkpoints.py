@@ -19,8 +19,8 @@ from typing import Any
 from torch import nn
 
 from asd_lightning.encoders.mn04 import MN04
-from asd_lightning.encoders.weights import catalogue
-from asd_lightning.encoders.weights.catalogue import RANDOM
+from asd_lightning.encoders.weights import catalog
+from asd_lightning.encoders.weights.catalog import RANDOM
 from asd_lightning.encoders.weights.conversion import CONFIGS, Encoder, EncoderConfig, architecture_of, build, check_fit
 from asd_lightning.encoders.weights.store import read_weights, stored_path
 from asd_lightning.errors import UserError
@@ -120,7 +120,7 @@ def find_weights(weights: str) -> Path:
     stored = stored_path(weights)
     if stored.is_file():
         return stored
-    catalogue.find(weights)
+    catalog.find(weights)
     raise UserError(
         f"the weights {weights} are not on this machine: run `asd weights fetch {weights}`, or, with the published "
         f"file at hand, `asd weights import FILE --as {weights}`"

@@ -14,7 +14,7 @@ from torch import Tensor
 from asd_lightning.encoders.beats import BEATs, BEATsConfig
 from asd_lightning.encoders.eat import EAT, EATConfig
 from asd_lightning.encoders.mn04 import MN04, MN04Config
-from asd_lightning.encoders.weights.catalogue import Architecture
+from asd_lightning.encoders.weights.catalog import Architecture
 from asd_lightning.encoders.weights.unpickling import (
     StoredTensor,
     check_is_weights,
@@ -76,11 +76,11 @@ def read_official(path: Path) -> EncoderWeights:
     """
     check_is_weights(path)
     if is_safetensors(path):
-        named, stated = read_safetensors(path)[0], _neighbouring_config(path)
+        named, stated = read_safetensors(path)[0], _neighboring_config(path)
     else:
         named, stated = _model_and_config(read_pickled(path), path)
     try:
-        architecture, config, kept = _recognised(named, stated, path)
+        architecture, config, kept = _recognized(named, stated, path)
     except (ValueError, TypeError, IndexError, KeyError, ArithmeticError) as error:
         raise UserError(f"{path}: {printable(f'{error!s:.300}')}") from error
     return fitting(architecture, config, kept, path)
@@ -151,7 +151,7 @@ def _model_and_config(payload: dict[Any, Any], path: Path) -> tuple[dict[str, St
     return named, settings(cfg, "model") or settings(cfg)  # fairseq has the model's part under "model"
 
 
-def _neighbouring_config(path: Path) -> Mapping[str, Any]:
+def _neighboring_config(path: Path) -> Mapping[str, Any]:
     """``config.json`` beside a .safetensors file of EAT's Hugging Face port, where there is one."""
     config = path.with_name("config.json")
     if not config.is_file():
@@ -167,7 +167,7 @@ def _is_beats(named: Mapping[str, StoredTensor]) -> bool:
 _Found = tuple[Architecture, EncoderConfig, dict[str, StoredTensor]]
 
 
-def _recognised(named: dict[str, StoredTensor], stated: Mapping[str, Any], path: Path) -> _Found:
+def _recognized(named: dict[str, StoredTensor], stated: Mapping[str, Any], path: Path) -> _Found:
     if _MN04_MARK in named:
         return "mn04", MN04Config(), named
     return _beats(named, stated) if _is_beats(named) else _eat(named, stated, path)

@@ -20,8 +20,8 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from asd_lightning.atomic import replaced
-from asd_lightning.encoders.weights import catalogue
-from asd_lightning.encoders.weights.catalogue import PretrainedEncoder
+from asd_lightning.encoders.weights import catalog
+from asd_lightning.encoders.weights.catalog import PretrainedEncoder
 from asd_lightning.encoders.weights.conversion import CONFIGS, EncoderWeights, fitting, read_official
 from asd_lightning.encoders.weights.transfer import check_space, download, file_sha256, no_space_is_a_user_error
 from asd_lightning.encoders.weights.unpickling import check_is_weights, is_safetensors, read_safetensors
@@ -53,7 +53,7 @@ def stored_path(name: str) -> Path:
     Raises:
         UserError: ``name`` is not a plain file name.
     """
-    if not name or name != Path(name).name or name.startswith(".") or name == catalogue.RANDOM:
+    if not name or name != Path(name).name or name.startswith(".") or name == catalog.RANDOM:
         raise UserError(f"{name!r} cannot name weights: use letters, digits, '_' and '-', without a folder")
     return weights_dir() / f"{name}.safetensors"
 
@@ -64,12 +64,12 @@ def stored_records() -> dict[str, dict[str, Any]]:
 
 
 def fetch_weights(name: str, *, url: str | None = None, console: Console | None = None) -> Path:
-    """Download a catalogue entry (or its copy at ``url``), verify and convert it; what is there already stays.
+    """Download a catalog entry (or its copy at ``url``), verify and convert it; what is there already stays.
 
     Raises:
         UserError: unknown name, no known address, failed transfer (see ``transfer.download``) or unusable file.
     """
-    entry = catalogue.find(name)
+    entry = catalog.find(name)
     target = stored_path(name)
     if target.is_file():
         return target
@@ -106,14 +106,14 @@ def _first_that_gives(
 def import_weights(file: Path, *, name: str | None = None, console: Console | None = None) -> Path:
     """Verify and convert a published file at hand.
 
-    Without ``name`` it gets that of its catalogue entry (recognised by checksum or file name), else its file's stem.
+    Without ``name`` it gets that of its catalog entry (recognised by checksum or file name), else its file's stem.
 
     Raises:
         UserError: unusable file; or, without ``name``, a file named like a published one with another checksum.
     """
     check_is_weights(file)
     digest = file_sha256(file, console=console)
-    entry = catalogue.CATALOGUE.get(name) if name else catalogue.recognise(digest, file.name)
+    entry = catalog.CATALOG.get(name) if name else catalog.recognize(digest, file.name)
     if entry is not None and entry.sha256 not in (None, digest):
         difference = f"{file} is not the published {entry.filename}: sha256 {digest}, expected {entry.sha256}"
         if name is None:
@@ -130,7 +130,7 @@ def _convert(source: Path, digest: str, name: str, entry: PretrainedEncoder | No
             f"{source} holds a {weights.architecture} encoder, but {name} is {entry.architecture}: use --as OTHER_NAME"
         )
     origin = (
-        {"origin": entry.origin, "licence": entry.licence, "paper": entry.paper} if entry else {"origin": "own file"}
+        {"origin": entry.origin, "license": entry.license, "paper": entry.paper} if entry else {"origin": "own file"}
     )
     provenance = {
         "name": name,

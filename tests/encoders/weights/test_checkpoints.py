@@ -235,7 +235,7 @@ def test_mn04_of_another_width_and_another_network_of_its_kind_are_refused(tmp_p
 
 
 @needs_reference("weights/mn04_as_mAP_432.pt")
-def test_the_published_mn04_is_recognised_and_loads(tmp_path: Path) -> None:
+def test_the_published_mn04_is_recognized_and_loads(tmp_path: Path) -> None:
     file = tmp_path / "any_name.pt"
     file.write_bytes((shared_dir() / "weights/mn04_as_mAP_432.pt").read_bytes())
     path = import_weights(file)

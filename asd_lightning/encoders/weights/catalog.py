@@ -49,7 +49,7 @@ class PretrainedEncoder:
     architecture: Architecture
     filename: str
     origin: str
-    licence: str
+    license: str
     paper: str
     url: str | None = None
     how_to_get: str = ""
@@ -127,7 +127,7 @@ def _beats(published: str, checkpoint: int, digest: str) -> PretrainedEncoder:
         architecture="beats",
         filename=filename,
         origin=_BEATS_ORIGIN,
-        licence="MIT",
+        license="MIT",
         paper=_BEATS_PAPER,
         url=url,
         second_url=second_url,
@@ -146,7 +146,7 @@ def _eat(
         architecture="eat",
         filename="model.safetensors",
         origin=origin,
-        licence="MIT",
+        license="MIT",
         paper=_EAT_PAPER,
         url=f"{origin}/resolve/{revision}/model.safetensors",
         size=size,
@@ -179,7 +179,7 @@ _ENTRIES = (
         architecture="mn04",
         filename="mn04_as_mAP_432.pt",
         origin="https://github.com/fschmid56/EfficientAT",
-        licence="MIT",
+        license="MIT",
         paper=_MN04_PAPER,
         url="https://github.com/fschmid56/EfficientAT/releases/download/v0.0.1/mn04_as_mAP_432.pt",
         size=4_066_513,
@@ -188,7 +188,7 @@ _ENTRIES = (
 )
 
 # What can be fetched comes first.
-CATALOGUE = {entry.name: entry for entry in sorted(_ENTRIES, key=lambda entry: entry.url is None)}
+CATALOG = {entry.name: entry for entry in sorted(_ENTRIES, key=lambda entry: entry.url is None)}
 
 
 def find(name: str) -> PretrainedEncoder:
@@ -197,15 +197,15 @@ def find(name: str) -> PretrainedEncoder:
     Raises:
         UserError: no such entry; the message lists the names there are.
     """
-    if name not in CATALOGUE:
+    if name not in CATALOG:
         raise UserError(
-            f"no pretrained encoder is called {name!r}; there are {', '.join(CATALOGUE)}. "
+            f"no pretrained encoder is called {name!r}; there are {', '.join(CATALOG)}. "
             "`asd weights list` shows them; `asd weights import FILE --as NAME` adds a file of your own"
         )
-    return CATALOGUE[name]
+    return CATALOG[name]
 
 
-def recognise(sha256: str, filename: str) -> PretrainedEncoder | None:
+def recognize(sha256: str, filename: str) -> PretrainedEncoder | None:
     """The entry a file belongs to: by checksum, else by a file name that only one entry has."""
     by_checksum = [entry for entry in _ENTRIES if entry.sha256 == sha256]
     by_name = [entry for entry in _ENTRIES if entry.filename == filename]
