@@ -1,0 +1,1 @@
+"""A detector: what normal sound of a machine is, and from which score on somebody should come and look."""
