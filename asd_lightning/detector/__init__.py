@@ -1,1 +1,1 @@
-"""A detector: what normal sound of a machine is, and from which score on somebody should come and look."""
+"""A machine's detector in use: what is promised of its alarms, and when it has to say that it cannot judge."""
