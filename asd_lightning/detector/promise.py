@@ -268,7 +268,7 @@ def share_bound(recordings: int, rate: float, confidence: float = CONFIDENCE) ->
     if len(above) == 0:
         return 1.0
     certain = binom.cdf(above, recordings, allowed / recordings)
-    return float(beta.ppf(1 - (1 - confidence) * certain, above + 1, recordings - above).min())
+    return float(np.min(beta.ppf(1 - (1 - confidence) * certain, above + 1, recordings - above)))
 
 
 @dataclass(frozen=True)
