@@ -170,5 +170,3 @@ def _column(name: str, values: Any) -> list[Any]:
     if name == "role" and not set(values) <= set(get_args(Role)):
         raise ValueError("role")
     return values
-
-

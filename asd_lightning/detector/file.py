@@ -77,8 +77,8 @@ class DetectorFile:
         self.content_hash = str(self.header["content_hash"])
         try:
             # It stays open: who replaces the file meanwhile does not change what this one reads.
-            self._file: Any = safe_open(str(path), framework="numpy")
-            self._names: list[str] = list(self._file.keys())
+            opened: Any = safe_open(str(path), framework="numpy")
+            self._file, self._names = opened, list(opened.keys())
         except (SafetensorError, OSError, ValueError, TypeError) as error:
             raise _damaged(path, error) from error
 

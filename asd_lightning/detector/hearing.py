@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -25,7 +25,6 @@ from asd_lightning.scoring.machines import WindowReduction
 if TYPE_CHECKING:
     from asd_lightning.embedder import ScoredEmbedder
 
-Progress = Callable[[Iterable[Clip], int], Iterable[Clip]]
 _PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 _LOCK = Lock()
 
@@ -38,6 +37,9 @@ class Sound:
     waveform: Float32[ndarray, " samples"] | None = None
 
 
+Look = Callable[[Sound, Float32[ndarray, " samples"]], Any]
+
+
 @dataclass(frozen=True)
 class Heard:
     """What was heard of some recordings.
@@ -45,11 +47,13 @@ class Heard:
     Attributes:
         pieces: those that could be read, whole clips or windows of long recordings.
         embeddings: of the pieces, row for row.
+        looks: what was found in each piece's waveform.
         unreadable: file -> why none of it was heard.
     """
 
     pieces: list[Sound]
     embeddings: Float32[ndarray, "n dim"]
+    looks: list[Any]
     unreadable: dict[str, str]
 
 
@@ -84,6 +88,9 @@ class Hearing:
             UserError: its weights are not here, or are others than the detector was made with.
         """
         with _LOCK:
+            # Another thread may have made it while this one waited.
+            if (made := self.__dict__.get("model")) is not None:
+                return made  # type: ignore[no-any-return]
             return self._with_kept_weights() if self.weights else self._with_named_weights()
 
     def same_as(self, other: Hearing) -> bool:
@@ -91,18 +98,25 @@ class Hearing:
         names = ("preprocessing", "embedder", "reduction", "precision", "digest")
         return all(getattr(self, name) == getattr(other, name) for name in names)
 
-    def embed(self, pieces: Iterable[Sound], batch_size: int = 32) -> Heard:
-        """Hear pieces one after another; a recording of which one cannot be read is left out whole."""
+    def embed(self, pieces: Iterable[Sound], look: Look, batch_size: int = 32) -> Heard:
+        """Hear pieces one after another; a recording of which one cannot be read is left out whole.
+
+        Args:
+            pieces: in their order.
+            look: called with each piece and its waveform, for what is to be known besides.
+            batch_size: pieces at a time.
+        """
         import torch
 
         from asd_lightning.scoring.clip_embeddings import embed_windows
 
-        read: list[Sound] = []
+        read: list[tuple[Sound, Any]] = []
         unreadable: dict[str, str] = {}
         dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(self.precision)
-        embeddings = embed_windows(self.model, self._windows(pieces, read, unreadable), batch_size, dtype)
-        kept = [number for number, sound in enumerate(read) if sound.clip.file not in unreadable]
-        return Heard([read[number] for number in kept], embeddings[kept], unreadable)
+        embeddings = embed_windows(self.model, self._windows(pieces, look, read, unreadable), batch_size, dtype)
+        kept = [number for number, (sound, _) in enumerate(read) if sound.clip.file not in unreadable]
+        pairs = [read[number] for number in kept]
+        return Heard([sound for sound, _ in pairs], embeddings[kept], [found for _, found in pairs], unreadable)
 
     def pieces_of(self, clips: Sequence[Clip]) -> list[Sound]:
         """Recordings as pieces: long ones of one's own are cut into windows."""
@@ -110,8 +124,6 @@ class Hearing:
 
     def pieces_of_waveform(self, waveform: Float32[ndarray, " samples"], clip: Clip) -> list[Sound]:
         """A waveform at the detector's rate as pieces of ``clip``."""
-        from dataclasses import replace
-
         rate, length = self.preprocessing.sample_rate, self.preprocessing.samples
         places = self.preprocessing.places(len(waveform) / rate)
         if len(places) == 1:
@@ -171,17 +183,18 @@ class Hearing:
             raise UserError(f"does not say how recordings are heard ({error!s:.99})") from error
 
     def _windows(
-        self, pieces: Iterable[Sound], read: list[Sound], unreadable: dict[str, str]
+        self, pieces: Iterable[Sound], look: Look, read: list[tuple[Sound, Any]], unreadable: dict[str, str]
     ) -> Iterator[Float32[ndarray, "crops samples"]]:
         for sound in pieces:
             if sound.clip.file in unreadable:
                 continue
             try:
-                windows = self.preprocessing.windows(self.waveform(sound))
+                waveform = self.waveform(sound)
+                windows = self.preprocessing.windows(waveform)
             except BadAudioError as error:
                 unreadable[sound.clip.file] = str(error)
                 continue
-            read.append(sound)
+            read.append((sound, look(sound, waveform)))
             yield windows
 
     def _with_named_weights(self) -> ScoredEmbedder:

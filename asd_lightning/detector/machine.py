@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -78,9 +79,26 @@ class Machine:
 
     def decision(self, score: float) -> Decision:
         """By the thresholds alone."""
+        if math.isnan(self.promise.warning):
+            return "cannot judge"
         if score > self.promise.alarm:
             return "alarm"
         return "warning" if score > self.promise.warning else "normal"
+
+    @property
+    def undecided(self) -> str:
+        """Why there is no threshold, where a run had none; "" where there is one."""
+        return str(self.of_run.get("undecided", "")) if math.isnan(self.promise.warning) else ""
+
+    def sentence(self) -> str:
+        """What is promised, in words."""
+        if self.of_run and len(self.changes) == 1 and not self.of_run.get("promised"):
+            share = 100 * self.normal.share_above(self.promise.warning)
+            return (
+                f"warnings above the run's own threshold, which {share:.3g} % of the left-out training clips are; "
+                "nothing is promised"
+            )
+        return self.promise.sentence()
 
     def nearest(self, embeddings: Float[ndarray, "m dim"]) -> Int[ndarray, " m"]:
         """Row of the bank's item that each embedding is most like: Euclidean, each dimension in the bank's deviations.
@@ -252,6 +270,8 @@ def _in_blocks(
         held = out.copy()
         if out[blocked].any():
             held[blocked] = blocks.left_out[blocks.group[np.flatnonzero(out[blocked])[0]]]
-        scorer = fit_with(make(), embeddings[~held], bank.is_target[~held], np.unique(group[~held], return_inverse=True)[1])
+        scorer = fit_with(
+            make(), embeddings[~held], bank.is_target[~held], np.unique(group[~held], return_inverse=True)[1]
+        )
         scores[out] = scorer.anomaly_score(embeddings[out])
     return scores

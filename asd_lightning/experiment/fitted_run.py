@@ -32,6 +32,7 @@ class FittedRun:
         machines: what is fitted to each machine.
         reduction: from the windows of a recording to its score.
         dtype: of the embedder's products, where the test ran in mixed precision.
+        config: the ``model`` part of the run's configuration, as its checkpoint has it.
     """
 
     def __init__(
@@ -41,12 +42,14 @@ class FittedRun:
         machines: Mapping[MachineKey, FittedMachine],
         reduction: WindowReduction = "max",
         dtype: torch.dtype | None = None,
+        config: Mapping[str, Any] | None = None,
     ) -> None:
         self.embedder = embedder.eval()
         self.preprocessing = preprocessing
         self.machines = dict(machines)
         self.reduction: WindowReduction = reduction
         self.dtype = dtype
+        self.config = dict(config or {})
 
     def score(
         self, recordings: Sequence[Path | str] | Path | str, machine: str | None = None, batch_size: int = 32
@@ -106,7 +109,8 @@ def load_run(place: Path | str) -> FittedRun:
             f"{results.fitted}: fitted with other weights than {results.run / CHECKPOINT} has; give a test that was "
             f"made with these (RUN/results_2), or make one with asd test {results.run}"
         )
-    return FittedRun(module.scored_embedder(), preprocessing, machines, reduction, _dtype(place, about))
+    dtype = _dtype(place, about)
+    return FittedRun(module.scored_embedder(), preprocessing, machines, reduction, dtype, saved["asd_config"])
 
 
 # From the trainer's name of a precision to the type for autocast; None for full precision.
@@ -128,4 +132,3 @@ def _preprocessing(path: Path, about: Mapping[str, Any]) -> tuple[Preprocessing,
         return Preprocessing.of_options(stored), reduction
     except (TypeError, ValueError) as error:
         raise UserError(f"{path}: does not say how recordings are heard ({error}); test the run again") from error
-
