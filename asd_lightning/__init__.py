@@ -4,20 +4,55 @@ The commands as functions, and what a run has fitted, ready for use:
 
 >>> import asd_lightning
 >>> sorted(asd_lightning.__all__)
-['FittedRun', 'compare', 'load_run', 'report', 'submit', 'test', 'train']
+['Detector', 'FittedRun', 'accept', 'calibrate', 'compare', 'enrol', 'evaluate', 'info', 'load_run', 'report', 'score',
+ 'submit', 'test', 'train', 'undo']
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["FittedRun", "compare", "load_run", "report", "submit", "test", "train"]
+__all__ = [
+    "Detector",
+    "FittedRun",
+    "accept",
+    "calibrate",
+    "compare",
+    "enrol",
+    "evaluate",
+    "info",
+    "load_run",
+    "report",
+    "score",
+    "submit",
+    "test",
+    "train",
+    "undo",
+]
 
 if TYPE_CHECKING:
-    from asd_lightning.api import compare, report, submit, test, train
+    from asd_lightning.api import (
+        accept,
+        calibrate,
+        compare,
+        enrol,
+        evaluate,
+        info,
+        report,
+        score,
+        submit,
+        test,
+        train,
+        undo,
+    )
+    from asd_lightning.detector.detector import Detector
     from asd_lightning.experiment.fitted_run import FittedRun, load_run
 
-_PLACES = {"FittedRun": "experiment.fitted_run", "load_run": "experiment.fitted_run"}
+_PLACES = {
+    "Detector": "detector.detector",
+    "FittedRun": "experiment.fitted_run",
+    "load_run": "experiment.fitted_run",
+}
 
 
 def __dir__() -> list[str]:

@@ -6,17 +6,32 @@ what is wrong is a `UserError`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asd_lightning.detector.actions import accept, calibrate, enrol, evaluate, info, score, undo
 from asd_lightning.errors import UserError
 from asd_lightning.run_folder import ResultSet, results_of
 
 if TYPE_CHECKING:
     from asd_lightning.comparison.systems import Comparison
     from asd_lightning.submission.writer import Written
+
+
+__all__ = [
+    "accept",
+    "calibrate",
+    "compare",
+    "enrol",
+    "evaluate",
+    "info",
+    "report",
+    "score",
+    "submit",
+    "test",
+    "train",
+    "undo",
+]
 
 
 def train(*overrides: str) -> ResultSet:
@@ -43,7 +58,7 @@ def train(*overrides: str) -> ResultSet:
         >>> 0 < results.read_summary()["official_score"] < 1
         True
     """
-    from asd_lightning.configuration import compose_train, for_hydra
+    from asd_lightning.configuration import compose_train, for_hydra, hydra_as_before
     from asd_lightning.experiment.arguments import check_arguments
     from asd_lightning.experiment.claim import claimed
     from asd_lightning.experiment.computer import check_computer
@@ -52,7 +67,7 @@ def train(*overrides: str) -> ResultSet:
     if options := [override for override in overrides if override.startswith("-")]:
         raise UserError(f"{options[0]}: an option of the command; a sweep is one call of train() for each run")
     fit = [for_hydra(as_text(override)) for override in overrides]
-    with _hydra_as_before():
+    with hydra_as_before():
         check_arguments(fit)
         check_computer(fit)
         from asd_lightning.experiment.train import discard_if_nothing_began, users_mistake
@@ -81,11 +96,11 @@ def test(run: Path | str, *overrides: str, output: Path | str | None = None) -> 
     Raises:
         UserError: not the folder of a run, an override that does not fit, or a filled ``output``.
     """
-    from asd_lightning.configuration import for_hydra
+    from asd_lightning.configuration import for_hydra, hydra_as_before
     from asd_lightning.experiment.retest import retest
     from asd_lightning.experiment.text_options import as_text
 
-    with _hydra_as_before():
+    with hydra_as_before():
         return retest(Path(run), [for_hydra(as_text(override)) for override in overrides], _path(output))
 
 
@@ -139,18 +154,6 @@ def submit(run: Path | str, label: str, output: Path | str | None = None, info: 
 
     # The folder of the organisers' package.
     return write_submission(Path(run), label, _path(output) or Path("task2") / label, _path(info))
-
-
-@contextmanager
-def _hydra_as_before() -> Iterator[None]:
-    """Restore Hydra's process-wide configuration afterwards: the calling program may use Hydra itself."""
-    from hydra.core.hydra_config import HydraConfig
-
-    before = HydraConfig.instance().cfg
-    try:
-        yield
-    finally:
-        HydraConfig.instance().cfg = before
 
 
 def _output_folder() -> Path:

@@ -128,6 +128,16 @@ def compose_train(overrides: Sequence[str], output_dir: Path | None = None) -> D
     return config
 
 
+@contextmanager
+def hydra_as_before() -> Iterator[None]:
+    """Restore Hydra's process-wide configuration afterwards: the calling program may use Hydra itself."""
+    before = HydraConfig.instance().cfg
+    try:
+        yield
+    finally:
+        HydraConfig.instance().cfg = before
+
+
 def is_option(argument: str) -> bool:
     """Whether it is one of Hydra's options, or the value of one: Hydra takes no override after them."""
     return argument.startswith("-") or not ("=" in argument or argument.startswith("~"))

@@ -67,7 +67,7 @@ def measure(path: Path) -> Measurement:
         seconds=len(samples) / rate,
         peak_db=_decibels(float(np.abs(scaled).max())),
         level_db=level_db(scaled),
-        clipped=_clipped_share(samples),
+        clipped=clipped_share(samples),
         silent=bool((samples.min(axis=0) == samples.max(axis=0)).any()),
         digest=hashlib.blake2b(samples.tobytes(), digest_size=16).hexdigest(),
     )
@@ -115,7 +115,7 @@ def _decibels(amplitude: float) -> float:
     return float(20 * np.log10(max(amplitude, _FLOOR)))
 
 
-def _clipped_share(samples: Int16[np.ndarray, "samples channels"] | Float[np.ndarray, "samples channels"]) -> float:
+def clipped_share(samples: Int16[np.ndarray, "samples channels"] | Float[np.ndarray, "samples channels"]) -> float:
     """Normalising a recording leaves single samples at full scale; clipping leaves two or more in a row."""
     limits = (-(2**15), 2**15 - 1) if samples.dtype == np.int16 else (-1.0, 1.0 - 2**-15)
     at_limit = (samples <= limits[0]) | (samples >= limits[1])

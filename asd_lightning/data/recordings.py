@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from asd_lightning.data.audio import BadAudioError, read_header
-from asd_lightning.data.file_names import parse_file_name
+from asd_lightning.data.file_names import Split, parse_file_name
 from asd_lightning.data.layout import Clip
 from asd_lightning.data.preprocessing import Preprocessing
 from asd_lightning.errors import UserError
@@ -33,6 +33,37 @@ def cut_recordings(clips: Sequence[Clip], preprocessing: Preprocessing) -> list[
     is wrong.
     """
     return [piece for clip in clips for piece in _cut(clip, preprocessing)]
+
+
+def clips_of(paths: Sequence[Path], machine: str, split: Split = "test") -> list[Clip]:
+    """Single recordings of one machine as clips; what a name in the DCASE grammar says is heeded.
+
+    ``name`` is the recording's file name, or the path as it was given where two have one name.
+
+    Raises:
+        UserError: a recording that is given twice.
+    """
+    names = Counter(path.name for path in paths)
+    files = [path.name if names[path.name] == 1 else str(path) for path in paths]
+    if twice := [file for file, count in Counter(files).items() if count > 1]:
+        raise UserError(f"{twice[0]}: is given twice; give each recording once")
+    return [_clip(path, machine, file, split) for path, file in zip(paths, files, strict=True)]
+
+
+def _clip(path: Path, machine: str, file: str, split: Split) -> Clip:
+    name = parse_file_name(path.stem)
+    if name is None:
+        return Clip(path=path, machine=machine, name=file, split=split, domain="source", condition="unknown")
+    return Clip(
+        path=path,
+        machine=machine,
+        name=file,
+        section=name.section,
+        split=split,
+        domain=name.domain,
+        condition=name.condition,
+        attribute=name.attribute,
+    )
 
 
 def is_of_challenge(clip: Clip) -> bool:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32
-from numpy import ndarray
 from torch import nn
 
-from asd_lightning.data.file_names import parse_file_name
 from asd_lightning.data.layout import Clip
 from asd_lightning.data.preprocessing import Preprocessing
-from asd_lightning.data.recordings import cut_recordings
+from asd_lightning.data.recordings import clips_of, cut_recordings
 from asd_lightning.errors import UserError
 from asd_lightning.run_folder import CHECKPOINT, find_results
+from asd_lightning.scoring.clip_embeddings import embed_windows, heard_of
 from asd_lightning.scoring.clip_scores import ClipScore, WindowScore
 from asd_lightning.scoring.embedding_cache import model_digest
 from asd_lightning.scoring.fitted import FittedMachine, MachineKey, read_fitted
@@ -35,6 +32,7 @@ class FittedRun:
         machines: what is fitted to each machine.
         reduction: from the windows of a recording to its score.
         dtype: of the embedder's products, where the test ran in mixed precision.
+        config: the ``model`` part of the run's configuration, as its checkpoint has it.
     """
 
     def __init__(
@@ -44,12 +42,14 @@ class FittedRun:
         machines: Mapping[MachineKey, FittedMachine],
         reduction: WindowReduction = "max",
         dtype: torch.dtype | None = None,
+        config: Mapping[str, Any] | None = None,
     ) -> None:
         self.embedder = embedder.eval()
         self.preprocessing = preprocessing
         self.machines = dict(machines)
         self.reduction: WindowReduction = reduction
         self.dtype = dtype
+        self.config = dict(config or {})
 
     def score(
         self, recordings: Sequence[Path | str] | Path | str, machine: str | None = None, batch_size: int = 32
@@ -76,24 +76,14 @@ class FittedRun:
         if machine not in names:
             raise UserError(f"machine {machine}: the run knows {', '.join(names)}; name one of them")
         given = [recordings] if isinstance(recordings, Path | str) else recordings
-        return self.score_clips(_clips([Path(path) for path in given], machine), batch_size)
+        return self.score_clips(clips_of([Path(path) for path in given], machine), batch_size)
 
     def score_clips(self, clips: Sequence[Clip], batch_size: int = 32) -> tuple[list[ClipScore], list[WindowScore]]:
         """Score clips of any machines; with the batches of the run's test, scores are equal to the last bit."""
         pieces = cut_recordings(clips, self.preprocessing)
-        batches = [pieces[start : start + batch_size] for start in range(0, len(pieces), batch_size)]
-        embeddings = [self._embedded(batch) for batch in batches]
-        query = (np.arange(len(pieces)), np.concatenate(embeddings) if embeddings else np.empty((0, 0), np.float32))
-        return score_clips(pieces, query, self.machines, self.reduction)
-
-    @torch.inference_mode()
-    def _embedded(self, clips: Sequence[Clip]) -> Float32[ndarray, "clips dim"]:
-        heard = [self.preprocessing.read(clip.path, clip.start, clip.seconds) for clip in clips]
-        windows = np.stack([self.preprocessing.windows(waveform) for waveform in heard])
-        waveform = torch.from_numpy(windows[:, 0] if windows.shape[1] == 1 else windows)
-        with torch.autocast("cpu", self.dtype, enabled=self.dtype is not None):
-            embedding: Float32[ndarray, "clips dim"] = self.embedder(waveform).float().numpy()
-        return embedding
+        heard = (self.preprocessing.windows(heard_of(clip, self.preprocessing)) for clip in pieces)
+        embeddings = embed_windows(self.embedder, heard, batch_size, self.dtype)
+        return score_clips(pieces, (np.arange(len(pieces)), embeddings), self.machines, self.reduction)
 
 
 def load_run(place: Path | str) -> FittedRun:
@@ -119,7 +109,8 @@ def load_run(place: Path | str) -> FittedRun:
             f"{results.fitted}: fitted with other weights than {results.run / CHECKPOINT} has; give a test that was "
             f"made with these (RUN/results_2), or make one with asd test {results.run}"
         )
-    return FittedRun(module.scored_embedder(), preprocessing, machines, reduction, _dtype(place, about))
+    dtype = _dtype(place, about)
+    return FittedRun(module.scored_embedder(), preprocessing, machines, reduction, dtype, saved["asd_config"])
 
 
 # From the trainer's name of a precision to the type for autocast; None for full precision.
@@ -141,27 +132,3 @@ def _preprocessing(path: Path, about: Mapping[str, Any]) -> tuple[Preprocessing,
         return Preprocessing.of_options(stored), reduction
     except (TypeError, ValueError) as error:
         raise UserError(f"{path}: does not say how recordings are heard ({error}); test the run again") from error
-
-
-def _clips(paths: Sequence[Path], machine: str) -> list[Clip]:
-    names = Counter(path.name for path in paths)
-    files = [path.name if names[path.name] == 1 else str(path) for path in paths]
-    if twice := [file for file, count in Counter(files).items() if count > 1]:
-        raise UserError(f"{twice[0]}: is given twice; give each recording once")
-    return [_clip(path, machine, file) for path, file in zip(paths, files, strict=True)]
-
-
-def _clip(path: Path, machine: str, file: str) -> Clip:
-    name = parse_file_name(path.stem)
-    if name is None:
-        return Clip(path=path, machine=machine, name=file, split="test", domain="source", condition="unknown")
-    return Clip(
-        path=path,
-        machine=machine,
-        name=file,
-        section=name.section,
-        split="test",
-        domain=name.domain,
-        condition=name.condition,
-        attribute=name.attribute,
-    )

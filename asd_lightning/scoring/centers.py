@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Bool, Float
-from sklearn.cluster import KMeans
 
 from asd_lightning.errors import UserError
 from asd_lightning.scoring.arguments import require_at_least, require_choice
@@ -96,6 +95,9 @@ class KMeansScorer:
     def _centers_of(self, clips: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, "c dim"]:
         if len(clips) <= self.clusters:
             return clips
+        # Imported where something is fitted alone: it takes a second, and scoring has no use for it.
+        from sklearn.cluster import KMeans
+
         found = KMeans(self.clusters, n_init=3, random_state=self.seed).fit(clips).cluster_centers_
         return self._of_metric(found, "k-means centres")
 

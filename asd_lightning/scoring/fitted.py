@@ -26,8 +26,8 @@ from asd_lightning.scoring.protocol import KeptScorer, Scorer, ScorerState
 MachineKey = tuple[str, str]
 """Machine and section."""
 
-# The only classes that are made from a file of fitted machines.
-_KINDS: Kinds = {**PARTS, "CombinedScorer": CombinedScorer}
+KINDS: Kinds = {**PARTS, "CombinedScorer": CombinedScorer}
+"""The only back-ends that are made from a file of fitted machines, or of a detector."""
 _FORMAT = 1
 _LARGEST_HEADER = 10_000_000
 
@@ -73,7 +73,7 @@ def write_fitted(path: Path, machines: Mapping[MachineKey, FittedMachine], about
     rows, left_out = [], []
     for number, ((machine, section), fitted) in enumerate(machines.items()):
         scorer = fitted.scorer
-        if not isinstance(scorer, KeptScorer) or not can_be_kept(scorer, _KINDS):
+        if not isinstance(scorer, KeptScorer) or not can_be_kept(scorer, KINDS):
             left_out.append(machine)
             continue
         state = scorer.state()
@@ -137,7 +137,7 @@ def _key(row: Mapping[str, Any]) -> MachineKey:
 
 
 def _machine(row: Mapping[str, Any], arrays: Mapping[str, ndarray]) -> FittedMachine:
-    kind = _KINDS.get(row["scorer"])
+    kind = KINDS.get(row["scorer"])
     if kind is None:
         raise UserError(f"unknown back-end {row['scorer']!r}")
     scorer = kind.from_state(ScorerState(dict(row["options"]), dict(arrays)))

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
-from sklearn.covariance import empirical_covariance, shrunk_covariance
-from sklearn.mixture import GaussianMixture
 
 from asd_lightning.errors import UserError
 from asd_lightning.scoring.arguments import require_at_least, require_between, require_choice
@@ -127,6 +125,9 @@ class MahalanobisScorer:
 
     def _whitening(self, centered: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, "dim dim"]:
         """W with ``W W^T`` the inverse of the shrunk covariance of clips whose mean is 0."""
+        # Imported where something is fitted alone: it takes a second, and scoring has no use for it.
+        from sklearn.covariance import empirical_covariance, shrunk_covariance
+
         covariance = shrunk_covariance(empirical_covariance(centered, assume_centered=True), self.shrinkage)
         variance, direction = np.linalg.eigh(covariance)
         if variance[0] <= SMALLEST_RELATIVE_VARIANCE * variance[-1]:
@@ -234,7 +235,9 @@ class GaussianMixtureScorer:
         scorer._mixtures = [scorer._kept_mixture(state, number) for number in range(count)]
         return scorer
 
-    def _kept_mixture(self, state: ScorerState, number: int) -> GaussianMixture:
+    def _kept_mixture(self, state: ScorerState, number: int) -> Any:
+        from sklearn.mixture import GaussianMixture
+
         weights = kept_array(state.arrays, f"{number}_weights_", None)
         components, dim = len(weights), len(self._center)
         shapes: dict[str, tuple[int, ...]] = {
@@ -251,7 +254,9 @@ class GaussianMixtureScorer:
         mixture.precisions_cholesky_ = kept_array(state.arrays, f"{number}_precisions_cholesky_", *shape)
         return mixture
 
-    def _mixture(self, clips: Float[np.ndarray, "n dim"]) -> GaussianMixture:
+    def _mixture(self, clips: Float[np.ndarray, "n dim"]) -> Any:
+        from sklearn.mixture import GaussianMixture
+
         if len(clips) == 1:  # scikit-learn fits nothing to one clip; two of it have the same mean and no spread either
             clips = np.repeat(clips, 2, axis=0)
         return GaussianMixture(

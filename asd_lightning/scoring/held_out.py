@@ -46,7 +46,7 @@ def held_out_scores(
         raise UserError("leave-one-out scores need at least two training clips, there is one")
     fold = _dealt_out(is_target, recording, min(folds, count))
     scores = np.empty(len(embeddings))
-    with _unheard():
+    with unheard():
         for out in range(min(folds, count)):
             held = fold == out
             copied = fit_with(copy.copy(scorer), embeddings[~held], is_target[~held], recording[~held])
@@ -128,7 +128,7 @@ def scores_without_group(
     fits = min(MOST_FITS, count)
     fold = _dealt_out(is_target, group, fits)
     scores = np.empty(len(embeddings))
-    with _unheard():
+    with unheard():
         for out in range(fits):
             held = fold == out
             scorer = fit_with(make_scorer(), embeddings[~held], is_target[~held], group[~held])
@@ -137,7 +137,7 @@ def scores_without_group(
 
 
 @contextmanager
-def _unheard() -> Iterator[None]:
+def unheard() -> Iterator[None]:
     """Silence warnings: those about the machine's clips were given when the back-end was fitted to all of them."""
     log = logging.getLogger("asd_lightning.scoring")
     before = log.level

@@ -151,7 +151,7 @@ def _fit_machine(
         why = "there is one training recording, and a threshold needs scores of recordings that were left out"
         return FittedMachine(scorer, math.nan, why, np.empty(0))
     left_out = left_out_scores(scorer, make_scorer, embeddings, is_target, group)
-    files, scores = _reduced([clip.file for clip in clips], left_out, reduction)
+    files, scores = reduced([clip.file for clip in clips], left_out, reduction)
     _name_outliers(clips[0].machine, files, scores)
     first = _numbered([clip.file for clip in clips])
     return _with_threshold(scorer, scores, is_target[np.unique(first, return_index=True)[1]], threshold)
@@ -175,10 +175,19 @@ def _numbered(names: Sequence[str]) -> Int[ndarray, " n"]:
     return np.array([numbers.setdefault(name, len(numbers)) for name in names])
 
 
-def _reduced(
+def reduced(
     files: Sequence[str], values: Float[ndarray, " n"], reduction: WindowReduction
 ) -> tuple[list[str], Float[ndarray, " files"]]:
-    """Files in the order of their first appearance, and the score of each."""
+    """The score of each recording from those of its windows.
+
+    Args:
+        files: the recording of each window.
+        values: the windows' scores.
+        reduction: the largest of them, or their mean.
+
+    Returns:
+        Files in the order of their first appearance, and the score of each.
+    """
     number = _numbered(files)
     count = int(number.max(initial=-1)) + 1
     if reduction == "mean":
@@ -192,7 +201,7 @@ def _reduced(
 def _recording_scores(
     clips: Sequence[Clip], values: Float[ndarray, " n"], machine: FittedMachine, reduction: WindowReduction
 ) -> list[ClipScore]:
-    files, scores = _reduced([clip.file for clip in clips], values, reduction)
+    files, scores = reduced([clip.file for clip in clips], values, reduction)
     first = {clip.file: clip for clip in reversed(clips)}
     return [_clip_score(first[file], float(score), machine) for file, score in zip(files, scores, strict=True)]
 

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from sklearn.covariance import ledoit_wolf
 
 from asd_lightning.errors import UserError
 from asd_lightning.scoring.gaussian import SMALLEST_RELATIVE_VARIANCE
@@ -78,6 +77,9 @@ def whitening_of(centered: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, "dim
     """
     if len(centered) < 2:
         raise UserError("a covariance needs at least two training clips, there is one")
+    # Imported where something is fitted alone: it takes a second, and scoring has no use for it.
+    from sklearn.covariance import ledoit_wolf
+
     covariance, _ = ledoit_wolf(centered, assume_centered=True)
     variance, direction = np.linalg.eigh(covariance)
     if variance[0] <= SMALLEST_RELATIVE_VARIANCE * variance[-1]:

@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from imblearn.over_sampling import SMOTE
 from jaxtyping import Float
-from sklearn.neighbors import NearestNeighbors
 
 from asd_lightning.errors import UserError
 
@@ -60,6 +58,10 @@ def oversample(target: Float[np.ndarray, "n dim"], source_clips: int, settings: 
     wanted = int(settings.ratio * source_clips - count)
     if wanted <= 0:
         return Oversampled(none, f"SMOTE skipped: {count} target clips already reach {settings.ratio} x {source_clips}")
+    # Imported where something is fitted alone: they take a second, and scoring has no use for them.
+    from imblearn.over_sampling import SMOTE
+    from sklearn.neighbors import NearestNeighbors
+
     neighbors = min(settings.neighbors, count - 1)
     # The tree finds the same neighbours as the default and starts no threads, which cost more than so few clips do.
     tree = NearestNeighbors(n_neighbors=neighbors + 1, algorithm="kd_tree")

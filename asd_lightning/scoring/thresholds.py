@@ -11,7 +11,6 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy import stats
 
 from asd_lightning.errors import UserError
 from asd_lightning.scoring.arguments import require_between
@@ -71,6 +70,9 @@ class GammaThreshold:
         return float(np.percentile(scores, self.percentile))
 
     def _of_gamma(self, scores: Float[np.ndarray, " n"]) -> float | None:
+        # Imported where it is used alone: it takes most of a second, and scoring has no use for it.
+        from scipy import stats
+
         try:
             shape, location, scale = stats.gamma.fit(scores)
         except stats.FitError:

@@ -1,0 +1,114 @@
+"""``asd enrol``: from normal recordings of a machine, or from a run, to a detector in one file."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asd_lightning.commands.grammar import add_output
+
+if TYPE_CHECKING:
+    from asd_lightning.detector.detector import Detector
+    from asd_lightning.detector.enrolment import Learnt
+
+_NAMED_AT_MOST = 5
+_USUAL_RATES = (0.1, 0.05, 0.01)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """``asd enrol NORMAL_DIR|RUN -o FILE``."""
+    parser.add_argument("source", type=Path, metavar="NORMAL_DIR|RUN", help="normal recordings of a machine, or a run")
+    add_output(parser, "file to write, such as pump.asd", required=True)
+    parser.add_argument("--machine", metavar="NAME", help="its name (default: the folder's)")
+    parser.add_argument(
+        "--embedder",
+        default="statistics",
+        metavar="NAME",
+        help="statistics (default), fetched weights such as mn04_as, or the folder of a run",
+    )
+    parser.add_argument("--recordings", type=Path, metavar="TABLE.csv", help="which clips were cut from one recording")
+    parser.add_argument(
+        "--false-alarms",
+        type=float,
+        metavar="R",
+        help="share of normal clips that may get any decision but normal (default: the smallest possible)",
+    )
+    parser.add_argument(
+        "--clip-seconds", type=float, default=10.0, metavar="S", help="length of the windows compared (default 10)"
+    )
+    parser.add_argument("--self-contained", action="store_true", help="keep the weights of a fetched encoder too")
+    sound = parser.add_mutually_exclusive_group()
+    sound.add_argument("--sounds", type=int, default=20, metavar="N", help="excerpts of sound to keep (default 20)")
+    sound.add_argument("--no-sound", action="store_const", dest="sounds", const=0, help="keep none")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Enrol, and tell what was learnt; returns the exit status."""
+    import logging
+
+    from asd_lightning.detector.actions import enrol
+    from asd_lightning.plain_text import printable
+
+    logging.basicConfig(format="asd: %(message)s")
+    options = ("machine", "embedder", "recordings", "false_alarms", "clip_seconds", "self_contained", "sounds")
+    detector = enrol(args.source, args.output, **{name: getattr(args, name) for name in options})
+    learnt = detector.learnt_
+    for line in _of_run(detector) if learnt is None else what_was_learnt(learnt, args.false_alarms is None):
+        print(printable(line))
+    print(printable(_size(detector, args.output)))
+    return 0
+
+
+def what_was_learnt(learnt: Learnt, smallest: bool) -> Iterator[str]:
+    """In sentences, for whoever has made the recordings."""
+    from asd_lightning.detector.promise import fewest_recordings
+
+    kind = "blocks of one recording" if learnt.blocks else "independent recordings"
+    yield f"{learnt.machine}: {learnt.clips} clips of {learnt.recordings} {kind}, {learnt.hours:.2g} h of sound"
+    yield f"promised: {learnt.promise}"
+    if smallest:
+        yield "  this is the smallest rate that they allow; a higher one hears more faults: --false-alarms R"
+    needed = [f"{100 * rate:g} % takes {fewest_recordings(rate)}" for rate in _USUAL_RATES]
+    yield f"  recordings needed for a rate: {', '.join(needed)}; there are {learnt.recordings}"
+    if learnt.blocks:
+        yield "  blocks of one recording promise for that recording; calibrate with those of other days"
+    yield from _curve(learnt)
+    for names, what in (
+        (learnt.unlike, "unlike the rest: listen to them, each raises the threshold"),
+        (learnt.duplicates, "the same sound as another, left out"),
+        (learnt.clipped, "clipped: lower the gain"),
+        (learnt.silent, "silent, left out"),
+        (learnt.still, "of a machine that is not running, left out"),
+    ):
+        if names:
+            yield f"{len(names)} {what}: {_listed(names)}"
+    for why in list(learnt.unusable.values())[:_NAMED_AT_MOST]:
+        yield f"left out: {why}"
+    if len(learnt.unusable) > _NAMED_AT_MOST:
+        yield f"left out: {len(learnt.unusable) - _NAMED_AT_MOST} more recordings that cannot be used"
+
+
+def _curve(learnt: Learnt) -> Iterator[str]:
+    if learnt.settled is None:
+        yield "learning curve: too few recordings to tell whether more would help; 8 or more tell"
+        return
+    told = ", ".join(f"{score:.4g} with {count}" for count, score in learnt.curve)
+    verdict = "more of the same would change little" if learnt.settled else "more normal sound would still help"
+    yield f"learning curve: median score of left-out normal clips {told} recordings: {verdict}"
+
+
+def _of_run(detector: Detector) -> Iterator[str]:
+    for machine in detector.machines_.values():
+        yield f"{machine.name}: {machine.sentence()}"
+
+
+def _size(detector: Detector, path: Path) -> str:
+    sounds = [sound for name in detector.machines_ for sound in detector.sounds_of(name).values()]
+    kept = f"{len(sounds)} excerpts of sound, {sum(sound.nbytes for sound in sounds) / 1e6:.2f} MB of it"
+    return f"{path}: {path.stat().st_size / 1e6:.2f} MB, with {kept if sounds else 'no sound'}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMED_AT_MOST]) + (", ..." if len(names) > _NAMED_AT_MOST else "")

@@ -1,0 +1,71 @@
+"""``asd info``: what a detector's file holds."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from asd_lightning.detector.detector import Detector
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """``asd info DETECTOR``."""
+    parser.add_argument("detector", type=Path, metavar="DETECTOR", help="as asd enrol writes it")
+    parser.add_argument("--json", action="store_true", help="print one JSON object, and nothing else")
+    parser.add_argument("--extract", type=Path, metavar="DIR", help="write the excerpts of sound into DIR, as FLAC")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check the file, and tell what is in it; returns the exit status."""
+    from asd_lightning.detector.actions import info
+    from asd_lightning.plain_text import printable
+
+    about = info(args.detector)
+    if args.extract is not None:
+        from asd_lightning.detector.detector import Detector
+        from asd_lightning.detector.excerpts import write_excerpts
+
+        write_excerpts(Detector.load(args.detector), args.extract)
+    if args.json:
+        print(json.dumps(about, indent=1, default=str))
+        return 0
+    for line in _lines(about):
+        print(printable(line))
+    return 0
+
+
+def changes_of(detector: Detector, path: Path, done: str) -> None:
+    """After a change: what was done, and what is promised now."""
+    from asd_lightning.plain_text import printable
+
+    print(printable(f"{path}: {done}"))
+    for name, machine in detector.machines_.items():
+        clips = len(set(machine.bank.of_role("bank").files()))
+        print(
+            printable(f"{name}: {clips} clips in the bank, {len(machine.changes) - 1} change(s); {machine.sentence()}")
+        )
+
+
+def _lines(about: dict[str, Any]) -> list[str]:
+    heard, weights = about["preprocessing"], about["weights"]
+    kinds = ", ".join(branch["encoder"]["kind"] for branch in about["embedder"]["branches"].values())
+    where = "in the file" if weights["kept"] else "none" if not weights["digest"] else "fetched by name"
+    lines = [
+        f"{about['path']}: {about['bytes'] / 1e6:.2f} MB, of asd_lightning {about['package']}, whole and unaltered",
+        f"content {about['content_hash']}",
+        f"hears {heard['sample_rate']} Hz, channel {heard['channel']}, in windows of {heard['clip_seconds']:g} s",
+        f"embedder {kinds}; weights: {where}",
+        *(f"  {one['name']} (sha256 {one['sha256'] or 'unknown'})" for one in weights["published"].values()),
+    ]
+    for machine in about["machines"]:
+        lines += [
+            f"{machine['machine']}: {machine['clips']} clips in the bank, {machine['back_end']}",
+            f"  {machine['promise']}",
+            f"  warning above {machine['warning']:.6g}, alarm above {machine['alarm']:.6g}",
+            f"  {machine['excerpts']} excerpts of sound, {machine['excerpt_bytes'] / 1e6:.2f} MB",
+            *(f"  {one['time']} {one['what']}: {one['recordings']} recordings" for one in machine["changes"]),
+        ]
+    return lines

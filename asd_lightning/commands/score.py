@@ -1,0 +1,136 @@
+"""``asd score``: recordings judged by a detector."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asd_lightning.errors import UserError
+
+if TYPE_CHECKING:
+    from asd_lightning.detector.detector import Detector
+    from asd_lightning.detector.judging import Judgement
+
+ALL_NORMAL, ALARM, CANNOT_JUDGE = 0, 1, 3
+_COLUMNS = ("path", "machine", "score", "threshold", "decision", "p_value", "health", "nearest", "nearest_start")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """``asd score DETECTOR RECORDING [...]``."""
+    parser.description = (
+        "Judge recordings. Exit status: 0 all normal, 1 any warning or alarm, 3 any that cannot be judged and none of "
+        "those, 2 an error."
+    )
+    parser.add_argument("detector", type=Path, metavar="DETECTOR", help="as asd enrol writes it")
+    parser.add_argument(
+        "recordings", nargs="+", metavar="FILE|DIR|-", help="recordings, folders of them, or - for raw samples"
+    )
+    parser.add_argument("--machine", metavar="NAME", help="whose they are, where the detector knows several")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write a table to FILE")
+    parser.add_argument("--append", action="store_true", help="add to the table, where there is one")
+    parser.add_argument("--json", action="store_true", help="print one JSON array, and nothing else")
+    raw = parser.add_argument_group("raw samples from standard input (default: 16-bit little-endian, mono)")
+    raw.add_argument("--rate", type=int, metavar="HZ", help="sampling rate (default: the detector's)")
+    raw.add_argument("--channels", type=int, default=1, metavar="N", help="interleaved; the detector's one is heard")
+    raw.add_argument("--format", choices=("s16le", "f32le"), default="s16le", help="of a sample")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Judge, print, and return the exit status."""
+    import logging
+
+    from asd_lightning.detector.detector import Detector
+
+    logging.basicConfig(format="asd: %(message)s")
+    if args.append and args.csv is None:
+        raise UserError("--append: adds to the table of --csv FILE, which is not given")
+    detector = Detector.load(args.detector)
+    judgements = _judged(detector, args)
+    if args.csv is not None:
+        _write_csv(args.csv, judgements, args.append)
+    if args.json:
+        print(json.dumps([as_json(one) for one in judgements], indent=1))
+    else:
+        _print(judgements, args.detector)
+    return exit_status(judgements)
+
+
+def exit_status(judgements: Sequence[Judgement]) -> int:
+    """What a shell is told."""
+    decisions = {one.decision for one in judgements}
+    if decisions & {"warning", "alarm"}:
+        return ALARM
+    return CANNOT_JUDGE if "cannot judge" in decisions else ALL_NORMAL
+
+
+def as_json(one: Judgement) -> dict[str, Any]:
+    """Plain data; ``null`` where there is no number."""
+    told = one._asdict() | {
+        "health": list(one.health),
+        "windows": [window._asdict() for window in one.windows],
+        "nearest": None if one.nearest is None else one.nearest._asdict(),
+    }
+    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in told.items()}
+
+
+def _judged(detector: Detector, args: argparse.Namespace) -> list[Judgement]:
+    if "-" not in args.recordings:
+        paths = [Path(word).expanduser() for word in args.recordings]
+        return detector.judge(paths[0] if len(paths) == 1 else _files(paths), args.machine)
+    if len(args.recordings) > 1:
+        raise UserError("-: standard input is judged alone; give recordings in another command")
+    from asd_lightning.detector.raw import samples_of
+
+    waveform = samples_of(
+        sys.stdin.buffer.read(), detector.hearing_.preprocessing, args.rate, args.channels, args.format
+    )
+    return [one._replace(path="-") for one in detector.judge([waveform], args.machine)]
+
+
+def _files(paths: Sequence[Path]) -> list[Path]:
+    from asd_lightning.data.folders import recordings
+
+    return [found for path in paths for found in (recordings(path) if path.is_dir() else [path])]
+
+
+def _write_csv(path: Path, judgements: Sequence[Judgement], append: bool) -> None:
+    from asd_lightning.atomic import open_unlinked
+    from asd_lightning.foreign_files import first_line
+    from asd_lightning.tables import csv_text, write_csv
+
+    rows = [_row(one) for one in judgements]
+    if not append or not path.exists() or not path.stat().st_size:
+        write_csv(path, _COLUMNS, rows)
+        return
+    if first_line(path) != ",".join(_COLUMNS):
+        raise UserError(f"{path}: has other columns than {','.join(_COLUMNS)}; give another file")
+    with open_unlinked(path, "ab") as file:
+        file.write(csv_text(rows).encode())
+
+
+def _row(one: Judgement) -> list[Any]:
+    recording, start = (None, None) if one.nearest is None else one.nearest
+    numbers = [None if math.isnan(value) else value for value in (one.score, one.threshold)]
+    p_value = None if math.isnan(one.p_value) else one.p_value
+    return [one.path, one.machine, *numbers, one.decision, p_value, "; ".join(one.health), recording, start]
+
+
+def _print(judgements: Sequence[Judgement], detector: Path) -> None:
+    from asd_lightning.tables import Row, Table, print_table
+
+    rows = tuple(Row(_cells(one), "failed" if one.decision in ("warning", "alarm") else "plain") for one in judgements)
+    heading = ("recording", "machine", "decision", "score", "threshold", "p", "loudest at", "health")
+    notes = ("score: higher is more anomalous; p: share of normal recordings that score as high",)
+    print_table(Table(str(detector), heading, rows, notes, words=3))
+
+
+def _cells(one: Judgement) -> tuple[str, ...]:
+    numbers = ["-" if math.isnan(value) else f"{value:.4g}" for value in (one.score, one.threshold, one.p_value)]
+    loudest = max(one.windows, key=lambda window: window.score) if len(one.windows) > 1 else None
+    at = "" if loudest is None else f"{loudest.start:.0f} s"
+    return (one.path, one.machine, one.decision, *numbers, at, "; ".join(one.health))

@@ -1,0 +1,267 @@
+"""What the commands of a detector do, as functions of the same names and arguments."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from asd_lightning.data.recordings import RecordingsTable
+from asd_lightning.detector.bank import Role
+from asd_lightning.detector.defaults import CLIP_SECONDS, STATISTICS
+from asd_lightning.detector.detector import Detector, Recordings
+from asd_lightning.detector.evaluation import Evaluation, evaluate_judgements, labelled
+from asd_lightning.detector.excerpts import excerpts
+from asd_lightning.detector.file import DetectorFile
+from asd_lightning.detector.growth import grown, taken_back
+from asd_lightning.detector.hearing import Sound
+from asd_lightning.detector.judging import Judgement
+from asd_lightning.errors import UserError
+from asd_lightning.run_folder import is_result_set, is_run
+
+
+def enrol(  # noqa: PLR0913 - the options of the command
+    source: Path | str,
+    output: Path | str,
+    *,
+    machine: str | None = None,
+    embedder: str = STATISTICS,
+    recordings: Path | str | None = None,
+    false_alarms: float | None = None,
+    clip_seconds: float = CLIP_SECONDS,
+    self_contained: bool = False,
+    sounds: int = 20,
+) -> Detector:
+    """Make a detector of normal recordings, or of a run, as ``asd enrol`` does.
+
+    A detector that is there already gets one machine more.
+
+    Args:
+        source: a folder of normal recordings of one machine, or a run.
+        output: file to write.
+        machine: its name; by default the folder's, or its parent's where it is called ``train`` or ``normal``.
+        embedder: ``statistics``, weights by name, or the folder of a run.
+        recordings: a table ``file,recording``; by default ``recordings.csv`` beside the folder.
+        false_alarms: share of normal clips that may get any decision but normal; by default the smallest that the
+            recordings allow.
+        clip_seconds: length of the windows that are compared.
+        self_contained: keep the weights of a fetched encoder in the file.
+        sounds: how many excerpts of normal sound are kept in the file.
+
+    Raises:
+        UserError: nothing usable, too few recordings for ``false_alarms``, or a file that has such a machine.
+    """
+    source, output = Path(source), Path(output)
+    before = Detector.load(output) if output.exists() else None
+    if is_run(source) or is_result_set(source):
+        if before is not None:
+            raise UserError(f"{output}: is there already; a run becomes a detector of its own")
+        detector = _of_run(source, false_alarms, sounds)
+    else:
+        detector = Detector(
+            embedder,
+            false_alarms=false_alarms,
+            clip_seconds=clip_seconds,
+            machine=machine,
+            recordings=recordings,
+            self_contained=self_contained,
+            sounds=sounds,
+        )
+        if before is not None:
+            _refuse_known(before, output, machine or detector.name_of(source))
+        detector.fit(source)
+        if before is not None:
+            detector = _together(before, detector, output)
+    detector.save(output)
+    return detector
+
+
+def score(
+    detector: Path | str, recordings: Recordings, machine: str | None = None, batch_size: int = 32
+) -> list[Judgement]:
+    """Judge recordings, as ``asd score`` does.
+
+    Args:
+        detector: its file.
+        recordings: a file, a folder, several files, or waveforms in [-1, 1] at the detector's rate.
+        machine: whose; by default the only one, or the one whose name is that of a folder above the recording.
+        batch_size: windows at a time.
+
+    Raises:
+        UserError: not a detector, no recordings, or an unknown machine.
+    """
+    return Detector.load(detector).judge(recordings, machine, batch_size)
+
+
+def calibrate(
+    detector: Path | str,
+    later: Path | str | Sequence[Path | str],
+    machine: str | None = None,
+    recordings: Path | str | None = None,
+) -> Detector:
+    """Find the thresholds from later normal recordings, which the bank has not seen, as ``asd calibrate`` does.
+
+    Where they are too few for the promised rate, they count beside those that the detector was enrolled with.
+
+    Args:
+        detector: its file; it is written anew.
+        later: a folder, or files.
+        machine: whose.
+        recordings: a table ``file,recording`` of what was cut from one recording.
+
+    Raises:
+        UserError: not a detector, or nothing new.
+    """
+    return _changed(Path(detector), later, machine, recordings, "calibration")
+
+
+def accept(
+    detector: Path | str,
+    *clips: Path | str,
+    machine: str | None = None,
+    recordings: Path | str | None = None,
+) -> Detector:
+    """Take further normal recordings into the bank, as ``asd accept`` does: what sounds so is normal.
+
+    Args:
+        detector: its file; it is written anew.
+        clips: files, or one folder.
+        machine: whose.
+        recordings: a table ``file,recording`` of what was cut from one recording.
+
+    Raises:
+        UserError: not a detector, or nothing new.
+    """
+    given = clips[0] if len(clips) == 1 else clips
+    return _changed(Path(detector), given, machine, recordings, "bank")
+
+
+def undo(detector: Path | str, machine: str | None = None) -> Detector:
+    """Take the last ``accept`` or ``calibrate`` back, as ``asd undo`` does.
+
+    Args:
+        detector: its file; it is written anew.
+        machine: whose.
+
+    Raises:
+        UserError: not a detector, or nothing to take back.
+    """
+    path = Path(detector)
+    loaded = Detector.load(path)
+    name = loaded.machine_of(path, machine)
+    loaded.with_machine(taken_back(loaded.machines_[name], loaded.hearing_))
+    return _save(loaded, path)
+
+
+def info(detector: Path | str) -> dict[str, Any]:
+    """What a detector's file says of itself, as ``asd info`` shows it; every part of the file is checked.
+
+    Raises:
+        UserError: not a detector, or damaged.
+    """
+    path = Path(detector)
+    file = DetectorFile(path)
+    file.check()
+    loaded = Detector.load(path)
+    hearing = loaded.hearing_
+    return {
+        "path": str(path),
+        "bytes": path.stat().st_size,
+        "package": file.header["package"],
+        "content_hash": file.content_hash,
+        "preprocessing": dataclasses.asdict(hearing.preprocessing),
+        "embedder": hearing.embedder,
+        "weights": hearing.header()["weights"],
+        "machines": [_about(loaded, name) for name in loaded.machines_],
+    }
+
+
+def evaluate(detector: Path | str, folder: Path | str, machine: str | None = None) -> Evaluation:
+    """Count hits and false alarms on recordings whose folders or names tell normal from faulty sound.
+
+    Args:
+        detector: its file.
+        folder: with folders such as ``normal`` and ``anomaly``, or names of the challenge.
+        machine: whose.
+
+    Raises:
+        UserError: not a detector, or nothing labelled.
+    """
+    loaded = Detector.load(detector)
+    conditions = labelled(Path(folder))
+    return evaluate_judgements(loaded.judge(list(conditions), machine), list(conditions.values()))
+
+
+def _of_run(place: Path, rate: float | None, sounds: int) -> Detector:
+    from asd_lightning.detector.from_run import machines_of_run
+
+    hearing, machines = machines_of_run(place, rate)
+    detector = Detector(clip_seconds=hearing.preprocessing.clip_seconds)
+    detector.begin(hearing)
+    for machine, kept in machines:
+        there = [sound for sound in kept if sound.clip.path.is_file()]
+        detector.with_machine(machine, excerpts(there, hearing, sounds) if len(there) == len(kept) and kept else {})
+    return detector
+
+
+def _refuse_known(before: Detector, output: Path, name: str) -> None:
+    if name in before.machines_:
+        raise UserError(
+            f"{output}: knows {name} already; `asd accept` takes further normal sound in, or give another file or "
+            "--machine"
+        )
+
+
+def _together(before: Detector, made: Detector, output: Path) -> Detector:
+    if not before.hearing_.same_as(made.hearing_):
+        raise UserError(f"{output}: hears otherwise than asked for here (embedder, clip length); give another file")
+    for name in made.machines_:
+        before.with_machine(made.machines_[name], made.sounds_of(name))
+    before.learnt_ = made.learnt_
+    return before
+
+
+def _changed(
+    path: Path,
+    given: Path | str | Sequence[Path | str],
+    machine: str | None,
+    table: Path | str | None,
+    role: Role,
+) -> Detector:
+    loaded = Detector.load(path)
+    sounds = loaded.sounds_given(given, machine)
+    names = sorted({sound.clip.machine for sound in sounds})
+    if len(names) != 1:
+        raise UserError(f"recordings of {len(names)} machines ({', '.join(names)}); give those of one")
+    if table is not None:
+        clips = RecordingsTable(Path(table)).named([sound.clip for sound in sounds], whole=False)
+        sounds = [Sound(clip, sound.waveform) for clip, sound in zip(clips, sounds, strict=True)]
+    loaded.with_machine(grown(loaded.machines_[names[0]], sounds, loaded.hearing_, role))
+    return _save(loaded, path)
+
+
+def _save(detector: Detector, path: Path) -> Detector:
+    """Write a changed detector, unless somebody else has changed its file meanwhile."""
+    read = detector.read_from
+    if read is not None and DetectorFile(path).content_hash != read.content_hash:
+        raise UserError(f"{path}: was changed meanwhile; give the command again")
+    detector.save(path)
+    return detector
+
+
+def _about(detector: Detector, name: str) -> dict[str, Any]:
+    machine = detector.machines_[name]
+    sounds = detector.sounds_of(name)
+    return {
+        "machine": name,
+        "clips": len(set(machine.bank.of_role("bank").files())),
+        "recordings": machine.normal.recordings,
+        "back_end": machine.maker.get("kind", type(machine.scorer).__name__),
+        "warning": machine.promise.warning,
+        "alarm": machine.promise.alarm,
+        "promise": machine.sentence(),
+        "excerpts": len(sounds),
+        "excerpt_bytes": sum(sound.nbytes for sound in sounds.values()),
+        "changes": [dataclasses.asdict(change) for change in machine.changes],
+    }

@@ -1,0 +1,172 @@
+"""The bank of a detector: what was heard of one machine, piece for piece, and where each piece is from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Int
+from numpy import ndarray
+
+from asd_lightning.errors import UserError
+
+Role = Literal["bank", "calibration"]
+"""``bank``: new sound is compared with it; ``calibration``: it was compared with the bank, for the threshold."""
+
+
+class Item(NamedTuple):
+    """One piece of normal sound.
+
+    ``recording`` is what it was cut from (pieces of one are left out together), ``file`` what its score is of,
+    ``start`` and ``seconds`` its place in it (0.0 and 0.0: all of it), ``digest`` of its samples, ``domain`` source or
+    target, ``version`` the change of the detector that brought it, from 0.
+    """
+
+    recording: str
+    file: str
+    start: float
+    seconds: float
+    digest: str
+    domain: str
+    role: Role
+    version: int
+
+
+_TYPES = {"start": float, "seconds": float, "version": int}
+
+
+@dataclass(frozen=True)
+class Blocking:
+    """One long recording in blocks of time: they stand in for recordings.
+
+    Attributes:
+        file: the recording.
+        count: of blocks.
+        gap: in s, between a block and what it is compared with.
+    """
+
+    file: str
+    count: int
+    gap: float
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Items and their embeddings, row for row.
+
+    Attributes:
+        items: in the order in which they came.
+        embeddings: as the embedder gave them.
+        blocking: where one long recording stands for many.
+    """
+
+    items: tuple[Item, ...]
+    embeddings: Float32[ndarray, "n dim"]
+    blocking: Blocking | None = None
+
+    def of_role(self, role: Role) -> Bank:
+        """The items of one role."""
+        return self.where([item.role == role for item in self.items])
+
+    def up_to(self, version: int) -> Bank:
+        """The items that had come by then."""
+        return self.where([item.version <= version for item in self.items])
+
+    def where(self, wanted: Sequence[bool]) -> Bank:
+        """Some of the items."""
+        items = tuple(item for item, keep in zip(self.items, wanted, strict=True) if keep)
+        return Bank(items, self.embeddings[np.array(wanted, dtype=bool)], self.blocking)
+
+    def plus(self, items: Sequence[Item], embeddings: Float32[ndarray, "more dim"]) -> Bank:
+        """With further items after these.
+
+        Raises:
+            UserError: their embeddings are of another length.
+        """
+        if embeddings.shape[1:] != self.embeddings.shape[1:]:
+            raise UserError(f"embeddings of {embeddings.shape[1:]} beside those of {self.embeddings.shape[1:]}")
+        return Bank((*self.items, *items), np.concatenate([self.embeddings, embeddings]), self.blocking)
+
+    @property
+    def is_target(self) -> Bool[ndarray, " n"]:
+        """Which items are of the target domain."""
+        return np.array([item.domain == "target" for item in self.items], dtype=bool)
+
+    @property
+    def blocked(self) -> Int[ndarray, " b"]:
+        """Rows of the recording that is in blocks."""
+        file = None if self.blocking is None else self.blocking.file
+        return np.array([row for row, item in enumerate(self.items) if item.file == file and not item.version], int)
+
+    def recordings(self) -> list[str]:
+        """Name of each item's recording; a block of time is one."""
+        names = [item.recording for item in self.items]
+        if self.blocking is not None:
+            for row, block in zip(self.blocked, self.blocks().group, strict=True):
+                names[row] = f"{self.blocking.file} block {block}"
+        return names
+
+    def files(self) -> list[str]:
+        """What each item's score is of; in blocks each window is a clip."""
+        names = [item.file for item in self.items]
+        for row in self.blocked:
+            names[row] = f"{names[row]}#t={self.items[row].start:g}"
+        return names
+
+    def blocks(self) -> Any:
+        """The blocks of the long recording, see `asd_lightning.detector.promise.blocks`."""
+        from asd_lightning.detector.promise import blocks
+
+        if self.blocking is None:
+            raise ValueError("no blocks")
+        rows = self.blocked
+        starts = np.array([self.items[row].start for row in rows], dtype=np.float64)
+        return blocks(starts, max(self.items[rows[0]].seconds, 1e-3), self.blocking.count, self.blocking.gap)
+
+    def record(self) -> dict[str, Any]:
+        """Plain data: a list for each column of the items."""
+        columns = {name: [getattr(item, name) for item in self.items] for name in Item._fields}
+        return {"items": columns, "blocking": None if self.blocking is None else asdict(self.blocking)}
+
+    @classmethod
+    def of_record(cls, record: Any, embeddings: Any) -> Bank:
+        """What ``record()`` was given of.
+
+        Raises:
+            UserError: something is missing, or not what it should be.
+        """
+        try:
+            columns = [_column(name, record["items"][name]) for name in Item._fields]
+            items = tuple(Item(*row) for row in zip(*columns, strict=True))
+            told = record["blocking"]
+            blocking = None if told is None else Blocking(str(told["file"]), int(told["count"]), float(told["gap"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"its bank cannot be read ({error!s:.99})") from error
+        if not isinstance(embeddings, ndarray) or embeddings.dtype != np.float32 or embeddings.ndim != 2:
+            raise UserError("its embeddings are no table of float32")
+        if len(embeddings) != len(items) or not np.isfinite(embeddings).all():
+            raise UserError("its embeddings are not those of its bank, or not finite")
+        return cls(items, embeddings, blocking)
+
+
+def numbered(names: Sequence[str]) -> Int[ndarray, " n"]:
+    """Each name's number, in the order of their first appearance."""
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(name, len(numbers)) for name in names], dtype=np.intp)
+
+
+def spread_over(embeddings: Float[ndarray, "n dim"]) -> Float[ndarray, " dim"]:
+    """Standard deviation of each dimension, 1 where a dimension does not vary."""
+    deviation = embeddings.astype(np.float64).std(axis=0)
+    return np.where(deviation > 0, deviation, 1.0)
+
+
+def _column(name: str, values: Any) -> list[Any]:
+    kind = _TYPES.get(name, str)
+    if not isinstance(values, list) or not all(isinstance(value, kind) for value in values):
+        raise ValueError(f"{name}: a list of {kind.__name__} is needed")
+    if name == "role" and not set(values) <= set(get_args(Role)):
+        raise ValueError("role")
+    return values

@@ -1,0 +1,96 @@
+"""What a detector is made of where nothing is said: the presets of ``conf/experiment``, read in one place."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import NamedTuple
+
+from asd_lightning.data.preprocessing import Preprocessing
+from asd_lightning.detector.constructors import Spec, embedder_spec, spec_of
+from asd_lightning.detector.hearing import Hearing, weights_digest, weights_of
+from asd_lightning.errors import UserError
+
+STATISTICS = "statistics"
+CLIP_SECONDS = 10.0
+
+# Architecture of a fetched encoder -> the preset that uses it as it is.
+_EXPERIMENTS = {"mn04": "mn04", "beats": "beats_frozen", "eat": "eat_frozen"}
+
+
+class Preset(NamedTuple):
+    """How to hear, and the back-end that suits it."""
+
+    hearing: Hearing
+    maker: Spec
+
+
+def preset(embedder: str, clip_seconds: float = CLIP_SECONDS, self_contained: bool = False) -> Preset:
+    """The embedder called ``embedder``, with the back-end that its preset names.
+
+    Args:
+        embedder: ``statistics``, or the name of fetched weights (``asd weights list``).
+        clip_seconds: length of the windows.
+        self_contained: take the weights into the detector's file.
+
+    Raises:
+        UserError: an unknown embedder, or weights that are not here.
+    """
+    from asd_lightning.configuration import compose_train, hydra_as_before, plain
+
+    overrides = [] if embedder == STATISTICS else _of_weights(embedder)
+    experiment = STATISTICS if embedder == STATISTICS else _EXPERIMENTS[_architecture(embedder)]
+    with hydra_as_before():
+        config = plain(
+            compose_train([f"experiment={experiment}", f"data.clip_seconds={clip_seconds}", *overrides], Path())
+        )
+    model, data = config["model"], config["data"]
+    head = model["loss"].get("head", "joint") if model["score_after_head"] else "none"
+    hearing = Hearing(Preprocessing.of_options(data), embedder_spec(model["embedder"], head), model["recording_score"])
+    return Preset(_with_weights(hearing, self_contained), spec_of(model["scorer"]))
+
+
+def _with_weights(hearing: Hearing, self_contained: bool) -> Hearing:
+    """The same, with what its weights are: those that it needs are found now, or never."""
+    from asd_lightning.encoders.weights.checkpoints import encoder_arguments
+
+    model = hearing.model
+    digest = weights_digest(model)
+    if not digest:
+        return hearing
+    told = {}
+    for name, branch in model.embedder.branches.named_children():
+        encoder = hearing.embedder["branches"][name]["encoder"]
+        # Complete, so that it can be built without the weights' file.
+        encoder |= encoder_arguments(branch.get_submodule("encoder"))
+        if "weights" in encoder:
+            told[name] = {"name": str(encoder["weights"]), "sha256": _published(str(encoder["weights"]))}
+    return dataclasses.replace(hearing, weights=weights_of(model) if self_contained else None, digest=digest, told=told)
+
+
+def _of_weights(name: str) -> list[str]:
+    return [f"encoders.{_architecture(name)}.weights='{name}'"]
+
+
+def _architecture(name: str) -> str:
+    """The architecture of weights by their name."""
+    from asd_lightning.encoders.weights.catalogue import CATALOGUE
+    from asd_lightning.encoders.weights.store import read_record, stored_path
+
+    if name in CATALOGUE:
+        return CATALOGUE[name].architecture
+    if Path(name).name == name and stored_path(name).is_file():
+        return str(read_record(stored_path(name)).get("architecture"))
+    raise UserError(
+        f"--embedder {name}: choose {STATISTICS}, the folder of a run, or weights by name ({', '.join(CATALOGUE)})"
+    )
+
+
+def _published(name: str) -> str:
+    """The sha256 of the published file that weights were converted from; "" where nothing tells."""
+    from asd_lightning.encoders.weights.store import read_record, stored_path
+
+    try:
+        return str(read_record(stored_path(name)).get("source_sha256", ""))
+    except UserError:
+        return ""

@@ -1,0 +1,339 @@
+"""`Detector`: what the commands do with a detector, for programs; in the manner of scikit-learn."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from threading import RLock
+from typing import Any, Self
+
+import numpy as np
+from jaxtyping import Float, Float32
+from numpy import ndarray
+
+from asd_lightning.data.layout import Clip
+from asd_lightning.data.recordings import RecordingsTable, clips_of
+from asd_lightning.detector.defaults import CLIP_SECONDS, STATISTICS, Preset, preset
+from asd_lightning.detector.enrolment import Learnt, enrol_machine, normal_clips
+from asd_lightning.detector.excerpts import excerpts
+from asd_lightning.detector.file import Arrays, DetectorFile, part_digest, write_detector
+from asd_lightning.detector.hearing import Hearing, Sound, parent_name
+from asd_lightning.detector.judging import Judgement, judge
+from asd_lightning.detector.machine import Machine
+from asd_lightning.errors import UserError
+from asd_lightning.run_folder import is_result_set, is_run
+
+Recordings = Path | str | Sequence[Path | str] | Sequence[Float32[ndarray, " samples"]] | Float32[ndarray, "n samples"]
+"""A folder, a file, several files, or waveforms in [-1, 1] at the detector's rate."""
+
+_PARAMETERS = ("embedder", "false_alarms", "clip_seconds", "machine", "recordings", "self_contained", "sounds")
+
+
+class Detector:
+    """Learns what is normal for a machine, and says when it is not.
+
+    In the manner of scikit-learn's outlier detectors: ``score_samples`` and ``decision_function`` are *lower* the more
+    anomalous, ``predict`` is -1 for what is anomalous and 1 for the rest.  `judge` gives what ``asd score`` prints,
+    with scores that are higher the more anomalous, as everywhere else in this package.
+
+    Threads may share a fitted detector for scoring.
+
+    Args:
+        embedder: ``statistics``, weights by name, or the folder of a run.
+        false_alarms: share of normal clips that may get any decision but normal; by default the smallest that the
+            recordings allow.
+        clip_seconds: length of the windows that are compared.
+        machine: its name; by default the folder's.
+        recordings: a table ``file,recording`` of what was cut from one recording.
+        self_contained: keep the weights of a fetched encoder in the detector's file.
+        sounds: how many excerpts of the bank's sound are kept, to listen to.
+
+    Attributes:
+        machines_: name -> `asd_lightning.detector.machine.Machine`; read from the file when they are asked for.
+        hearing_: preprocessing and embedder.
+        learnt_: what enrolling has found; ``None`` of a detector that was read.
+
+    >>> draw = np.random.default_rng(0)
+    >>> normal = draw.normal(scale=0.1, size=(30, 16_000)).astype(np.float32)
+    >>> detector = Detector(clip_seconds=1.0).fit(normal)
+    >>> hum = np.sin(np.arange(16_000, dtype=np.float32))[None] * np.float32(0.1)
+    >>> detector.predict(normal[:2]).tolist(), detector.predict(hum).tolist()
+    ([1, 1], [-1])
+    """
+
+    machines_: Machines
+    hearing_: Hearing
+    learnt_: Learnt | None
+    read_from: DetectorFile | None = None
+    _sounds: dict[str, Arrays]
+    _rows: dict[str, int]
+
+    def __init__(
+        self,
+        embedder: str = STATISTICS,
+        *,
+        false_alarms: float | None = None,
+        clip_seconds: float = CLIP_SECONDS,
+        machine: str | None = None,
+        recordings: Path | str | None = None,
+        self_contained: bool = False,
+        sounds: int = 20,
+    ) -> None:
+        self.embedder = embedder
+        self.false_alarms = false_alarms
+        self.clip_seconds = clip_seconds
+        self.machine = machine
+        self.recordings = recordings
+        self.self_contained = self_contained
+        self.sounds = sounds
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {name: getattr(self, name) for name in _PARAMETERS}
+
+    def set_params(self, **params: Any) -> Self:
+        """Change arguments of the constructor; they count from the next ``fit`` on.
+
+        Raises:
+            UserError: an unknown one.
+        """
+        for name, value in params.items():
+            if name not in _PARAMETERS:
+                raise UserError(f"{name}: a Detector has {', '.join(_PARAMETERS)}")
+            setattr(self, name, value)
+        return self
+
+    def fit(self, X: Recordings, y: object = None, groups: Sequence[object] | None = None) -> Self:  # noqa: N803
+        """Learn from recordings of normal sound.
+
+        Args:
+            X: a folder, files, or waveforms.
+            y: not looked at.
+            groups: of several files or waveforms, which were cut from one recording.
+
+        Raises:
+            UserError: nothing usable, or too few recordings for ``false_alarms``.
+        """
+        made = self._preset()
+        name, pieces = self._normal(X, made.hearing, groups)
+        machine, self.learnt_, kept = enrol_machine(name, pieces, made.hearing, made.maker, self.false_alarms)
+        self.hearing_ = made.hearing
+        self.machines_ = Machines({name: machine})
+        self._sounds = {name: excerpts(kept, made.hearing, self.sounds)}
+        return self
+
+    def judge(self, X: Recordings, machine: str | None = None, batch_size: int = 32) -> list[Judgement]:  # noqa: N803
+        """Judge recordings; see `Judgement`.
+
+        Args:
+            X: a folder, files, or waveforms.
+            machine: whose; by default the only one, or the one whose name is that of a folder above the recording.
+            batch_size: windows at a time.
+
+        Raises:
+            UserError: an unknown machine, or nothing there.
+        """
+        self._check_fitted()
+        sounds = self.sounds_given(X, machine)
+        own = {name: self.machines_[name] for name in {sound.clip.machine for sound in sounds}}
+        return judge(sounds, self.hearing_, own, batch_size)
+
+    def score_samples(self, X: Recordings, machine: str | None = None) -> Float[ndarray, " n"]:  # noqa: N803
+        """Minus the anomaly score of each recording; nan of what could not be scored."""
+        return np.array([-one.score for one in self.judge(X, machine)])
+
+    def decision_function(self, X: Recordings, machine: str | None = None) -> Float[ndarray, " n"]:  # noqa: N803
+        """How far each recording's anomaly score is below the threshold of warnings; negative above it."""
+        return np.array([one.threshold - one.score for one in self.judge(X, machine)])
+
+    def predict(self, X: Recordings, machine: str | None = None) -> ndarray:  # noqa: N803
+        """-1 for warnings and alarms, 1 for everything else."""
+        return np.array([-1 if one.decision in ("warning", "alarm") else 1 for one in self.judge(X, machine)])
+
+    def save(self, path: Path | str) -> Path:
+        """Write one file with everything; returns its path.
+
+        Raises:
+            UserError: not fitted.
+        """
+        self._check_fitted()
+        parts: dict[str, Arrays] = {"embedder": self.hearing_.weights} if self.hearing_.weights else {}
+        rows = []
+        for number, name in enumerate(self.machines_):
+            parts[f"machine/{number}"] = self.machines_[name].parts()
+            if sounds := self.sounds_of(name):
+                parts[f"sound/{number}"] = sounds
+            rows.append({"machine": name, "number": number})
+        write_detector(Path(path), {**self.hearing_.header(), "machines": rows}, parts)
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """A detector from its file; its machines are read when they are needed.
+
+        Raises:
+            UserError: no such file, not a detector's, cut short, altered, or of a newer version.
+        """
+        file = DetectorFile(Path(path))
+        try:
+            rows = {str(row["machine"]): int(row["number"]) for row in file.header["machines"]}
+            hearing = Hearing.of_header(file.header, file.part("embedder"))
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path}: does not tell its machines ({error!s:.99}); enrol them again") from error
+        except UserError as error:
+            raise error if str(path) in str(error) else UserError(f"{path}: {error}; enrol again") from error
+        detector = cls(clip_seconds=hearing.preprocessing.clip_seconds)
+        detector.hearing_ = hearing
+        detector.machines_ = Machines({}, file, rows)
+        detector._sounds, detector._rows, detector.read_from = {}, rows, file
+        detector.learnt_ = None
+        return detector
+
+    def begin(self, hearing: Hearing) -> Self:
+        """Become a detector without machines, for `with_machine`."""
+        self.hearing_, self.machines_, self._sounds, self.learnt_ = hearing, Machines({}), {}, None
+        return self
+
+    def digest(self, machine: str) -> str:
+        """Of a machine as it is now: equal where everything about it is."""
+        return part_digest(self.machines_[machine].parts())
+
+    def with_machine(self, machine: Machine, sounds: Arrays | None = None) -> Self:
+        """The same detector with another machine, or with one in another state."""
+        if sounds is not None:
+            self._sounds[machine.name] = sounds
+        self.machines_.put(machine)
+        return self
+
+    def name_of(self, source: Path | str) -> str:
+        """What a machine is called whose normal sound lies there."""
+        return self.machine or parent_name(Path(source))
+
+    def sounds_given(self, X: Recordings, machine: str | None = None) -> list[Sound]:  # noqa: N803
+        """Recordings as pieces that the detector hears; see `judge`."""
+        clips, waveforms = _given(X, "")
+        named = [dataclasses.replace(clip, machine=self.machine_of(clip.path, machine)) for clip in clips]
+        return _pieces(named, waveforms, self.hearing_)
+
+    def sounds_of(self, machine: str) -> Arrays:
+        """Excerpts of a machine's bank: FLAC files as bytes, by the number of their item."""
+        if machine not in self._sounds and self.read_from is not None and machine in self._rows:
+            self._sounds[machine] = self.read_from.part(f"sound/{self._rows[machine]}")
+        return self._sounds.get(machine, {})
+
+    def machine_of(self, clip_path: Path, machine: str | None) -> str:
+        """Whose recording it is.
+
+        Raises:
+            UserError: an unknown machine, or several and none told.
+        """
+        names = list(self.machines_)
+        if machine is None and len(names) > 1:
+            above = [part for part in reversed(clip_path.absolute().parts[:-1]) if part in names]
+            machine = above[0] if above else None
+        elif machine is None:
+            machine = names[0]
+        if machine is None:
+            raise UserError(f"{clip_path}: of which machine? Name one with --machine, of {', '.join(names)}")
+        if machine not in names:
+            raise UserError(f"machine {machine}: the detector knows {', '.join(names)}; name one of them")
+        return machine
+
+    def _preset(self) -> Preset:
+        place = Path(str(self.embedder))
+        if is_run(place) or is_result_set(place):
+            from asd_lightning.detector.from_run import preset_of_run
+
+            return preset_of_run(place)
+        return preset(str(self.embedder), float(self.clip_seconds), self.self_contained)
+
+    def _normal(self, X: Recordings, hearing: Hearing, groups: Sequence[object] | None) -> tuple[str, list[Sound]]:  # noqa: N803
+        if isinstance(X, Path | str) and groups is None:
+            name = self.name_of(X)
+            table = None if self.recordings is None else Path(self.recordings)
+            return name, hearing.pieces_of(normal_clips(Path(X), name, table))
+        name = self.machine or "machine"
+        clips, waveforms = _given(X, name)
+        if self.recordings is not None:
+            clips = RecordingsTable(Path(self.recordings)).named(clips, whole=False)
+        if groups is not None:
+            clips = [dataclasses.replace(clip, recording=str(n)) for clip, n in zip(clips, groups, strict=True)]
+        return name, _pieces(clips, waveforms, hearing)
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "machines_"):
+            raise UserError("this Detector is not fitted; call fit, or Detector.load")
+
+
+class Machines(Mapping[str, Machine]):
+    """Machines by name; those of a file read when they are asked for; threads may share it."""
+
+    def __init__(
+        self, made: Mapping[str, Machine], file: DetectorFile | None = None, rows: Mapping[str, int] | None = None
+    ) -> None:
+        self._made = dict(made)
+        self._file = file
+        self._rows = dict(rows or {})
+        self._lock = RLock()
+
+    def __getitem__(self, name: str) -> Machine:
+        with self._lock:
+            if name not in self._made:
+                if self._file is None or name not in self._rows:
+                    raise KeyError(name)
+                part = self._file.part(f"machine/{self._rows[name]}")
+                self._made[name] = Machine.of_parts(part, self._file.path)
+            return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys([*self._rows, *self._made]))
+
+    def __len__(self) -> int:
+        return len({*self._rows, *self._made})
+
+    def put(self, machine: Machine) -> None:
+        """Take a machine in, in the place of one of its name."""
+        with self._lock:
+            self._made[machine.name] = machine
+
+
+def _given(X: Recordings, machine: str) -> tuple[list[Clip], list[Float32[ndarray, " samples"]] | None]:  # noqa: N803
+    """Recordings as clips, and their waveforms where those were given."""
+    from asd_lightning.data.folders import recordings
+
+    if isinstance(X, Path | str):
+        path = Path(X)
+        paths = list(recordings(path)) if path.is_dir() else [path]
+        if not paths:
+            raise UserError(f"{path}: no recordings in it; WAV and FLAC files are read")
+        return clips_of(paths, machine), None
+    if not len(X):
+        return [], None
+    if isinstance(X[0], Path | str):
+        return clips_of([Path(str(path)) for path in X], machine), None
+    waveforms = [_waveform(number, waveform) for number, waveform in enumerate(X)]
+    clips = [
+        Clip(path=Path(str(n)), machine=machine, name=str(n), split="test", domain="source", condition="unknown")
+        for n in range(len(waveforms))
+    ]
+    return clips, waveforms
+
+
+def _waveform(number: int, samples: Any) -> Float32[ndarray, " samples"]:
+    waveform = np.asarray(samples, np.float32)
+    if waveform.ndim != 1 or not waveform.size or not np.isfinite(waveform).all():
+        raise UserError(f"waveform {number}: a row of finite samples is needed, not shape {waveform.shape}")
+    return waveform
+
+
+def _pieces(
+    clips: Sequence[Clip], waveforms: list[Float32[ndarray, " samples"]] | None, hearing: Hearing
+) -> list[Sound]:
+    if waveforms is None:
+        return hearing.pieces_of(clips)
+    return [
+        piece
+        for clip, waveform in zip(clips, waveforms, strict=True)
+        for piece in hearing.pieces_of_waveform(waveform, clip)
+    ]

@@ -1,0 +1,266 @@
+"""From normal recordings of a machine to its detector, and what is to be said of the recordings."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Float32
+from numpy import ndarray
+
+from asd_lightning import __version__
+from asd_lightning.data.folders import recordings, rooms_of
+from asd_lightning.data.layout import Clip
+from asd_lightning.data.measurement import clipped_share, level_db
+from asd_lightning.data.recordings import RecordingsTable, clips_of, find_table
+from asd_lightning.detector.bank import Bank, Blocking, Item, Role
+from asd_lightning.detector.constructors import Spec
+from asd_lightning.detector.health import SensorReference, fingerprint
+from asd_lightning.detector.hearing import Heard, Hearing, Sound
+from asd_lightning.detector.machine import Change, Fitted, Machine, fit_bank
+from asd_lightning.detector.progress import shown
+from asd_lightning.detector.promise import promise
+from asd_lightning.detector.states import LevelStates
+from asd_lightning.errors import UserError
+from asd_lightning.scoring.held_out import unheard
+
+logger = logging.getLogger(__name__)
+
+# Of one long recording: windows of a block, with one more on either side as the gap, and blocks at most.
+_WINDOWS_OF_A_BLOCK, _MOST_BLOCKS = 3, 99
+# A tenth of a per cent of samples at full scale in a row is heard.
+_CLIPPED = 1e-3
+# Median absolute deviations above the median.
+_UNLIKE = 6.0
+_NORMAL_MAD = 1.4826
+
+
+class Look(NamedTuple):
+    """What is found in a piece's waveform."""
+
+    digest: str
+    level: float
+    clipped: float
+    silent: bool
+    samples: int
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What enrolling has found.
+
+    Attributes:
+        machine: its name.
+        recordings: independent ones in the bank: files, rows of the table, or blocks of one long recording.
+        clips: in the bank.
+        hours: of sound in the bank.
+        blocks: whether the recordings are blocks of one.
+        promise: in words.
+        unlike: clips unlike the rest, the farthest first: each raises the threshold.
+        duplicates: clips that are the same sound as another, which was kept.
+        clipped: clips with samples at full scale.
+        silent: clips of a dead channel, left out.
+        still: clips of a machine that is not running, left out.
+        unusable: file -> why it was left out.
+        curve: how the scores of normal clips that are left out fall with the number of recordings in the bank.
+        settled: whether they have stopped falling; ``None`` where too few recordings tell.
+    """
+
+    machine: str
+    recordings: int
+    clips: int
+    hours: float
+    blocks: bool
+    promise: str
+    unlike: tuple[str, ...]
+    duplicates: tuple[str, ...]
+    clipped: tuple[str, ...]
+    silent: tuple[str, ...]
+    still: tuple[str, ...]
+    unusable: dict[str, str]
+    curve: tuple[tuple[int, float], ...]
+    settled: bool | None
+
+
+def normal_clips(folder: Path, machine: str, table: Path | None) -> list[Clip]:
+    """Recordings of normal sound below a folder.
+
+    Of a machine's folder (``train``, ``normal``, ``test`` in it) those rooms that hold normal sound count.  What its
+    name calls an anomaly is left out.
+
+    Raises:
+        UserError: no such folder, no recordings, or a table that cannot be read.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; give one with recordings of normal sound")
+    rooms = [room.path for room in rooms_of(folder) if room.purpose in ("train", "normal")]
+    paths = [path for place in rooms or [folder] for path in recordings(place)]
+    if not paths:
+        raise UserError(f"{folder}: no recordings in it; WAV and FLAC files are read")
+    clips = clips_of(paths, machine, "train")
+    normal = [clip for clip in clips if clip.condition != "anomaly"]
+    if len(normal) < len(clips):
+        logger.warning("%s: %d clips are called anomalies and left out", folder, len(clips) - len(normal))
+    near = find_table([folder, folder.parent, folder.parent.parent]) if table is None else table
+    return normal if near is None else RecordingsTable(near).named(normal, whole=False)
+
+
+def look(sound: Sound, waveform: Float32[ndarray, " samples"]) -> Look:
+    """What enrolling wants to know of a piece."""
+    silent = bool(waveform.min() == waveform.max())
+    level = level_db(waveform.astype(np.float64))
+    return Look(fingerprint(waveform), level, clipped_share(waveform[:, None]), silent, len(waveform))
+
+
+def enrol_machine(
+    name: str, sounds: Sequence[Sound], hearing: Hearing, maker: Spec, rate: float | None = None, batch_size: int = 32
+) -> tuple[Machine, Learnt, list[Sound]]:
+    """Learn what is normal for a machine.
+
+    Args:
+        name: of the machine.
+        sounds: pieces of normal sound.
+        hearing: of the detector.
+        maker: spec of the back-end.
+        rate: of false alarms to promise; by default the smallest that the recordings allow.
+        batch_size: pieces at a time.
+
+    Returns:
+        The machine, what is to be said of the recordings, and the pieces that are in its bank.
+
+    Raises:
+        UserError: nothing usable, a single recording, or too few for the rate.
+    """
+    heard = hearing.embed(shown(sounds, f"hearing {name}"), look, batch_size)
+    silent = [found.silent for found in heard.looks]
+    twice = _twice(heard, silent)
+    alive = [not (dead or double) for dead, double in zip(silent, twice, strict=True)]
+    levels = np.array([found.level for found, keep in zip(heard.looks, alive, strict=True) if keep])
+    if not levels.size:
+        raise UserError(f"{name}: none of its recordings can be used{_first(heard.unreadable)}")
+    states = LevelStates.fit(levels)
+    running = np.zeros(len(alive), dtype=bool)
+    running[alive] = states.assign(levels) == 0
+    still = np.array(alive) & ~running
+    kept = [sound for sound, keep in zip(heard.pieces, running, strict=True) if keep]
+    bank = _blocked(
+        Bank(items_of(heard, "bank", 0), heard.embeddings).where(running.tolist()), hearing.preprocessing.clip_seconds
+    )
+    fitted = fit_bank(bank, maker, hearing.reduction)
+    normal = fitted.normal()
+    promised = promise(normal, normal.smallest_rate if rate is None else rate)
+    rate_of = hearing.preprocessing.sample_rate
+    sensor = SensorReference.fit((hearing.waveform(sound) for sound in shown(kept, "microphone")), rate_of)
+    change = Change("enrolled", now(), normal.recordings, __version__)
+    machine = Machine(name, bank, maker, fitted.scorer, normal, promised, sensor, states, (change,))
+    curve, settled = learning_curve(bank, maker, hearing)
+    learnt = Learnt(
+        machine=name,
+        recordings=normal.recordings,
+        clips=len(set(bank.files())),
+        hours=sum(found.samples for found, keep in zip(heard.looks, running, strict=True) if keep) / rate_of / 3600,
+        blocks=bank.blocking is not None,
+        promise=promised.sentence(),
+        unlike=_unlike(fitted),
+        duplicates=_named(heard, twice),
+        clipped=_named(heard, [found.clipped > _CLIPPED for found in heard.looks]),
+        silent=_named(heard, silent),
+        still=_named(heard, still.tolist()),
+        unusable=heard.unreadable,
+        curve=curve,
+        settled=settled,
+    )
+    return machine, learnt, kept
+
+
+def items_of(heard: Heard, role: Role, version: int) -> tuple[Item, ...]:
+    """Items of what was heard."""
+    return tuple(
+        Item(
+            recording=sound.clip.recording,
+            file=sound.clip.file,
+            start=float(sound.clip.start),
+            seconds=float(sound.clip.seconds or 0.0),
+            digest=found.digest,
+            domain=sound.clip.domain,
+            role=role,
+            version=version,
+        )
+        for sound, found in zip(heard.pieces, heard.looks, strict=True)
+    )
+
+
+def now() -> str:
+    """UTC, to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def learning_curve(bank: Bank, maker: Spec, hearing: Hearing) -> tuple[tuple[tuple[int, float], ...], bool | None]:
+    """Median score of a fourth of the recordings by banks of a quarter, half and all of the others.
+
+    Returns:
+        Numbers of recordings with the median score, and whether the last doubling changed it by less than a quarter of
+        the scores' interquartile range; nothing and ``None`` where there are fewer than eight recordings.
+    """
+    own = dataclasses.replace(bank.of_role("bank"), blocking=None)
+    names = np.array(bank.of_role("bank").recordings())
+    order = list(dict.fromkeys(names.tolist()))
+    if len(order) < 8:
+        return (), None
+    probes, others = order[::4], [name for place, name in enumerate(order) if place % 4]
+    probe = np.isin(names, probes)
+    points: list[tuple[int, float]] = []
+    scores: Float[ndarray, " n"] = np.empty(0)
+    for share in (4, 2, 1):
+        some = others[::share]
+        try:
+            with unheard():
+                fitted = fit_bank(own.where(np.isin(names, some).tolist()), maker, hearing.reduction)
+        except UserError:
+            continue
+        scores = fitted.scorer.anomaly_score(own.embeddings[probe].astype(np.float64))
+        points.append((len(some), float(np.median(scores))))
+    if len(points) < 2:
+        return (), None
+    low, high = np.percentile(scores, [25, 75])
+    return tuple(points), bool(abs(points[-2][1] - points[-1][1]) <= 0.25 * (high - low))
+
+
+def _blocked(bank: Bank, clip_seconds: float) -> Bank:
+    """One long recording becomes blocks of time; anything else stays."""
+    if len({item.recording for item in bank.items}) > 1 or len({item.file for item in bank.items}) > 1:
+        return bank
+    count = min(len(bank.items) // _WINDOWS_OF_A_BLOCK, _MOST_BLOCKS)
+    if count < 3:
+        return bank
+    return dataclasses.replace(bank, blocking=Blocking(bank.items[0].file, count, clip_seconds))
+
+
+def _twice(heard: Heard, silent: Sequence[bool]) -> list[bool]:
+    seen: set[str] = set()
+    twice = []
+    for found, dead in zip(heard.looks, silent, strict=True):
+        twice.append(found.digest in seen and not dead)
+        seen.add(found.digest)
+    return twice
+
+
+def _unlike(fitted: Fitted) -> tuple[str, ...]:
+    median = np.median(fitted.scores)
+    unit = _NORMAL_MAD * np.median(np.abs(fitted.scores - median))
+    far = np.flatnonzero(fitted.scores > median + _UNLIKE * unit) if unit > 0 else np.empty(0, int)
+    return tuple(fitted.files[row] for row in far[np.argsort(-fitted.scores[far], kind="stable")])
+
+
+def _named(heard: Heard, flags: Sequence[bool]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(sound.clip.name for sound, flag in zip(heard.pieces, flags, strict=True) if flag))
+
+
+def _first(unreadable: dict[str, str]) -> str:
+    return f", such as {next(iter(unreadable.values()))}" if unreadable else ""

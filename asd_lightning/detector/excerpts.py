@@ -1,0 +1,59 @@
+"""Excerpts of the bank's sound, for people to listen to: FLAC files within the detector's."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy import ndarray
+
+from asd_lightning.atomic import write_atomically
+from asd_lightning.detector.file import Arrays
+from asd_lightning.detector.hearing import Hearing, Sound
+from asd_lightning.errors import UserError
+from asd_lightning.plain_text import is_name
+
+if TYPE_CHECKING:
+    from asd_lightning.detector.detector import Detector
+
+
+def excerpts(kept: Sequence[Sound], hearing: Hearing, at_most: int) -> Arrays:
+    """Pieces spread evenly over the bank, by the number of their item.
+
+    Args:
+        kept: the pieces of the bank, in its order.
+        hearing: of the detector.
+        at_most: how many; 0 keeps none.
+    """
+    if at_most < 1:
+        return {}
+    rows = np.unique(np.linspace(0, len(kept) - 1, min(at_most, len(kept))).round().astype(int))
+    length = hearing.preprocessing.samples
+    return {str(row): as_flac(hearing.waveform(kept[row])[:length], hearing.preprocessing.sample_rate) for row in rows}
+
+
+def as_flac(waveform: ndarray, sample_rate: int) -> ndarray:
+    """A waveform in [-1, 1] as a FLAC file of 16 bits, in bytes."""
+    import soundfile
+
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.clip(waveform, -1, 1), sample_rate, format="FLAC", subtype="PCM_16")
+    return np.frombuffer(buffer.getvalue(), np.uint8)
+
+
+def write_excerpts(detector: Detector, folder: Path) -> list[Path]:
+    """Write the excerpts of a detector as FLAC files, named by machine and number of the item; returns their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name in detector.machines_:
+        for number, content in detector.sounds_of(name).items():
+            if not is_name(name) or not number.isdecimal():
+                raise UserError(f"{name!r:.60}/{number!r:.20}: no name for a file")
+            path = folder / f"{name}_{number}.flac"
+            with write_atomically(path) as file:
+                file.write(content.tobytes())
+            written.append(path)
+    return written

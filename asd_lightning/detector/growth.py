@@ -1,0 +1,102 @@
+"""How a machine's bank grows, and how what it has learnt is taken back."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+
+from asd_lightning import __version__
+from asd_lightning.detector.bank import Item, Role
+from asd_lightning.detector.enrolment import items_of, look, now
+from asd_lightning.detector.file import part_digest
+from asd_lightning.detector.hearing import Hearing, Sound
+from asd_lightning.detector.machine import Change, Machine, fit_bank, fit_machine
+from asd_lightning.detector.progress import shown
+from asd_lightning.detector.promise import promise
+from asd_lightning.errors import UserError
+
+logger = logging.getLogger(__name__)
+_WORDS: dict[Role, str] = {"bank": "accepted", "calibration": "calibrated"}
+
+
+def grown(machine: Machine, sounds: Sequence[Sound], hearing: Hearing, role: Role) -> Machine:
+    """The machine with further normal sound: in its bank, or for its thresholds alone.
+
+    Everything is fitted again to what has come so far, so that nothing depends on the order of the commands but the
+    order of the bank.  The rates that are promised stay.
+
+    Args:
+        machine: as it is.
+        sounds: pieces of normal recordings.
+        hearing: of the detector.
+        role: ``bank`` for sound that new sound is to be compared with, ``calibration`` for later sound that the bank
+            has not seen.
+
+    Raises:
+        UserError: nothing usable or nothing new, or a machine of a run that does not tell how to fit it.
+    """
+    if not machine.maker or not machine.bank.items:
+        raise UserError(f"{machine.name}: its run does not tell how to fit it again; enrol it from its recordings")
+    word, version = _WORDS[role], len(machine.changes)
+    heard = hearing.embed(shown(sounds, "hearing"), look)
+    for why in heard.unreadable.values():
+        logger.warning("%s; left out", why)
+    known = {item.digest for item in machine.bank.items}
+    wanted = [not found.silent and found.digest not in known for found in heard.looks]
+    for sound in {
+        sound.clip.name: sound for sound, keep in zip(heard.pieces, wanted, strict=True) if not keep
+    }.values():
+        logger.warning("%s: silent, or in the detector already; left out", sound.clip.name)
+    if not any(wanted):
+        raise UserError(f"{machine.name}: nothing new among {len(sounds)} pieces of sound")
+    items = [
+        _of_change(item, word, version)
+        for item, keep in zip(items_of(heard, role, version), wanted, strict=True)
+        if keep
+    ]
+    bank = machine.bank.plus(items, heard.embeddings[wanted])
+    change = Change(word, now(), len({item.recording for item in items}), __version__, part_digest(machine.parts()))
+    return fit_machine(machine, bank, change, hearing.reduction)
+
+
+def taken_back(machine: Machine, hearing: Hearing) -> Machine:
+    """The machine as it was before its last change.
+
+    Raises:
+        UserError: it has not been changed.
+    """
+    if len(machine.changes) < 2:
+        raise UserError(f"{machine.name}: has not been changed since it was enrolled; there is nothing to take back")
+    *before, last = machine.changes
+    bank = machine.bank.up_to(len(before) - 1)
+    if len(before) == 1:
+        made = _as_enrolled(dataclasses.replace(machine, bank=bank, changes=tuple(before)), hearing)
+    else:
+        shorter = dataclasses.replace(machine, changes=tuple(before[:-1]))
+        made = fit_machine(shorter, bank, before[-1], hearing.reduction)
+    if part_digest(made.parts()) != last.before:
+        logger.warning(
+            "%s: taken back, but its numbers were made by other versions of the libraries and may differ in the last "
+            "digits",
+            machine.name,
+        )
+    return made
+
+
+def _as_enrolled(machine: Machine, hearing: Hearing) -> Machine:
+    fitted = fit_bank(machine.bank, machine.maker, hearing.reduction)
+    if machine.of_run:
+        from asd_lightning.detector.from_run import as_enrolled
+
+        normal, made = as_enrolled(machine)
+    else:
+        normal = fitted.normal()
+        made = promise(normal, machine.promise.rate, machine.promise.alarm_rate)
+    return dataclasses.replace(machine, scorer=fitted.scorer, normal=normal, promise=made)
+
+
+def _of_change(item: Item, word: str, version: int) -> Item:
+    """Its names say which change brought it: a file of the same name may be in the bank already."""
+    told = f"({word}, change {version})"
+    return item._replace(recording=f"{item.recording} {told}", file=f"{item.file} {told}")
