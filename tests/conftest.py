@@ -15,8 +15,8 @@ install_import_hook("asd_lightning", "tests.checker.check")
 
 from asd_lightning.synthetic import synthesize  # noqa: E402  (after the hook, so that it is checked too)
 
-# Two threads on two cores: more of them only fight, and results depend on their number.
-torch.set_num_threads(2)
+# One thread for each test process: `make test` runs as many as there are cores, and results depend on the number.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,214 @@
+"""``asd watch``: listen for as long as a plant runs, and say what happens."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asd_lightning.errors import UserError
+
+if TYPE_CHECKING:
+    from asd_lightning.detector.detector import Detector
+    from asd_lightning.live.false_alarms import FalseAlarms
+    from asd_lightning.live.inputs import Input
+    from asd_lightning.live.listener import Source
+    from asd_lightning.live.logic import Options
+    from asd_lightning.live.sinks import Sink
+    from asd_lightning.live.watch import Watch
+
+_LONGEST_NAME = 100
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """``asd watch DETECTOR --input ... [...]``."""
+    parser.description = "Listen to inputs and tell what happens, one line of JSON an event. Ctrl-C ends it."
+    parser.add_argument("detector", type=Path, metavar="DETECTOR", help="as asd enrol writes it")
+    parser.add_argument(
+        "--input",
+        action="append",
+        required=True,
+        metavar="[NAME=]WHAT",
+        help="a folder that recordings arrive in, - for raw samples, or microphone or microphone:DEVICE; several",
+    )
+    parser.add_argument("--machine", action="append", default=[], metavar="[NAME=]MACHINE", help="heard at an input")
+    parser.add_argument("--journal", type=Path, metavar="FILE", help="what was heard (default: DETECTOR.journal)")
+    parser.add_argument("--once", action="store_true", help="end when the folders' recordings were heard")
+    where = parser.add_argument_group("where events go (default: standard output)")
+    where.add_argument("-o", "--output", type=Path, metavar="FILE", help="append lines of JSON to FILE")
+    where.add_argument("--csv", type=Path, metavar="FILE", help="append a table to FILE")
+    where.add_argument("--mqtt", metavar="URL", help="mqtt://USER:PASSWORD@HOST:PORT/NODE")
+    where.add_argument("--webhook", metavar="URL", help="post each event to an address")
+    where.add_argument("--metrics", type=int, metavar="PORT", help="answer Prometheus on this computer")
+    where.add_argument("--excerpts", type=Path, metavar="DIR", help="keep the sound of warnings and alarms")
+    where.add_argument("--excerpt-bytes", type=int, default=200_000_000, metavar="N", help="in DIR (default: 2e8)")
+    logic = parser.add_argument_group("when something is said")
+    logic.add_argument("--hop", type=float, metavar="S", help="between windows (default: they do not overlap)")
+    logic.add_argument("--on", default="2/3", metavar="M/N", help="windows above a level, of how many (default: 2/3)")
+    logic.add_argument("--quiet", type=int, default=3, metavar="N", help="quiet windows that end it (default: 3)")
+    logic.add_argument("--hold", type=float, default=0.0, metavar="S", help="shortest alarm (default: 0)")
+    logic.add_argument("--cooldown", type=float, default=0.0, metavar="S", help="before the next one (default: 0)")
+    logic.add_argument(
+        "--false-alarms-a-day", type=float, metavar="N", help="set the level of alarms so, on left-out normal sound"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Listen until the end; the exit status."""
+    import logging
+    from dataclasses import replace
+
+    from asd_lightning.live.current import CurrentDetector
+    from asd_lightning.live.excerpts import Excerpts
+    from asd_lightning.live.listener import Surroundings
+    from asd_lightning.live.watch import Watch
+
+    logging.basicConfig(format="asd: %(message)s", level=logging.WARNING)
+    options = _options(args)
+    current = CurrentDetector(args.detector)
+    detector = current.get().detector
+    sources = _sources(args, detector)
+    alarms = _alarms(args.false_alarms_a_day, detector, options, sorted({source.machine for source in sources}))
+    journal = args.journal or args.detector.with_name(f"{args.detector.name}.journal")
+    excerpts = None if args.excerpts is None else Excerpts(args.excerpts, args.excerpt_bytes)
+    around = Surroundings(current, journal, options, excerpts)
+    around = replace(around, alarms={machine: found.level for machine, found in alarms.items()})
+    for machine, found in alarms.items():
+        print(f"{machine}: {found.sentence()}", file=sys.stderr)
+    return _listen(Watch(sources, around, _sinks(args, journal)), args.metrics)
+
+
+def _options(args: argparse.Namespace) -> Options:
+    from asd_lightning.live.latch import LatchOptions
+    from asd_lightning.live.logic import Options
+
+    needed, _, of = args.on.partition("/")
+    if not (needed.isdecimal() and of.isdecimal()):
+        raise UserError(f"--on {args.on}: write M/N, such as 2/3: windows above the level, of how many")
+    latch = LatchOptions(int(needed), int(of), args.quiet, args.hold, args.cooldown)
+    return Options(latch, latch)
+
+
+def _sources(args: argparse.Namespace, detector: Detector) -> list[Source]:
+    from asd_lightning.live.listener import Source
+
+    given = [_named(text) for text in args.input]
+    names = [name or _name_of(what) for name, what in given]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UserError(f"--input: two are called {twice[0]}; give them names, such as --input left=DIR")
+    machines = dict(_named(text) for text in args.machine)
+    if idle := [name for name in machines if name and name not in names]:
+        raise UserError(f"--machine {idle[0]}=...: there is no such input; there are {', '.join(names)}")
+    return [
+        Source(
+            name, machines.get(name) or machines.get("") or _machine(name, what, detector), _input(what, args, detector)
+        )
+        for name, (_, what) in zip(names, given, strict=True)
+    ]
+
+
+def _named(text: str) -> tuple[str, str]:
+    name, sign, rest = text.partition("=")
+    if not sign or "/" in name:
+        return "", text
+    if not name or len(name) > _LONGEST_NAME or not all(sign.isalnum() or sign in "-_." for sign in name):
+        raise UserError(f"{text}: an input's name is made of letters, digits, - _ and .")
+    return name, rest
+
+
+def _name_of(what: str) -> str:
+    """What an input without a name is called."""
+    name = {"-": "stream"}.get(what) or (Path(what).expanduser().resolve().name if ":" not in what else what)
+    return "".join(sign if sign.isalnum() or sign in "-_." else "_" for sign in name) or "input"
+
+
+def _machine(name: str, what: str, detector: Detector) -> str:
+    known = list(detector.machines_)
+    if len(known) == 1:
+        return known[0]
+    parts = [name, *reversed(Path(what).expanduser().absolute().parts)]
+    found = next((part for part in parts if part in known), None)
+    if found is None:
+        raise UserError(f"--input {name}: of which machine? Give --machine {name}=NAME, of {', '.join(known)}")
+    return found
+
+
+def _input(what: str, args: argparse.Namespace, detector: Detector) -> Input:
+    from dataclasses import replace
+
+    from asd_lightning.live.inputs import FolderInput
+    from asd_lightning.live.streams import MicrophoneInput, StreamInput
+
+    heard = detector.hearing_.preprocessing
+    heard = heard if args.hop is None else replace(heard, hop_seconds=args.hop)
+    if what == "-":
+        return StreamInput(sys.stdin.buffer, heard)
+    kind, _, device = what.partition(":")
+    if kind == "microphone":
+        return MicrophoneInput(int(device) if device.isdecimal() else device or None, heard)
+    return FolderInput(Path(what).expanduser(), heard, once=args.once)
+
+
+def _alarms(a_day: float | None, detector: Detector, options: Options, names: Sequence[str]) -> dict[str, FalseAlarms]:
+    from asd_lightning.live.false_alarms import level_for
+    from asd_lightning.live.levels import left_out_windows, levels_of
+
+    if a_day is None:
+        return {}
+    if not a_day >= 0:
+        raise UserError(f"--false-alarms-a-day {a_day}: a number of alarms is needed, 0 or more")
+    seconds = detector.hearing_.preprocessing.clip_seconds
+    found = {}
+    for name in names:
+        machine = detector.machines_[name]
+        found[name] = level_for(a_day, *left_out_windows(machine, seconds), levels_of(machine), options)
+    return found
+
+
+def _sinks(args: argparse.Namespace, journal: Path) -> list[Sink]:
+    from asd_lightning.live import sinks
+
+    chosen: list[Sink] = []
+    if args.output is not None:
+        chosen.append(sinks.JsonLines(args.output))
+    if args.csv is not None:
+        chosen.append(sinks.Csv(args.csv))
+    if args.webhook is not None:
+        chosen.append(sinks.Webhook(args.webhook))
+    if args.mqtt is not None:
+        from asd_lightning.live.mqtt import Mqtt
+
+        chosen.append(Mqtt(args.mqtt, journal))
+    return chosen or [sinks.Standard()]
+
+
+def _listen(watch: Watch, metrics: int | None) -> int:
+    import signal
+
+    from asd_lightning.live.metrics import serve
+
+    server = None if metrics is None else serve(metrics, watch.status)
+    # A service manager ends a program so.
+    signal.signal(signal.SIGTERM, lambda *_: watch.stop())
+    try:
+        watch.run(_shown(watch))
+    except KeyboardInterrupt:
+        print("\nasd: ended; the journal keeps where it was", file=sys.stderr)
+    finally:
+        if server is not None:
+            server.shutdown()
+    return 0
+
+
+def _shown(watch: Watch) -> Callable[[], None] | None:
+    """A line on a terminal that says how it goes."""
+    if not sys.stderr.isatty():
+        return None
+
+    def show() -> None:
+        parts = [f"{name} {one.place.state.told} {one.score:.3g}" for name, one in watch.status().items()]
+        print(f"\r{'  '.join(parts):.100}", end="\033[K", file=sys.stderr, flush=True)
+
+    return show

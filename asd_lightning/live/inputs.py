@@ -1,0 +1,144 @@
+"""Where the sound comes from: what an input is, and a folder that recordings arrive in.
+
+An input gives stretches of windows and says where to go on after them, so that a restart hears no window twice.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from jaxtyping import Float32
+from numpy import ndarray
+
+from asd_lightning.data.audio import BadAudioError, read_header
+from asd_lightning.data.folders import recordings
+from asd_lightning.data.preprocessing import Preprocessing
+from asd_lightning.errors import UserError
+from asd_lightning.live.events import Kind
+
+Waveform = Float32[ndarray, " samples"]
+
+
+class Stretch(NamedTuple):
+    """Some windows one after another, or something that happened to the input.
+
+    Attributes:
+        windows: waveforms.
+        offsets: start of each in ``file`` or in the stream, in s.
+        seconds: new sound in them.
+        place: where the input stands after them, plain data.
+        file: recording that they are of; "" for streams.
+        heard: key of a recording that ends here; "" where none does.
+        time: of the first window's start, in s since 1970.
+        happened: kind of an event of the input itself; ``None`` for sound.
+        note: what happened.
+    """
+
+    windows: list[Waveform]
+    offsets: list[float]
+    seconds: float
+    place: dict[str, Any]
+    file: str = ""
+    heard: str = ""
+    time: float = 0.0
+    happened: Kind | None = None
+    note: str = ""
+
+
+@runtime_checkable
+class Input(Protocol):
+    """A source of sound."""
+
+    def stretches(self, place: dict[str, Any], was_heard: Callable[[str], bool]) -> Iterator[Stretch | None]:
+        """Sound from ``place`` on; ``None`` where there is nothing new for the moment.
+
+        Args:
+            place: of the last stretch that was kept; empty at the first start.
+            was_heard: whether a recording was heard to its end.
+        """
+        ...
+
+
+@dataclass
+class FolderInput:
+    """Recordings in a folder, oldest first, and those that come later.
+
+    A recording is heard once it has been left alone for ``settle`` seconds: one that is still being written waits.
+
+    Args:
+        folder: with WAV or FLAC files, at any depth.
+        preprocessing: of the detector; its ``hop_seconds`` says how windows overlap.
+        once: end when all that is there was heard.
+        settle: in s.
+        windows: of one stretch.
+        now: seconds since 1970.
+    """
+
+    folder: Path
+    preprocessing: Preprocessing
+    once: bool = False
+    settle: float = 2.0
+    windows: int = 32
+    now: Callable[[], float] = time.time
+    _waiting: dict[str, tuple[int, int]] = field(default_factory=dict, repr=False)
+
+    def stretches(self, place: dict[str, Any], was_heard: Callable[[str], bool]) -> Iterator[Stretch | None]:
+        """See `Input`."""
+        while True:
+            fresh = [found for found in self._found() if not was_heard(found[2])]
+            for path, status, key in fresh:
+                yield from self._recording(path, status, key, place.get("next", 0) if place.get("key") == key else 0)
+            if not fresh and self.once and not self._waiting:
+                return
+            if not fresh:
+                yield None
+
+    def _found(self) -> list[tuple[Path, os.stat_result, str]]:
+        """Recordings that nobody writes any more, oldest first."""
+        if not self.folder.is_dir():
+            raise UserError(f"{self.folder}: no such folder; make it, or name another with --input")
+        found = []
+        waiting: dict[str, tuple[int, int]] = {}
+        for path in recordings(self.folder):
+            try:
+                status = path.stat()
+            except FileNotFoundError:
+                continue
+            seen = (status.st_size, status.st_mtime_ns)
+            name = path.relative_to(self.folder).as_posix()
+            quiet = self.now() - status.st_mtime >= self.settle or self._waiting.get(name) == seen
+            if quiet or self.settle == 0:
+                found.append((path, status, f"{name}:{seen[0]}:{seen[1]}"))
+            else:
+                waiting[name] = seen
+        self._waiting = waiting
+        return sorted(found, key=lambda item: (item[1].st_mtime_ns, item[2]))
+
+    def _recording(self, path: Path, status: os.stat_result, key: str, first: int) -> Iterator[Stretch]:
+        name = path.relative_to(self.folder).as_posix()
+        try:
+            seconds = read_header(path).seconds
+            starts = self.preprocessing.places(seconds)
+            for begin in range(first, len(starts), self.windows):
+                part = starts[begin : begin + self.windows]
+                length = None if len(starts) == 1 else self.preprocessing.clip_seconds
+                windows = [self.preprocessing.read(path, start, length) for start in part]
+                last = begin + self.windows >= len(starts)
+                until = seconds if last else starts[begin + self.windows]
+                yield Stretch(
+                    windows=windows,
+                    offsets=part,
+                    seconds=until - part[0],
+                    place={"key": key, "next": begin + self.windows},
+                    file=name,
+                    heard=key if last else "",
+                    time=status.st_mtime - seconds + part[0],
+                )
+        except (BadAudioError, OSError) as error:
+            place = {"key": key, "next": 0}
+            yield Stretch([], [], 0.0, place, name, key, status.st_mtime, "unreadable", str(error))

@@ -1,0 +1,210 @@
+"""What was heard and said so far, on disk: after a kill at any moment nothing is said twice and nothing is lost.
+
+One SQLite file.  What one stretch of sound has changed (events, state of the logic, place in the input) is one
+transaction: all of it is there after a restart, or none of it, and then the stretch is heard again where the input
+still has it.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from asd_lightning.errors import UserError
+from asd_lightning.live.events import Event
+from asd_lightning.live.logic import State
+
+_VERSION = 1
+_TABLES = """
+CREATE TABLE input(source TEXT PRIMARY KEY, machine TEXT NOT NULL, state TEXT NOT NULL, place TEXT NOT NULL,
+    position REAL NOT NULL, events INTEGER NOT NULL, previous TEXT NOT NULL);
+CREATE TABLE event(row INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, number INTEGER NOT NULL,
+    line TEXT NOT NULL, UNIQUE(source, number));
+CREATE TABLE heard(source TEXT NOT NULL, file TEXT NOT NULL, PRIMARY KEY(source, file)) WITHOUT ROWID;
+CREATE TABLE delivery(sink TEXT PRIMARY KEY, row INTEGER NOT NULL);
+CREATE TABLE request(row INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, kind TEXT NOT NULL,
+    seconds REAL NOT NULL);
+"""
+# Another process that looks into the journal is waited for so long, in s.
+_PATIENCE = 30.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an input stands.
+
+    Attributes:
+        machine: which is heard there.
+        state: of the logic.
+        place: what the input needs to go on, plain data.
+        position: seconds of sound heard.
+        events: number of its last event.
+        previous: fingerprint of the last window.
+    """
+
+    machine: str
+    state: State = field(default_factory=State)
+    place: dict[str, Any] = field(default_factory=dict)
+    position: float = 0.0
+    events: int = 0
+    previous: str = ""
+
+
+class Request(NamedTuple):
+    """Somebody asks: ``acknowledge``, or ``shelve`` for some seconds (0: no longer)."""
+
+    row: int
+    source: str
+    kind: str
+    seconds: float
+
+
+class Journal:
+    """The journal in one file; every thread opens its own.
+
+    Args:
+        path: of the file; it is made where there is none.
+        other_threads: it is made in one thread and used in another.
+
+    Raises:
+        UserError: the file is something else, or cannot be opened.
+    """
+
+    def __init__(self, path: Path, other_threads: bool = False) -> None:
+        self.path = path
+        try:
+            self._base = sqlite3.connect(
+                path, timeout=_PATIENCE, isolation_level=None, check_same_thread=not other_threads
+            )
+            self._base.execute("PRAGMA journal_mode=WAL")
+            self._base.execute("PRAGMA synchronous=FULL")
+            self._prepare()
+        except sqlite3.Error as error:
+            raise UserError(f"{path}: not usable as a journal ({error}); name another with --journal") from error
+
+    @classmethod
+    def there(cls, path: Path) -> Journal:
+        """A journal that exists.
+
+        Raises:
+            UserError: there is none, or it is something else.
+        """
+        if not path.is_file():
+            raise UserError(f"{path}: no journal there; asd watch says --journal, or DETECTOR.journal by default")
+        return cls(path)
+
+    def _prepare(self) -> None:
+        with self._transaction():
+            (version,) = self._base.execute("PRAGMA user_version").fetchone()
+            if version == 0:
+                for table in filter(str.strip, _TABLES.split(";")):
+                    self._base.execute(table)
+                self._base.execute(f"PRAGMA user_version={_VERSION}")
+            elif version != _VERSION:
+                raise UserError(f"{self.path}: a journal of version {version}, and {_VERSION} is what is read here")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._base.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._base.execute("ROLLBACK")
+            raise
+        self._base.execute("COMMIT")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._base.close()
+
+    def place(self, source: str) -> Place | None:
+        """Where an input stands; ``None`` where it was never heard."""
+        row = self._base.execute(
+            "SELECT machine, state, place, position, events, previous FROM input WHERE source = ?", (source,)
+        ).fetchone()
+        if row is None:
+            return None
+        machine, state, place, *rest = row
+        return Place(machine, State.from_dict(json.loads(state)), json.loads(place), *rest)
+
+    def was_heard(self, source: str, file: str) -> bool:
+        """Whether a recording was heard to its end."""
+        query = "SELECT 1 FROM heard WHERE source = ? AND file = ?"
+        return self._base.execute(query, (source, file)).fetchone() is not None
+
+    def keep(
+        self,
+        source: str,
+        place: Place,
+        events: Sequence[Event],
+        heard: Sequence[str] = (),
+        answered: Sequence[Request] = (),
+    ) -> None:
+        """Everything that a stretch of sound has changed, at once.
+
+        Args:
+            source: the input.
+            place: where it stands now.
+            events: what is said.
+            heard: recordings that were heard to their end.
+            answered: requests that were followed.
+
+        Raises:
+            sqlite3.Error: it could not be written (a full disk, for example); nothing has changed then.
+        """
+        with self._transaction():
+            self._base.execute(
+                "INSERT OR REPLACE INTO input VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    *(source, place.machine, json.dumps(place.state.to_dict()), json.dumps(place.place)),
+                    *(place.position, place.events, place.previous),
+                ),
+            )
+            rows = [(event.source, event.number, event.line()) for event in events]
+            self._base.executemany("INSERT INTO event(source, number, line) VALUES (?, ?, ?)", rows)
+            self._base.executemany("INSERT OR IGNORE INTO heard VALUES (?, ?)", [(source, key) for key in heard])
+            self._base.executemany("DELETE FROM request WHERE row = ?", [(request.row,) for request in answered])
+
+    def events(self, after: int = 0, at_most: int = 1000) -> list[tuple[int, str]]:
+        """Events as lines of JSON with the number of their row, oldest first, after a row."""
+        query = "SELECT row, line FROM event WHERE row > ? ORDER BY row LIMIT ?"
+        return list(self._base.execute(query, (after, at_most)))
+
+    def row_of(self, event_id: str) -> int | None:
+        """Row of an event by its id; ``None`` where there is no such event."""
+        source, _, number = event_id.rpartition("-")
+        if not number.isdecimal():
+            return None
+        query = "SELECT row FROM event WHERE source = ? AND number = ?"
+        row = self._base.execute(query, (source, int(number))).fetchone()
+        return None if row is None else int(row[0])
+
+    def delivered(self, sink: str) -> int:
+        """Row of the last event that a sink has taken; 0 before the first."""
+        row = self._base.execute("SELECT row FROM delivery WHERE sink = ?", (sink,)).fetchone()
+        return 0 if row is None else int(row[0])
+
+    def mark_delivered(self, sink: str, row: int) -> None:
+        """A sink has taken all events up to ``row``."""
+        self._base.execute("INSERT OR REPLACE INTO delivery VALUES (?, ?)", (sink, row))
+
+    def ask(self, source: str, kind: str, seconds: float = 0.0) -> None:
+        """Leave a request for whoever listens to the input.
+
+        Raises:
+            UserError: the journal knows no such input.
+        """
+        known = [name for (name,) in self._base.execute("SELECT source FROM input ORDER BY source")]
+        if source not in known:
+            raise UserError(f"{source}: the journal {self.path} knows {', '.join(known) or 'no input yet'}")
+        self._base.execute("INSERT INTO request(source, kind, seconds) VALUES (?, ?, ?)", (source, kind, seconds))
+
+    def requests(self, source: str) -> list[Request]:
+        """What was asked and not yet followed."""
+        query = "SELECT row, source, kind, seconds FROM request WHERE source = ? ORDER BY row"
+        return [Request(*row) for row in self._base.execute(query, (source,))]

@@ -1,0 +1,61 @@
+"""The levels that a machine's windows are compared with, from what its detector promises."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from asd_lightning.detector.bank import Bank
+from asd_lightning.detector.machine import Machine, fit_bank
+from asd_lightning.live.logic import Levels
+
+# A level is left where scores are so far, from it down to the middle of normal sound.
+_DEADBAND = 0.25
+
+
+def levels_of(machine: Machine, alarm: float | None = None) -> Levels:
+    """Warning and alarm of a machine's promise, and a release level a quarter of the way from the warning to normal.
+
+    Args:
+        machine: of a detector.
+        alarm: another level of alarms, not below that of warnings.
+    """
+    warning = machine.promise.warning
+    middle = min(float(np.median(machine.normal.scores)), warning)
+    return Levels(
+        warning=warning,
+        alarm=max(machine.promise.alarm if alarm is None else alarm, warning),
+        release=warning - _DEADBAND * (warning - middle),
+    )
+
+
+def left_out_windows(
+    machine: Machine, seconds: float
+) -> tuple[Float[ndarray, " windows"], list[str], Float[ndarray, " windows"]]:
+    """Scores of the bank's windows, each without its recording, with recording and end, in the order of the sound.
+
+    Args:
+        machine: of a detector.
+        seconds: length of a window.
+
+    Returns:
+        Scores, recordings, and ends in s from the beginning of the recording; what overlaps counts once.
+    """
+    bank = machine.bank.of_role("bank")
+    names = bank.recordings()
+    order = sorted(range(len(names)), key=lambda row: (names[row], bank.items[row].file, bank.items[row].start))
+    items = tuple(
+        item if bank.blocking is not None else item._replace(file=f"{item.file}#t={item.start:g}")
+        for item in bank.items
+    )
+    fitted = fit_bank(Bank(items, bank.embeddings, bank.blocking), machine.maker, "max")
+    ends: list[float] = []
+    for place, row in enumerate(order):
+        before = order[place - 1] if place and names[order[place - 1]] == names[row] else None
+        item = bank.items[row]
+        step = seconds
+        if before is not None and bank.items[before].file == item.file:
+            step = min(seconds, item.start - bank.items[before].start)
+        ends.append((ends[-1] if before is not None else 0.0) + step)
+    return fitted.scores[np.array(order)], [names[row] for row in order], np.array(ends)

@@ -1,0 +1,247 @@
+"""One input: from its sound to events in the journal."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from asd_lightning.detector.detector import Detector
+from asd_lightning.detector.health import fingerprint
+from asd_lightning.detector.judging import Judgement
+from asd_lightning.errors import UserError
+from asd_lightning.live.current import CurrentDetector
+from asd_lightning.live.events import Event, utc
+from asd_lightning.live.excerpts import Excerpts
+from asd_lightning.live.inputs import Input, Stretch
+from asd_lightning.live.journal import Journal, Place, Request
+from asd_lightning.live.levels import levels_of
+from asd_lightning.live.logic import Options, State, Told, Window, acknowledge, advance, shelve
+
+log = logging.getLogger(__name__)
+
+# Sound is kept of what somebody will want to listen to.
+_WORTH_HEARING = ("warning", "alarm")
+# Between two looks at an input without new sound, in s.
+_PAUSE = 0.5
+_NOTHING = Stretch([], [], 0.0, {})
+
+
+@dataclass(frozen=True)
+class Source:
+    """An input under its name.
+
+    Attributes:
+        name: of letters that a topic and a file name may have.
+        machine: which of the detector's machines is heard there.
+        input: gives the sound.
+    """
+
+    name: str
+    machine: str
+    input: Input
+
+
+@dataclass
+class Status:
+    """How an input is doing, for those who look from outside.
+
+    Attributes:
+        place: where it stands.
+        score: of the last window.
+        threshold: that it was compared with.
+        windows: heard since the start.
+        unwritten: events that the disk did not take yet.
+    """
+
+    place: Place
+    score: float = float("nan")
+    threshold: float = float("nan")
+    windows: int = 0
+    unwritten: int = 0
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What all inputs share.
+
+    Attributes:
+        detector: judges.
+        journal: path of the journal.
+        options: how long something has to last before it is said.
+        excerpts: where the sound of events is kept; ``None`` keeps none.
+        alarms: machine -> level of alarms, in the place of that of its promise.
+    """
+
+    detector: CurrentDetector
+    journal: Path
+    options: Options = field(default_factory=Options)
+    excerpts: Excerpts | None = None
+    alarms: Mapping[str, float] = field(default_factory=dict)
+
+
+class _Said(NamedTuple):
+    told: Told
+    window: int | None
+
+
+class Listener:
+    """Hears one input until it ends or is stopped.
+
+    Args:
+        source: the input.
+        around: what all inputs share.
+
+    Raises:
+        UserError: the detector does not know the machine, or the journal knows the input as another machine's.
+    """
+
+    def __init__(self, source: Source, around: Surroundings) -> None:
+        self.source = source
+        self.around = around
+        detector, self._change, _ = around.detector.get()
+        if source.machine not in detector.machines_:
+            known = ", ".join(detector.machines_)
+            raise UserError(f"machine {source.machine}: the detector knows {known}; name one of them")
+        self._journal = Journal(around.journal, other_threads=True)
+        place = self._journal.place(source.name)
+        if place is not None and place.machine != source.machine:
+            raise UserError(
+                f"{around.journal}: {source.name} was {place.machine} so far, and is {source.machine} now; give the "
+                "input another name"
+            )
+        self.status = Status(place or Place(source.machine))
+        self._events: list[Event] = []
+        self._heard: list[str] = []
+        self._answered: list[Request] = []
+        if place is None:
+            self._take(_NOTHING._replace(time=time.time(), happened="started"))
+
+    def run(self, stop: threading.Event) -> None:
+        """Hear until the input ends, or ``stop`` is set.
+
+        Raises:
+            UserError: the input cannot be used at all.
+        """
+        name = self.source.name
+        try:
+            for stretch in self.source.input.stretches(
+                self.status.place.place, lambda key: key in self._heard or self._journal.was_heard(name, key)
+            ):
+                if stop.is_set():
+                    return
+                self._take(stretch or _NOTHING)
+                if stretch is None:
+                    stop.wait(_PAUSE)
+        finally:
+            self._journal.close()
+
+    def _take(self, stretch: Stretch) -> None:
+        """From waveforms to what is written."""
+        requests = [one for one in self._journal.requests(self.source.name) if one not in self._answered]
+        detector, change, note = self.around.detector.get()
+        renewed = [_Said(Told("detector", note=note), None)] if change != self._change else []
+        self._change = change
+        if stretch is _NOTHING and not (requests or renewed or self._events):
+            return
+        judged = detector.judge(stretch.windows, self.source.machine, len(stretch.windows)) if stretch.windows else []
+        place, said = self._heard_of(detector, stretch, judged, requests)
+        events = [self._event(stretch, judged, number, one) for number, one in enumerate([*renewed, *said], start=1)]
+        self._events += events
+        self._heard += [stretch.heard] if stretch.heard else []
+        self._answered += requests
+        self.status.place = replace(place, events=place.events + len(events))
+        self.status.windows += len(judged)
+        if judged:
+            self.status.score, self.status.threshold = judged[-1].score, judged[-1].threshold
+        self._keep()
+
+    def _heard_of(
+        self, detector: Detector, stretch: Stretch, judged: Sequence[Judgement], requests: Sequence[Request]
+    ) -> tuple[Place, list[_Said]]:
+        """Where the input stands after a stretch, and what is to be said of it."""
+        before = self.status.place
+        state, previous = before.state, before.previous
+        said = [_Said(Told(stretch.happened, note=stretch.note), None)] if stretch.happened else []
+        for request in requests:
+            state, told = _answer(state, before.position, request)
+            said += [_Said(one, None) for one in told]
+        levels = levels_of(detector.machines_[self.source.machine], self.around.alarms.get(self.source.machine))
+        for number, (judgement, waveform) in enumerate(zip(judged, stretch.windows, strict=True)):
+            now = fingerprint(waveform)
+            window = _window(judgement, before.position + _end(stretch, judged, number), now == previous)
+            state, told = advance(self.around.options, levels, state, window)
+            said += [_Said(one, number) for one in told]
+            previous = now
+        place = before.place if stretch is _NOTHING else stretch.place
+        position = before.position + stretch.seconds
+        return replace(before, state=state, place=place, position=position, previous=previous), said
+
+    def _event(self, stretch: Stretch, judged: Sequence[Judgement], number: int, said: _Said) -> Event:
+        told, window = said
+        offset = 0.0 if window is None else stretch.offsets[window]
+        place = self.status.place
+        event = Event(
+            number=place.events + number,
+            source=self.source.name,
+            machine=self.source.machine,
+            kind=told.kind,
+            position=place.position + (0.0 if window is None else _end(stretch, judged, window)),
+            time=utc((stretch.time or time.time()) + (0.0 if window is None else offset - stretch.offsets[0])),
+            score=None if window is None else judged[window].score,
+            threshold=told.threshold,
+            file=stretch.file,
+            offset=offset,
+            note=told.note,
+        )
+        if window is None or told.kind not in _WORTH_HEARING or self.around.excerpts is None:
+            return event
+        return self._with_sound(event, stretch, window, self.around.excerpts)
+
+    def _with_sound(self, event: Event, stretch: Stretch, window: int, excerpts: Excerpts) -> Event:
+        rate = self.around.detector.get().detector.hearing_.preprocessing.sample_rate
+        try:
+            excerpts.keep(Excerpts.name(event), stretch.windows[window], rate)
+            excerpts.make_room()
+        except OSError as error:
+            # The event is worth more than its sound.
+            log.warning("%s: no sound is kept of it (%s)", event.id, error)
+            return event
+        return replace(event, excerpt=Excerpts.name(event))
+
+    def _keep(self) -> None:
+        """Write what has happened; what the disk does not take is tried again with the next stretch."""
+        try:
+            self._journal.keep(self.source.name, self.status.place, self._events, self._heard, self._answered)
+        except sqlite3.Error as error:
+            log.warning(
+                "%s: %d event(s) are not written (%s); listening goes on, and it is tried again",
+                *(self.source.name, len(self._events), error),
+            )
+        else:
+            self._events, self._heard, self._answered = [], [], []
+        self.status.unwritten = len(self._events)
+
+
+def _answer(state: State, position: float, request: Request) -> tuple[State, list[Told]]:
+    if request.kind == "acknowledge":
+        return acknowledge(state)
+    return shelve(state, position, request.seconds)
+
+
+def _end(stretch: Stretch, judged: Sequence[Judgement], number: int) -> float:
+    """Seconds from the stretch's start to the end of one of its windows."""
+    length = judged[number].windows[0].end if judged[number].windows else 0.0
+    return stretch.offsets[number] - stretch.offsets[0] + length
+
+
+def _window(judgement: Judgement, end: float, repeated: bool) -> Window:
+    unfit = "; ".join(judgement.health) if judgement.decision == "cannot judge" else ""
+    if repeated:
+        unfit = "the same samples again: the input stands still"
+    return Window(end, judgement.score, unfit, judgement.decision != "not running")

@@ -1,0 +1,235 @@
+"""Where events go: each sink takes them from the journal in its own time, so that a slow one holds nothing up.
+
+A sink gets every event at least once and in order; what it has taken is marked in the journal.  An event has the same
+``id`` however often it comes.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import os
+import sys
+import threading
+import urllib.request
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+from urllib.parse import urlsplit
+
+from asd_lightning.errors import UserError
+from asd_lightning.live.journal import Journal
+from asd_lightning.plain_text import without_credentials
+
+log = logging.getLogger(__name__)
+
+# Between two looks into the journal, in s.
+_PAUSE = 0.2
+_LONGEST_PAUSE = 60.0
+
+
+@runtime_checkable
+class Sink(Protocol):
+    """Takes events."""
+
+    name: str
+
+    def recover(self, journal: Journal) -> None:
+        """Before the first event: mark what was taken and not marked before a kill."""
+        ...
+
+    def deliver(self, line: str) -> None:
+        """Take one event, a line of JSON.
+
+        Raises:
+            OSError: not now; it is tried again.
+        """
+        ...
+
+
+def feed(sink: Sink, journal_path: Path, stop: threading.Event) -> None:
+    """Give a sink all events, those from before too, until ``stop`` is set and all are taken.
+
+    Args:
+        sink: takes them.
+        journal_path: of the journal.
+        stop: an unreachable sink is not waited for then: its events stay in the journal.
+    """
+    journal = Journal(journal_path)
+    sink.recover(journal)
+    pause, taken = _PAUSE, journal.delivered(sink.name)
+    while True:
+        ending = stop.is_set()
+        rows = journal.events(taken)
+        try:
+            for row, line in rows:
+                sink.deliver(line)
+                taken = row
+                journal.mark_delivered(sink.name, row)
+            pause = _PAUSE
+        except OSError as error:
+            pause = min(2 * pause, _LONGEST_PAUSE)
+            log.warning("%s: %s; tried again in %.1f s", sink.name, error, pause)
+            if ending:
+                break
+        if ending and not rows:
+            break
+        stop.wait(pause)
+    journal.close()
+
+
+class JsonLines:
+    """A file of JSON lines; a line that a kill has cut is written anew.
+
+    Args:
+        path: appended to.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.name = f"json:{path.absolute()}"
+
+    def recover(self, journal: Journal) -> None:
+        """Cut off half a line, and find the last whole one in the journal."""
+        last = _last_whole_line(self.path)
+        if last is None:
+            return
+        try:
+            row = journal.row_of(str(json.loads(last)["id"]))
+        except (ValueError, KeyError, TypeError):
+            row = None
+        if row is None:
+            raise UserError(f"{self.path}: its last line is no event of the journal; name another file")
+        if row > journal.delivered(self.name):
+            journal.mark_delivered(self.name, row)
+
+    def deliver(self, line: str) -> None:
+        """Append a line."""
+        _append(self.path, line + "\n")
+
+
+COLUMNS = ("id", "time", "source", "machine", "kind", "score", "threshold", "file", "offset", "excerpt", "note")
+
+
+class Csv:
+    """A table, one row an event.
+
+    Args:
+        path: appended to.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.name = f"csv:{path.absolute()}"
+
+    def recover(self, journal: Journal) -> None:
+        """Cut off half a row, and find the last whole one in the journal."""
+        last = _last_whole_line(self.path)
+        if last is None:
+            _append(self.path, ",".join(COLUMNS) + "\n")
+            return
+        row = journal.row_of(last.split(",", 1)[0])
+        if row is None and last != ",".join(COLUMNS):
+            raise UserError(f"{self.path}: its last row is no event of the journal; name another file")
+        if row is not None and row > journal.delivered(self.name):
+            journal.mark_delivered(self.name, row)
+
+    def deliver(self, line: str) -> None:
+        """Append a row."""
+        event = json.loads(line)
+        text = io.StringIO()
+        # A note's line end would be a row of its own.
+        csv.writer(text, lineterminator="\n").writerow(
+            " ".join(str(event[name]).split("\n")) if event[name] is not None else "" for name in COLUMNS
+        )
+        _append(self.path, text.getvalue())
+
+
+class Standard:
+    """Standard output, for another program or a person; a restart may repeat the last line."""
+
+    name = "standard output"
+
+    def recover(self, journal: Journal) -> None:
+        """Nothing is known of what was read."""
+
+    def deliver(self, line: str) -> None:
+        """Print a line."""
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+
+
+class Webhook:
+    """An address that each event is posted to as JSON.
+
+    The header ``Idempotency-Key`` is the event's id: it may come twice where an answer was lost.
+
+    Args:
+        url: http or https.
+        seconds: that an answer is waited for.
+
+    Raises:
+        UserError: another kind of address.
+    """
+
+    def __init__(self, url: str, seconds: float = 10.0) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise UserError(f"{without_credentials(url)}: an address of http:// or https:// is needed")
+        self.url = url
+        self.seconds = seconds
+        self.name = f"webhook:{parts.scheme}://{parts.hostname}:{parts.port or ''}{parts.path}"
+
+    def recover(self, journal: Journal) -> None:
+        """The receiver knows ids."""
+
+    def deliver(self, line: str) -> None:
+        """Post one event."""
+        request = urllib.request.Request(
+            self.url,
+            line.encode(),
+            {"Content-Type": "application/json", "Idempotency-Key": str(json.loads(line)["id"])},
+            method="POST",
+        )
+        # HTTPError and timeouts are kinds of OSError.
+        with _OPENER.open(request, timeout=self.seconds) as answer:
+            answer.read(1)
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """An event goes to the address that was given and to no other."""
+
+    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
+        return None
+
+
+_OPENER = urllib.request.build_opener(_NoRedirect)
+
+
+def _append(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        before = file.tell()
+        try:
+            file.write(text.encode())
+            file.flush()
+        except OSError:
+            # Half a line must not stay before the next.
+            os.truncate(path, before)
+            raise
+
+
+def _last_whole_line(path: Path) -> str | None:
+    """The last line that has its end; what follows it is cut off.  ``None`` where there is none."""
+    if not path.exists():
+        return None
+    with path.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        # A line is far shorter than this.
+        file.seek(max(size - 1_000_000, 0))
+        tail = file.read()
+        whole = tail.rfind(b"\n") + 1
+        file.truncate(size - (len(tail) - whole))
+    lines = tail[:whole].decode("utf-8", "replace").splitlines()
+    return lines[-1] if lines else None

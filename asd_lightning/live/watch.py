@@ -1,0 +1,76 @@
+"""Several inputs and several sinks at once, for as long as it takes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from asd_lightning.live.listener import Listener, Source, Status, Surroundings
+from asd_lightning.live.sinks import Sink, feed
+
+
+class Watch:
+    """Hears all inputs, each in a thread, and feeds all sinks, each in a thread.
+
+    Args:
+        sources: inputs under different names.
+        around: what they share.
+        sinks: where events go.
+
+    Raises:
+        UserError: a machine that the detector does not know, or a journal of other inputs.
+    """
+
+    def __init__(self, sources: Sequence[Source], around: Surroundings, sinks: Sequence[Sink] = ()) -> None:
+        self.journal: Path = around.journal
+        self.sinks = list(sinks)
+        self._listeners = {source.name: Listener(source, around) for source in sources}
+        self._ended = threading.Event()
+        self._stop = threading.Event()
+        self._failures: list[BaseException] = []
+
+    def status(self) -> Mapping[str, Status]:
+        """Of each input, as it is now."""
+        return {name: listener.status for name, listener in self._listeners.items()}
+
+    def stop(self) -> None:
+        """Ask for the end; `run` returns when what was heard is told."""
+        self._stop.set()
+
+    def run(self, meanwhile: Callable[[], None] | None = None) -> None:
+        """Listen until all inputs have ended, `stop` is called or one fails; then give the sinks the rest.
+
+        Args:
+            meanwhile: called a few times a second, to show how it goes.
+
+        Raises:
+            UserError: an input or a sink that cannot be used at all.
+        """
+        inputs = [self._thread(listener.run, self._stop) for listener in self._listeners.values()]
+        outputs = [self._thread(feed, sink, self.journal, self._ended) for sink in self.sinks]
+        try:
+            while any(thread.is_alive() for thread in inputs) and not self._failures:
+                self._stop.wait(0.2)
+                if meanwhile is not None:
+                    meanwhile()
+        finally:
+            self._stop.set()
+            for thread in inputs:
+                thread.join()
+            self._ended.set()
+            for thread in outputs:
+                thread.join()
+        if self._failures:
+            raise self._failures[0]
+
+    def _thread(self, work: Callable[..., None], *arguments: object) -> threading.Thread:
+        def run() -> None:
+            try:
+                work(*arguments)
+            except BaseException as error:
+                self._failures.append(error)
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        return thread

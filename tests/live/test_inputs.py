@@ -1,0 +1,143 @@
+"""Recordings that arrive, samples from a pipe, a microphone that is unplugged."""
+
+import io
+import itertools
+import os
+
+import numpy as np
+import pytest
+from scipy.io import wavfile
+
+from asd_lightning.data.preprocessing import Preprocessing
+from asd_lightning.errors import UserError
+from asd_lightning.live.inputs import FolderInput
+from asd_lightning.live.streams import MicrophoneInput, StreamInput
+
+RATE = 1000
+HEARD = Preprocessing(sample_rate=RATE, clip_seconds=1.0)
+
+
+def record(path, seconds, time, seed=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    samples = np.random.default_rng(seed).integers(-9000, 9000, round(seconds * RATE)).astype(np.int16)
+    wavfile.write(path, RATE, samples)
+    os.utime(path, (time, time))
+    return samples.astype(np.float32) / 32768
+
+
+def taken(folder, place=None, heard=(), **options):
+    return list(FolderInput(folder, HEARD, once=True, **options).stretches(place or {}, lambda key: key in heard))
+
+
+def test_recordings_are_heard_whole_oldest_first(tmp_path):
+    late = record(tmp_path / "a.wav", 2.5, 2000.0, 1)
+    early = record(tmp_path / "deep" / "b.wav", 0.5, 1000.0, 2)
+    first, second = taken(tmp_path)
+    assert (first.file, first.offsets, first.seconds, first.time) == ("deep/b.wav", [0.0], 0.5, 999.5)
+    np.testing.assert_array_equal(first.windows[0], early)
+    assert (second.file, second.offsets, second.seconds, second.time) == ("a.wav", [0.0, 1.0, 1.5], 2.5, 1997.5)
+    for window, start in zip(second.windows, (0, 1000, 1500), strict=True):
+        np.testing.assert_array_equal(window, late[start : start + RATE])
+    assert first.heard.startswith("deep/b.wav:") and second.heard.startswith("a.wav:")
+
+
+def test_a_long_recording_comes_in_stretches_and_is_taken_up_in_the_middle(tmp_path):
+    record(tmp_path / "long.wav", 5.0, 1000.0)
+    whole = taken(tmp_path, windows=2)
+    assert [stretch.offsets for stretch in whole] == [[0.0, 1.0], [2.0, 3.0], [4.0]]
+    assert [bool(stretch.heard) for stretch in whole] == [False, False, True]
+    assert sum(stretch.seconds for stretch in whole) == 5.0
+    rest = taken(tmp_path, place=whole[0].place, windows=2)
+    assert [stretch.offsets for stretch in rest] == [[2.0, 3.0], [4.0]]
+    np.testing.assert_array_equal(rest[0].windows[0], whole[1].windows[0])
+    assert taken(tmp_path, heard={whole[-1].heard}) == []
+
+
+def test_overlapping_windows_count_their_sound_once(tmp_path):
+    record(tmp_path / "a.wav", 3.0, 1000.0)
+    hearing = Preprocessing(sample_rate=RATE, clip_seconds=1.0, hop_seconds=0.5)
+    folder = FolderInput(tmp_path, hearing, once=True, windows=2)
+    stretches = list(folder.stretches({}, lambda key: False))
+    assert [stretch.offsets for stretch in stretches] == [[0.0, 0.5], [1.0, 1.5], [2.0]]
+    assert sum(stretch.seconds for stretch in stretches) == 3.0
+
+
+def test_a_recording_that_is_still_written_waits(tmp_path):
+    record(tmp_path / "a.wav", 1.0, 1000.0)
+    record(tmp_path / "b.wav", 1.0, 1009.0)
+    clock = itertools.count(1010)
+    folder = FolderInput(tmp_path, HEARD, settle=5.0, now=lambda: next(clock) * 1.0)
+    stretches = folder.stretches({}, set().__contains__)
+    assert next(stretches).file == "a.wav"
+    # Its time is from the future of this clock: what counts then is that nobody has touched it since.
+    assert next(stretches).file == "a.wav"
+    assert next(stretches).file == "b.wav"
+
+
+def test_a_recording_that_cannot_be_read_is_told_once(tmp_path):
+    (tmp_path / "bad.wav").write_bytes(b"RIFF....")
+    os.utime(tmp_path / "bad.wav", (1000.0, 1000.0))
+    record(tmp_path / "good.wav", 1.0, 2000.0)
+    bad, good = taken(tmp_path)
+    assert (bad.happened, bad.windows, good.file) == ("unreadable", [], "good.wav")
+    assert "bad.wav" in bad.note and bad.heard
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(UserError, match="no such folder"):
+        taken(tmp_path / "nowhere")
+
+
+def test_nothing_new_is_told_so_that_others_are_looked_after(tmp_path):
+    assert next(FolderInput(tmp_path, HEARD).stretches({}, set().__contains__)) is None
+
+
+def test_samples_from_a_pipe_in_windows():
+    samples = np.arange(-1250, 1250, dtype="<i2")
+    stretches = list(StreamInput(io.BytesIO(samples.tobytes()), HEARD, now=lambda: 100.0).stretches({}, bool))
+    assert [stretch.offsets for stretch in stretches] == [[0.0], [1.0]]
+    heard = np.concatenate([stretch.windows[0] for stretch in stretches])
+    np.testing.assert_array_equal(heard, samples[:2000].astype(np.float32) / 32768)
+
+
+def test_overlapping_windows_from_a_pipe():
+    samples = np.arange(3000, dtype="<i2")
+    hearing = Preprocessing(sample_rate=RATE, clip_seconds=1.0, hop_seconds=0.25)
+    stretches = list(StreamInput(io.BytesIO(samples.tobytes()), hearing).stretches({}, bool))
+    offsets = [offset for stretch in stretches for offset in stretch.offsets]
+    assert offsets == [0.25 * number for number in range(9)]
+    for stretch in stretches:
+        for window, offset in zip(stretch.windows, stretch.offsets, strict=True):
+            assert window[0] * 32768 == offset * RATE
+
+
+class Recorder:
+    def __init__(self, seconds):
+        self.left = seconds
+
+    def read(self, samples):
+        if not self.left:
+            raise OSError("device unplugged")
+        self.left -= 1
+        return np.full(samples, self.left, "<i2").tobytes(), False
+
+
+def test_a_microphone_that_is_unplugged_is_waited_for():
+    attempts = iter([Recorder(2), None, None, Recorder(1)])
+
+    def opened(device, rate, samples):
+        assert (device, rate) == ("usb", RATE)
+        recorder = next(attempts)
+        if recorder is None:
+            raise OSError("no such device")
+        return recorder
+
+    microphone = MicrophoneInput("usb", HEARD, patience=0.0, open_stream=opened, now=lambda: 5.0)
+    stretches = itertools.islice(microphone.stretches({}, bool), 5)
+    assert [(stretch.happened, len(stretch.windows), stretch.note) for stretch in stretches] == [
+        (None, 1, ""),
+        (None, 1, ""),
+        ("input lost", 0, "device unplugged"),
+        ("input back", 0, ""),
+        (None, 1, ""),
+    ]

@@ -1,0 +1,69 @@
+"""All of a stretch is kept, or none of it."""
+
+import sqlite3
+
+import pytest
+
+from asd_lightning.errors import UserError
+from asd_lightning.live.events import Event
+from asd_lightning.live.journal import Journal, Place
+from asd_lightning.live.logic import State
+
+
+def event(number, source="pump1", kind="alarm"):
+    return Event(number, source, "pump", kind, float(number), "2026-01-01T00:00:00.000Z", score=3.0)
+
+
+def test_what_is_kept_is_there_for_the_next_process(tmp_path):
+    journal = Journal(tmp_path / "journal")
+    assert journal.place("pump1") is None
+    place = Place("pump", State(told="alarm", unfit=2), {"key": "a", "next": 3}, 12.5, 2, "print")
+    journal.keep("pump1", place, [event(1), event(2)], heard=["a:1:2"])
+    journal.close()
+    again = Journal(tmp_path / "journal")
+    assert again.place("pump1") == place
+    assert again.was_heard("pump1", "a:1:2") and not again.was_heard("pump2", "a:1:2")
+    assert [row for row, _ in again.events()] == [1, 2]
+    assert again.events(1) == [(2, event(2).line())]
+    assert (again.row_of("pump1-00000002"), again.row_of("pump1-00000003"), again.row_of("?")) == (2, None, None)
+
+
+def test_a_stretch_that_fails_amid_leaves_nothing(tmp_path):
+    journal = Journal(tmp_path / "journal")
+    journal.keep("pump1", Place("pump", events=1), [event(1)])
+    with pytest.raises(sqlite3.IntegrityError):
+        journal.keep("pump1", Place("pump", events=3), [event(2), event(1)], heard=["b"])
+    assert journal.place("pump1").events == 1
+    assert len(journal.events()) == 1 and not journal.was_heard("pump1", "b")
+
+
+def test_requests_wait_until_they_are_followed(tmp_path):
+    journal = Journal(tmp_path / "journal")
+    with pytest.raises(UserError, match="no input yet"):
+        journal.ask("pump1", "acknowledge")
+    journal.keep("pump1", Place("pump"), [])
+    journal.ask("pump1", "shelve", 60.0)
+    (request,) = journal.requests("pump1")
+    assert (request.kind, request.seconds) == ("shelve", 60.0)
+    journal.keep("pump1", Place("pump"), [], answered=[request])
+    assert journal.requests("pump1") == []
+
+
+def test_another_file_is_not_taken_for_a_journal(tmp_path):
+    (tmp_path / "notes").write_text("not a database, and long enough to be looked at\n" * 30)
+    with pytest.raises(UserError, match="not usable as a journal"):
+        Journal(tmp_path / "notes")
+    with pytest.raises(UserError, match="no journal there"):
+        Journal.there(tmp_path / "nothing")
+    base = sqlite3.connect(tmp_path / "later")
+    base.execute("PRAGMA user_version=99")
+    base.close()
+    with pytest.raises(UserError, match="version 99"):
+        Journal(tmp_path / "later")
+
+
+def test_deliveries_are_of_one_sink_each(tmp_path):
+    journal = Journal(tmp_path / "journal")
+    journal.mark_delivered("a", 3)
+    journal.mark_delivered("a", 4)
+    assert (journal.delivered("a"), journal.delivered("b")) == (4, 0)

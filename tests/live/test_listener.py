@@ -1,0 +1,163 @@
+"""From windows to the journal: interrupted anywhere, with a full disk, with a new detector."""
+
+import itertools
+import json
+import sqlite3
+import threading
+
+import pytest
+from scipy.io import wavfile
+
+from asd_lightning.errors import UserError
+from asd_lightning.live.current import InUse
+from asd_lightning.live.excerpts import Excerpts
+from asd_lightning.live.journal import Journal
+from asd_lightning.live.latch import LatchOptions
+from asd_lightning.live.listener import Listener, Source
+from asd_lightning.live.logic import Options
+from tests.live.plant import ListeningDetector, Now, Scores, around
+
+# The detector is none.
+pytestmark = pytest.mark.usefixtures("unchecked")
+DAY = [0.1, 0.1, 1.5, 1.5, 3.0, 3.0, 0.1, 0.1, -1.0, -1.0, -1.0, 0.1, 0.1, 0.1, -2.0, -2.0, 0.1, 0.1, 3.0, 3.0, 3.0, 0.1]
+OPTIONS = Options(LatchOptions(2, 2, 2), LatchOptions(2, 2, 2), unfit=2, still=2)
+
+
+def source(scores, name="pump1", machine="pump", **options):
+    return Source(name, machine, Scores(scores, **options))
+
+
+def told(journal, start=True):
+    events = [json.loads(line) for _, line in Journal(journal).events()]
+    return [event for event in events if start or event["kind"] != "started"]
+
+
+def hear(folder, scores, **changes):
+    listener = Listener(source(scores), around(folder, options=OPTIONS, **changes))
+    listener.run(threading.Event())
+    return told(folder / "journal")
+
+
+class Kill(Exception):
+    pass
+
+
+def test_a_day_in_events(tmp_path):
+    events = hear(tmp_path, DAY)
+    assert [(event["kind"], event["position"]) for event in events] == [
+        ("started", 0.0),
+        ("warning", 4.0),
+        ("alarm", 6.0),
+        ("normal", 8.0),
+        ("cannot judge", 10.0),
+        ("judging", 13.0),
+        ("not running", 16.0),
+        ("running", 18.0),
+        ("alarm", 20.0),
+    ]
+    assert [event["id"] for event in events] == [f"pump1-{number:08d}" for number in range(1, 10)]
+    alarm = events[2]
+    assert (alarm["score"], alarm["threshold"], alarm["file"], alarm["offset"]) == (3.0, 2.0, "day.wav", 5.0)
+    assert alarm["time"] == "1970-01-01T00:16:45.000Z"
+
+
+def test_interrupted_before_and_after_any_write_the_events_are_those_of_an_uninterrupted_day(tmp_path, monkeypatch):
+    (tmp_path / "whole").mkdir()
+    expected = hear(tmp_path / "whole", DAY)[1:]
+    keep = Journal.keep
+    for stretch, after in itertools.product(range(1, len(DAY) // 2 + 1), (False, True)):
+        folder = tmp_path / f"{stretch}{after}"
+        folder.mkdir()
+        count = itertools.count()
+
+        def killed(self, *arguments, stretch=stretch, after=after, count=count, **named):
+            dies = next(count) == stretch
+            if not dies or after:
+                keep(self, *arguments, **named)
+            if dies:
+                raise Kill
+
+        monkeypatch.setattr(Journal, "keep", killed)
+        with pytest.raises(Kill):
+            hear(folder, DAY)
+        monkeypatch.setattr(Journal, "keep", keep)
+        assert hear(folder, DAY)[1:] == expected
+
+
+def test_what_a_full_disk_does_not_take_is_written_later_and_once(tmp_path, monkeypatch, caplog):
+    (tmp_path / "whole").mkdir()
+    expected = hear(tmp_path / "whole", DAY)[1:]
+    keep, count = Journal.keep, itertools.count()
+
+    def full(self, *arguments, **named):
+        if 2 <= next(count) < 7:
+            raise sqlite3.OperationalError("database or disk is full")
+        keep(self, *arguments, **named)
+
+    monkeypatch.setattr(Journal, "keep", full)
+    assert hear(tmp_path, DAY)[1:] == expected
+    assert "1 event(s) are not written (database or disk is full); listening goes on" in caplog.text
+
+
+def test_a_new_detector_judges_from_the_next_stretch_on(tmp_path):
+    now = Now()
+    listener = Listener(source([1.5] * 8), around(tmp_path, options=OPTIONS, detector=now))
+    take, count = listener._take, itertools.count()
+
+    def changed(stretch):
+        if next(count) == 2:
+            now.in_use = InUse(ListeningDetector(alarm=1.2), 1, "written anew")
+        take(stretch)
+
+    listener._take = changed
+    listener.run(threading.Event())
+    events = told(tmp_path / "journal")
+    assert [event["kind"] for event in events] == ["started", "warning", "detector", "alarm"]
+    assert events[2]["note"] == "written anew"
+
+
+def test_requests_are_followed_between_windows(tmp_path):
+    listener = Listener(source(DAY), around(tmp_path, options=OPTIONS))
+    Journal(tmp_path / "journal").ask("pump1", "shelve", 15.0)
+    listener.run(threading.Event())
+    kinds = [event["kind"] for event in told(tmp_path / "journal")]
+    assert kinds == ["started", "shelved", "cannot judge", "judging", "unshelved", "not running", "running", "alarm"]
+    assert Journal(tmp_path / "journal").requests("pump1") == []
+
+
+def test_the_sound_of_events_is_kept_and_the_oldest_goes(tmp_path):
+    excerpts = Excerpts(tmp_path / "sound", largest=600)
+    events = hear(tmp_path, DAY, excerpts=excerpts)
+    with_sound = [event for event in events if event["excerpt"]]
+    assert [event["kind"] for event in with_sound] == ["warning", "alarm", "alarm"]
+    assert sorted(path.name for path in (tmp_path / "sound").iterdir()) == [
+        event["excerpt"] for event in with_sound[-2:]
+    ]
+    rate, samples = wavfile.read(tmp_path / "sound" / with_sound[-1]["excerpt"])
+    assert (rate, len(samples)) == (1000, 100)
+
+
+def test_an_event_whose_sound_cannot_be_kept_is_told_all_the_same(tmp_path, caplog):
+    (tmp_path / "sound").write_text("in the way")
+    events = hear(tmp_path, DAY, excerpts=Excerpts(tmp_path / "sound"))
+    assert len(events) == 9 and not any(event["excerpt"] for event in events)
+    assert "no sound is kept" in caplog.text
+
+
+def test_an_input_that_repeats_its_samples_cannot_be_judged(tmp_path):
+    class Stuck(Scores):
+        def stretches(self, place, was_heard):
+            first = next(super().stretches(place, was_heard))
+            yield from [first] * 4
+
+    Listener(Source("pump1", "pump", Stuck([0.1, 0.1], 1)), around(tmp_path, options=OPTIONS)).run(threading.Event())
+    assert [event["kind"] for event in told(tmp_path / "journal")] == ["started", "cannot judge"]
+    assert "stands still" in told(tmp_path / "journal")[1]["note"]
+
+
+def test_a_machine_that_the_detector_or_the_journal_does_not_know(tmp_path):
+    with pytest.raises(UserError, match="the detector knows pump"):
+        Listener(source(DAY, machine="fan"), around(tmp_path))
+    hear(tmp_path, DAY)
+    with pytest.raises(UserError, match="was pump so far, and is fan now"):
+        Listener(source(DAY, machine="fan"), around(tmp_path, detector=Now(ListeningDetector(("pump", "fan")))))
