@@ -42,12 +42,11 @@ def grown(machine: Machine, sounds: Sequence[Sound], hearing: Hearing, role: Rol
     heard = hearing.embed(shown(sounds, "hearing"), look)
     for why in heard.unreadable.values():
         logger.warning("%s; left out", why)
-    known = {item.digest for item in machine.bank.items}
-    wanted = [not found.silent and found.digest not in known for found in heard.looks]
-    for sound in {
-        sound.clip.name: sound for sound, keep in zip(heard.pieces, wanted, strict=True) if not keep
-    }.values():
-        logger.warning("%s: silent, or in the detector already; left out", sound.clip.name)
+    reasons = _reasons(machine, heard, role)
+    for name, why in dict(zip((sound.clip.name for sound in heard.pieces), reasons, strict=True)).items():
+        if why:
+            logger.warning("%s: %s; left out", name, why)
+    wanted = [not why for why in reasons]
     if not any(wanted):
         raise UserError(f"{machine.name}: nothing new among {len(sounds)} pieces of sound")
     items = [
