@@ -83,7 +83,9 @@ class Hearing:
 
     def with_weights(self, model: ScoredEmbedder, keep: bool, told: dict[str, dict[str, str]]) -> Hearing:
         """The same, with an embedder that has been built already."""
-        made = replace(self, weights=(weights_of(model) or None) if keep else None, digest=weights_digest(model), told=told)
+        made = replace(
+            self, weights=(weights_of(model) or None) if keep else None, digest=weights_digest(model), told=told
+        )
         # In the place of what the property below would build a second time.
         made.__dict__["model"] = model
         return made
