@@ -219,8 +219,8 @@ class Hearing:
         if self.digest is not None and weights_digest(model) != self.digest:
             named = [str(encoder.get("weights")) for encoder in pretrained(self.embedder).values()]
             raise UserError(
-                f"the weights {', '.join(named) or 'of its embedder'} on this computer are others than the detector was made with; fetch the same "
-                "again, or make the detector with --self-contained"
+                f"the weights {', '.join(named) or 'of its embedder'} on this computer are others than the detector "
+                "was made with; fetch the same again, or make the detector with --self-contained"
             )
         return model
 
