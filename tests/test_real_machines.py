@@ -1,7 +1,11 @@
 """Real recordings with real faults, from the files to the metrics table."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 
+import asd_lightning
 from asd_lightning.evaluation.metrics import read_metrics
 from asd_lightning.experiment.retest import retest
 from asd_lightning.experiment.train import train
@@ -52,6 +56,26 @@ def test_thresholds_hold_where_whole_recordings_are_left_out_and_break_where_the
     by_clip = false_alarms(retest(run, [*quiet, "data.group=clip"]).folder)
     assert max(by_recording.values()) <= 0.15
     assert min(by_clip.values()) > 0.5
+
+
+def test_detectors_have_the_scores_and_decisions_of_the_run(run, tmp_path):
+    """Made of the run, or enrolled with train/: neither needs the training recordings to score."""
+    root = shared_dir() / "machines"
+    asd_lightning.enrol(run / "results", tmp_path / "run.asd", sounds=0)
+    for name in ("bldcmotor", "mimii_pump"):
+        asd_lightning.enrol(root / name / "train", tmp_path / "own.asd", clip_seconds=4.0, sounds=0)
+    clips = sorted(root.glob("*/test/*.wav"), key=lambda path: (path.parts[-3], path.name))
+    of_run = asd_lightning.score(tmp_path / "run.asd", clips)
+    own = asd_lightning.Detector.load(tmp_path / "own.asd")
+    before = {(row.machine, row.file): row for row in read_scores(run / "results/scores.csv")}
+    assert len(before) == len(of_run) == 240
+    for of_run_row, own_row in zip(of_run, own.judge(clips), strict=True):
+        row = before[of_run_row.machine, Path(of_run_row.path).name]
+        assert of_run_row.score == row.anomaly_score
+        assert (of_run_row.decision in ("warning", "alarm")) == bool(row.decision)
+        spread = np.std(own.machines_[row.machine].normal.scores)
+        assert abs(own_row.score - row.anomaly_score) <= 1e-5 * spread
+        assert (own_row.score > row.threshold) == bool(row.decision)
 
 
 @needs_reference("weights/mn04_as_mAP_432.pt")

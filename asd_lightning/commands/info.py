@@ -41,12 +41,10 @@ def changes_of(detector: Detector, path: Path, done: str) -> None:
     """After a change: what was done, and what is promised now."""
     from asd_lightning.plain_text import printable
 
-    print(printable(f"{path}: {done}"))
-    for name, machine in detector.machines_.items():
-        clips = len(set(machine.bank.of_role("bank").files()))
-        print(
-            printable(f"{name}: {clips} clips in the bank, {len(machine.changes) - 1} change(s); {machine.sentence()}")
-        )
+    machine = detector.machines_[detector.changed or next(iter(detector.machines_))]
+    clips = len(set(machine.bank.of_role("bank").files()))
+    print(printable(f"{path}: {machine.name}: {done}; {clips} clips in the bank, changes: {len(machine.changes) - 1}"))
+    print(printable(f"promised: {machine.sentence()}"))
 
 
 def _lines(about: dict[str, Any]) -> list[str]:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from asd_lightning.data.recordings import RecordingsTable
 from asd_lightning.detector.bank import Role
 from asd_lightning.detector.defaults import CLIP_SECONDS, STATISTICS
 from asd_lightning.detector.detector import Detector, Recordings
+from asd_lightning.detector.enrolment import named
 from asd_lightning.detector.evaluation import Evaluation, evaluate_judgements, labelled
 from asd_lightning.detector.excerpts import excerpts
 from asd_lightning.detector.file import DetectorFile
@@ -108,7 +108,8 @@ def calibrate(
         detector: its file; it is written anew.
         later: a folder, or files.
         machine: whose.
-        recordings: a table ``file,recording`` of what was cut from one recording.
+        recordings: a table ``file,recording`` of what was cut from one recording; by default ``recordings.csv`` near
+            the recordings.
 
     Raises:
         UserError: not a detector, or nothing new.
@@ -128,7 +129,8 @@ def accept(
         detector: its file; it is written anew.
         clips: files, or one folder.
         machine: whose.
-        recordings: a table ``file,recording`` of what was cut from one recording.
+        recordings: a table ``file,recording`` of what was cut from one recording; by default ``recordings.csv`` near
+            the recordings.
 
     Raises:
         UserError: not a detector, or nothing new.
@@ -234,9 +236,10 @@ def _changed(
     names = sorted({sound.clip.machine for sound in sounds})
     if len(names) != 1:
         raise UserError(f"recordings of {len(names)} machines ({', '.join(names)}); give those of one")
-    if table is not None:
-        clips = RecordingsTable(Path(table)).named([sound.clip for sound in sounds], whole=False)
-        sounds = [Sound(clip, sound.waveform) for clip, sound in zip(clips, sounds, strict=True)]
+    first = sounds[0].clip.path
+    place = Path(given) if isinstance(given, Path | str) and Path(given).is_dir() else first.parent
+    clips = named([sound.clip for sound in sounds], None if table is None else Path(table), place)
+    sounds = [Sound(clip) for clip in clips]
     loaded.with_machine(grown(loaded.machines_[names[0]], sounds, loaded.hearing_, role))
     return _save(loaded, path)
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import NamedTuple
 
 from asd_lightning.data.preprocessing import Preprocessing
 from asd_lightning.detector.constructors import Spec, embedder_spec, spec_of
-from asd_lightning.detector.hearing import Hearing, weights_digest, weights_of
+from asd_lightning.detector.hearing import Hearing
 from asd_lightning.errors import UserError
 
 STATISTICS = "statistics"
@@ -55,9 +54,6 @@ def _with_weights(hearing: Hearing, self_contained: bool) -> Hearing:
     from asd_lightning.encoders.weights.checkpoints import encoder_arguments
 
     model = hearing.model
-    digest = weights_digest(model)
-    if not digest:
-        return hearing
     told = {}
     for name, branch in model.embedder.branches.named_children():
         encoder = hearing.embedder["branches"][name]["encoder"]
@@ -65,7 +61,7 @@ def _with_weights(hearing: Hearing, self_contained: bool) -> Hearing:
         encoder |= encoder_arguments(branch.get_submodule("encoder"))
         if "weights" in encoder:
             told[name] = {"name": str(encoder["weights"]), "sha256": _published(str(encoder["weights"]))}
-    return dataclasses.replace(hearing, weights=weights_of(model) if self_contained else None, digest=digest, told=told)
+    return hearing.with_weights(model, self_contained, told)
 
 
 def _of_weights(name: str) -> list[str]:

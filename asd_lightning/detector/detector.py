@@ -17,7 +17,7 @@ from asd_lightning.data.recordings import RecordingsTable, clips_of
 from asd_lightning.detector.defaults import CLIP_SECONDS, STATISTICS, Preset, preset
 from asd_lightning.detector.enrolment import Learnt, enrol_machine, normal_clips
 from asd_lightning.detector.excerpts import excerpts
-from asd_lightning.detector.file import Arrays, DetectorFile, part_digest, write_detector
+from asd_lightning.detector.file import Arrays, DetectorFile, write_detector
 from asd_lightning.detector.hearing import Hearing, Sound, parent_name
 from asd_lightning.detector.judging import Judgement, judge
 from asd_lightning.detector.machine import Machine
@@ -66,6 +66,7 @@ class Detector:
     hearing_: Hearing
     learnt_: Learnt | None
     read_from: DetectorFile | None = None
+    changed: str | None = None
     _sounds: dict[str, Arrays]
     _rows: dict[str, int]
 
@@ -135,6 +136,7 @@ class Detector:
             UserError: an unknown machine, or nothing there.
         """
         self._check_fitted()
+        self._build()
         sounds = self.sounds_given(X, machine)
         own = {name: self.machines_[name] for name in {sound.clip.machine for sound in sounds}}
         return judge(sounds, self.hearing_, own, batch_size)
@@ -161,7 +163,7 @@ class Detector:
         parts: dict[str, Arrays] = {"embedder": self.hearing_.weights} if self.hearing_.weights else {}
         rows = []
         for number, name in enumerate(self.machines_):
-            parts[f"machine/{number}"] = self.machines_[name].parts()
+            parts[f"machine/{number}"] = self.machines_.parts(name)
             if sounds := self.sounds_of(name):
                 parts[f"sound/{number}"] = sounds
             rows.append({"machine": name, "number": number})
@@ -195,15 +197,12 @@ class Detector:
         self.hearing_, self.machines_, self._sounds, self.learnt_ = hearing, Machines({}), {}, None
         return self
 
-    def digest(self, machine: str) -> str:
-        """Of a machine as it is now: equal where everything about it is."""
-        return part_digest(self.machines_[machine].parts())
-
     def with_machine(self, machine: Machine, sounds: Arrays | None = None) -> Self:
         """The same detector with another machine, or with one in another state."""
         if sounds is not None:
             self._sounds[machine.name] = sounds
         self.machines_.put(machine)
+        self.changed = machine.name
         return self
 
     def name_of(self, source: Path | str) -> str:
@@ -261,6 +260,13 @@ class Detector:
             clips = [dataclasses.replace(clip, recording=str(n)) for clip, n in zip(clips, groups, strict=True)]
         return name, _pieces(clips, waveforms, hearing)
 
+    def _build(self) -> None:
+        """Build the embedder; what is wrong with it is told of the file."""
+        try:
+            _ = self.hearing_.model
+        except UserError as error:
+            raise error if self.read_from is None else UserError(f"{self.read_from.path}: {error}") from error
+
     def _check_fitted(self) -> None:
         if not hasattr(self, "machines_"):
             raise UserError("this Detector is not fitted; call fit, or Detector.load")
@@ -291,6 +297,13 @@ class Machines(Mapping[str, Machine]):
 
     def __len__(self) -> int:
         return len({*self._rows, *self._made})
+
+    def parts(self, name: str) -> Arrays:
+        """A machine as arrays; those of a file that nobody has asked for are passed on as they are."""
+        with self._lock:
+            if name in self._made or self._file is None:
+                return self[name].parts()
+            return self._file.part(f"machine/{self._rows[name]}")
 
     def put(self, machine: Machine) -> None:
         """Take a machine in, in the place of one of its name."""

@@ -107,8 +107,22 @@ def normal_clips(folder: Path, machine: str, table: Path | None) -> list[Clip]:
     normal = [clip for clip in clips if clip.condition != "anomaly"]
     if len(normal) < len(clips):
         logger.warning("%s: %d clips are called anomalies and left out", folder, len(clips) - len(normal))
-    near = find_table([folder, folder.parent, folder.parent.parent]) if table is None else table
-    return normal if near is None else RecordingsTable(near).named(normal, whole=False)
+    return named(normal, table, folder)
+
+
+def named(clips: Sequence[Clip], table: Path | None, place: Path) -> list[Clip]:
+    """Clips with the recordings that a table tells of.
+
+    Args:
+        clips: of one machine.
+        table: by default ``recordings.csv`` in the folder or one of the two above it.
+        place: the folder.
+
+    Raises:
+        UserError: the table cannot be read, or contradicts itself.
+    """
+    near = find_table([place, place.parent, place.parent.parent]) if table is None else table
+    return list(clips) if near is None else RecordingsTable(near).named(clips, whole=False)
 
 
 def look(sound: Sound, waveform: Float32[ndarray, " samples"]) -> Look:

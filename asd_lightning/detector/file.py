@@ -46,7 +46,7 @@ def write_detector(path: Path, header: Mapping[str, Any], parts: Mapping[str, Ar
     digests = {name: part_digest(arrays) for name, arrays in parts.items()}
     told = {"format": FORMAT, "package": __version__, "content_hash": _NO_HASH, "digests": digests, **header}
     arrays = {
-        f"{part}/{name}": np.ascontiguousarray(array) for part, own in parts.items() for name, array in own.items()
+        f"{part}/{name}": np.asarray(array, order="C") for part, own in parts.items() for name, array in own.items()
     }
     content = bytearray(save(arrays, {_KEY: json.dumps(told, sort_keys=True)}))
     end = 8 + int.from_bytes(content[:8], "little")
@@ -116,7 +116,7 @@ def part_digest(arrays: Mapping[str, NDArray[Any]]) -> str:
     """Digest of names, types, shapes and values."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
+        array = np.asarray(arrays[name], order="C")
         digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
         digest.update(array.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()

@@ -17,7 +17,7 @@ from asd_lightning.detector.constructors import Spec, embedder_spec, spec_of
 from asd_lightning.detector.defaults import Preset
 from asd_lightning.detector.enrolment import now
 from asd_lightning.detector.health import fingerprint
-from asd_lightning.detector.hearing import Hearing, Sound, weights_digest, weights_of
+from asd_lightning.detector.hearing import Hearing, Sound
 from asd_lightning.detector.machine import Change, Machine
 from asd_lightning.detector.progress import shown
 from asd_lightning.detector.promise import ALARM_SHARE, NormalScores, Promise, promise, share_bound
@@ -39,14 +39,9 @@ def hearing_of_run(run: Any) -> Hearing:
         UserError: a part of it is not this package's own.
     """
     head = run.config["loss"].get("head", "joint") if run.config.get("score_after_head", True) else "none"
-    return Hearing(
-        run.preprocessing,
-        embedder_spec(run.config["embedder"], head),
-        run.reduction,
-        _PRECISIONS.get(str(run.dtype), "32-true"),
-        weights_of(run.embedder) or None,
-        weights_digest(run.embedder),
-    )
+    spec = embedder_spec(run.config["embedder"], head)
+    hearing = Hearing(run.preprocessing, spec, run.reduction, _PRECISIONS.get(str(run.dtype), "32-true"))
+    return hearing.with_weights(run.embedder, keep=True, told={})
 
 
 def preset_of_run(place: Path) -> Preset:

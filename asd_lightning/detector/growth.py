@@ -10,7 +10,7 @@ from asd_lightning import __version__
 from asd_lightning.detector.bank import Item, Role
 from asd_lightning.detector.enrolment import items_of, look, now
 from asd_lightning.detector.file import part_digest
-from asd_lightning.detector.hearing import Hearing, Sound
+from asd_lightning.detector.hearing import Heard, Hearing, Sound
 from asd_lightning.detector.machine import Change, Machine, fit_bank, fit_machine
 from asd_lightning.detector.progress import shown
 from asd_lightning.detector.promise import promise
@@ -42,12 +42,11 @@ def grown(machine: Machine, sounds: Sequence[Sound], hearing: Hearing, role: Rol
     heard = hearing.embed(shown(sounds, "hearing"), look)
     for why in heard.unreadable.values():
         logger.warning("%s; left out", why)
-    known = {item.digest for item in machine.bank.items}
-    wanted = [not found.silent and found.digest not in known for found in heard.looks]
-    for sound in {
-        sound.clip.name: sound for sound, keep in zip(heard.pieces, wanted, strict=True) if not keep
-    }.values():
-        logger.warning("%s: silent, or in the detector already; left out", sound.clip.name)
+    reasons = _reasons(machine, heard, role)
+    for name, why in dict(zip((sound.clip.name for sound in heard.pieces), reasons, strict=True)).items():
+        if why:
+            logger.warning("%s: %s; left out", name, why)
+    wanted = [not why for why in reasons]
     if not any(wanted):
         raise UserError(f"{machine.name}: nothing new among {len(sounds)} pieces of sound")
     items = [
@@ -96,7 +95,26 @@ def _as_enrolled(machine: Machine, hearing: Hearing) -> Machine:
     return dataclasses.replace(machine, scorer=fitted.scorer, normal=normal, promise=made)
 
 
+def _reasons(machine: Machine, heard: Heard, role: Role) -> list[str]:
+    """Why each piece is of no use; "" where it is."""
+    known = {item.digest for item in machine.bank.items}
+    # A file's own name says nothing: there is a today.wav every day.
+    told = {item.recording for item in machine.bank.items if item.role == "bank" and item.recording != item.file}
+    reasons = []
+    for sound, found in zip(heard.pieces, heard.looks, strict=True):
+        seen = role == "calibration" and sound.clip.recording != sound.clip.file and sound.clip.recording in told
+        why = "in the detector already" if found.digest in known else ""
+        why = f"cut from {sound.clip.recording}, which the bank has heard" if seen and not why else why
+        reasons.append("silent" if found.silent else why)
+        known.add(found.digest)
+    return reasons
+
+
 def _of_change(item: Item, word: str, version: int) -> Item:
-    """Its names say which change brought it: a file of the same name may be in the bank already."""
+    """Its names say which change brought it: a file of the same name may be in the bank already.
+
+    Only what a table calls the recording is one with what the table has called so before.
+    """
     told = f"({word}, change {version})"
-    return item._replace(recording=f"{item.recording} {told}", file=f"{item.file} {told}")
+    recording = f"{item.recording} {told}" if item.recording == item.file else item.recording
+    return item._replace(recording=recording, file=f"{item.file} {told}")

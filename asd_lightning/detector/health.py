@@ -111,7 +111,7 @@ class SensorReference:
     far: float
 
     @classmethod
-    def fit(cls, waveforms: Iterable[Float[np.ndarray, " samples"]], sample_rate: int) -> SensorReference:
+    def fit(cls, waveforms: Iterable[Float[np.ndarray, " _"]], sample_rate: int) -> SensorReference:
         """From raw waveforms of the normal training clips, in [-1, 1], neither repeated nor normalised in level.
 
         Args:

@@ -20,6 +20,7 @@ from asd_lightning.data.recordings import cut_recordings
 from asd_lightning.detector.constructors import Spec, build_embedder, pretrained
 from asd_lightning.detector.file import Arrays, part_digest
 from asd_lightning.errors import UserError
+from asd_lightning.plain_text import file_name, printable
 from asd_lightning.scoring.machines import WindowReduction
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Hearing:
         precision: of the embedder's products, as Lightning's trainer names it.
         weights: of the embedder by name, where they travel with the detector; otherwise those that the spec names are
             read from this computer.
-        digest: of the weights, "" where there are none or before they were looked at.
+        digest: of the weights, "" where there are none; ``None`` before they were looked at.
         told: what is known of weights that do not travel: branch -> name and sha256 of the published file.
     """
 
@@ -77,8 +78,17 @@ class Hearing:
     reduction: WindowReduction = "max"
     precision: str = "32-true"
     weights: Arrays | None = None
-    digest: str = ""
+    digest: str | None = None
     told: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def with_weights(self, model: ScoredEmbedder, keep: bool, told: dict[str, dict[str, str]]) -> Hearing:
+        """The same, with an embedder that has been built already."""
+        made = replace(
+            self, weights=(weights_of(model) or None) if keep else None, digest=weights_digest(model), told=told
+        )
+        # In the place of what the property below would build a second time.
+        made.__dict__["model"] = model
+        return made
 
     @cached_property
     def model(self) -> ScoredEmbedder:
@@ -91,7 +101,14 @@ class Hearing:
             # Another thread may have made it while this one waited.
             if (made := self.__dict__.get("model")) is not None:
                 return made  # type: ignore[no-any-return]
-            return self._with_kept_weights() if self.weights else self._with_named_weights()
+            try:
+                return self._with_kept_weights() if self.weights else self._with_named_weights()
+            except UserError:
+                raise
+            except Exception as error:
+                # What a file describes may be anything.
+                told = printable(" ".join(f"{error!s:.200}".split()))
+                raise UserError(f"the detector's embedder cannot be built ({told}); enrol again") from error
 
     def same_as(self, other: Hearing) -> bool:
         """Whether embeddings of both compare."""
@@ -199,11 +216,11 @@ class Hearing:
 
     def _with_named_weights(self) -> ScoredEmbedder:
         model = build_embedder(self.embedder)
-        if self.digest and weights_digest(model) != self.digest:
-            names = ", ".join(str(encoder.get("weights")) for encoder in pretrained(self.embedder).values())
+        if self.digest is not None and weights_digest(model) != self.digest:
+            named = [str(encoder.get("weights")) for encoder in pretrained(self.embedder).values()]
             raise UserError(
-                f"the weights {names} on this computer are others than the detector was made with; fetch the same "
-                "again, or make the detector with --self-contained"
+                f"the weights {', '.join(named) or 'of its embedder'} on this computer are others than the detector "
+                "was made with; fetch the same again, or make the detector with --self-contained"
             )
         return model
 
@@ -241,7 +258,6 @@ def weights_digest(model: ScoredEmbedder) -> str:
 def parent_name(path: Path) -> str:
     """Name of the machine that a folder of normal sound belongs to: its own, or its parent's."""
     from asd_lightning.data.conditions import condition_of_folder
-    from asd_lightning.plain_text import file_name
 
     real = path.resolve()
     inner = real.name.casefold() in ("train", "training") or condition_of_folder(real.name) == "normal"

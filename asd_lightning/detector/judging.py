@@ -138,7 +138,9 @@ def _decision(machine: Machine, score: float, fit: ndarray, running: ndarray) ->
     return "normal" if (fit & running).any() else "not running"
 
 
-def _nearest(machine: Machine, embedding: Float32[ndarray, "1 dim"]) -> Place:
+def _nearest(machine: Machine, embedding: Float32[ndarray, "1 dim"]) -> Place | None:
+    if not machine.bank.items:
+        return None
     item = machine.bank.items[int(machine.nearest(embedding)[0])]
     return Place(item.file, item.start)
 

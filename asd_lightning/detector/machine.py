@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -105,14 +106,20 @@ class Machine:
 
         It is for people to listen to, whatever the back-end.
         """
+        rows, unit, scaled, squares = self._comparable
+        queries = embeddings.astype(np.float64) / unit
+        # A query's own square is the same for all items.
+        return rows[np.array([int(np.argmin(squares - 2 * (scaled @ query))) for query in queries], dtype=np.intp)]
+
+    @cached_property
+    def _comparable(
+        self,
+    ) -> tuple[Int[ndarray, " b"], Float[ndarray, " dim"], Float[ndarray, "b dim"], Float[ndarray, " b"]]:
         rows = np.flatnonzero([item.role == "bank" for item in self.bank.items])
         bank = self.bank.embeddings[rows].astype(np.float64)
         unit = spread_over(bank)
         scaled = bank / unit
-        squares = np.square(scaled).sum(axis=1)
-        # The query's own square is the same for all items.
-        queries = embeddings.astype(np.float64) / unit
-        return rows[np.array([int(np.argmin(squares - 2 * (scaled @ query))) for query in queries], dtype=np.intp)]
+        return rows, unit, scaled, np.square(scaled).sum(axis=1)
 
     def parts(self) -> Arrays:
         """All of it as arrays."""
@@ -163,8 +170,8 @@ class Machine:
                 str(record["machine"]), bank, maker, scorer, normal, promised, sensor, states, changes,
                 dict(record["of_run"]),
             )  # fmt: skip
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-            raise UserError(f"{source}: a machine in it cannot be read ({error!s:.99}); enrol it again") from error
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, UserError) as error:
+            raise UserError(f"{source}: a machine in it cannot be read ({error!s:.300}); enrol it again") from error
 
 
 _REALS = ("rate", "alarm_rate", "warning", "alarm", "bound")

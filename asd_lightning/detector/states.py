@@ -1,14 +1,31 @@
-"""States of a machine, such as off, starting, or another speed: each clip belongs to one."""
+"""States of a machine, such as off, starting, or another speed: each clip belongs to one.
+
+What is normal in one state may be a fault in another, so each has a threshold of its own.  States are known from the
+folders that the normal recordings were sorted into, or, for a machine that does not always run, from the level.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import PurePath
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
+
+from asd_lightning.errors import UserError
+
+GAP_DB = 10.0
+"""Levels with no clip between them over so many dB may be two states."""
+CLEAR = 3.0
+"""The gap is so many times as wide as any other between neighboring levels."""
+FEWEST_CLIPS = 3
+"""On either side of the gap; fewer are outliers."""
+RUNNING, NOT_RUNNING = "running", "not running"
+CONFUSED = 0.1
+"""Share of a state's left-out clips that is taken for another state, from which the two count as one."""
+_SMALLEST_DEVIATION = 1e-9
 
 
 @dataclass(frozen=True)
@@ -17,7 +34,12 @@ class LevelStates:
 
     Attributes:
         boundary: in dB, the middle of the gap; ``None`` where there is one state.
-        names: of the states, in the order of their numbers.
+
+    >>> states = LevelStates.fit(np.array([-70.0, -71.0, -69.0, -40.0, -42.0, -38.0, -41.0]))
+    >>> states.boundary, [states.names[state] for state in states.assign(np.array([-60.0, -20.0]))]
+    (-55.5, ['not running', 'running'])
+    >>> LevelStates.fit(np.array([-50.0, -47.0, -44.0, -40.0, -42.0, -38.0, -41.0])).names
+    ('running',)
     """
 
     boundary: float | None
@@ -25,49 +47,193 @@ class LevelStates:
     @property
     def names(self) -> tuple[str, ...]:
         """Of the states: state 0 is the running machine."""
-        raise NotImplementedError
+        return (RUNNING,) if self.boundary is None else (RUNNING, NOT_RUNNING)
 
     @classmethod
     def fit(cls, level: Float[np.ndarray, " clips"]) -> LevelStates:
-        """From the normal training clips' levels in dB."""
-        raise NotImplementedError
+        """From the normal training clips' levels in dB.
+
+        The widest gap between neighboring levels parts two states where it is at least ``GAP_DB`` wide, three times as
+        wide as the next, and has three clips on either side.  Otherwise there is one state.
+
+        Raises:
+            UserError: no clips, or a level that is not finite.
+        """
+        if len(level) == 0 or not np.isfinite(level).all():
+            raise UserError("states: the normal clips' levels must be finite, and there must be one at least")
+        ordered = np.sort(level)
+        gaps = np.diff(ordered)
+        if len(ordered) < 2 * FEWEST_CLIPS:
+            return cls(None)
+        widest = int(np.argmax(gaps))
+        others = np.delete(gaps, widest).max()
+        below = widest + 1
+        enough = FEWEST_CLIPS <= below <= len(ordered) - FEWEST_CLIPS
+        if not enough or gaps[widest] < max(GAP_DB, CLEAR * others):
+            return cls(None)
+        return cls(float(ordered[widest] + ordered[below]) / 2)
 
     def assign(self, level: Float[np.ndarray, " m"]) -> Int[np.ndarray, " m"]:
-        """Number of each clip's state."""
-        raise NotImplementedError
+        """Number of each clip's state; a clip within the gap belongs to the nearer side."""
+        return np.zeros(len(level), np.int64) if self.boundary is None else (level < self.boundary).astype(np.int64)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> LevelStates:
+        """What gave ``state``.
+
+        Raises:
+            UserError: not what :meth:`to_dict` gives.
+        """
+        try:
+            boundary = None if state["boundary"] is None else float(state["boundary"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"states: {error!r} in the kept state; fit the detector again") from error
+        if boundary is not None and not np.isfinite(boundary):
+            raise UserError("states: the kept boundary is not finite; fit the detector again")
+        return cls(boundary)
 
 
 @dataclass(frozen=True)
 class NamedStates:
     """States that the normal recordings were sorted into; new clips belong to the one that they are most like.
 
+    A clip is given to the state with the nearest mean, in units of the deviations within states.  Two states that left
+    out recordings are often mistaken for are one: two thresholds for them would be a matter of chance.
+
     Attributes:
         names: of the states, in the order of their numbers; such as could not be told apart are one, joined by ``+``.
+        means: of each state's features.
+        deviations: of each feature within states.
+
+    >>> features = np.array([[-70.0], [-68.0], [-40.0], [-42.0], [-41.0], [-39.0]])
+    >>> filed = ["off", "off", "fast", "fast", "slow", "slow"]
+    >>> states = NamedStates.fit(features, filed, np.arange(6))
+    >>> states.names, states.assign(np.array([[-66.0], [-45.0]])).tolist()
+    (('fast+slow', 'off'), [1, 0])
     """
 
     names: tuple[str, ...]
+    means: tuple[tuple[float, ...], ...]
+    deviations: tuple[float, ...]
 
     @classmethod
     def fit(
         cls, features: Float[np.ndarray, "clips dim"], state: Sequence[str], recording: Int[np.ndarray, " clips"]
     ) -> NamedStates:
-        """From features of the normal training clips (level, embedding ...) and the state that each was filed under."""
-        raise NotImplementedError
+        """From features of the normal training clips and the state that each was filed under.
+
+        Args:
+            features: such as level in dB, or an embedding.
+            state: name of each clip's state.
+            recording: number of each clip's recording: states are told apart where recordings that were left out are
+                assigned rightly.  A state's only recording cannot be left out, and counts as told apart unless others
+                are taken for it.
+
+        Raises:
+            UserError: no clips, features that are not finite, or a name for each clip is missing.
+        """
+        if len(features) == 0 or len(state) != len(features) or not np.isfinite(features).all():
+            raise UserError(f"states: {len(state)} names for {len(features)} clips, whose features must be finite")
+        names, number = np.unique(np.array(state), return_inverse=True)
+        joined = _joined(_mistaken(features, number, recording, len(names)))
+        groups = [np.flatnonzero(joined == group) for group in np.unique(joined)]
+        merged = np.searchsorted(np.unique(joined), joined)[number]
+        means, deviations = _means(features, merged, len(groups))
+        return cls(
+            tuple("+".join(names[group].tolist()) for group in groups),
+            tuple(map(tuple, means.tolist())),
+            tuple(deviations.tolist()),
+        )
 
     def assign(self, features: Float[np.ndarray, "m dim"]) -> Int[np.ndarray, " m"]:
-        """Number of each clip's state."""
-        raise NotImplementedError
+        """Number of each clip's state.
+
+        Raises:
+            UserError: another number of features than in ``fit``, or some that are not finite.
+        """
+        if features.shape[1] != len(self.deviations) or not np.isfinite(features).all():
+            raise UserError(f"states: {len(self.deviations)} finite features of each clip are needed")
+        return _nearest(features, np.array(self.means), np.array(self.deviations))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
-        raise NotImplementedError
+        return asdict(self)
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> NamedStates:
-        """What gave ``state``."""
-        raise NotImplementedError
+        """What gave ``state``.
+
+        Raises:
+            UserError: not what :meth:`to_dict` gives.
+        """
+        try:
+            names = tuple(map(str, state["names"]))
+            means, deviations = np.array(state["means"], np.float64), np.array(state["deviations"], np.float64)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"states: {error!r} in the kept state; fit the detector again") from error
+        sound = deviations.ndim == 1 and len(names) and means.shape == (len(names), len(deviations))
+        if not sound or not np.isfinite(means).all() or not (np.isfinite(deviations) & (deviations > 0)).all():
+            raise UserError("states: the kept means and deviations do not go together; fit the detector again")
+        return cls(names, tuple(map(tuple, means.tolist())), tuple(deviations.tolist()))
 
 
 def state_of_path(file: PurePath, folder: PurePath) -> str:
-    """The state that a recording was filed under: the first folder below ``folder``, "" where there is none."""
-    raise NotImplementedError
+    """The state that a recording was filed under: the first folder below ``folder``, "" where there is none.
+
+    Raises:
+        UserError: ``file`` is not in ``folder``.
+
+    >>> [state_of_path(PurePath(name), PurePath("normal")) for name in ("normal/off/a/1.wav", "normal/1.wav")]
+    ['off', '']
+    """
+    if not file.is_relative_to(folder):
+        raise UserError(f"{file}: not in {folder}")
+    parts = file.relative_to(folder).parts
+    return parts[0] if len(parts) > 1 else ""
+
+
+def _means(
+    features: Float[np.ndarray, "clips dim"], number: Int[np.ndarray, " clips"], count: int
+) -> tuple[Float[np.ndarray, "states dim"], Float[np.ndarray, " dim"]]:
+    """Each state's mean, and the deviation of every feature about them; infinite means of states without clips."""
+    means = np.full((count, features.shape[1]), np.inf)
+    for state in np.unique(number):
+        means[state] = features[number == state].mean(axis=0)
+    deviations = np.sqrt(np.square(features - means[number]).mean(axis=0))
+    return means, np.maximum(deviations, _SMALLEST_DEVIATION)
+
+
+def _nearest(
+    features: Float[np.ndarray, "m dim"], means: Float[np.ndarray, "states dim"], deviations: Float[np.ndarray, " dim"]
+) -> Int[np.ndarray, " m"]:
+    distance = [np.square((features - mean) / deviations).sum(axis=1) for mean in means]
+    return np.asarray(np.argmin(distance, axis=0))
+
+
+def _mistaken(
+    features: Float[np.ndarray, "clips dim"],
+    number: Int[np.ndarray, " clips"],
+    recording: Int[np.ndarray, " clips"],
+    count: int,
+) -> Bool[np.ndarray, "states states"]:
+    """Which state's left-out recordings are taken for which other, a recording counting as one."""
+    shares = np.zeros((count, count))
+    recordings = np.zeros(count)
+    for state, own in np.unique(np.stack([number, recording], axis=1), axis=0):
+        held = (number == state) & (recording == own)
+        if (number[~held] == state).any():
+            taken = _nearest(features[held], *_means(features[~held], number[~held], count))
+            shares[state] += np.bincount(taken, minlength=count) / held.sum()
+            recordings[state] += 1
+    return np.asarray(shares / np.maximum(recordings, 1)[:, None] >= CONFUSED)
+
+
+def _joined(mistaken: Bool[np.ndarray, "states states"]) -> Int[np.ndarray, " states"]:
+    """The group of each state: those mistaken for each other, directly or through others."""
+    from scipy.sparse.csgraph import connected_components
+
+    return np.asarray(connected_components(mistaken, directed=False)[1], np.int64)

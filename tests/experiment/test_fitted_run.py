@@ -4,12 +4,13 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
-from asd_lightning import load_run
+from asd_lightning import enrol, load_run, score
 from asd_lightning.comparison.systems import compare_runs
 from asd_lightning.configuration import CONF_DIR
 from asd_lightning.data.layout import find_clips
@@ -114,6 +115,18 @@ def scored_elsewhere(tested, bare, tmp_path_factory):
 def test_scores_as_the_run_did(name, tested, scored):
     """In the batches of the test to the last bit; one by one within 1e-5 of the training scores' spread."""
     check_scores(name, tested, scored)
+
+
+@pytest.mark.parametrize("name", [*SYSTEMS, *BACK_ENDS])
+def test_a_detector_made_of_it_scores_as_the_run_did(name, tested, bare, tmp_path):
+    """In the batches of the test to the last bit, with the decisions of the run's own thresholds."""
+    enrol(tested[name].folder, tmp_path / "x.asd", sounds=0)
+    clips = sorted(bare.glob("*/test/*.wav"), key=lambda path: (path.parts[-3], path.name))
+    rows = score(tmp_path / "x.asd", clips)
+    before = sorted(read_scores(tested[name].scores))
+    found = sorted((row.machine, Path(row.path).name, row.score, row.decision) for row in rows)
+    assert [row[:3] for row in found] == [(row.machine, row.file, row.anomaly_score) for row in before]
+    assert [row[3] in ("warning", "alarm") for row in found] == [bool(row.decision) for row in before]
 
 
 @pytest.mark.slow

@@ -1,0 +1,269 @@
+"""The commands of a detector, and the functions of their names: they do the same."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+import asd_lightning
+from asd_lightning.cli import main
+from asd_lightning.detector.evaluation import share
+from asd_lightning.errors import UserError
+from tests.detector.sounds import hum, whine, write, write_normal
+
+
+@pytest.fixture
+def own(pump, tmp_path):
+    """A copy of the detector, to be changed."""
+    return shutil.copy(pump / "pump.asd", tmp_path / "pump.asd")
+
+
+def judged(capsys, *arguments):
+    status = main(["score", *map(str, arguments), "--json"])
+    return status, json.loads(capsys.readouterr().out)
+
+
+def test_enrol_says_what_it_has_learnt(pump, tmp_path, capsys):
+    arguments = ["enrol", str(pump / "pump/normal"), "--clip-seconds", "1", "--sounds", "3"]
+    assert main([*arguments, "-o", str(tmp_path / "pump.asd")]) == 0
+    told = capsys.readouterr().out
+    for words in (
+        "pump: 30 clips of 30 independent recordings",
+        "warnings on at most 3.23 % of normal sound",
+        "the smallest rate that they allow",
+        "10 % takes 9, 5 % takes 19, 1 % takes 99; there are 30",
+        "learning curve",
+        "with 3 excerpts of sound",
+    ):
+        assert words in told
+    by_function = asd_lightning.Detector.load(pump / "pump.asd")
+    by_command = asd_lightning.Detector.load(tmp_path / "pump.asd")
+    clips = pump / "pump/test"
+    assert repr(by_function.judge(clips)) == repr(by_command.judge(clips))
+    assert main([*arguments, "-o", str(tmp_path / "pump.asd")]) == 2
+    assert "knows pump already" in capsys.readouterr().err
+    assert main([*arguments, "-o", str(tmp_path / "other.asd"), "--false-alarms", "0.01"]) == 2
+    assert "lowest possible is 1 / 31" in capsys.readouterr().err
+    assert not (tmp_path / "other.asd").exists()
+
+
+def test_many_machines_are_in_one_file(pump, own, tmp_path):
+    write_normal(tmp_path / "fan/train", 12)
+    asd_lightning.enrol(tmp_path / "fan/train", own, clip_seconds=1.0)
+    clip = write(tmp_path / "clip.wav", hum(5))
+    with pytest.raises(UserError, match="of which machine"):
+        asd_lightning.score(own, clip)
+    before = asd_lightning.score(pump / "pump.asd", clip)
+    assert [one._replace(path="") for one in asd_lightning.score(own, clip, "pump")] == [
+        one._replace(path="") for one in before
+    ]
+    fan = write(tmp_path / "fan/test/clip.wav", hum(5))
+    assert [one.machine for one in asd_lightning.score(own, [fan, pump / "pump/test/normal/clip_100.wav"])] == [
+        *("fan", "pump")
+    ]
+    with pytest.raises(UserError, match="hears otherwise"):
+        asd_lightning.enrol(tmp_path / "fan/train", own, machine="other", clip_seconds=0.5)
+
+
+def test_score_prints_one_array_and_the_status_says_what_was_found(pump, capsys, tmp_path):
+    detector, test = pump / "pump.asd", pump / "pump/test"
+    status, rows = judged(capsys, detector, test / "normal")
+    assert (status, len(rows), {row["decision"] for row in rows}) == (0, 4, {"normal"})
+    assert list(rows[0]) == [
+        *("path", "machine", "score", "threshold", "decision", "p_value", "health", "windows", "nearest")
+    ]
+    assert rows[0]["path"] == str(test / "normal/clip_100.wav")
+    assert list(rows[0]["windows"][0]) == ["start", "end", "score"]
+    assert list(rows[0]["nearest"]) == ["recording", "start"]
+    bad = write(tmp_path / "dead.wav", np.zeros(16_000))
+    status, rows = judged(capsys, detector, bad, test / "normal/clip_100.wav")
+    assert (status, [row["decision"] for row in rows]) == (3, ["cannot judge", "normal"])
+    (tmp_path / "text.wav").write_text("no sound")
+    status, rows = judged(capsys, detector, tmp_path / "text.wav")
+    assert (status, rows[0]["score"], rows[0]["p_value"], rows[0]["nearest"]) == (3, None, None, None)
+    status, rows = judged(capsys, detector, test, bad)
+    assert status == 1
+    by_function = asd_lightning.score(detector, test)
+    assert [row["score"] for row in rows[:-1]] == [one.score for one in by_function]
+    assert main(["score", str(detector), str(tmp_path / "absent.wav")]) == 3
+    assert main(["score", str(tmp_path / "absent.asd"), str(test)]) == 2
+
+
+def test_a_table_is_written_and_added_to(pump, tmp_path, capsys):
+    table, detector = tmp_path / "scores.csv", str(pump / "pump.asd")
+    anomaly = pump / "pump/test/anomaly"
+    for _ in range(2):
+        assert main(["score", detector, str(anomaly), "--csv", str(table), "--append"]) == 1
+    with table.open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 8
+    assert rows[:4] == rows[4:]
+    assert float(rows[0]["score"]) == asd_lightning.score(detector, anomaly)[0].score
+    assert main(["score", detector, str(anomaly), "--csv", str(table)]) == 1
+    assert len(table.read_text().splitlines()) == 5
+    table.write_text("other,columns\n")
+    assert main(["score", detector, str(anomaly), "--csv", str(table), "--append"]) == 2
+    assert "has other columns" in capsys.readouterr().err
+    assert main(["score", detector, str(anomaly), "--append"]) == 2
+
+
+class Standard:
+    def __init__(self, content):
+        self.buffer = self
+        self.content = content
+
+    def read(self):
+        return self.content
+
+
+def test_raw_samples_are_what_a_file_of_them_is(pump, tmp_path, capsys, monkeypatch):
+    clip = pump / "pump/test/normal/clip_100.wav"
+    samples, _ = soundfile.read(clip, dtype="int16")
+    wanted = asd_lightning.score(pump / "pump.asd", clip)[0]
+
+    def piped(content, *options):
+        monkeypatch.setattr(sys, "stdin", Standard(content))
+        return judged(capsys, pump / "pump.asd", "-", *options)[1][0]
+
+    assert piped(samples.astype("<i2").tobytes())["score"] == wanted.score
+    stereo = np.stack([samples, np.zeros_like(samples)], axis=1)
+    assert piped(stereo.astype("<i2").tobytes(), "--channels", 2)["score"] == wanted.score
+    single = (samples / 2**15).astype("<f4").tobytes()
+    assert piped(single, "--format", "f32le") == {**piped(samples.tobytes()), "path": "-"}
+    twice = write(tmp_path / "twice.wav", np.repeat(samples / 2**15, 2))
+    soundfile.write(twice, np.repeat(samples, 2), 32_000)
+    assert piped(np.repeat(samples, 2).tobytes(), "--rate", 32_000)["score"] == pytest.approx(
+        asd_lightning.score(pump / "pump.asd", twice)[0].score, rel=1e-6
+    )
+    monkeypatch.setattr(sys, "stdin", Standard(b"abc"))
+    assert main(["score", str(pump / "pump.asd"), "-"]) == 2
+    assert "no whole number of s16le samples" in capsys.readouterr().err
+
+
+def test_what_is_accepted_is_normal_and_can_be_taken_back_to_the_bit(own, tmp_path, capsys):
+    before = own.read_bytes()
+    whines = [write(tmp_path / f"whine_{number}.wav", whine(number)) for number in range(3)]
+    assert asd_lightning.score(own, whines[0])[0].decision == "alarm"
+    assert main(["accept", str(own), *map(str, whines)]) == 0
+    assert "33 clips in the bank, changes: 1" in capsys.readouterr().out
+    accepted = own.read_bytes()
+    found = asd_lightning.score(own, write(tmp_path / "again.wav", whine(600)))[0]
+    assert found.decision == "normal"
+    assert found.nearest.recording.endswith(".wav (accepted, change 1)")
+    with pytest.raises(UserError, match="nothing new"):
+        asd_lightning.accept(own, whines[0])
+    write_normal(tmp_path / "later", 10, first=300)
+    asd_lightning.calibrate(own, tmp_path / "later")
+    assert own.read_bytes() != accepted
+    assert main(["undo", str(own)]) == 0
+    assert own.read_bytes() == accepted
+    asd_lightning.undo(own)
+    assert own.read_bytes() == before
+    with pytest.raises(UserError, match="nothing to take back"):
+        asd_lightning.undo(own)
+
+
+def test_later_recordings_alone_make_the_thresholds_where_they_are_enough(pump, own, tmp_path):
+    """Ten later clips promise one in eleven; thirty and ten together promise what the thirty did."""
+    folder = write_normal(tmp_path / "later", 10, first=300)
+    scores = sorted(one.score for one in asd_lightning.score(own, folder))
+    machine = asd_lightning.calibrate(own, folder).machines_["pump"]
+    assert machine.normal.recordings == 40
+    assert machine.promise.rate == pytest.approx(1 / 31)
+    coarse = tmp_path / "coarse.asd"
+    asd_lightning.enrol(pump / "pump/normal", coarse, clip_seconds=1.0, false_alarms=0.1)
+    machine = asd_lightning.calibrate(coarse, folder).machines_["pump"]
+    assert machine.normal.recordings == 10
+    assert machine.promise.warning == scores[-1]
+    np.testing.assert_allclose(machine.normal.scores, scores, rtol=0, atol=0)
+
+
+def test_clips_of_a_recording_that_the_bank_has_heard_calibrate_nothing(tmp_path, caplog):
+    folder = write_normal(tmp_path / "pump/normal", 12)
+    (tmp_path / "pump/recordings.csv").write_text(
+        "file,recording\nnormal/clip_000.wav,monday\nlater/clip_400.wav,monday\nlater/clip_401.wav,tuesday\n"
+    )
+    asd_lightning.enrol(folder, tmp_path / "x.asd", clip_seconds=1.0)
+    machine = asd_lightning.calibrate(tmp_path / "x.asd", write_normal(tmp_path / "pump/later", 2, first=400))
+    assert [item.recording for item in machine.machines_["pump"].bank.of_role("calibration").items] == ["tuesday"]
+    assert "cut from monday, which the bank has heard" in caplog.text
+
+
+def test_a_change_by_somebody_else_is_not_overwritten(own, tmp_path, monkeypatch):
+    clip = write(tmp_path / "a.wav", hum(500))
+    grown = asd_lightning.detector.actions.grown
+
+    def meanwhile(*arguments):
+        made = grown(*arguments)
+        monkeypatch.setattr("asd_lightning.detector.actions.grown", grown)
+        asd_lightning.accept(own, write(tmp_path / "b.wav", hum(501)))
+        return made
+
+    monkeypatch.setattr("asd_lightning.detector.actions.grown", meanwhile)
+    with pytest.raises(UserError, match="was changed meanwhile"):
+        asd_lightning.accept(own, clip)
+    assert len(asd_lightning.Detector.load(own).machines_["pump"].bank.items) == 31
+
+
+def test_info_checks_everything_and_gives_the_sound_back(pump, tmp_path, capsys):
+    assert main(["info", str(pump / "pump.asd")]) == 0
+    told = capsys.readouterr().out
+    for words in ("whole and unaltered", "windows of 1 s", "pump: 30 clips in the bank, KNNScorer", "3 excerpts"):
+        assert words in told
+    assert main(["info", str(pump / "pump.asd"), "--json", "--extract", str(tmp_path / "sound")]) == 0
+    about = json.loads(capsys.readouterr().out)
+    assert about["machines"][0]["excerpts"] == 3
+    assert about == json.loads(json.dumps(asd_lightning.info(pump / "pump.asd")))
+    heard, rate = soundfile.read(tmp_path / "sound/pump_0.flac", dtype="int16")
+    wanted, _ = soundfile.read(pump / "pump/normal/clip_000.wav", dtype="int16")
+    assert rate == 16_000
+    np.testing.assert_array_equal(heard, wanted)
+
+
+def test_evaluate_counts_hits_and_false_alarms(pump, capsys):
+    found = asd_lightning.evaluate(pump / "pump.asd", pump / "pump")
+    assert found.hits[:2] == (4, 4)
+    assert found.false_alarms[:2] == (0, 4)
+    assert found.decisions["normal"] == {"normal": 4}
+    assert main(["evaluate", str(pump / "pump.asd"), str(pump / "pump/test")]) == 0
+    assert "4 of 4" in capsys.readouterr().out
+    with pytest.raises(UserError, match="normal or anomaly"):
+        asd_lightning.evaluate(pump / "pump.asd", pump / "pump/test/absent")
+
+
+def test_the_interval_is_wilsons():
+    """By its formula."""
+    part, total, z = 3, 40, 1.959963984540054
+    p = part / total
+    middle = (p + z**2 / (2 * total)) / (1 + z**2 / total)
+    half = z / (1 + z**2 / total) * np.sqrt(p * (1 - p) / total + z**2 / (4 * total**2))
+    assert share(part, total)[2:] == pytest.approx((middle - half, middle + half))
+
+
+COLD = """
+import json, sys
+from asd_lightning.cli import main
+status = main(["score", *sys.argv[1:], "--json"])
+print(json.dumps([status, sorted({name.partition(".")[0] for name in sys.modules}), "scipy.stats" in sys.modules]))
+"""
+
+
+def test_a_cold_score_needs_the_file_alone_and_imports_nothing_heavy(pump, tmp_path):
+    """Neither Lightning nor scikit-learn; the recordings that it was enrolled with are not there."""
+    shutil.copy(pump / "pump.asd", tmp_path / "pump.asd")
+    clip = shutil.copy(pump / "pump/test/anomaly/fault_0.wav", tmp_path / "clip.wav")
+    command = [sys.executable, "-c", COLD, "pump.asd", "clip.wav"]
+    output = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
+    array, _, last = output.rstrip().rpartition("\n")
+    status, modules, has_stats = json.loads(last)
+    assert status == 1
+    assert json.loads(array)[0]["score"] == asd_lightning.score(pump / "pump.asd", clip)[0].score
+    assert {"torch", "soundfile"} <= set(modules)
+    heavy = {"pytorch_lightning", "lightning_fabric", "sklearn", "imblearn", "hydra", "matplotlib", "wandb"}
+    assert heavy.isdisjoint(modules)
+    assert not has_stats
