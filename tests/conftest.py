@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
+
+# One thread for each process, those that tests start too: `make test` runs as many as there are cores, threads of
+# several would wait for one another, and results depend on their number.  Torch and numpy read it when imported.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 import torch
@@ -15,7 +20,6 @@ install_import_hook("asd_lightning", "tests.checker.check")
 
 from asd_lightning.synthetic import synthesize  # noqa: E402  (after the hook, so that it is checked too)
 
-# One thread for each test process: `make test` runs as many as there are cores, and results depend on the number.
 torch.set_num_threads(1)
 
 

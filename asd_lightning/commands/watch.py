@@ -199,6 +199,7 @@ def _listen(watch: Watch, metrics: int | None) -> int:
     finally:
         if server is not None:
             server.shutdown()
+            server.server_close()
     return 0
 
 

@@ -11,10 +11,11 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from asd_lightning.detector.drift import DriftState
 from asd_lightning.errors import UserError
 from asd_lightning.live.events import Event
 from asd_lightning.live.logic import State
@@ -22,7 +23,8 @@ from asd_lightning.live.logic import State
 _VERSION = 1
 _TABLES = """
 CREATE TABLE input(source TEXT PRIMARY KEY, machine TEXT NOT NULL, state TEXT NOT NULL, place TEXT NOT NULL,
-    position REAL NOT NULL, events INTEGER NOT NULL, previous TEXT NOT NULL);
+    position REAL NOT NULL, events INTEGER NOT NULL, previous TEXT NOT NULL,
+    drift TEXT NOT NULL);
 CREATE TABLE event(row INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, number INTEGER NOT NULL,
     line TEXT NOT NULL, UNIQUE(source, number));
 CREATE TABLE heard(source TEXT NOT NULL, file TEXT NOT NULL, PRIMARY KEY(source, file)) WITHOUT ROWID;
@@ -45,6 +47,7 @@ class Place:
         position: seconds of sound heard.
         events: number of its last event.
         previous: fingerprint of the last window.
+        drift: state of the drift test.
     """
 
     machine: str
@@ -53,6 +56,7 @@ class Place:
     position: float = 0.0
     events: int = 0
     previous: str = ""
+    drift: DriftState = field(default_factory=DriftState)
 
 
 class Request(NamedTuple):
@@ -125,12 +129,13 @@ class Journal:
     def place(self, source: str) -> Place | None:
         """Where an input stands; ``None`` where it was never heard."""
         row = self._base.execute(
-            "SELECT machine, state, place, position, events, previous FROM input WHERE source = ?", (source,)
+            "SELECT machine, state, place, drift, position, events, previous FROM input WHERE source = ?", (source,)
         ).fetchone()
         if row is None:
             return None
-        machine, state, place, *rest = row
-        return Place(machine, State.from_dict(json.loads(state)), json.loads(place), *rest)
+        machine, state, place, drift, position, events, previous = row
+        kept = DriftState.from_dict(json.loads(drift))
+        return Place(machine, State.from_dict(json.loads(state)), json.loads(place), position, events, previous, kept)
 
     def was_heard(self, source: str, file: str) -> bool:
         """Whether a recording was heard to its end."""
@@ -159,10 +164,10 @@ class Journal:
         """
         with self._transaction():
             self._base.execute(
-                "INSERT OR REPLACE INTO input VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO input VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     *(source, place.machine, json.dumps(place.state.to_dict()), json.dumps(place.place)),
-                    *(place.position, place.events, place.previous),
+                    *(place.position, place.events, place.previous, json.dumps(asdict(place.drift))),
                 ),
             )
             rows = [(event.source, event.number, event.line()) for event in events]

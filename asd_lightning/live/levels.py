@@ -1,4 +1,4 @@
-"""The levels that a machine's windows are compared with, from what its detector promises."""
+"""What a machine's windows are compared with, from what its detector has learnt: levels, and a test for drift."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from asd_lightning.detector.bank import Bank
+from asd_lightning.detector.drift import DriftTest
 from asd_lightning.detector.machine import Machine, fit_bank
+from asd_lightning.errors import UserError
 from asd_lightning.live.logic import Levels
 
+# Windows in which a run without drift says so in one of twenty cases.
+_RUN = 2000
 # A level is left where scores are so far, from it down to the middle of normal sound.
 _DEADBAND = 0.25
 
@@ -59,3 +63,17 @@ def left_out_windows(
             step = min(seconds, item.start - bank.items[before].start)
         ends.append((ends[-1] if before is not None else 0.0) + step)
     return fitted.scores[np.array(order)], [names[row] for row in order], np.array(ends)
+
+
+def drift_of(machine: Machine, seconds: float) -> DriftTest | None:
+    """A test for new normal sound that is unlike the enrolled; ``None`` where too few recordings were enrolled.
+
+    Args:
+        machine: of a detector.
+        seconds: length of a window.
+    """
+    scores, names, _ = left_out_windows(machine, seconds)
+    try:
+        return DriftTest.fit(scores, np.unique(names, return_inverse=True)[1], "up", _RUN)
+    except UserError:
+        return None

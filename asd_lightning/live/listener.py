@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from asd_lightning.detector.detector import Detector
+from asd_lightning.detector.drift import DriftState, DriftTest
 from asd_lightning.detector.health import fingerprint
 from asd_lightning.detector.judging import Judgement
 from asd_lightning.errors import UserError
@@ -20,7 +21,7 @@ from asd_lightning.live.events import Event, utc
 from asd_lightning.live.excerpts import Excerpts
 from asd_lightning.live.inputs import Input, Stretch
 from asd_lightning.live.journal import Journal, Place, Request
-from asd_lightning.live.levels import levels_of
+from asd_lightning.live.levels import drift_of, levels_of
 from asd_lightning.live.logic import Options, State, Told, Window, acknowledge, advance, shelve
 
 log = logging.getLogger(__name__)
@@ -76,6 +77,7 @@ class Surroundings:
         options: how long something has to last before it is said.
         excerpts: where the sound of events is kept; ``None`` keeps none.
         alarms: machine -> level of alarms, in the place of that of its promise.
+        drift: whether normal sound that changes is told.
     """
 
     detector: CurrentDetector
@@ -83,6 +85,7 @@ class Surroundings:
     options: Options = field(default_factory=Options)
     excerpts: Excerpts | None = None
     alarms: Mapping[str, float] = field(default_factory=dict)
+    drift: bool = True
 
 
 class _Said(NamedTuple):
@@ -105,6 +108,7 @@ class Listener:
         self.source = source
         self.around = around
         detector, self._change, _ = around.detector.get()
+        self._drift = self._drift_test(detector)
         if source.machine not in detector.machines_:
             known = ", ".join(detector.machines_)
             raise UserError(f"machine {source.machine}: the detector knows {known}; name one of them")
@@ -145,8 +149,11 @@ class Listener:
         """From waveforms to what is written."""
         requests = [one for one in self._journal.requests(self.source.name) if one not in self._answered]
         detector, change, note = self.around.detector.get()
-        renewed = [_Said(Told("detector", note=note), None)] if change != self._change else []
-        self._change = change
+        renewed = []
+        if change != self._change:
+            renewed, self._change = [_Said(Told("detector", note=note), None)], change
+            self._drift = self._drift_test(detector)
+            self.status.place = replace(self.status.place, drift=DriftState())
         if stretch is _NOTHING and not (requests or renewed or self._events):
             return
         judged = detector.judge(stretch.windows, self.source.machine, len(stretch.windows)) if stretch.windows else []
@@ -166,7 +173,7 @@ class Listener:
     ) -> tuple[Place, list[_Said]]:
         """Where the input stands after a stretch, and what is to be said of it."""
         before = self.status.place
-        state, previous = before.state, before.previous
+        state, previous, drift = before.state, before.previous, before.drift
         said = [_Said(Told(stretch.happened, note=stretch.note), None)] if stretch.happened else []
         for request in requests:
             state, told = _answer(state, before.position, request)
@@ -177,10 +184,26 @@ class Listener:
             window = _window(judgement, before.position + _end(stretch, judged, number), now == previous)
             state, told = advance(self.around.options, levels, state, window)
             said += [_Said(one, number) for one in told]
+            drift, told = self._drifted(drift, window)
+            said += [_Said(one, number) for one in told]
             previous = now
         place = before.place if stretch is _NOTHING else stretch.place
         position = before.position + stretch.seconds
-        return replace(before, state=state, place=place, position=position, previous=previous), said
+        return replace(before, state=state, place=place, position=position, previous=previous, drift=drift), said
+
+    def _drift_test(self, detector: Detector) -> DriftTest | None:
+        if not self.around.drift or self.source.machine not in detector.machines_:
+            return None
+        seconds = detector.hearing_.preprocessing.clip_seconds
+        return drift_of(detector.machines_[self.source.machine], seconds)
+
+    def _drifted(self, state: DriftState, window: Window) -> tuple[DriftState, list[Told]]:
+        """Said once; a new detector begins anew."""
+        if self._drift is None or state.drifted_at or window.unfit or not window.running:
+            return state, []
+        after = self._drift.update(state, window.score)
+        note = "sound has moved away from what was enrolled: listen; if it is normal, give it to asd calibrate"
+        return after, [Told("drift", note=note)] if after.drifted_at else []
 
     def _event(self, stretch: Stretch, judged: Sequence[Judgement], number: int, said: _Said) -> Event:
         told, window = said

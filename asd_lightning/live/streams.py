@@ -5,13 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from asd_lightning.data.preprocessing import Preprocessing
 from asd_lightning.errors import UserError
 from asd_lightning.live.inputs import Stretch
+
+
+@runtime_checkable
+class Readable(Protocol):
+    """What a binary file and a recorder have in common."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most ``size`` bytes; none at the end."""
+        ...
 
 
 @dataclass
@@ -27,7 +36,7 @@ class StreamInput:
         now: seconds since 1970.
     """
 
-    stream: BinaryIO
+    stream: Readable
     preprocessing: Preprocessing
     windows: int = 1
     now: Callable[[], float] = time.time
@@ -91,11 +100,11 @@ class MicrophoneInput:
                 lost = True
             time.sleep(self.patience)
 
-    def _reader(self) -> BinaryIO:
+    def _reader(self) -> Readable:
         opened = (self.open_stream or _sounddevice)(
             self.device, self.preprocessing.sample_rate, self.preprocessing.samples
         )
-        return _Samples(opened)  # type: ignore[return-value]
+        return _Samples(opened)
 
 
 class _Samples:

@@ -70,4 +70,4 @@ class Scores:
 
 
 def around(folder, **changes):
-    return Surroundings(**{"detector": Now(), "journal": folder / "journal", **changes})
+    return Surroundings(**{"detector": Now(), "journal": folder / "journal", "drift": False, **changes})

@@ -61,7 +61,8 @@ def test_the_level_is_the_lowest_that_keeps_the_aim(a_day):
 def test_fewer_false_alarms_cost_a_higher_level():
     scores, names, ends = normal()
     levels = [level_for(a_day, scores, names, ends, LEVELS, SINGLE).level for a_day in (0.0, 300.0, 1e6)]
-    assert levels == sorted(levels, reverse=True) and levels[-1] == 1.0
+    assert levels == sorted(levels, reverse=True)
+    assert levels[-1] == 1.0
 
 
 def test_without_normal_sound_nothing_is_counted():

@@ -25,8 +25,13 @@ def record(path, seconds, time, seed=0):
     return samples.astype(np.float32) / 32768
 
 
-def taken(folder, place=None, heard=(), **options):
-    return list(FolderInput(folder, HEARD, once=True, **options).stretches(place or {}, lambda key: key in heard))
+def taken(folder, place=None, heard=(), hearing=HEARD, **options):
+    """All stretches of the recordings that are there, as a listener takes them."""
+    known, stretches = set(heard), []
+    for stretch in FolderInput(folder, hearing, once=True, **options).stretches(place or {}, known.__contains__):
+        stretches.append(stretch)
+        known.add(stretch.heard)
+    return stretches
 
 
 def test_recordings_are_heard_whole_oldest_first(tmp_path):
@@ -38,7 +43,8 @@ def test_recordings_are_heard_whole_oldest_first(tmp_path):
     assert (second.file, second.offsets, second.seconds, second.time) == ("a.wav", [0.0, 1.0, 1.5], 2.5, 1997.5)
     for window, start in zip(second.windows, (0, 1000, 1500), strict=True):
         np.testing.assert_array_equal(window, late[start : start + RATE])
-    assert first.heard.startswith("deep/b.wav:") and second.heard.startswith("a.wav:")
+    assert first.heard.startswith("deep/b.wav:")
+    assert second.heard.startswith("a.wav:")
 
 
 def test_a_long_recording_comes_in_stretches_and_is_taken_up_in_the_middle(tmp_path):
@@ -56,8 +62,7 @@ def test_a_long_recording_comes_in_stretches_and_is_taken_up_in_the_middle(tmp_p
 def test_overlapping_windows_count_their_sound_once(tmp_path):
     record(tmp_path / "a.wav", 3.0, 1000.0)
     hearing = Preprocessing(sample_rate=RATE, clip_seconds=1.0, hop_seconds=0.5)
-    folder = FolderInput(tmp_path, hearing, once=True, windows=2)
-    stretches = list(folder.stretches({}, lambda key: False))
+    stretches = taken(tmp_path, hearing=hearing, windows=2)
     assert [stretch.offsets for stretch in stretches] == [[0.0, 0.5], [1.0, 1.5], [2.0]]
     assert sum(stretch.seconds for stretch in stretches) == 3.0
 
@@ -65,13 +70,15 @@ def test_overlapping_windows_count_their_sound_once(tmp_path):
 def test_a_recording_that_is_still_written_waits(tmp_path):
     record(tmp_path / "a.wav", 1.0, 1000.0)
     record(tmp_path / "b.wav", 1.0, 1009.0)
-    clock = itertools.count(1010)
-    folder = FolderInput(tmp_path, HEARD, settle=5.0, now=lambda: next(clock) * 1.0)
-    stretches = folder.stretches({}, set().__contains__)
-    assert next(stretches).file == "a.wav"
-    # Its time is from the future of this clock: what counts then is that nobody has touched it since.
-    assert next(stretches).file == "a.wav"
-    assert next(stretches).file == "b.wav"
+    known = set()
+    stretches = FolderInput(tmp_path, HEARD, settle=5.0, now=lambda: 1010.0).stretches({}, known.__contains__)
+    first = next(stretches)
+    assert first.file == "a.wav"
+    known.add(first.heard)
+    record(tmp_path / "b.wav", 2.0, 1009.5)
+    assert next(stretches) is None
+    # It has not grown since the last look.
+    assert next(stretches).seconds == 2.0
 
 
 def test_a_recording_that_cannot_be_read_is_told_once(tmp_path):
@@ -80,7 +87,8 @@ def test_a_recording_that_cannot_be_read_is_told_once(tmp_path):
     record(tmp_path / "good.wav", 1.0, 2000.0)
     bad, good = taken(tmp_path)
     assert (bad.happened, bad.windows, good.file) == ("unreadable", [], "good.wav")
-    assert "bad.wav" in bad.note and bad.heard
+    assert "bad.wav" in bad.note
+    assert bad.heard
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path):

@@ -19,7 +19,30 @@ from tests.live.plant import ListeningDetector, Now, Scores, around
 
 # The detector is none.
 pytestmark = pytest.mark.usefixtures("unchecked")
-DAY = [0.1, 0.1, 1.5, 1.5, 3.0, 3.0, 0.1, 0.1, -1.0, -1.0, -1.0, 0.1, 0.1, 0.1, -2.0, -2.0, 0.1, 0.1, 3.0, 3.0, 3.0, 0.1]
+DAY = [
+    0.1,
+    0.1,
+    1.5,
+    1.5,
+    3.0,
+    3.0,
+    0.1,
+    0.1,
+    -1.0,
+    -1.0,
+    -1.0,
+    0.1,
+    0.1,
+    0.1,
+    -2.0,
+    -2.0,
+    0.1,
+    0.1,
+    3.0,
+    3.0,
+    3.0,
+    0.1,
+]
 OPTIONS = Options(LatchOptions(2, 2, 2), LatchOptions(2, 2, 2), unfit=2, still=2)
 
 
@@ -38,7 +61,7 @@ def hear(folder, scores, **changes):
     return told(folder / "journal")
 
 
-class Kill(Exception):
+class KilledError(Exception):
     pass
 
 
@@ -75,10 +98,10 @@ def test_interrupted_before_and_after_any_write_the_events_are_those_of_an_unint
             if not dies or after:
                 keep(self, *arguments, **named)
             if dies:
-                raise Kill
+                raise KilledError
 
         monkeypatch.setattr(Journal, "keep", killed)
-        with pytest.raises(Kill):
+        with pytest.raises(KilledError):
             hear(folder, DAY)
         monkeypatch.setattr(Journal, "keep", keep)
         assert hear(folder, DAY)[1:] == expected
@@ -140,7 +163,8 @@ def test_the_sound_of_events_is_kept_and_the_oldest_goes(tmp_path):
 def test_an_event_whose_sound_cannot_be_kept_is_told_all_the_same(tmp_path, caplog):
     (tmp_path / "sound").write_text("in the way")
     events = hear(tmp_path, DAY, excerpts=Excerpts(tmp_path / "sound"))
-    assert len(events) == 9 and not any(event["excerpt"] for event in events)
+    assert len(events) == 9
+    assert not any(event["excerpt"] for event in events)
     assert "no sound is kept" in caplog.text
 
 

@@ -96,4 +96,5 @@ def test_levels_in_another_order_are_told(levels):
 def test_a_level_without_a_number_is_never_reached():
     nan = float("nan")
     state, told = advance(QUICK, Levels(nan, nan, nan), State(), Window(0.0, 1e9))
-    assert told == [] and not state.alarm.on
+    assert told == []
+    assert not state.alarm.on

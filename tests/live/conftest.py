@@ -1,0 +1,3 @@
+"""The pump with its detector."""
+
+from tests.detector.conftest import pump as pump

@@ -1,0 +1,188 @@
+"""The command, with a detector and recordings."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from asd_lightning.cli import main
+from asd_lightning.detector.actions import accept
+from asd_lightning.detector.detector import Detector
+from asd_lightning.live.journal import Journal
+from asd_lightning.live.levels import drift_of, left_out_windows, levels_of
+from tests.detector.sounds import RATE, hum, whine, write
+
+DAY = 1_700_000_000
+
+
+def write_day(folder, faults=(6, 7, 8, 9), files=14):
+    """Recordings of two seconds, of which some have a fault."""
+    for number in range(files):
+        make = whine if number in faults else hum
+        path = folder / f"{number:02d}.wav"
+        write(path, np.concatenate([make(500 + 2 * number), make(501 + 2 * number)]))
+        os.utime(path, (DAY + number, DAY + number))
+
+
+def events_of(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def kinds(events):
+    return [event["kind"] for event in events]
+
+
+@pytest.fixture
+def day(tmp_path):
+    write_day(tmp_path / "in")
+    return tmp_path
+
+
+def watch(folder, pump, *options):
+    words = ["watch", pump / "pump.asd", "--input", f"p1={folder / 'in'}", "--journal", folder / "journal", "--once"]
+    return main([*map(str, words), "-o", str(folder / "events.jsonl"), *options])
+
+
+def test_a_fault_of_some_recordings_begins_and_ends(day, pump, capsys):
+    assert watch(day, pump, "--csv", str(day / "events.csv"), "--excerpts", str(day / "sound")) == 0
+    events = events_of(day / "events.jsonl")
+    assert kinds(events)[0] == "started"
+    levels = [event for event in events if event["kind"] in ("warning", "alarm", "normal")]
+    assert levels[0]["file"] == "06.wav"
+    assert (levels[-1]["kind"], levels[-1]["file"]) == ("normal", "11.wav")
+    assert "alarm" in kinds(levels)
+    alarm = next(event for event in levels if event["kind"] == "alarm")
+    (judged,) = Detector.load(pump / "pump.asd").judge([day / "in" / alarm["file"]])
+    assert alarm["score"] in [pytest.approx(window.score, rel=1e-5) for window in judged.windows]
+    assert (day / "sound" / alarm["excerpt"]).is_file()
+    rows = (day / "events.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows[1:]] == [event["id"] for event in events]
+    before = (day / "events.jsonl").read_bytes()
+    assert watch(day, pump) == 0
+    assert (day / "events.jsonl").read_bytes() == before
+
+
+def test_a_level_by_false_alarms_a_day_is_told(day, pump, capsys):
+    assert watch(day, pump, "--false-alarms-a-day", "0") == 0
+    assert "pump: alarms above" in capsys.readouterr().err
+    machine = Detector.load(pump / "pump.asd").machines_["pump"]
+    scores, names, ends = left_out_windows(machine, 1.0)
+    # Each clip is a recording of one window here: the same scores as the promise rests on.
+    np.testing.assert_allclose(np.sort(scores), machine.normal.scores)
+    assert len(set(names)) == len(names) == len(ends)
+    levels = levels_of(machine)
+    assert levels.release < levels.warning <= levels.alarm
+    assert drift_of(machine, 1.0) is not None
+
+
+def test_what_is_asked_meanwhile_is_followed(day, pump):
+    assert watch(day, pump) == 0
+    journal = str(day / "journal")
+    assert main(["shelve", journal, "p1", "--minutes", "1"]) == 0
+    assert main(["acknowledge", journal, "p1"]) == 0
+    assert main(["acknowledge", journal, "p2"]) == 2
+    write(day / "in" / "99.wav", hum(999))
+    os.utime(day / "in" / "99.wav", (DAY + 99, DAY + 99))
+    assert watch(day, pump) == 0
+    assert kinds(events_of(day / "events.jsonl"))[-1] == "shelved"
+
+
+def test_a_detector_that_is_written_anew_judges_at_once(day, pump, tmp_path):
+    copy = tmp_path / "pump.asd"
+    copy.write_bytes((pump / "pump.asd").read_bytes())
+    words = ["watch", str(copy), "--input", f"p1={day / 'in'}", "-o", str(tmp_path / "out.jsonl")]
+    process = subprocess.Popen([sys.executable, "-m", "asd_lightning.cli", *words])
+    try:
+        journal = tmp_path / "pump.asd.journal"
+        wait(lambda: journal.exists() and Journal(journal).place("p1") and Journal(journal).place("p1").position == 28)
+        write(tmp_path / "more" / "new.wav", hum(7777))
+        accept(copy, tmp_path / "more" / "new.wav", machine="pump")
+        wait(lambda: kinds(events_of(tmp_path / "out.jsonl"))[-1] == "detector")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(120) == 0
+    finally:
+        process.kill()
+
+
+def test_killed_three_times_a_day_the_events_are_those_of_a_whole_day(day, pump, tmp_path):
+    assert watch(day, pump) == 0
+    expected = events_of(day / "events.jsonl")[1:]
+    words = [str(pump / "pump.asd"), "--input", f"p1={day / 'in'}", "--journal", str(tmp_path / "second"), "--once"]
+    command = [sys.executable, "-m", "asd_lightning.cli", "watch", *words, "-o", str(tmp_path / "second.jsonl")]
+    for position in (5, 13, 21):
+        kill_at(position, tmp_path / "second", command)
+    assert subprocess.run(command, check=False).returncode == 0
+    again = events_of(tmp_path / "second.jsonl")[1:]
+    assert again == expected
+
+
+def kill_at(position, journal, command):
+    process = subprocess.Popen(command)
+    wait(lambda: heard(journal) >= position or process.poll() is not None)
+    process.kill()
+    process.wait()
+
+
+def heard(path):
+    place = Journal(path).place("p1") if path.exists() else None
+    return 0.0 if place is None else place.position
+
+
+def wait(true, seconds=120.0):
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)
+
+
+def test_raw_samples_from_a_pipe(pump, tmp_path):
+    samples = np.concatenate([hum(1), hum(2), *(whine(300 + number) for number in range(4))])
+    words = ["watch", str(pump / "pump.asd"), "--input", "-", "--journal", str(tmp_path / "journal")]
+    content = (samples * 32767).astype("<i2").tobytes()
+    done = subprocess.run(
+        [sys.executable, "-m", "asd_lightning.cli", *words], input=content, capture_output=True, check=True
+    )
+    events = [json.loads(line) for line in done.stdout.decode().splitlines()]
+    assert kinds(events)[0] == "started"
+    assert "alarm" in kinds(events)
+    assert {event["source"] for event in events} == {"stream"}
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--input", "in", "--on", "3/2"], "3 of 2 windows"),
+        (["--input", "in", "--on", "few"], "write M/N"),
+        (["--input", "a/x", "--input", "b/x"], "two are called x"),
+        (["--input", "in", "--machine", "y=pump"], "there is no such input"),
+        (["--input", "in", "--machine", "fan"], "the detector knows pump"),
+        (["--input", "a b=in"], "letters, digits"),
+        (["--input", "nowhere", "--once"], "no such folder"),
+        (["--input", "in", "--webhook", "x"], "http:// or https://"),
+        (["--input", "in", "--hop", "99"], "hop_seconds=99"),
+        (["--input", "in", "--false-alarms-a-day", "-1"], "0 or more"),
+        (["--input", "in", "--journal", "in"], "not usable as a journal"),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path, pump, monkeypatch, capsys, words, told):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").mkdir()
+    if "--journal" not in words:
+        words = [*words, "--journal", "journal"]
+    assert main(["watch", str(pump / "pump.asd"), *words]) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_threads_end_with_their_watch(day, pump):
+    before = threading.active_count()
+    watch(day, pump)
+    assert threading.active_count() == before
+    assert Detector.load(pump / "pump.asd").hearing_.preprocessing.sample_rate == RATE
