@@ -3,7 +3,15 @@ import dataclasses
 import numpy as np
 import pytest
 
-from asd_lightning.comparison.back_ends import BASELINE, choose_back_ends, known_back_ends, load_threshold, sweep
+from asd_lightning.comparison.back_ends import (
+    BASELINE,
+    OWN,
+    Source,
+    choose_back_ends,
+    known_back_ends,
+    load_threshold,
+    sweep,
+)
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.intervals import bootstrap_difference
 from asd_lightning.evaluation.metrics import evaluate
@@ -20,7 +28,7 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def swept(cache):
-    return {one.name: one for one in sweep(cache, known_back_ends(), GammaThreshold(), resamples=50)}
+    return {one.name: one for one in sweep([Source(OWN, cache)], known_back_ends(), GammaThreshold(), resamples=50)}
 
 
 def test_there_are_twenty_back_ends_and_each_scores_every_clip(swept, cache):
@@ -59,7 +67,9 @@ def test_a_back_end_that_fails_is_named_and_the_others_go_on(cache):
     zero = cache.query.copy()
     zero[0] = 0
     spoiled = dataclasses.replace(cache, query=zero)
-    cosine, euclidean = sweep(spoiled, choose_back_ends("knn,knn_euclidean"), GammaThreshold(), resamples=20)
+    cosine, euclidean = sweep(
+        [Source(OWN, spoiled)], choose_back_ends("knn,knn_euclidean"), GammaThreshold(), resamples=20
+    )
     assert "all zeros" in cosine.failure
     assert cosine.scores == cosine.intervals == ()
     assert len(euclidean.scores) == len(cache.query)
@@ -67,7 +77,7 @@ def test_a_back_end_that_fails_is_named_and_the_others_go_on(cache):
 
 
 def test_a_threshold_that_cannot_be_kept_leaves_scores_without_decisions(cache, caplog):
-    (one,) = sweep(cache, choose_back_ends("knn"), ConformalThreshold(0.001), resamples=20)
+    (one,) = sweep([Source(OWN, cache)], choose_back_ends("knn"), ConformalThreshold(0.001), resamples=20)
     assert "no decisions: false_alarm_rate=0.001 cannot be promised" in caplog.text
     assert {score.decision for score in one.scores} == {None}
     values = {(row.machine, row.metric): row.estimate for row in one.intervals}
