@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from asd_lightning.configuration import CONF_DIR, choices_of
 from asd_lightning.errors import UserError
-from asd_lightning.evaluation.intervals import Interval, bootstrap_differences, bootstrap_intervals
+from asd_lightning.evaluation.intervals import Interval, bootstrap_intervals, bootstrap_many
 from asd_lightning.scoring.clip_scores import ClipScore
 from asd_lightning.scoring.embedding_cache import EmbeddingCache
 from asd_lightning.scoring.machines import WindowReduction, score_machines
@@ -124,26 +124,31 @@ def sweep(
         reduction: from a recording's windows to its score, as the run has it.
         label: says of finished scores what their clips were, where the clips are anonymous.
     """
-    parts = {name: read_part(path, "model", seed) for name, path in back_ends.items()}
     swept: dict[tuple[str, str], tuple[tuple[ClipScore, ...], str]] = {}
     for source in sources:
-        for name, part in parts.items():
+        for name, path in back_ends.items():
             try:
-                scorer = _instantiated(_with_bands(part, source.bands))
+                scorer = _instantiated(_with_bands(read_part(path, "model", seed), source.bands))
                 swept[source.pooling, name] = tuple(label(_scores(source.cache, scorer, threshold, reduction))), ""
             except UserError as error:
                 swept[source.pooling, name] = (), str(error)
             advance()
-    first = next(iter(swept), ("", ""))[0]
+    first = next(iter(swept), (OWN, ""))[0]
     baseline = swept.get((first, BASELINE), ((), ""))[0]
-    compared = [scores for key, (scores, _) in swept.items() if scores and baseline and key != (first, BASELINE)]
-    differences = iter(bootstrap_differences(compared, baseline, resamples))
+    found = (
+        bootstrap_many((scores for scores, _ in swept.values() if scores), baseline, resamples) if baseline else None
+    )
     results = []
     for (pooling, name), (scores, failure) in swept.items():
-        intervals = bootstrap_intervals(scores, resamples) if scores else []
-        is_compared = scores and baseline and (pooling, name) != (first, BASELINE)
-        between = next(differences) if is_compared else []
-        results.append(Swept(pooling, name, scores, tuple(intervals), tuple(between), failure))
+        intervals: list[Interval] = []
+        differences: list[Interval] = []
+        if scores and found:
+            intervals, differences = next(found)
+        elif scores:
+            intervals = bootstrap_intervals(scores, resamples)
+        # Of what the others are compared with, there is no difference.
+        between = () if (pooling, name) == (first, BASELINE) else tuple(differences)
+        results.append(Swept(pooling, name, scores, tuple(intervals), between, failure))
         advance()
     return results
 

@@ -48,11 +48,7 @@ def bootstrap_intervals(
 ) -> list[Interval]:
     """An interval for every number of ``evaluate(scores)``, the row ``machine == "all"`` included."""
     replicates = _replicates(scores, _draws(scores, resamples, seed), resamples)
-    return [
-        _interval(row, metric, getattr(row, metric), replicates[row.machine, row.section][metric], confidence)
-        for row in _rows(scores)
-        for metric in METRICS
-    ]
+    return _intervals(_rows(scores), replicates, confidence)
 
 
 def bootstrap_difference(
@@ -66,17 +62,20 @@ def bootstrap_difference(
 
     Raises ``ValueError`` where the two do not score the same clips with the same truth.
     """
-    return next(bootstrap_differences([first], second, resamples, confidence, seed))
+    return next(bootstrap_many([first], second, resamples, confidence, seed))[1]
 
 
-def bootstrap_differences(
+def bootstrap_many(
     systems: Iterable[Sequence[ClipScore]],
     second: Sequence[ClipScore],
     resamples: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
-) -> Iterator[list[Interval]]:
-    """``bootstrap_difference`` of each system to one and the same, whose resamples are drawn and evaluated once."""
+) -> Iterator[tuple[list[Interval], list[Interval]]]:
+    """``bootstrap_intervals`` of each system, and its ``bootstrap_difference`` to one and the same.
+
+    The numbers of single calls; what they have in common is drawn and evaluated once.
+    """
     other = sorted(second)
     draws = _draws(other, resamples, seed)
     of_second, rows = _replicates(other, draws, resamples), _rows(second)
@@ -85,15 +84,17 @@ def bootstrap_differences(
         if [score[:5] for score in first] != [score[:5] for score in other]:
             odd = sorted({score[:5] for score in first} ^ {score[:5] for score in other})[0]
             raise ValueError(f"first and second must score the same clips with the same truth; they differ in {odd}")
-        of_first = _replicates(first, draws, resamples)
-        intervals = []
-        for row, base in zip(_rows(system), rows, strict=True):
+        of_first, own = _replicates(first, draws, resamples), _rows(system)
+        differences = []
+        for row, base in zip(own, rows, strict=True):
             group = row.machine, row.section
             for metric in METRICS:
                 estimate = getattr(row, metric) - getattr(base, metric)
                 difference = of_first[group][metric] - of_second[group][metric]
-                intervals.append(_interval(row, metric, estimate, difference, confidence))
-        yield intervals
+                differences.append(_interval(row, metric, estimate, difference, confidence))
+        if list(system) != first:  # another order has other resamples
+            of_first = _replicates(system, _draws(system, resamples, seed), resamples)
+        yield _intervals(own, of_first, confidence), differences
 
 
 def weighted_auc(
@@ -137,14 +138,26 @@ def _counts_by_score(
     """Anomalies and normals at each distinct score, ascending: tied scores share a column."""
     order = np.argsort(anomaly_score, kind="stable")
     starts = np.flatnonzero(np.diff(anomaly_score[order], prepend=-np.inf))
-    ordered = count[:, order].astype(np.float64)
-    anomaly = np.add.reduceat(ordered * is_anomaly[order], starts, axis=1)
-    return anomaly, np.add.reduceat(ordered, starts, axis=1) - anomaly
+    ordered = np.take(count, order, axis=1).astype(np.float64)
+    anomaly = ordered * is_anomaly[order]
+    if len(starts) < len(order):
+        anomaly, ordered = (np.add.reduceat(counts, starts, axis=1) for counts in (anomaly, ordered))
+    return anomaly, ordered - anomaly
 
 
 def _rows(scores: Sequence[ClipScore]) -> list[MachineMetrics]:
     result = evaluate(scores)
     return [*result.machines, result.overall]
+
+
+def _intervals(
+    rows: Sequence[MachineMetrics], replicates: Mapping[tuple[str, str], Replicates], confidence: float
+) -> list[Interval]:
+    return [
+        _interval(row, metric, getattr(row, metric), replicates[row.machine, row.section][metric], confidence)
+        for row in rows
+        for metric in METRICS
+    ]
 
 
 def _interval(

@@ -151,7 +151,7 @@ class _Sieve:
         # A logarithm, an exponential and a product round once more.
         self.slack = 1e-12 * (1 + float(np.abs(weighing.offset).max()))
 
-    def values(self, queries: View) -> tuple[Float[np.ndarray, "m b"], Float[np.ndarray, "m b"]]:
+    def values(self, queries: View) -> tuple[Float[np.ndarray, "m b"], Float[np.ndarray, "m _"]]:
         """A number for each pair, and how far it may be off (of one row or one column where that is all alike)."""
         left = queries.vectors - self.center
         left_squared = np.square(left).sum(axis=1)[:, None]

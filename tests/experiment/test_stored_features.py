@@ -82,29 +82,23 @@ def test_every_pooling_of_every_grid(tiny_data, tmp_path, system):
             np.testing.assert_allclose(features.query[row, band], expected, rtol=0, atol=tolerance)
 
 
-def test_the_scores_are_those_without_it_and_crops_are_averaged(tiny_data, tmp_path):
-    changes = ("data.clip_seconds=0.5", "data.test_windows=3")
-    plain = stored_run(tmp_path / "plain", tiny_data, "mn04", *changes)
-    stored = stored_run(tmp_path / "stored", tiny_data, "mn04", *changes, "store_features=[max,mean]")
-    assert not (plain / "results/features").exists()
-    assert (plain / "results/scores.csv").read_bytes() == (stored / "results/scores.csv").read_bytes()
-    caches = [read_embeddings(run / "results/embeddings.npz") for run in (plain, stored)]
-    assert caches[0].key == caches[1].key
-    np.testing.assert_array_equal(caches[0].query, caches[1].query)
-    # The run's own pooling is the mean of each channel in each band.
-    mean = read_features(stored / "results/features/mean.npz").query.astype(np.float64)
-    own = caches[1].query.reshape(len(mean), -1, 8).swapaxes(1, 2)
-    np.testing.assert_allclose(mean, own, rtol=0, atol=1e-3 * np.abs(own).max())
-    assert {path.stem for path in (stored / "results/features").iterdir()} == {"max", "mean"}
-
-
-def test_a_later_test_stores_them_and_the_sweep_finds_them(tiny_data, tmp_path, caplog, capsys, monkeypatch):
-    run = stored_run(tmp_path / "run", tiny_data, "mn04")
+def test_a_later_test_stores_them_scores_as_before_and_the_sweep_finds_them(tiny_data, tmp_path, capsys, monkeypatch):
+    run = stored_run(tmp_path / "run", tiny_data, "mn04", "data.clip_seconds=0.5", "data.test_windows=2")
     with pytest.raises(UserError, match=r"results: no stored features of rdp_4; asd test .* store_features=all"):
         stored_sources(run, ["rdp_4"])
     with pytest.raises(UserError, match=r"results: no stored features; asd test"):
         stored_sources(run, ())
     retest(run, ["store_features=[mean,rdp_4]", "~callbacks.progress", "trainer.accelerator=cpu"])
+    before, after = run / "results", run / "results_2"
+    assert not (before / "features").exists()
+    assert (before / "scores.csv").read_bytes() == (after / "scores.csv").read_bytes()
+    caches = [read_embeddings(results / "embeddings.npz") for results in (before, after)]
+    assert caches[0].key == caches[1].key
+    np.testing.assert_array_equal(caches[0].query, caches[1].query)
+    # Crops are averaged as the embeddings are; the run's own pooling is the mean of each channel in each band.
+    mean = read_features(after / "features/mean.npz").query.astype(np.float64)
+    own = caches[1].query.reshape(len(mean), -1, 8).swapaxes(1, 2)
+    np.testing.assert_allclose(mean, own, rtol=0, atol=1e-3 * np.abs(own).max())
     monkeypatch.setattr("asd_lightning.experiment.retest.retest", lambda *_: pytest.fail("tested again"))
     count, sources = stored_sources(run, ())
     found = list(sources)
@@ -113,8 +107,6 @@ def test_a_later_test_stores_them_and_the_sweep_finds_them(tiny_data, tmp_path, 
         *(("run", None), ("mean", 8), ("rdp_4", 8), ("mean_merged", 1)),
     ]
     assert [one.cache.query.shape[1] for one in found] == [256, 256, 256, 32]
-    assert main(["score-sweep", str(run), "pooling=all", "scorer=knn,beam", "-o", str(tmp_path / "out")]) == 0
-    assert "2 back-ends over 4 poolings of 24 test clips" in capsys.readouterr().out
     # Features of other weights are none of the run's.
     content = torch.load(run / CHECKPOINT, weights_only=True)
     next(value for name, value in content["state_dict"].items() if name.endswith("weight")).mul_(1.5)
