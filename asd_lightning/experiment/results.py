@@ -110,7 +110,8 @@ class ResultsWriter(pl.Callback):
     ) -> None:
         """Keep the batch's pooled tokens."""
         if self._features is not None:
-            self._features.take(batch.clip_id, dataloader_idx)
+            datamodule: ClipDataModule = trainer.datamodule  # type: ignore[attr-defined]
+            self._features.take(batch.clip_id, dataloader_idx, datamodule.preprocessing.residual)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Join the truth, evaluate on every process, and write the results on the first."""

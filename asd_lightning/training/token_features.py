@@ -38,24 +38,28 @@ class TokenFeatures:
         self._poolings: dict[str, Callable[[Tensor], Tensor]] = {
             name: GridPooling(self.grid, over_time(name), spikes=spikes) for name in names
         }
-        self._pooled: dict[str, Tensor] = {}
+        # Of the near microphone and, where that is embedded too, the far one.
+        self._pooled: list[dict[str, Tensor]] = []
         self._seen: dict[str, tuple[list[tuple[Tensor, Tensor]], list[tuple[Tensor, Tensor]]]] = {
             name: ([], []) for name in names
         }
         own: nn.Module = branch.pooling
         self._hook: RemovableHandle = own.register_forward_pre_hook(self._pool)
 
-    def take(self, clip_id: Int64[Tensor, " batch"], loader: int) -> None:
+    def take(self, clip_id: Int64[Tensor, " batch"], loader: int, residual: float = 0.0) -> None:
         """Keep what the batch that was just embedded gave.
 
         Args:
             clip_id: of its clips; several crops of each, as many as there are, are averaged like their embeddings.
             loader: 0 for the reference, 1 for the query.
+            residual: how much of what came second, the far microphone, is subtracted from what came first.
         """
-        for name, pooled in self._pooled.items():
-            mean = pooled.view(len(clip_id), -1, pooled.shape[1]).mean(1)
+        near, *far = self._pooled
+        for name, pooled in near.items():
+            remains = pooled - residual * far[0][name] if far else pooled
+            mean = remains.view(len(clip_id), -1, pooled.shape[1]).mean(1)
             self._seen[name][loader].append((clip_id.cpu(), mean.cpu()))
-        self._pooled = {}
+        self._pooled = []
 
     def gathered(self, name: str) -> tuple[Float32[ndarray, "n bands dim"], Float32[ndarray, "m bands dim"]]:
         """Of all processes, reference and query, in the order of the clips' ids; given once."""
@@ -72,7 +76,7 @@ class TokenFeatures:
 
     def _pool(self, _: nn.Module, arguments: tuple[Any, ...]) -> None:
         tokens: Float[Tensor, "batch tokens dim"] = arguments[0].detach()
-        self._pooled = {name: pooling(tokens) for name, pooling in self._poolings.items()}
+        self._pooled.append({name: pooling(tokens) for name, pooling in self._poolings.items()})
 
 
 def _branch_with_grid(embedder: Embedder) -> tuple[Any, TokenGrid]:
