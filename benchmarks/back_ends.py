@@ -71,6 +71,14 @@ clips), `DacoScorer` (one score, calibrated by each domain: z-score, ratio or qu
 - Local density by differences over the *sum* of K distances, as printed in the literature, is `alpha` = K here.
 - `varmin` names the method of that name. What had the name is `domain_z`, and `ldn` has one bank (a bank for each
   domain: `ldn_per_domain`). Runs of before score as they did, and say once that `fusion=varmin` has another name.
+
+### Poolings beside back-ends
+
+`asd score-sweep RUN pooling=A,B scorer=C,D` scores every pooling that a test has stored (`store_features=`,
+[encoders.md](encoders.md)) with every back-end, without hearing a clip again: one table with both columns, the highest
+official score first, differences to the first pooling with `knn`, and `scorers.csv`, `.md` and `.tex`. Thresholds are
+fitted as in a run, without all clips of the same recording where the run knows which they are. The best of some hundred
+rows is a choice by test labels, and its score is flattered by it: decide on other machines.
 """
 CHOICE = """## The default
 
