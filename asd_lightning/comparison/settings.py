@@ -34,6 +34,9 @@ def settings_of(config: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[s
     """
     # A later test has a trainer and callbacks of its own: what counts is how the weights came about.
     settings = {key: str(value) for key, value in _leaves({**config, **config.get("trained", {})}) if _counts(key)}
+    # Runs of before had no such setting, and no channel that it belongs to.
+    if settings.get("data.channel") != "residual":
+        settings.pop("data.residual", None)
     # The same recordings in another place are the same, and a table is what it says of them.
     for key, (name, path) in CLIPS.items():
         if digest := summary.get(key):

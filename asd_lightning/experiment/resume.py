@@ -46,6 +46,7 @@ def refuse_another_run(output_dir: Path, config: DictConfig) -> None:
     before = dict(_leaves(of_today(OmegaConf.to_container(OmegaConf.create(load_yaml(output_dir / CONFIG))))))
     # Older runs drew held-out recordings by their own seed.
     before.setdefault("data.hold_out_seed", before.get("data.seed"))
+    before.setdefault("data.residual", 0.5)
     now = dict(_leaves(recorded(config)))
     differing = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     if _LENGTH in differing:
