@@ -52,6 +52,7 @@ def by_hand(steps: list[np.ndarray]) -> dict[str, np.ndarray]:
 # token is CLS.
 CELLS = {
     "mn04": lambda tokens, bands, t, f: tokens[t].reshape(-1, bands)[:, f],
+    "log_mel": lambda tokens, bands, t, f: tokens[bands * t + f],
     "beats_frozen": lambda tokens, bands, t, f: tokens[bands * t + f],
     "eat_frozen": lambda tokens, bands, t, f: tokens[1 + bands * t + f],
 }
