@@ -15,13 +15,14 @@ import math
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from folders import REPOSITORY, parse_folders
 from rich.progress import Progress
 
 from asd_lightning.atomic import write_text_atomically
-from asd_lightning.comparison.back_ends import BASELINE, Swept, known_back_ends, load_threshold, sweep
+from asd_lightning.comparison.back_ends import BASELINE, OWN, Source, Swept, known_back_ends, load_threshold, sweep
 from asd_lightning.evaluation.intervals import Interval
 from asd_lightning.evaluation.metrics import ALL
 from asd_lightning.experiment.run_embeddings import embeddings_of_run
@@ -70,6 +71,14 @@ clips), `DacoScorer` (one score, calibrated by each domain: z-score, ratio or qu
 - Local density by differences over the *sum* of K distances, as printed in the literature, is `alpha` = K here.
 - `varmin` names the method of that name. What had the name is `domain_z`, and `ldn` has one bank (a bank for each
   domain: `ldn_per_domain`). Runs of before score as they did, and say once that `fusion=varmin` has another name.
+
+### Poolings beside back-ends
+
+`asd score-sweep RUN pooling=A,B scorer=C,D` scores every pooling that a test has stored (`store_features=`,
+[encoders.md](encoders.md)) with every back-end, without hearing a clip again: one table with both columns, the highest
+official score first, differences to the first pooling with `knn`, and `scorers.csv`, `.md` and `.tex`. Thresholds are
+fitted as in a run, without all clips of the same recording where the run knows which they are. The best of some hundred
+rows is a choice by test labels, and its score is flattered by it: decide on other machines.
 """
 CHOICE = """## The default
 
@@ -167,8 +176,11 @@ def main() -> None:
             continue
         for embedding in EMBEDDINGS:
             cache = embeddings_of_run(run_of(arguments.runs.resolve(), data, root.resolve(), embedding))
+            back_ends = known_back_ends()
             with Progress(transient=True) as progress:
-                swept = sweep(cache, known_back_ends(), load_threshold("gamma"), progress=progress)
+                task = progress.add_task("scoring", total=2 * len(back_ends))
+                advance = partial(progress.advance, task)
+                swept = sweep([Source(OWN, cache)], back_ends, load_threshold("gamma"), advance=advance)
             results.setdefault(data, {})[embedding] = swept
     lines = [INTRODUCTION, GRID]
     for data, by_embedding in results.items():

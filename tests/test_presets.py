@@ -29,6 +29,8 @@ COMPOSED = {
     "data.machines": None,
     "data.clip_seconds": 10.0,
     "data.channel": 0,
+    "data.residual": 0.5,
+    "store_features": None,
     "data.pad": "tile",
     "data.test_windows": 1,
     "data.batch_size": 16,

@@ -9,7 +9,7 @@ from typing import Any
 # What cannot change a score: who watches, where things lie, how fast it goes, and what is said elsewhere already.
 _WITHOUT_EFFECT = frozenset(
     {"resume", "test", "name", "system", "seed", "choices", "config_dirs", "trained", "hydra", "logger", "encoders"}
-    | {"accumulate"}
+    | {"accumulate", "store_features"}
     | {f"data.{option}" for option in ("cache_dir", "num_workers", "test_batch_size", "on_bad_file", "truth")}
     | {f"trainer.{option}" for option in ("accelerator", "strategy", "deterministic", "log_every_n_steps", "plugins")}
     | {f"trainer.{option}" for option in ("enable_model_summary", "use_distributed_sampler", "limit_val_batches")}
@@ -34,6 +34,9 @@ def settings_of(config: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[s
     """
     # A later test has a trainer and callbacks of its own: what counts is how the weights came about.
     settings = {key: str(value) for key, value in _leaves({**config, **config.get("trained", {})}) if _counts(key)}
+    # Runs of before had no such setting, and no channel that it belongs to.
+    if settings.get("data.channel") != "residual":
+        settings.pop("data.residual", None)
     # The same recordings in another place are the same, and a table is what it says of them.
     for key, (name, path) in CLIPS.items():
         if digest := summary.get(key):

@@ -36,8 +36,10 @@ def hearing_of_run(run: Any) -> Hearing:
     """How a run (`asd_lightning.experiment.fitted_run.FittedRun`) hears; its weights travel with it.
 
     Raises:
-        UserError: a part of it is not this package's own.
+        UserError: a part of it is not this package's own, or it embeds two microphones.
     """
+    if run.preprocessing.channel == "residual":
+        raise UserError("a run of data.channel=residual embeds two microphones, and a detector hears one")
     head = run.config["loss"].get("head", "joint") if run.config.get("score_after_head", True) else "none"
     spec = embedder_spec(run.config["embedder"], head)
     hearing = Hearing(run.preprocessing, spec, run.reduction, _PRECISIONS.get(str(run.dtype), "32-true"))

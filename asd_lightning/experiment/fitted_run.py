@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float32
+from numpy import ndarray
 from torch import nn
 
 from asd_lightning.data.layout import Clip
@@ -81,9 +83,16 @@ class FittedRun:
     def score_clips(self, clips: Sequence[Clip], batch_size: int = 32) -> tuple[list[ClipScore], list[WindowScore]]:
         """Score clips of any machines; with the batches of the run's test, scores are equal to the last bit."""
         pieces = cut_recordings(clips, self.preprocessing)
-        heard = (self.preprocessing.windows(heard_of(clip, self.preprocessing)) for clip in pieces)
-        embeddings = embed_windows(self.embedder, heard, batch_size, self.dtype)
+        embeddings = self._of_microphone(pieces, batch_size)
+        if self.preprocessing.channel == "residual":
+            embeddings -= np.float32(self.preprocessing.residual) * self._of_microphone(pieces, batch_size, far=True)
         return score_clips(pieces, (np.arange(len(pieces)), embeddings), self.machines, self.reduction)
+
+    def _of_microphone(
+        self, clips: Sequence[Clip], batch_size: int, far: bool = False
+    ) -> Float32[ndarray, "clips dim"]:
+        heard = (self.preprocessing.windows(heard_of(clip, self.preprocessing, far)) for clip in clips)
+        return embed_windows(self.embedder, heard, batch_size, self.dtype)
 
 
 def load_run(place: Path | str) -> FittedRun:

@@ -15,7 +15,7 @@ from asd_lightning.run_folder import CHECKPOINT, CONFIG
 
 # What may differ when a run goes on: where it runs, how it is watched, how it is scored.
 _FREE = frozenset(
-    {"resume", "test", "devices", "name", "system", "choices", "config_dirs", "callbacks", "logger"}
+    {"resume", "test", "devices", "name", "system", "choices", "config_dirs", "callbacks", "logger", "store_features"}
     | {f"model.{option}" for option in ("scorer", "threshold", "recording_score")}
     | {f"data.{option}" for option in ("num_workers", "cache_dir", "test_batch_size", "truth", "on_bad_file")}
     | {f"data.{option}" for option in ("recordings", "group")}
@@ -46,6 +46,7 @@ def refuse_another_run(output_dir: Path, config: DictConfig) -> None:
     before = dict(_leaves(of_today(OmegaConf.to_container(OmegaConf.create(load_yaml(output_dir / CONFIG))))))
     # Older runs drew held-out recordings by their own seed.
     before.setdefault("data.hold_out_seed", before.get("data.seed"))
+    before.setdefault("data.residual", 0.5)
     now = dict(_leaves(recorded(config)))
     differing = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     if _LENGTH in differing:

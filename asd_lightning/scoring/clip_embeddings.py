@@ -14,13 +14,13 @@ from asd_lightning.data.layout import Clip
 from asd_lightning.data.preprocessing import Preprocessing
 
 
-def heard_of(clip: Clip, preprocessing: Preprocessing) -> Float32[ndarray, " samples"]:
-    """The waveform of a clip, in [-1, 1].
+def heard_of(clip: Clip, preprocessing: Preprocessing, far: bool = False) -> Float32[ndarray, " samples"]:
+    """The waveform of a clip, in [-1, 1]; of channel ``residual`` that of the far microphone where asked for.
 
     Raises:
         BadAudioError: unreadable, or otherwise unfit.
     """
-    return preprocessing.read(clip.path, clip.start, clip.seconds)
+    return preprocessing.read(clip.path, clip.start, clip.seconds, far=far)
 
 
 def embed_windows(

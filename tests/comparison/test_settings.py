@@ -93,3 +93,11 @@ def test_a_pooling_is_named_by_its_choice_where_all_have_the_branch():
     chosen = [{"model/scorer": "knn", group: pooling} for pooling in ("rdp", "rdp_gem")]
     assert labels_of_difference(settings, chosen) == ["pooling=rdp", "pooling=rdp_gem"]
     assert labels_of_difference(settings, [chosen[0], {"model/scorer": "knn"}]) == ["gamma=4", "gamma=16"]
+
+
+def test_a_share_counts_with_the_channel_that_it_belongs_to():
+    """Runs of before have no such setting; what is stored beside the results changes no score."""
+    before = settings_of({"data": {"channel": 0}}, {})
+    assert settings_of({"data": {"channel": 0, "residual": 0.5}, "store_features": "all"}, {}) == before
+    shares = [settings_of({"data": {"channel": "residual", "residual": share}}, {}) for share in (0.3, 0.5)]
+    assert shares[0] != shares[1]
