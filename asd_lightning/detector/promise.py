@@ -154,7 +154,7 @@ class NormalScores:
         try:
             scores, weights = (np.array(state[name], np.float64) for name in ("scores", "weights"))
             recordings = int(state["recordings"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise UserError(f"normal scores: {error!r} in the kept state; fit the detector again") from error
         sound = scores.ndim == 1 and scores.shape == weights.shape and len(scores) and (weights > 0).all()
         if not sound or not np.isfinite(scores).all() or (np.diff(scores) < 0).any():
