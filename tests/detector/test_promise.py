@@ -141,6 +141,10 @@ def test_bound_is_clopper_and_pearsons():
     assert share_bound(9, 0.1) == pytest.approx(1 - 0.1 ** (1 / 9))
     textbook = stats.binomtest(0, 9).proportion_ci(0.8, "exact").high
     assert share_bound(9, 0.1) == pytest.approx(textbook)
+    # 15 recordings: shares of 0.6 in all, so no draw is above with 0.4 (Markov).  19: shares of 1, one draw (Hoeffding).
+    assert share_bound(15, 0.1) == pytest.approx(1 - (0.1 * 0.4) ** (1 / 15))
+    one_at_most = (18 / 19) ** 19 + (18 / 19) ** 18
+    assert share_bound(19, 0.1) == pytest.approx(stats.beta.isf(0.1 * one_at_most, 2, 18))
     assert share_bound(19, 0.1, 0.5) < share_bound(19, 0.1, 0.9) < share_bound(19, 0.1, 0.99) < 1
     with pytest.raises(UserError, match="at least 9 recordings, not 8"):
         share_bound(8, 0.1)
