@@ -177,7 +177,7 @@ class SensorReference:
             above = np.array(state["least_above"], np.float64)
             spectra = np.array(state["spectra"], np.float64)
             rate, repeats = int(state["sample_rate"]), bool(state["repeats"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise UserError(f"sensor reference: {error!r} in the kept state; fit the detector again") from error
         finite = np.isfinite([*numbers.values(), *above.flat, *spectra.flat]).all()
         if above.shape != (BANDS,) or spectra.ndim != 2 or spectra.shape[1] != BANDS or not finite or rate < 1:

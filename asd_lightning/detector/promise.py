@@ -154,7 +154,7 @@ class NormalScores:
         try:
             scores, weights = (np.array(state[name], np.float64) for name in ("scores", "weights"))
             recordings = int(state["recordings"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise UserError(f"normal scores: {error!r} in the kept state; fit the detector again") from error
         sound = scores.ndim == 1 and scores.shape == weights.shape and len(scores) and (weights > 0).all()
         if not sound or not np.isfinite(scores).all() or (np.diff(scores) < 0).any():
@@ -212,7 +212,7 @@ def promise(normal: NormalScores, rate: float, alarm_rate: float | None = None) 
     >>> scores = np.arange(12.0)
     >>> made = promise(NormalScores.fit(scores, np.arange(12) // 2), 0.2)
     >>> made.warning, round(made.alarm, 1), made.alarm_promised, round(made.bound, 2)
-    (11.0, 25.2, False, 0.52)
+    (11.0, 25.2, False, 0.37)
     """
     warning = normal.threshold(rate)
     alarm_rate = ALARM_SHARE * rate if alarm_rate is None else alarm_rate
@@ -238,12 +238,13 @@ def share_bound(recordings: int, rate: float, confidence: float = CONFIDENCE) ->
     """Upper bound of the share of false alarms at :meth:`NormalScores.threshold` of ``rate``, for one training.
 
     With that confidence over trainings, the expected share of a new recording's clips above the threshold is not
-    larger.  It is a bound of Clopper and Pearson, on recordings: where one clip is drawn of each recording, k of n
-    draws are above the threshold.  Their shares add up to at most ``m = rate (n + 1) - 1``, so k is at most K with a
-    probability of at least ``c = P(Binomial(n, m / n) <= K)`` for every K >= m (Hoeffding, 1956), and for K fixed in
-    advance the share that n - K ordered draws leave above is ``Beta(K + 1, n - K)``.  The bound is that distribution's
-    quantile at ``1 - (1 - confidence) c``, for the best K.  A bound from the shares themselves would have to hold for
-    every threshold at once, since theirs was chosen by them, and be looser.
+    larger.  It is a bound of Clopper and Pearson, on recordings.  Let one clip be drawn of each recording: the share
+    above the highest draw but K is ``Beta(K + 1, n - K)``, for K fixed in advance.  At most K of the draws are above
+    the threshold with a probability of at least c, since the recordings' shares add up to at most
+    ``m = rate (n + 1) - 1``: by Markov's inequality ``c = 1 - m / (K + 1)``, and for K >= m also
+    ``P(Binomial(n, m / n) <= K)`` (Hoeffding, Ann. Math. Stat. 1956).  So the bound is that distribution's quantile at
+    ``1 - (1 - confidence) c``, for the best K.  A bound from the shares themselves would have to hold for every
+    threshold at once, since they chose it, and be looser.
 
     Args:
         recordings: n.
@@ -264,10 +265,11 @@ def share_bound(recordings: int, rate: float, confidence: float = CONFIDENCE) ->
     if recordings < fewest_recordings(rate):
         raise UserError(f"a rate of {rate:g} needs at least {fewest_recordings(rate)} recordings, not {recordings}")
     allowed = max(rate * (recordings + 1) - 1, 0.0)
-    above = np.arange(math.ceil(allowed - _ROUNDING), recordings)
+    above = np.arange(math.floor(allowed + _ROUNDING), recordings)
     if len(above) == 0:
         return 1.0
-    certain = binom.cdf(above, recordings, allowed / recordings)
+    hoeffding = np.where(above >= allowed - _ROUNDING, binom.cdf(above, recordings, allowed / recordings), 0.0)
+    certain = np.maximum(hoeffding, 1 - allowed / (above + 1))
     return float(np.min(beta.ppf(1 - (1 - confidence) * certain, above + 1, recordings - above)))
 
 

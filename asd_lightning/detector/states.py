@@ -90,7 +90,7 @@ class LevelStates:
         """
         try:
             boundary = None if state["boundary"] is None else float(state["boundary"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise UserError(f"states: {error!r} in the kept state; fit the detector again") from error
         if boundary is not None and not np.isfinite(boundary):
             raise UserError("states: the kept boundary is not finite; fit the detector again")
@@ -173,7 +173,7 @@ class NamedStates:
         try:
             names = tuple(map(str, state["names"]))
             means, deviations = np.array(state["means"], np.float64), np.array(state["deviations"], np.float64)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise UserError(f"states: {error!r} in the kept state; fit the detector again") from error
         sound = deviations.ndim == 1 and len(names) and means.shape == (len(names), len(deviations))
         if not sound or not np.isfinite(means).all() or not (np.isfinite(deviations) & (deviations > 0)).all():

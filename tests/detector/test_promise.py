@@ -107,23 +107,22 @@ def drawn(rng, runs, count, clips, between):
     return offset + rng.normal(size=(runs, count, clips)) * np.sqrt(1 - between)
 
 
-@pytest.mark.parametrize("between", [0.0, 0.5, 0.9])
-@pytest.mark.parametrize("count", [9, 15, 30])
+@pytest.mark.parametrize("between", [0.0, 0.9, 1.0])
+@pytest.mark.parametrize("count", [9, 15])
 def test_kept_on_average_whatever_the_recordings_share(between, count):
-    """1,000 machines; where recordings differ much, not below half of the promise either.
+    """600 machines.  Where clips of a recording are equal, all that the promise allows is used.
 
-    Their bound for one training holds in 90 % of them.
+    The bound for one training holds in 90 % of them.
     """
     rng = np.random.default_rng(count)
-    shares = np.array(
-        [stats.norm.sf(fitted(machine).threshold(0.1)) for machine in drawn(rng, 1000, count, 5, between)]
-    )
+    shares = np.array([stats.norm.sf(fitted(machine).threshold(0.1)) for machine in drawn(rng, 600, count, 5, between)])
     slack = 3 * shares.std() / np.sqrt(len(shares))
     assert shares.mean() <= 0.1 + slack
-    if between == 0.9:
-        assert shares.mean() >= 0.05 - slack
+    if between == 1.0:
+        assert shares.mean() >= int(0.1 * (count + 1)) / (count + 1) - slack
+    assert shares.mean() >= 0.02
     within = np.mean(shares <= share_bound(count, 0.1))
-    assert within >= 0.9 - 3 * np.sqrt(0.09 / 1000)
+    assert within >= 0.9 - 3 * np.sqrt(0.09 / 600)
 
 
 def test_the_old_way_breaks_what_this_keeps():
@@ -142,13 +141,17 @@ def test_bound_is_clopper_and_pearsons():
     assert share_bound(9, 0.1) == pytest.approx(1 - 0.1 ** (1 / 9))
     textbook = stats.binomtest(0, 9).proportion_ci(0.8, "exact").high
     assert share_bound(9, 0.1) == pytest.approx(textbook)
+    # 15 recordings: shares of 0.6 in all, so no draw is above with 0.4 (Markov).  19: shares of 1, one draw (Hoeffding).
+    assert share_bound(15, 0.1) == pytest.approx(1 - (0.1 * 0.4) ** (1 / 15))
+    one_at_most = (18 / 19) ** 19 + (18 / 19) ** 18
+    assert share_bound(19, 0.1) == pytest.approx(stats.beta.isf(0.1 * one_at_most, 2, 18))
     assert share_bound(19, 0.1, 0.5) < share_bound(19, 0.1, 0.9) < share_bound(19, 0.1, 0.99) < 1
     with pytest.raises(UserError, match="at least 9 recordings, not 8"):
         share_bound(8, 0.1)
 
 
 def test_sums_of_draws_are_no_wider_than_a_binomial():
-    """What the bound rests on: unequal chances that add up to m exceed K >= m no more often than equal ones."""
+    """What the bound rests on: Markov's inequality, and that unequal chances exceed K >= m no more often than equal."""
     rng = np.random.default_rng(1)
     for _ in range(200):
         count = int(rng.integers(2, 12))
@@ -157,6 +160,8 @@ def test_sums_of_draws_are_no_wider_than_a_binomial():
         for chance in chances:
             exact = np.convolve(exact, [1 - chance, chance])
         least = int(np.ceil(chances.sum()))
+        for most in range(count):
+            assert exact[: most + 1].sum() >= 1 - chances.sum() / (most + 1) - 1e-12
         for most in range(least, count):
             assert exact[: most + 1].sum() >= stats.binom.cdf(most, count, chances.mean()) - 1e-12
 
