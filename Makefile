@@ -35,7 +35,7 @@ test-gpu: .venv/.ready  ## what a CUDA device computes is what the processor com
 	$(BIN)/pytest -m "gpu"
 
 fuzz: .venv/.ready  ## mutated inputs by the ten thousand, which no test has time for
-	@status=0; for target in recordings weights pickles safetensors fitted fitted_bytes npz npy yaml json csv run submission checkpoints; do \
+	@status=0; for target in recordings weights pickles safetensors fitted fitted_bytes npz npy yaml json csv run submission checkpoints detectors; do \
 		OMP_NUM_THREADS=1 $(BIN)/python -m fuzz.run $$target --count 20000 || status=1; done; exit $$status
 
 lint: .venv/.ready  ## ruff: errors and layout; codespell: misspelled words

@@ -72,7 +72,7 @@ def make(number: int) -> bytes:
     header, arrays = json.loads(header), dict(arrays)
     for _ in range(draw.choice((1, 1, 2))):
         if draw.random() < 0.5:
-            _change_array(arrays, draw)
+            change_array(arrays, draw)
         else:
             _change_header(header, draw)
     content = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
@@ -107,7 +107,7 @@ def _content(path: Path) -> tuple[str, Arrays]:
         return file.metadata()["fitted"], {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
-def _change_array(arrays: Arrays, draw: random.Random) -> None:
+def change_array(arrays: Arrays, draw: random.Random) -> None:
     if not arrays:
         return
     name = draw.choice(sorted(arrays))

@@ -37,6 +37,7 @@ TARGETS = {
     "run": "fuzz.foreign:run",
     "submission": "fuzz.foreign:submission",
     "checkpoints": "fuzz.checkpoints",
+    "detectors": "fuzz.detectors",
 }
 FINDINGS = Path(__file__).parent / "findings"
 MEMORY = 1 << 30

@@ -18,7 +18,7 @@ def test_mutated_recordings_are_read_or_refused(begin):
 def test_mutated_files_of_others_are_read_or_refused(name, unchecked):
     target = run.load(run.TARGETS[name])
     for number in range(
-        20 if name in ("weights", "pickles", "safetensors", "run", "submission", "checkpoints") else 200
+        20 if name in ("weights", "pickles", "safetensors", "run", "submission", "checkpoints", "detectors") else 200
     ):
         data = target.make(number)
         assert target.make(number) == data

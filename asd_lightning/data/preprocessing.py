@@ -26,6 +26,8 @@ _SECONDS = (0.2, 3600.0)
 _SMALLEST_HOP = 1e-3
 # In Hz: from what tells a machine's sound to what converters record with.
 _RATES = (1_000, 768_000)
+# They are held at a time.
+_MOST_CROPS = 10_000
 _CHANNELS = ("mean", "reduced", "reduced_per_clip", "subtracted", "residual")
 # Of the far microphone's embedding; as much again as the near one's is no residual any more.
 _SHARES = (0.0, 1.0)
@@ -89,6 +91,10 @@ class Preprocessing:
             raise UserError(f"data.channel={self.channel}: choose one of 0, 1, {', '.join(_CHANNELS)}")
         if not _is_within(self.residual, *_SHARES):
             raise UserError(f"data.residual={self.residual}: a share of the far embedding from 0 to 1 is needed")
+        if type(self.test_windows) is not int or not 1 <= self.test_windows <= _MOST_CROPS:
+            raise UserError(
+                f"data.test_windows={self.test_windows!s:.40}: a whole number from 1 to {_MOST_CROPS:,} is needed"
+            )
         if self.pad not in get_args(Pad):
             raise UserError(f"data.pad={self.pad}: choose one of {', '.join(get_args(Pad))}")
 
