@@ -26,7 +26,7 @@ MODULES = (
         "data.preprocessing",
         "data.file_names",
     ),
-    *("features.two_microphones", "synthetic.draws", "download.records", "tables"),
+    *("features.two_microphones", "synthetic.draws", "synthetic.short_faults", "download.records", "tables"),
     *("evaluation.metrics", "comparison.over_seeds", "submission.check", "pages.svg"),
     *("encoders.statistics", "encoders.mn04", "encoders.grid", "encoders.over_time", "encoders.pooling"),
     *("losses.arcface", "embedder", "scoring.knn", "training.schedule"),
