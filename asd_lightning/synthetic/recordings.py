@@ -38,6 +38,7 @@ class _Place:
     frequencies: Float[np.ndarray, " bins"]
     sound: Complex[np.ndarray, " bins"]
     noise: Complex[np.ndarray, " bins"]
+    color: Float[np.ndarray, " bins"]
     samples: int
 
 
@@ -51,13 +52,7 @@ def render_recording(
     ``microphones``, and but for a fault the recording does not depend on it.
     """
     draw = partial(Draws, "recording", seed, machine.name, clips[0].recording)
-    samples = round(machine.seconds * SAMPLE_RATE)
-    place = _Place(
-        scipy.fft.rfftfreq(samples * len(clips), 1.0 / SAMPLE_RATE),
-        _sound(machine, clips, draw),
-        _noise(machine, clips, draw),
-        samples * len(clips),
-    )
+    place = _place(machine, clips, draw)
     heard = [place.sound + place.noise]
     if microphones == 2:
         heard.append(_far(place, draw("far")))
@@ -69,6 +64,15 @@ def render_recording(
     gain = level * smooth_gain(place.frequencies, response)
     channels = np.stack([scipy.fft.irfft(one * gain, place.samples) for one in heard])
     return np.split(np.clip(channels, -1.0, 1.0), len(clips), axis=1)
+
+
+def _place(machine: SessionMachine, clips: Sequence[Clip], draw: partial[Draws]) -> _Place:
+    samples = round(machine.seconds * SAMPLE_RATE) * len(clips)
+    frequencies = scipy.fft.rfftfreq(samples, 1.0 / SAMPLE_RATE)
+    width, kind = machine.physics.nuisance[2], _operation(machine, clips[0], draw).noise
+    color = smooth_gain(frequencies, np.array(COLORS[kind]) + draw("color").uniforms(len(OCTAVES), -width, width))
+    noise = _noise(machine, clips, draw, color)
+    return _Place(frequencies, _sound(machine, clips, draw), noise, color, samples)
 
 
 def _operation(machine: SessionMachine, clip: Clip, draw: partial[Draws]) -> Operation:
@@ -111,18 +115,18 @@ def _break(
     part += what.added[: len(part)]
 
 
-def _noise(machine: SessionMachine, clips: Sequence[Clip], draw: partial[Draws]) -> Complex[np.ndarray, " bins"]:
+def _noise(
+    machine: SessionMachine, clips: Sequence[Clip], draw: partial[Draws], color: Float[np.ndarray, " bins"]
+) -> Complex[np.ndarray, " bins"]:
     """Spectrum of the surroundings at the near microphone."""
-    physics, operation, draws = machine.physics, _operation(machine, clips[0], draw), draw("background")
+    physics, kind, draws = machine.physics, _operation(machine, clips[0], draw).noise, draw("background")
     seconds = _seconds(machine, clips)
-    _, level_db, color_db, _ = physics.nuisance
-    waveform = background(operation.noise, draws, seconds)
+    waveform = background(kind, draws, seconds)
     noise: Complex[np.ndarray, " bins"] = scipy.fft.rfft(waveform)
-    color = np.array(COLORS[operation.noise]) + draws.uniforms(len(OCTAVES), -color_db, color_db)
-    noise *= smooth_gain(scipy.fft.rfftfreq(len(seconds), 1.0 / SAMPLE_RATE), color)
+    noise *= color
     noise /= rms(noise, len(seconds))
     noise += scipy.fft.rfft(_knocks(machine.sessions.events, draw("events"), seconds))
-    snr_db = physics.snr_db[clips[0].domain == "target"] + draws.uniform(-level_db, level_db)
+    snr_db = physics.snr_db[clips[0].domain == "target"] + draws.uniform(-physics.nuisance[1], physics.nuisance[1])
     noise *= 10.0 ** (-snr_db / 20.0)
     return noise
 
@@ -140,7 +144,8 @@ def _far(place: _Place, draws: Draws) -> Complex[np.ndarray, " bins"]:
     """Spectrum at the far microphone: the machine weaker and later, the surroundings louder, and noise of its own."""
     path = smooth_gain(place.frequencies, draws.uniforms(len(OCTAVES), -3.0, 3.0))
     late = np.exp(-2j * np.pi * place.frequencies * FAR_SECONDS)
-    own = scipy.fft.rfft(draws.noise(place.samples)) * rms(place.noise, place.samples)
+    own = scipy.fft.rfft(draws.noise(place.samples)) * place.color
+    own *= rms(place.noise, place.samples) / rms(own, place.samples)
     loud = 10.0 ** (FAR_GAIN_DB / 20.0)
     far: Complex[np.ndarray, " bins"] = place.sound * 10.0 ** (FAR_LEAK_DB / 20.0) * late
     far += loud * path * (place.noise + 10.0 ** (FAR_OWN_DB / 20.0) * own)

@@ -24,9 +24,9 @@ _HALL = _Surroundings((8.0, 6.0), ("hvac", "factory"), 0.1)
 _STREET = _Surroundings((6.0, 4.0), ("street", "white"), 0.1)
 _LOUD = _Surroundings((0.0, -2.0), ("factory", "pink"), 0.3)
 
-_UNLABELLED = [MachineClass("source", (), 14), MachineClass("target", (), 3)]
-_SPEEDS = [*grid("source", [4, 4, 4, 4], spd="1 2 4 5"), *grid("target", [3], spd="3")]
-_SPECIMENS = [*grid("source", [5, 5, 5], id="A B C"), *grid("target", [2, 2], id="D E")]
+_UNLABELLED = [MachineClass("source", (), 18), MachineClass("target", (), 3)]
+_SPEEDS = [*grid("source", [5, 5, 5, 5], spd="1 2 4 5"), *grid("target", [3], spd="3")]
+_SPECIMENS = [*grid("source", [6, 6, 6], id="A B C"), *grid("target", [2, 2], id="D E")]
 _LOADS = [*grid("source", [6, 6], load="0 50"), *grid("target", [3], load="100")]
 _BOTH = [*grid("source", [3, 3, 3, 3], id="A B", spd="1 3"), *grid("target", [2, 2], id="A B", spd="2")]
 
