@@ -3,8 +3,8 @@
     python benchmarks/choose_defaults.py                                  # log-mel statistics, nothing to download
     python benchmarks/choose_defaults.py --family mn04 --weights mn04_as
 
-The data are the synthetic machines ``sessions`` with seeds 0 to 4, and nothing else: 12 machines x 5 seeds are 60 units.
-The candidates are those of ``benchmarks/combinations.py``.
+The data are the synthetic machines ``sessions`` with seeds 0 to 4, and nothing else: 12 machines x 5 seeds are 60
+units.  The candidates are those of ``benchmarks/combinations.py``.
 
 The rule, fixed before the first result:
 
@@ -223,8 +223,9 @@ def summary(lines: Sequence[tuple], baseline: str, units: int, left: int, ties: 
     )
     heading = ("embedding, back-end", "parts", "official", "to the best", "to `knn` of before", "worst fault", "")
     about = (
-        f"{len(lines)} combinations on {units} units; {len(lines) - left} struck out, {ties} tie with the best. Official "
-        "score in per cent; differences in points with their 95 % intervals; worst fault: AUC, to `knn` of before."
+        f"{len(lines)} combinations on {units} units; {len(lines) - left} struck out, {ties} tie with the best. "
+        "Official score in per cent; differences in points with their 95 % intervals; worst fault: AUC, to `knn` of "
+        "before."
     )
     return "\n".join([about, "", *markdown_lines(Table("", heading, rows))]) + "\n"
 

@@ -83,6 +83,10 @@ class Scored:
             return self._scores(combination.back_ends[0])
         return np.mean([self._z_scores(name) for name in combination.back_ends], axis=0)
 
+    def of(self, back_end: str, clips: np.ndarray) -> np.ndarray:
+        """Scores of other clips by one back-end."""
+        return self._fit(back_end).anomaly_score(clips)
+
     def left_out(self, back_end: str) -> np.ndarray:
         """Of training clips, without all that is of the same recording."""
         data = self._data
