@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -30,56 +29,11 @@ from asd_lightning.atomic import write_text_atomically
 from asd_lightning.comparison.back_ends import known_back_ends
 from asd_lightning.errors import UserError
 from asd_lightning.synthetic import SESSION_PRESETS
-from asd_lightning.synthetic.sources import SAMPLE_RATE, ringing
+from asd_lightning.synthetic.planted import PLANTED
 from asd_lightning.tables import Row, Table, csv_text, markdown_lines
 from asd_lightning.trust import read_part
 
 SEED, QUANTILE = 0, 0.95
-Planted = Callable[[np.ndarray], np.ndarray]
-
-
-def tone(waveform: np.ndarray) -> np.ndarray:
-    """One second at 1500 Hz, 20 dB above the clip's own level."""
-    made = waveform.copy()
-    when = np.arange(SAMPLE_RATE) / SAMPLE_RATE
-    first = len(made) // 2 - SAMPLE_RATE // 2
-    made[first : first + SAMPLE_RATE] += 10.0 * np.sqrt(2.0) * waveform.std() * np.sin(2 * np.pi * 1500.0 * when)
-    return made
-
-
-def clicks(waveform: np.ndarray) -> np.ndarray:
-    """One a second, ringing for 3 ms at 3 kHz, its peak three times that of the clip."""
-    times = np.arange(0.5, len(waveform) / SAMPLE_RATE, 1.0)
-    ring = ringing(len(waveform), times, np.ones_like(times), 3000.0, 0.003)
-    return np.asarray(waveform + 3.0 * np.abs(waveform).max() * ring)
-
-
-def quiet(waveform: np.ndarray) -> np.ndarray:
-    """All of it 30 dB lower."""
-    return np.asarray(waveform * 10.0 ** (-30.0 / 20.0))
-
-
-def dropout(waveform: np.ndarray) -> np.ndarray:
-    """Half a second of digital silence."""
-    made = waveform.copy()
-    first = len(made) // 2 - SAMPLE_RATE // 4
-    made[first : first + SAMPLE_RATE // 2] = 0.0
-    return made
-
-
-def modulation(waveform: np.ndarray) -> np.ndarray:
-    """The level swells and fades once a second, by 20 dB."""
-    swing = 0.55 + 0.45 * np.sin(2 * np.pi * np.arange(len(waveform)) / SAMPLE_RATE)
-    return np.asarray(waveform * swing)
-
-
-FAULTS: dict[str, Planted] = {
-    "tone": tone,
-    "clicks": clicks,
-    "quiet": quiet,
-    "dropout": dropout,
-    "modulation": modulation,
-}
 
 
 def planted(sound: Sound) -> dict[str, torch.Tensor]:
@@ -89,7 +43,7 @@ def planted(sound: Sound) -> dict[str, torch.Tensor]:
         for clip, waveform in zip(sound.clips, sound.waveforms, strict=True)
         if clip.split == "test" and clip.fault is None
     ]
-    made = {name: [np.clip(fault(waveform), -1.0, 1.0) for waveform in normal] for name, fault in FAULTS.items()}
+    made = {name: [np.clip(fault(waveform), -1.0, 1.0) for waveform in normal] for name, fault in PLANTED.items()}
     return {"": as_read(normal)} | {name: as_read(waveforms) for name, waveforms in made.items()}
 
 
@@ -139,17 +93,17 @@ def of_machine(family: Family, embedding: str, sound: Sound) -> dict[str, dict[s
 
 
 def keep(shares: dict[tuple[str, str], dict[str, float]]) -> None:
-    names = ("", *FAULTS)
+    names = ("", *PLANTED)
     table = [[*key, *(f"{share[name]:.3f}" for name in names)] for key, share in shares.items()]
-    header = ["embedding", "back_end", "false_alarms", *FAULTS]
+    header = ["embedding", "back_end", "false_alarms", *PLANTED]
     write_text_atomically(REPOSITORY / "benchmarks" / "planted_faults.csv", csv_text([header, *table]))
     lines: list[str] = []
     for embedding, named in EMBEDDINGS.items():
         own = sorted(
             ((name, share) for (of, name), share in shares.items() if of == embedding), key=lambda one: -least(one[1])
         )
-        rows = tuple(Row((name, *(f"{100 * share[fault]:.0f}" for fault in (*FAULTS, "")))) for name, share in own)
-        heading = ("back-end", *FAULTS, "none")
+        rows = tuple(Row((name, *(f"{100 * share[fault]:.0f}" for fault in (*PLANTED, "")))) for name, share in own)
+        heading = ("back-end", *PLANTED, "none")
         lines += [f"`experiment={embedding}` ({named}):", "", *markdown_lines(Table("", heading, rows)), ""]
     text = "\n".join(lines)
     write_text_atomically(REPOSITORY / "benchmarks" / "planted_faults.md", text)
@@ -157,7 +111,7 @@ def keep(shares: dict[tuple[str, str], dict[str, float]]) -> None:
 
 
 def least(share: dict[str, float]) -> float:
-    return min(share[fault] for fault in FAULTS)
+    return min(share[fault] for fault in PLANTED)
 
 
 EMBEDDINGS = {"statistics": "mean+deviation", "mn04": "8 keep mean"}
