@@ -114,7 +114,7 @@ def least(share: dict[str, float]) -> float:
     return min(share[fault] for fault in PLANTED)
 
 
-EMBEDDINGS = {"statistics": "mean+deviation", "mn04": "8 keep mean"}
+EMBEDDINGS = {"statistics": "mean+deviation+p10+p50+p90", "mn04": "8 keep rdp"}
 """Of the two defaults."""
 
 
