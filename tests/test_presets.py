@@ -276,10 +276,13 @@ def test_every_choice_of_pooling_is_tested():
 
 def test_log_mel_statistics(tmp_path):
     config = compose_train(["experiment=statistics", "name=x"], tmp_path)
-    assert config.model.embedder.branches.statistics.encoder.statistics == ["mean", "deviation"]
-    more = "model.embedder.branches.statistics.encoder.statistics=[mean,p99.5,change,m0.5-2,m2-4]"
-    config = compose_train(["experiment=statistics", "name=x", more], tmp_path)
+    names = ["mean", "deviation", "p10", "p50", "p90"]
+    assert config.model.embedder.branches.statistics.encoder.statistics == names
+    assert config.model.scorer == compose_train(["model/scorer=residual", "name=x"], tmp_path).model.scorer
     assert build_module(plain(config.model), CLASSES).embedder.embed_dims == {"statistics": 5 * 128}
+    more = "model.embedder.branches.statistics.encoder.statistics=[mean,p99.5,change,m0.5-2]"
+    config = compose_train(["experiment=statistics", "name=x", more], tmp_path)
+    assert build_module(plain(config.model), CLASSES).embedder.embed_dims == {"statistics": 4 * 128}
 
 
 def test_a_data_module_by_hand_serves_what_the_systems_serve():
