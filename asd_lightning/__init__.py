@@ -4,17 +4,17 @@ The commands as functions, and what a run has fitted, ready for use:
 
 >>> import asd_lightning
 >>> sorted(asd_lightning.__all__)
-['FittedRun', 'compare', 'load_run', 'report', 'submit', 'test', 'train']
+['FittedRun', 'compare', 'load_run', 'report', 'select', 'submit', 'test', 'train']
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["FittedRun", "compare", "load_run", "report", "submit", "test", "train"]
+__all__ = ["FittedRun", "compare", "load_run", "report", "select", "submit", "test", "train"]
 
 if TYPE_CHECKING:
-    from asd_lightning.api import compare, report, submit, test, train
+    from asd_lightning.api import compare, report, select, submit, test, train
     from asd_lightning.experiment.fitted_run import FittedRun, load_run
 
 _PLACES = {"FittedRun": "experiment.fitted_run", "load_run": "experiment.fitted_run"}

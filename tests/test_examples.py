@@ -31,6 +31,7 @@ MODULES = (
     *("encoders.statistics", "encoders.mn04", "encoders.grid", "encoders.over_time", "encoders.pooling"),
     *("losses.arcface", "embedder", "scoring.knn", "training.schedule"),
     *("scoring.grid", "scoring.rescaling", "scoring.union", "scoring.domains", "scoring.calibration"),
+    *("selection.criteria", "selection.choice"),
 )
 
 
