@@ -1,8 +1,8 @@
 """Does fine-tuning a small pretrained encoder pay?  mn04 as it is, trained by OS-SCL, and from random weights.
 
 Trains what is not there yet under ``--runs`` (minutes each, one after another), scores every run before and behind its
-head and projection, and writes ``docs/finetuning.md`` and ``benchmarks/finetuning.csv``; what that file has is not done
-again.  Every seed has synthetic machines of its own.  Real machines are read from ``--machines``, by default
+projection and head, and writes ``docs/finetuning.md`` and ``benchmarks/finetuning.csv``; what that file has is not done
+again, and an interrupted training goes on.  Every seed has synthetic machines of its own.  Real machines are read from ``--machines``, by default
 ``$ASD_SHARED/machines``, and left out where there are none:
 
     asd weights fetch mn04_as
@@ -41,7 +41,7 @@ from asd_lightning.training.build import load_module, read_checkpoint
 from asd_lightning.training.module import AnomalousSoundModule
 
 SEEDS = (0, 1, 2)
-BACK_ENDS = "knn,knn_whitened,beam"
+NAMES = ("knn", "knn_whitened", "beam")
 CSV = REPOSITORY / "benchmarks" / "finetuning.csv"
 PAGE = REPOSITORY / "docs" / "finetuning.md"
 
@@ -53,11 +53,31 @@ SYSTEMS = {
     "lora": [*_TRAINED, "model.embedder.branches.mn04.finetuning=lora"],
     "random weights": [*_TRAINED, "encoders.mn04.weights=random"],
 }
-ENCODER, BEFORE, AFTER = "encoder", "projection", "head"
+ENCODER, BEFORE, AFTER = EMBEDDINGS = ("encoder", "projection", "head")
 SYNTHETIC, REAL = "synthetic", "machines"
+TITLES = {SYNTHETIC: "Synthetic machines", REAL: "Real machines"}
 DATA = (SYNTHETIC, REAL)
 # Clips are of 2 to 4 s: one window of each in training, and two in a test.
 SETTINGS = ["data.clip_seconds=2.0", "data.test_windows=2", "data.batch_size=16"]
+INTRODUCTION = """# Does fine-tuning mn04 pay?
+
+{answer}
+
+mn04, block 8, without the spectrum branch: `frozen` as it is published; `full` and `lora` trained by OS-SCL
+(`experiment=mn04_fft "model/embedder/branches=[mn04]"`) for {updates} updates of 16 clips at a learning rate of 0.001,
+windows of 2 s; `random weights` like `full`, from no weights. That is a small training, of minutes on a processor: the
+recipe has 10,000 updates of 128. Runs: {runs}. Every seed has its own draw of the `{preset}` machines; the real ones are
+the same.
+
+Scored is the mean over time of each band behind the `encoder` (256 numbers, before attentive pooling), behind the
+`projection` to 128 numbers, and behind the `head` of OS-SCL, which is the default (`model.score_after_head=true`); bands
+for `beam` are there behind the encoder alone. Per cent; ± is the standard deviation over seeds. Differences are to the
+same back-end on the frozen encoder of the same seed: on synthetic machines the mean over machines and draws with its 95 %
+interval of a t-test over them, on real ones the mean over seeds of the official scores with the mean of their paired
+bootstrap intervals over test clips.
+"""
+ANSWER = ""
+
 COLUMNS = ("data", "system", "seed", "embedding", "back_end", "machine", "hmean", "difference", "low", "high")
 
 
@@ -133,7 +153,7 @@ def swept(run: Path, clips: EmbeddingCache, seed: int, *, frozen: bool) -> dict[
     """(embedding, back-end) -> its scores; bands are there behind the encoder alone."""
     results = {}
     for name, cache in embeddings(run, clips, frozen=frozen).items():
-        chosen = choose_back_ends(BACK_ENDS if name == ENCODER else "knn,knn_whitened")
+        chosen = choose_back_ends(",".join(NAMES if name == ENCODER else NAMES[:2]))
         for one in sweep(cache, chosen, load_threshold("gamma"), seed, resamples=2):
             results[name, one.name] = one
     return results
@@ -170,39 +190,77 @@ def read_results() -> list[Result]:
     return [Result(*row[:2], int(row[2]), *row[3:6], *map(float, row[6:])) for row in rows]
 
 
-def tables(results: Sequence[Result], data: str) -> list[str]:
-    """Markdown: systems and embeddings against back-ends, the official score and its difference to the frozen one."""
-    ours = [row for row in results if row.data == data]
-    names = BACK_ENDS.split(",")
-    lines = []
-    for what, cell in (("official score", _score), ("difference to the frozen encoder", _difference)):
+def section(results: Sequence[Result], data: str) -> list[str]:
+    """Markdown: systems and embeddings against back-ends, their scores and their differences to the frozen encoder."""
+    cells = cells_of(results, data)
+    lines = [f"## {TITLES[data]}", ""]
+    for title, cell in (("Official score", _score), ("Difference to the frozen encoder", _difference)):
         rows = []
-        for system in SYSTEMS:
-            for embedding in (ENCODER, BEFORE, AFTER):
-                found = [[r for r in ours if r[1] == system and r[3:5] == (embedding, name)] for name in names]
-                if any(found) and not (system == FROZEN and what != "official score"):
-                    rows.append(Row((system, embedding, *(cell(each, data) for each in found))))
-        heading = ("mn04", "scored behind the", *names)
-        lines += [f"Of the {what}:", "", *markdown_lines(Table(what, heading, tuple(rows), words=2)), ""]
-    return lines
+        for system, embedding in product(SYSTEMS, EMBEDDINGS):
+            found = [cells.get((system, embedding, name)) for name in NAMES]
+            if any(found) and not (system == FROZEN and cell is _difference):
+                shown = ["" if each is None else cell(each, data) for each in found]
+                rows.append(Row((system, embedding, *shown)))
+        table = Table(title, ("mn04", "scored behind the", *NAMES), tuple(rows), words=2)
+        lines += [f"{title}:", "", *markdown_lines(table), ""]
+    return [*lines, *(f"- {sentence}" for sentence in answers(cells, data)), ""]
+
+
+def cells_of(results: Sequence[Result], data: str) -> dict[tuple[str, str, str], list[Result]]:
+    """(system, embedding, back-end) -> its rows."""
+    cells: dict[tuple[str, str, str], list[Result]] = {}
+    for row in results:
+        if row.data == data:
+            cells.setdefault((row.system, row.embedding, row.back_end), []).append(row)
+    return cells
+
+
+def answers(cells: dict[tuple[str, str, str], list[Result]], data: str) -> list[str]:
+    """How many ways to score each trained system are clearly better or worse than the same on the frozen encoder."""
+    sentences = []
+    for system in SYSTEMS:
+        for embedding in EMBEDDINGS if system != FROZEN else ():
+            found = [_interval(rows, data) for key, rows in cells.items() if key[:2] == (system, embedding)]
+            better, worse = sum(low > 0 for _, low, _ in found), sum(high < 0 for *_, high in found)
+            if found:
+                sentences.append(
+                    f"`{system}`, behind the {embedding}: of {len(found)} back-ends {better} clearly better than on the "
+                    f"frozen encoder, {worse} clearly worse."
+                )
+    return sentences
 
 
 def _score(rows: Sequence[Result], _data: str) -> str:
     values = [100 * row.hmean for row in rows if row.machine == ALL]
-    return f"{np.mean(values):.1f} ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else "-"
+    spread = f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.1f}{spread}"
 
 
 def _difference(rows: Sequence[Result], data: str) -> str:
-    """With its interval: over machines and draws of them, or, of the same real machines, over test clips."""
-    if len(rows) < 2:
-        return "-"
-    if data == SYNTHETIC:
-        values = [row.difference for row in rows if row.machine != ALL]
-        interval = ttest_1samp(values, 0.0).confidence_interval()
-        middle, low, high = float(np.mean(values)), interval.low, interval.high
-    else:
+    middle, low, high = (100 * value for value in _interval(rows, data))
+    return f"{middle:+.1f} ({low:+.1f} to {high:+.1f})"
+
+
+def _interval(rows: Sequence[Result], data: str) -> tuple[float, float, float]:
+    """Mean difference with its interval: over machines and draws of them, or, of the same machines, over test clips."""
+    if data == REAL:
         middle, low, high = np.mean([row[-3:] for row in rows if row.machine == ALL], axis=0)
-    return f"{100 * middle:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+        return float(middle), float(low), float(high)
+    values = [row.difference for row in rows if row.machine != ALL]
+    interval = ttest_1samp(values, 0.0).confidence_interval()
+    return float(np.mean(values)), float(interval.low), float(interval.high)
+
+
+def page(results: Sequence[Result], updates: int, preset: str) -> str:
+    """The whole of ``docs/finetuning.md``."""
+    counts = {name: len({(row.data, row.seed) for row in results if row.system == name}) for name in SYSTEMS}
+    runs = ", ".join(f"{count} of `{name}`" for name, count in counts.items())
+    lines = [INTRODUCTION.format(updates=updates, preset=preset, runs=runs, answer=ANSWER)]
+    for data in DATA:
+        if any(row.data == data for row in results):
+            lines += section(results, data)
+    lines.append("Measured with `python benchmarks/finetuning.py`; all numbers: `benchmarks/finetuning.csv`.")
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
@@ -210,8 +268,12 @@ def main() -> None:
     parser.add_argument("--preset", default="demo", help="of the synthetic machines")
     parser.add_argument("--weights", default="mn04_as", help="name or file of mn04's weights")
     parser.add_argument("--updates", type=int, default=300)
+    parser.add_argument("--page", action="store_true", help="write the page from what is measured, and stop")
     arguments = parser.parse_args()
     results = read_results()
+    if arguments.page:
+        write_text_atomically(PAGE, page(results, arguments.updates, arguments.preset))
+        return
     places = [data for data in DATA if data == SYNTHETIC or arguments.machines.is_dir()]
     # What the question needs most comes first.
     for systems, seed, data in product(((FROZEN, "full", "lora"), ("random weights",)), SEEDS, places):
@@ -220,8 +282,8 @@ def main() -> None:
             results += rows
             write_csv(CSV, COLUMNS, results)
             print(f"{len(results)} numbers in {CSV}", flush=True)
-    for data in places:
-        print("\n".join([f"## {data}", "", *tables(results, data)]))
+    write_text_atomically(PAGE, page(results, arguments.updates, arguments.preset))
+    print(f"{PAGE} written")
 
 
 if __name__ == "__main__":

@@ -20,12 +20,12 @@ _ATTENTION_INPUTS = ("q_proj", "v_proj", "qkv")
 def apply_finetuning(encoder: nn.Module, mode: Finetuning, rank: int = 16, alpha: float = 16.0) -> None:
     """Make ``encoder`` train as ``mode`` says, in place.
 
-    ``full`` trains all that has a part in the tokens (an encoder's ``beyond_tokens`` has none: processes that train
-    together would wait for its gradients).  ``freeze`` stops all gradients and keeps the encoder in evaluation mode (no dropout),
-    also when the module it is part of is set to training.  ``lora`` trains only low-rank updates: of the attention's
-    input projections (``LoRALinear``), or, where an encoder has convolutions in their place, of those that are pointwise
-    (``LoRAPointwise``), and the statistics of its batch norms then stay as they are too.  The names of the pretrained
-    tensors stay as they are.
+    ``full`` trains all that has a part in the tokens.  ``freeze`` stops all gradients and keeps the encoder in
+    evaluation mode (no dropout), also when the module it is part of is set to training.  ``lora`` trains only low-rank
+    updates: of the attention's input projections (``LoRALinear``), or, where an encoder has convolutions in their
+    place, of those that are pointwise (``LoRAPointwise``); the statistics of its batch norms then stay as they are.
+    The names of the pretrained tensors do too.  What an encoder names as ``beyond_tokens`` trains in no mode: processes
+    that train together would wait for its gradients.
 
     Raises:
         UserError: an unknown mode, a rank below 1, or ``lora`` for an encoder with neither.

@@ -24,8 +24,8 @@ class InstalledEncoder(nn.Module):
 
     Args:
         encoder: with ``encode``, from waveforms (batch, samples) in [-1, 1] at 16 kHz to tokens (batch, tokens,
-            token_dim), and the width of these, ``token_dim``.  With a ``grid`` (`TokenGrid`) it can be pooled over time,
-            band by band.
+            token_dim), and the width of these, ``token_dim``.  With a ``grid`` (`TokenGrid`) it can be pooled over
+            time, band by band.
         name: of its entry point, for messages.
 
     Raises:

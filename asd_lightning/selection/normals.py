@@ -67,8 +67,8 @@ class Bank:
 
     Args:
         normals: of at least two recordings.
-        score: ``nearest``, the logarithm of the cosine distance to the nearest clip, or ``ldn``, less that of the clip's
-            own mean distance to two others (arXiv 2509.10951).
+        score: ``nearest``, the logarithm of the cosine distance to the nearest clip, or ``ldn``, less that of this
+            clip's own mean distance to two others (arXiv 2509.10951).
 
     Raises:
         UserError: an unknown score, or a clip whose embedding is all zeros.

@@ -63,8 +63,8 @@ def pseudo_scores(
 def domain_balance(own: Normals, score: Score = "nearest") -> float:
     """How differently normal clips of both domains are scored: 0 (alike) to 1 (arXiv 2607.04526).
 
-    Half of the recordings of each domain are scored by the other half, ten times over; the mean of the distances between
-    the distributions of source and target scores.  nan below four recordings of either domain.  Scores that are all
+    Half of the recordings of each domain are scored by the other half, ten times over; the mean of the distances of
+    source to target scores.  nan below four recordings of either domain.  Scores that are all
     equal have 0 too: the worst by pseudo-AUC are no candidates for it.
     """
     domains = [np.unique(own.recording[own.is_target == target]) for target in (False, True)]

@@ -11,8 +11,8 @@ from asd_lightning.tables import Row, Table, percent, write_csv, write_tables
 COLUMNS = ("candidate", "pseudo_auc", *(kind.replace("-", "_") for kind in KINDS), "bound", "domain_balance", "vetoed")
 _EXPLANATION = (
     "Per cent, means over machines, from normal training clips alone. Pseudo-AUC of stand-ins for anomalies (all kinds "
-    "together, then each), and the bound of shuffled features: higher is better. Domain balance: lower is better; (veto): "
-    "of the worst tenth by pseudo-AUC."
+    "together, then each), and the bound of shuffled features: higher is better. Domain balance: lower is better; "
+    "(veto): of the worst tenth by pseudo-AUC."
 )
 _ALONE = (
     "One machine of one condition: the bound of shuffled features is all there is, and it is about as weak as the "

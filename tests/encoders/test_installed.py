@@ -80,7 +80,7 @@ def test_mistakes_are_named(ears, monkeypatch):
         load_installed("eras")
     with pytest.raises(UserError, match="encoder None: not installed"):
         load_installed(None)
-    with pytest.raises(UserError, match="encoder ears: ears:Ears cannot be made: .*no_such"):
+    with pytest.raises(UserError, match=r"encoder ears: ears:Ears cannot be made: .*no_such"):
         load_installed("ears", {"no_such": 1})
     install(ears, "others", ["ears = others:Ears", "gone = ears:Gone", "outside = ears:torch.nn.Identity"])
     with pytest.raises(UserError, match="encoder ears: offered by ears:Ears and others:Ears; uninstall one"):

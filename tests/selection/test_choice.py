@@ -87,7 +87,7 @@ def test_what_cannot_be_compared():
         select_from([one, candidate("two", 0.5, ("fan", "valve"))])
     with pytest.raises(UserError, match="two: the same embedding as one; back-ends are not chosen by this"):
         select_from([one, dataclasses.replace(one, name="two")])
-    with pytest.raises(UserError, match="zero: fan: .*row 3 is all zeros"):
+    with pytest.raises(UserError, match=r"zero: fan: .*row 3 is all zeros"):
         judge(dataclasses.replace(one, name="zero", embeddings=one.embeddings * (np.arange(24) != 3)[:, None]))
     with pytest.raises(UserError, match="one: fan has a single recording"):
         judge(dataclasses.replace(one, embeddings=one.embeddings[11:], clips=one.clips[11:]))

@@ -176,9 +176,9 @@ _ENTRIES = (
     # No checksum of these is public: a pinned revision, and the record keeps the checksum of what came.
     _eat("eat_base_finetuned", "EAT-base_epoch30_finetune_AS2M", "60d61e8b2e9e5ba3be6860285de80cb7d625ccbb"),
     _eat("eat_large", "EAT-large_epoch20_pretrain", "1109aaae544915a2b82182c643c1894b1b4d9f27"),
-    # EAT trained further on mixtures.  Its tensors are taken to be called as EAT's: nobody has tried the published file
-    # here, and one that is called otherwise is refused by name.  Checksum: two unrelated projects that download it.  The
-    # revision is known by its short name alone, hence the second address; the checksum decides.
+    # EAT trained further on mixtures.  Its tensors are taken to be called as EAT's: the published file was not tried;
+    # one with tensors of other names is refused.  Checksum: two unrelated projects that download it.  The
+    # revision is known by its short name alone, hence the second address.
     PretrainedEncoder(
         name="sslam",
         architecture="eat",
