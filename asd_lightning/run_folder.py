@@ -91,6 +91,10 @@ class ResultSet:
         """Embeddings of the training and test clips, with their ids."""
         return self.folder / "embeddings.npz"
 
+    def features(self, pooling: str) -> Path:
+        """One pooling of the same clips' tokens, where a test was asked to store it."""
+        return self.folder / "features" / f"{pooling}.npz"
+
     @property
     def fitted(self) -> Path:
         """Back-end and threshold of each machine."""

@@ -15,13 +15,14 @@ import math
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from folders import REPOSITORY, parse_folders
 from rich.progress import Progress
 
 from asd_lightning.atomic import write_text_atomically
-from asd_lightning.comparison.back_ends import BASELINE, Swept, known_back_ends, load_threshold, sweep
+from asd_lightning.comparison.back_ends import BASELINE, OWN, Source, Swept, known_back_ends, load_threshold, sweep
 from asd_lightning.evaluation.intervals import Interval
 from asd_lightning.evaluation.metrics import ALL
 from asd_lightning.experiment.run_embeddings import embeddings_of_run
@@ -167,8 +168,11 @@ def main() -> None:
             continue
         for embedding in EMBEDDINGS:
             cache = embeddings_of_run(run_of(arguments.runs.resolve(), data, root.resolve(), embedding))
+            back_ends = known_back_ends()
             with Progress(transient=True) as progress:
-                swept = sweep(cache, known_back_ends(), load_threshold("gamma"), progress=progress)
+                task = progress.add_task("scoring", total=2 * len(back_ends))
+                advance = partial(progress.advance, task)
+                swept = sweep([Source(OWN, cache)], back_ends, load_threshold("gamma"), advance=advance)
             results.setdefault(data, {})[embedding] = swept
     lines = [INTRODUCTION, GRID]
     for data, by_embedding in results.items():

@@ -2,7 +2,8 @@
 
 Trains what is not there yet under ``--runs`` (minutes each, one after another), scores every run before and behind its
 projection and head, and writes ``docs/finetuning.md`` and ``benchmarks/finetuning.csv``; what that file has is not done
-again, and an interrupted training goes on.  Every seed has synthetic machines of its own.  Real machines are read from ``--machines``, by default
+again, and an interrupted training goes on.  ``--preset`` says of which make the synthetic machines are, of which every
+seed has its own; those of several makes have a section each.  Real machines are read from ``--machines``, by default
 ``$ASD_SHARED/machines``, and left out where there are none:
 
     asd weights fetch mn04_as
@@ -26,7 +27,7 @@ from scipy.stats import ttest_1samp
 
 from asd_lightning import train
 from asd_lightning.atomic import write_text_atomically
-from asd_lightning.comparison.back_ends import Swept, choose_back_ends, load_threshold, sweep
+from asd_lightning.comparison.back_ends import OWN, Source, Swept, choose_back_ends, load_threshold, sweep
 from asd_lightning.embedder import Branch
 from asd_lightning.encoders.over_time import Mean
 from asd_lightning.encoders.pooling import GridPooling
@@ -54,9 +55,7 @@ SYSTEMS = {
     "random weights": [*_TRAINED, "encoders.mn04.weights=random"],
 }
 ENCODER, BEFORE, AFTER = EMBEDDINGS = ("encoder", "projection", "head")
-SYNTHETIC, REAL = "synthetic", "machines"
-TITLES = {SYNTHETIC: "Synthetic machines", REAL: "Real machines"}
-DATA = (SYNTHETIC, REAL)
+REAL = "machines"
 # Clips are of 2 to 4 s: one window of each in training, and two in a test.
 SETTINGS = ["data.clip_seconds=2.0", "data.test_windows=2", "data.batch_size=16"]
 INTRODUCTION = """# Does fine-tuning mn04 pay?
@@ -66,15 +65,15 @@ INTRODUCTION = """# Does fine-tuning mn04 pay?
 mn04, block 8, without the spectrum branch: `frozen` as it is published; `full` and `lora` trained by OS-SCL
 (`experiment=mn04_fft "model/embedder/branches=[mn04]"`) for {updates} updates of 16 clips at a learning rate of 0.001,
 windows of 2 s; `random weights` like `full`, from no weights. That is a small training, of minutes on a processor: the
-recipe has 10,000 updates of 128. Runs: {runs}. Every seed has its own draw of the `{preset}` machines; the real ones are
-the same.
+recipe has 10,000 updates of 128 clips. Runs: {runs}. Every seed has its own draw of the synthetic machines; the
+real ones are the same.
 
 Scored is the mean over time of each band behind the `encoder` (256 numbers, before attentive pooling), behind the
-`projection` to 128 numbers, and behind the `head` of OS-SCL, which is the default (`model.score_after_head=true`); bands
-for `beam` are there behind the encoder alone. Per cent; ± is the standard deviation over seeds. Differences are to the
-same back-end on the frozen encoder of the same seed: on synthetic machines the mean over machines and draws with its 95 %
-interval of a t-test over them, on real ones the mean over seeds of the official scores with the mean of their paired
-bootstrap intervals over test clips.
+`projection` to 128 numbers, and behind the `head` of OS-SCL, which is what a run scores by default; bands for `beam` are
+there behind the encoder alone. Per cent; ± is the standard deviation over seeds. Differences are to the same back-end on
+the frozen encoder of the same seed: on synthetic machines the mean over machines and draws with its 95 % interval of a
+t-test over them, on real ones the mean over seeds of the official scores with the mean of their paired bootstrap
+intervals over test clips. Clearly: the interval does not hold 0.
 """
 ANSWER = ""
 
@@ -117,8 +116,8 @@ def root_of(arguments: object, data: str, seed: int) -> Path:
     """Where the machines are; synthetic ones of this seed are made first."""
     if data == REAL:
         return arguments.machines.resolve()
-    root = (arguments.runs / f"{arguments.preset}_{seed}").resolve()
-    synthesize(root, arguments.preset, seed=seed)
+    root = (arguments.runs / f"{data}_{seed}").resolve()
+    synthesize(root, data, seed=seed)
     return root
 
 
@@ -154,7 +153,7 @@ def swept(run: Path, clips: EmbeddingCache, seed: int, *, frozen: bool) -> dict[
     results = {}
     for name, cache in embeddings(run, clips, frozen=frozen).items():
         chosen = choose_back_ends(",".join(NAMES if name == ENCODER else NAMES[:2]))
-        for one in sweep(cache, chosen, load_threshold("gamma"), seed, resamples=2):
+        for one in sweep([Source(OWN, cache)], chosen, load_threshold("gamma"), seed, resamples=2):
             results[name, one.name] = one
     return results
 
@@ -193,7 +192,7 @@ def read_results() -> list[Result]:
 def section(results: Sequence[Result], data: str) -> list[str]:
     """Markdown: systems and embeddings against back-ends, their scores and their differences to the frozen encoder."""
     cells = cells_of(results, data)
-    lines = [f"## {TITLES[data]}", ""]
+    lines = ["## Real machines" if data == REAL else f"## Synthetic machines (`{data}`)", ""]
     for title, cell in (("Official score", _score), ("Difference to the frozen encoder", _difference)):
         rows = []
         for system, embedding in product(SYSTEMS, EMBEDDINGS):
@@ -224,8 +223,8 @@ def answers(cells: dict[tuple[str, str, str], list[Result]], data: str) -> list[
             better, worse = sum(low > 0 for _, low, _ in found), sum(high < 0 for *_, high in found)
             if found:
                 sentences.append(
-                    f"`{system}`, behind the {embedding}: of {len(found)} back-ends {better} clearly better than on the "
-                    f"frozen encoder, {worse} clearly worse."
+                    f"`{system}`, behind the {embedding}: of {len(found)} back-ends {better} clearly better than on "
+                    f"the frozen encoder, {worse} clearly worse."
                 )
     return sentences
 
@@ -251,14 +250,13 @@ def _interval(rows: Sequence[Result], data: str) -> tuple[float, float, float]:
     return float(np.mean(values)), float(interval.low), float(interval.high)
 
 
-def page(results: Sequence[Result], updates: int, preset: str) -> str:
+def page(results: Sequence[Result], updates: int) -> str:
     """The whole of ``docs/finetuning.md``."""
     counts = {name: len({(row.data, row.seed) for row in results if row.system == name}) for name in SYSTEMS}
     runs = ", ".join(f"{count} of `{name}`" for name, count in counts.items())
-    lines = [INTRODUCTION.format(updates=updates, preset=preset, runs=runs, answer=ANSWER)]
-    for data in DATA:
-        if any(row.data == data for row in results):
-            lines += section(results, data)
+    lines = [INTRODUCTION.format(updates=updates, runs=runs, answer=ANSWER)]
+    for data in sorted({row.data for row in results}, key=lambda data: (data == REAL, data)):
+        lines += section(results, data)
     lines.append("Measured with `python benchmarks/finetuning.py`; all numbers: `benchmarks/finetuning.csv`.")
     return "\n".join(lines) + "\n"
 
@@ -272,9 +270,9 @@ def main() -> None:
     arguments = parser.parse_args()
     results = read_results()
     if arguments.page:
-        write_text_atomically(PAGE, page(results, arguments.updates, arguments.preset))
+        write_text_atomically(PAGE, page(results, arguments.updates))
         return
-    places = [data for data in DATA if data == SYNTHETIC or arguments.machines.is_dir()]
+    places = [arguments.preset, *([REAL] if arguments.machines.is_dir() else [])]
     # What the question needs most comes first.
     for systems, seed, data in product(((FROZEN, "full", "lora"), ("random weights",)), SEEDS, places):
         done = {(row.data, row.system, row.seed) for row in results}
@@ -282,7 +280,7 @@ def main() -> None:
             results += rows
             write_csv(CSV, COLUMNS, results)
             print(f"{len(results)} numbers in {CSV}", flush=True)
-    write_text_atomically(PAGE, page(results, arguments.updates, arguments.preset))
+    write_text_atomically(PAGE, page(results, arguments.updates))
     print(f"{PAGE} written")
 
 

@@ -29,6 +29,7 @@ MODULES = (
     *("features.two_microphones", "synthetic.draws", "download.records", "tables"),
     *("evaluation.metrics", "comparison.over_seeds", "submission.check", "pages.svg"),
     *("encoders.statistics", "encoders.mn04", "encoders.grid", "encoders.over_time", "encoders.pooling"),
+    *("encoders.family", "scoring.feature_store"),
     *("losses.arcface", "embedder", "scoring.knn", "training.schedule"),
     *("scoring.grid", "scoring.rescaling", "scoring.union", "scoring.domains", "scoring.calibration"),
     *("selection.criteria", "selection.choice"),

@@ -17,6 +17,7 @@ from asd_lightning.data.datamodule import ClipDataModule
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.intervals import bootstrap_intervals
 from asd_lightning.experiment.run_embeddings import embeddings_of_run
+from asd_lightning.experiment.stored_features import stored_sources
 from asd_lightning.pages import runs
 from tests.scoring.runs import make_run
 from tests.test_foreign_files import BILLION_LAUGHS
@@ -111,14 +112,18 @@ def test_tables_beside_recordings(file: str, attack: str, good: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-@pytest.mark.parametrize("file", ["results/fitted.safetensors", "checkpoints/last.ckpt", "results/embeddings.npz"])
+@pytest.mark.parametrize(
+    "file",
+    ["results/fitted.safetensors", "checkpoints/last.ckpt", "results/embeddings.npz", "results/features/mean.npz"],
+)
 def test_the_python_functions(file: str, attack: str, good: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(good, run)
     (run / file).unlink(missing_ok=True)
+    (run / file).parent.mkdir(exist_ok=True)
     ATTACKS[attack](run / file)
     start = time.process_time()
-    for door in (load_run, embeddings_of_run):
+    for door in (load_run, embeddings_of_run, lambda run: list(stored_sources(run, ["mean"])[1])):
         with contextlib.suppress(UserError):
             door(run)
     assert time.process_time() - start < 10

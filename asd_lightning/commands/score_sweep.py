@@ -1,9 +1,10 @@
-"""``asd score-sweep``: many back-ends over one run's embeddings."""
+"""``asd score-sweep``: many back-ends over one run's embeddings, and over the poolings that it has stored."""
 
 from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -14,50 +15,75 @@ from asd_lightning.errors import UserError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from asd_lightning.comparison.back_ends import Source
+
+# Rows on the terminal; the files have all.
+_SHOWN = 40
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """``asd score-sweep RUN [scorer=all | scorer=knn,ldn] [threshold=gamma] [-o DIR]``."""
+    """``asd score-sweep RUN [pooling=all | mean,rdp_4] [scorer=all | knn,ldn] [threshold=gamma] [-o DIR]``."""
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run of asd train")
     parser.add_argument(
         "choices",
         nargs="*",
-        metavar="scorer=A,B | threshold=T",
-        help="back-ends (default all) and decision threshold (default gamma), by their files under conf/model",
+        metavar="pooling=A,B | scorer=A,B | threshold=T",
+        help="poolings that a test has stored with store_features= (default run: the embeddings that the run scored), "
+        "back-ends (default all) and decision threshold (default gamma), by their files under conf/model",
     )
     add_output(parser, "folder for the tables (default RUN/score_sweep)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Score with each back-end, print one table and write it."""
+    """Score each pooling with each back-end, print one table and write it."""
     choices = _choices(args.choices)
     from rich.console import Console
     from rich.progress import Progress
 
     from asd_lightning.comparison.back_end_tables import sweep_table, write_sweep
-    from asd_lightning.comparison.back_ends import BASELINE, choose_back_ends, load_threshold, sweep
+    from asd_lightning.comparison.back_ends import OWN, choose_back_ends, load_threshold, sweep
     from asd_lightning.configuration import own_folders
     from asd_lightning.data.layout import find_truth
     from asd_lightning.evaluation.ground_truth import label_scores
-    from asd_lightning.experiment.run_embeddings import embeddings_of_run
+    from asd_lightning.experiment.stored_features import chosen_sources
     from asd_lightning.tables import print_table
 
     root, given, seed, reduction, remembered = _of_run(args.run)
     folders = [*own_folders(), *remembered]
     back_ends = choose_back_ends(choices.get("scorer", "all"), folders)
     threshold = load_threshold(choices.get("threshold", "gamma"))
+    poolings = chosen_sources(choices.get("pooling", OWN))
     console = Console()
     _say_once(console)
-    cache = embeddings_of_run(args.run)
+    count, sources = _sources(args.run, poolings)
     truth = Path(given) if given else find_truth(root)
     label = partial(label_scores, path=truth) if truth else list
     with Progress(console=console, transient=True) as progress:
-        swept = sweep(cache, back_ends, threshold, seed, progress=progress, label=label, reduction=reduction)
-    count = f"{len(swept)} back-end{'' if len(swept) == 1 else 's'}"
-    title = f"{args.run.resolve().name}: {count} over {len(cache.query)} test clips"
-    print_table(sweep_table(swept, BASELINE, title))
+        task = progress.add_task("scoring", total=2 * count * len(back_ends))
+        advance = partial(progress.advance, task)
+        swept = sweep(sources, back_ends, threshold, seed, advance=advance, label=label, reduction=reduction)
+    title = _title(args.run, count, len(back_ends), max((len(one.scores) for one in swept), default=0))
+    print_table(sweep_table(swept, title, at_most=_SHOWN))
     out = args.output or args.run / "score_sweep"
-    print(f"{', '.join(write_sweep(swept, BASELINE, title, out))} written to {out}")
+    print(f"{', '.join(write_sweep(swept, title, out))} written to {out}")
     return 0
+
+
+def _sources(run: Path, poolings: Sequence[str]) -> tuple[int, Iterable[Source]]:
+    """The run's embeddings, made anew where they are not there; other poolings are there or refused."""
+    from asd_lightning.comparison.back_ends import OWN, Source
+    from asd_lightning.experiment.run_embeddings import embeddings_of_run
+    from asd_lightning.experiment.stored_features import stored_sources
+
+    if tuple(poolings) == (OWN,):
+        return 1, [Source(OWN, embeddings_of_run(run))]
+    return stored_sources(run, poolings)
+
+
+def _title(run: Path, poolings: int, back_ends: int, clips: int) -> str:
+    scored = f"{back_ends} back-end{'' if back_ends == 1 else 's'}"
+    over = f"{poolings} poolings of " if poolings > 1 else ""
+    return f"{run.resolve().name}: {scored} over {over}{clips} test clips"
 
 
 class _OfRun(NamedTuple):
@@ -108,7 +134,7 @@ def _choices(words: list[str]) -> dict[str, str]:
     choices = {}
     for word in words:
         name, equals, value = word.partition("=")
-        if name not in ("scorer", "threshold") or not equals:
-            raise UserError(f"{word!r}: expected scorer=NAME,NAME or scorer=all, or threshold=NAME")
+        if name not in ("pooling", "scorer", "threshold") or not equals:
+            raise UserError(f"{word!r}: expected scorer=NAME,NAME, pooling=NAME,NAME (or =all), or threshold=NAME")
         choices[name] = value
     return choices

@@ -7,44 +7,65 @@ from collections.abc import Iterator, Sequence
 from dataclasses import astuple
 from pathlib import Path
 
-from asd_lightning.comparison.back_ends import Swept
+from asd_lightning.comparison.back_ends import BASELINE, OWN, Swept
 from asd_lightning.evaluation.intervals import Interval
 from asd_lightning.evaluation.metrics import ALL
 from asd_lightning.scoring.clip_scores import machine_name
 from asd_lightning.tables import Row, Table, percent, percent_interval, write_csv, write_tables
 
-COLUMNS = ("scorer", "quantity", "machine", "section", "metric", "estimate", "low", "high")
+COLUMNS = ("pooling", "scorer", "quantity", "machine", "section", "metric", "estimate", "low", "high")
 EXPLANATION = (
     "Per cent. Machines: hmean, the harmonic mean of AUC source, AUC target and pAUC. Official score: over all "
-    "machines, with the 95 % bootstrap interval over test clips. Difference: paired, to knn, on the same resamples. "
-    "Choosing the best row by its score on test clips is a choice by test labels."
+    "machines, with the 95 % bootstrap interval over test clips. Difference: paired, to {against}, on the "
+    "same resamples. Choosing the best row by its score on test clips is a choice by test labels."
 )
 
 
-def sweep_table(swept: Sequence[Swept], baseline: str, title: str) -> Table:
-    """The highest official score first; what failed is named below."""
+def sweep_table(swept: Sequence[Swept], title: str, at_most: int | None = None) -> Table:
+    """The highest official score first; what failed is named below.
+
+    Args:
+        swept: every result, those of the first pooling first.
+        title: of the table.
+        at_most: so many rows, and how many more there are.
+    """
     machines = list(dict.fromkeys(_machine(row) for one in swept for row in one.intervals if _machine(row) != ALL))
-    heading = ("scorer", *machines, "official score", "95 % interval", f"difference to {baseline}")
+    # A single pooling is no choice to be shown, unless it is another than the run's.
+    pooled = {one.pooling for one in swept} - {OWN}
+    first = swept[0].pooling if swept else OWN
+    against = f"{first}, {BASELINE}" if pooled else BASELINE
+    heading = (*(("pooling",) if pooled else ()), "scorer", *machines, "official score", "95 % interval")
+    ordered = sorted(swept, key=_order)
     rows = [
-        Row(_row(one, machines), "emphasis" if one.name == baseline else "plain") for one in sorted(swept, key=_order)
+        Row(
+            (*((one.pooling,) if pooled else ()), *_row(one, machines)),
+            "emphasis" if (one.pooling, one.name) == (first, BASELINE) else "plain",
+        )
+        for one in ordered[:at_most]
     ]
-    failures = [f"{one.name} failed: {one.failure}" for one in swept if one.failure]
-    return Table(title, heading, tuple(rows), (EXPLANATION, *failures))
+    more = [f"{len(ordered) - len(rows)} more in the files."] if len(ordered) > len(rows) else []
+    failures = [
+        f"{f'{one.pooling}, ' if pooled else ''}{one.name} failed: {one.failure}" for one in swept if one.failure
+    ]
+    explanation = EXPLANATION.format(against=against)
+    return Table(
+        title, (*heading, f"difference to {against}"), tuple(rows), (*more, explanation, *failures), 2 if pooled else 1
+    )
 
 
-def write_sweep(swept: Sequence[Swept], baseline: str, title: str, out: Path) -> list[str]:
+def write_sweep(swept: Sequence[Swept], title: str, out: Path) -> list[str]:
     """Write ``scorers.csv`` (one number a row, exact fractions), ``scorers.md`` and ``.tex``; returns their names."""
     write_csv(out / "scorers.csv", COLUMNS, _numbers(swept))
-    write_tables(out / "scorers", sweep_table(swept, baseline, title))
+    write_tables(out / "scorers", sweep_table(swept, title))
     return ["scorers.csv", "scorers.md", "scorers.tex"]
 
 
 def _numbers(swept: Sequence[Swept]) -> Iterator[tuple[object, ...]]:
     for one in swept:
         for quantity, intervals in (("value", one.intervals), ("difference", one.differences)):
-            yield from ((one.name, quantity, *astuple(row)) for row in intervals)
+            yield from ((one.pooling, one.name, quantity, *astuple(row)) for row in intervals)
         if one.failure:
-            yield one.name, "failure", "", "", one.failure, "", "", ""
+            yield one.pooling, one.name, "failure", "", "", one.failure, "", "", ""
 
 
 def _row(one: Swept, machines: Sequence[str]) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
-"""Many back-ends over one set of embeddings."""
+"""Many back-ends over the embeddings of a run, and over other poolings of the same clips."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
-from rich.progress import Progress
 
 from asd_lightning.configuration import CONF_DIR, choices_of
 from asd_lightning.errors import UserError
-from asd_lightning.evaluation.intervals import Interval, bootstrap_difference, bootstrap_intervals
+from asd_lightning.evaluation.intervals import Interval, bootstrap_intervals, bootstrap_many
 from asd_lightning.scoring.clip_scores import ClipScore
 from asd_lightning.scoring.embedding_cache import EmbeddingCache
 from asd_lightning.scoring.machines import WindowReduction, score_machines
@@ -25,20 +24,40 @@ from asd_lightning.trust import read_part
 EVERY = "all"
 BASELINE = "knn"
 """The report's back-end: the others are compared with it."""
+OWN = "run"
+"""The pooling of the run's own embeddings."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Vectors of a run's clips, which back-ends score.
+
+    Attributes:
+        pooling: its name; ``OWN`` for the run's embeddings.
+        cache: the clips and their vectors.
+        bands: of frequency in each vector, one behind the other; ``None``: as the back-ends' files say.
+    """
+
+    pooling: str
+    cache: EmbeddingCache
+    bands: int | None = None
 
 
 @dataclass(frozen=True)
 class Swept:
-    """One back-end's result.
+    """One back-end's result over one pooling.
 
     Attributes:
+        pooling: of the vectors.
         name: of the back-end's configuration.
         scores: of every test clip; empty where the back-end failed.
         intervals: of every metric, see ``bootstrap_intervals``.
-        differences: of every metric to ``BASELINE``'s on the same clips; empty where that was not swept.
+        differences: of every metric to ``BASELINE``'s over the first pooling, on the same clips; empty where that was
+            not swept.
         failure: why there are no scores; "" where there are.
     """
 
+    pooling: str
     name: str
     scores: tuple[ClipScore, ...]
     intervals: tuple[Interval, ...]
@@ -77,53 +96,72 @@ def load_threshold(name: str, seed: int = 0) -> Threshold:
     known = choices_of("model/threshold")
     if name not in known:
         raise UserError(f"threshold={name}: choose from {', '.join(known)}")
-    threshold: Threshold = _load(_place("threshold", name, ()), seed)
+    threshold: Threshold = _instantiated(read_part(_place("threshold", name, ()), "model", seed))
     return threshold
 
 
 def sweep(
-    cache: EmbeddingCache,
+    sources: Iterable[Source],
     back_ends: Mapping[str, Path],
     threshold: Threshold,
     seed: int = 0,
     resamples: int = 1000,
-    progress: Progress | None = None,
+    advance: Callable[[], None] = lambda: None,
     label: Callable[[list[ClipScore]], list[ClipScore]] = list,
     reduction: WindowReduction = "max",
 ) -> list[Swept]:
-    """Score one set of embeddings with each back-end.
+    """Score each source with each back-end.
 
-    A back-end that cannot be fitted to these embeddings is a row with a reason, and the others go on.
+    A back-end that cannot be fitted to some vectors is a row with a reason, and the others go on.
 
     Args:
-        cache: embeddings of training and test clips.
+        sources: vectors of the same training and test clips; each is let go before the next is asked for.
         back_ends: names and files, see ``choose_back_ends``.
         threshold: of the decisions, for every back-end.
         seed: of the back-ends.
         resamples: of the bootstrap.
-        progress: shows how far the sweep is.
+        advance: called after each of the steps, of which every source has two for each back-end.
         reduction: from a recording's windows to its score, as the run has it.
         label: says of finished scores what their clips were, where the clips are anonymous.
     """
-    swept: dict[str, tuple[tuple[ClipScore, ...], str]] = {}
-    task = progress.add_task("scoring", total=2 * len(back_ends)) if progress else None
-    for name, path in back_ends.items():
-        try:
-            swept[name] = tuple(label(_scores(cache, _load(path, seed), threshold, reduction))), ""
-        except UserError as error:
-            swept[name] = (), str(error)
-        if progress and task is not None:
-            progress.advance(task)
-    baseline = swept[BASELINE][0] if BASELINE in swept else ()
+    swept: dict[tuple[str, str], tuple[tuple[ClipScore, ...], str]] = {}
+    for source in sources:
+        for name, path in back_ends.items():
+            try:
+                scorer = _instantiated(_with_bands(read_part(path, "model", seed), source.bands))
+                swept[source.pooling, name] = tuple(label(_scores(source.cache, scorer, threshold, reduction))), ""
+            except UserError as error:
+                swept[source.pooling, name] = (), str(error)
+            advance()
+    first = next(iter(swept), (OWN, ""))[0]
+    baseline = swept.get((first, BASELINE), ((), ""))[0]
+    found = (
+        bootstrap_many((scores for scores, _ in swept.values() if scores), baseline, resamples) if baseline else None
+    )
     results = []
-    for name, (scores, failure) in swept.items():
-        intervals = bootstrap_intervals(scores, resamples) if scores else []
-        with_baseline = bool(scores and baseline and name != BASELINE)
-        differences = bootstrap_difference(scores, baseline, resamples) if with_baseline else []
-        results.append(Swept(name, scores, tuple(intervals), tuple(differences), failure))
-        if progress and task is not None:
-            progress.advance(task)
+    for (pooling, name), (scores, failure) in swept.items():
+        intervals: list[Interval] = []
+        differences: list[Interval] = []
+        if scores and found:
+            intervals, differences = next(found)
+        elif scores:
+            intervals = bootstrap_intervals(scores, resamples)
+        # Of what the others are compared with, there is no difference.
+        between = () if (pooling, name) == (first, BASELINE) else tuple(differences)
+        results.append(Swept(pooling, name, scores, tuple(intervals), between, failure))
+        advance()
     return results
+
+
+def _with_bands(part: Any, bands: int | None) -> Any:
+    """A back-end's file (plain data) for vectors of so many bands, where it compares band by band."""
+    if bands is None:
+        return part
+    if isinstance(part, dict):
+        changed = {key: _with_bands(value, bands) for key, value in part.items()}
+        banded = part.get("match") in ("coupled", "beam")
+        return changed | ({"bands": bands, "band_order": "first"} if banded else {})
+    return [_with_bands(value, bands) for value in part] if isinstance(part, list) else part
 
 
 def _scores(
@@ -140,5 +178,5 @@ def _place(group: str, name: str, folders: Sequence[Path]) -> Path:
     return next(place for place in places if place.is_file())
 
 
-def _load(path: Path, seed: int) -> Any:
-    return instantiate(OmegaConf.create(read_part(path, "model", seed)), _convert_="all")
+def _instantiated(part: Any) -> Any:
+    return instantiate(OmegaConf.create(part), _convert_="all")

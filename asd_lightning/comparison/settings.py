@@ -9,7 +9,7 @@ from typing import Any
 # What cannot change a score: who watches, where things lie, how fast it goes, and what is said elsewhere already.
 _WITHOUT_EFFECT = frozenset(
     {"resume", "test", "name", "system", "seed", "choices", "config_dirs", "trained", "hydra", "logger", "encoders"}
-    | {"accumulate"}
+    | {"accumulate", "store_features"}
     | {f"data.{option}" for option in ("cache_dir", "num_workers", "test_batch_size", "on_bad_file", "truth")}
     | {f"trainer.{option}" for option in ("accelerator", "strategy", "deterministic", "log_every_n_steps", "plugins")}
     | {f"trainer.{option}" for option in ("enable_model_summary", "use_distributed_sampler", "limit_val_batches")}

@@ -15,8 +15,10 @@ class Batch(NamedTuple):
         waveform: (batch, samples) in [-1, 1]; (batch, windows, samples) where test clips are scored in several windows.
         label: class of each clip, -1 where training never saw it.
         clip_id: place of each clip in the data module's table: what makes distributed evaluation exact.
+        far: what the far microphone heard meanwhile, of the same shape, where it is embedded too.
     """
 
     waveform: Float[Tensor, "batch *windows samples"]
     label: Int[Tensor, " batch"]
     clip_id: Int[Tensor, " batch"]
+    far: Float[Tensor, "batch *windows samples"] | None = None

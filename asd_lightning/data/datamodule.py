@@ -61,9 +61,10 @@ class ClipDataModule(pl.LightningDataModule):
         clip_seconds: float = 10.0,
         hop_seconds: float | None = None,
         sample_rate: int = 16_000,
-        channel: Channel | Literal["reduced"] = 0,
+        channel: Channel | Literal["reduced", "residual"] = 0,
         pad: Pad = "tile",
         test_windows: int = 1,
+        residual: float = 0.5,
         batch_size: int = 16,
         test_batch_size: int = 32,
         sampler: SamplerName = "uniform",
@@ -92,9 +93,10 @@ class ClipDataModule(pl.LightningDataModule):
             channel: which channel of several, their ``mean``, or the near one less what the far one tells of the
                 surroundings: ``reduced``, fitted to each machine's training clips
                 (`asd_lightning.features.far_microphone`), or ``reduced_per_clip`` and ``subtracted``, of each clip
-                alone (`asd_lightning.features.two_microphones`).
+                alone (`asd_lightning.features.two_microphones`); or ``residual``: both are embedded in a test.
             pad: repeat a short clip, or follow it with zeros.
             test_windows: score the mean embedding of this many crops, evenly spaced over the clip.
+            residual: with that channel, how much of the far embedding is subtracted from the near one.
             batch_size: clips per micro-batch and device.
             test_batch_size: likewise when testing.
             sampler: draw clips uniformly, or classes first.
@@ -124,7 +126,7 @@ class ClipDataModule(pl.LightningDataModule):
         self._root = Path(root)
         self._machines = machines
         self._labels: LabelScheme = labels
-        self.preprocessing = Preprocessing(sample_rate, channel, clip_seconds, hop_seconds, pad, test_windows)
+        self.preprocessing = Preprocessing(sample_rate, channel, clip_seconds, hop_seconds, pad, test_windows, residual)
         self._recordings = recordings
         self._group = group
         self._batch_size = batch_size
@@ -140,6 +142,7 @@ class ClipDataModule(pl.LightningDataModule):
         self._hold_out_seed = hold_out_seed
         self._found: list[Clip] | None = None
         self._store: ClipStore | None = None
+        self._far: ClipStore | None = None
 
     def prepare_data(self) -> None:
         """Find and decode every clip, once per node; further calls do nothing.
@@ -155,6 +158,11 @@ class ClipDataModule(pl.LightningDataModule):
         reduced = self.preprocessing.channel == "reduced"
         reductions = fit_reductions(clips, self._cache_dir, self.preprocessing.sample_rate) if reduced else None
         store = ClipStore(clips, self._cache_dir, self.preprocessing.decode_options, reductions)
+        if far_options := self.preprocessing.far_options:
+            self._far = ClipStore(store.clips, self._cache_dir, far_options)
+            store.skipped |= self._far.skipped
+            both = set(self._far.clips)
+            store.keep(lambda clip: clip in both)
         self._report_skipped(store.skipped)
         self._store = store
         self._refuse_unfit()
@@ -280,7 +288,7 @@ class ClipDataModule(pl.LightningDataModule):
         return [i for i, clip in enumerate(self.clips) if clip.split == "test"]
 
     def _dataset(self, clip_ids: list[int], labels: list[int], noise: NoiseSource | None = None) -> ClipDataset:
-        return ClipDataset(self._opened(), clip_ids, labels, self.preprocessing, noise)
+        return ClipDataset(self._opened(), clip_ids, labels, self.preprocessing, noise, self._far)
 
     def _test_loader(self, clip_ids: list[int]) -> DataLoader[Batch]:
         # Each process takes its share; the test step gathers them again by clip_id.

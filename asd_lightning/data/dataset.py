@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float32
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from asd_lightning.data.batch import Batch
@@ -39,8 +41,13 @@ class ClipDataset(Dataset[Batch]):
         labels: Sequence[int],
         preprocessing: Preprocessing,
         noise: NoiseSource | None = None,
+        far: ClipStore | None = None,
     ) -> None:
         self._store = store
+        self._far = far
+        # The stores drop clips each for itself.
+        places = {clip: place for place, clip in enumerate(far.clips)} if far is not None else {}
+        self._far_ids = {clip_id: places[store.clips[clip_id]] for clip_id in clip_ids} if places else {}
         self._clip_ids = list(clip_ids)
         self._labels = list(labels)
         self._preprocessing = preprocessing
@@ -57,22 +64,29 @@ class ClipDataset(Dataset[Batch]):
         draws = [item for item in items if isinstance(item, Draw)]
         places = [draw.clip for draw in draws] or [int(item) for item in items if not isinstance(item, Draw)]
         crops = [[draw.crop] for draw in draws] or [self._preprocessing.crops] * len(places)
-        waveform = np.empty((len(places), len(crops[0]), self._preprocessing.samples), dtype=np.float32)
-        for row, place, positions in zip(waveform, places, crops, strict=True):
-            for window, position in zip(row, positions, strict=True):
-                window[:] = self._crop(self._clip_ids[place], position)
+        ids = [self._clip_ids[place] for place in places]
+        waveform = self._crops(self._store, ids, crops)
         if self._noise is not None:
             for row, draw in zip(waveform, draws, strict=True):
                 row[0] = self._with_noise(row[0], self._clip_ids[draw.clip], draw.noise, self._noise)
-        return Batch(
-            torch.from_numpy(waveform[:, 0] if waveform.shape[1] == 1 else waveform),
-            torch.tensor([self._labels[place] for place in places]),
-            torch.tensor([self._clip_ids[place] for place in places]),
-        )
+        far = None
+        if self._far is not None:
+            far = _served(self._crops(self._far, [self._far_ids[clip_id] for clip_id in ids], crops))
+        labels = torch.tensor([self._labels[place] for place in places])
+        return Batch(_served(waveform), labels, torch.tensor(ids), far)
 
-    def _crop(self, clip_id: int, position: float) -> NDArray[np.float32]:
-        start = self._preprocessing.start_of_crop(self._store.samples(clip_id), position)
-        return self._preprocessing.fit(self._store.read(clip_id, start, start + self._preprocessing.samples))
+    def _crops(
+        self, store: ClipStore, ids: Sequence[int], crops: Sequence[Sequence[float]]
+    ) -> Float32[np.ndarray, "clips windows samples"]:
+        waveform = np.empty((len(ids), len(crops[0]), self._preprocessing.samples), dtype=np.float32)
+        for row, clip_id, positions in zip(waveform, ids, crops, strict=True):
+            for window, position in zip(row, positions, strict=True):
+                window[:] = self._crop(store, clip_id, position)
+        return waveform
+
+    def _crop(self, store: ClipStore, clip_id: int, position: float) -> NDArray[np.float32]:
+        start = self._preprocessing.start_of_crop(store.samples(clip_id), position)
+        return self._preprocessing.fit(store.read(clip_id, start, start + self._preprocessing.samples))
 
     def _with_noise(
         self, waveform: NDArray[np.float32], clip_id: int, draw: NoiseDraw, source: NoiseSource
@@ -82,5 +96,9 @@ class ClipDataset(Dataset[Batch]):
         if not ids:
             return waveform
         low, high = source.snr_db
-        noise = self._crop(ids[int(draw.clip * len(ids))], draw.crop)
+        noise = self._crop(self._store, ids[int(draw.clip * len(ids))], draw.crop)
         return add_noise(waveform, noise, low + draw.snr * (high - low))
+
+
+def _served(waveform: Float32[np.ndarray, "clips windows samples"]) -> Float32[Tensor, "clips *windows samples"]:
+    return torch.from_numpy(waveform[:, 0] if waveform.shape[1] == 1 else waveform)

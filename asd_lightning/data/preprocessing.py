@@ -26,7 +26,9 @@ _SECONDS = (0.2, 3600.0)
 _SMALLEST_HOP = 1e-3
 # In Hz: from what tells a machine's sound to what converters record with.
 _RATES = (1_000, 768_000)
-_CHANNELS = ("mean", "reduced", "reduced_per_clip", "subtracted")
+_CHANNELS = ("mean", "reduced", "reduced_per_clip", "subtracted", "residual")
+# Of the far microphone's embedding; as much again as the near one's is no residual any more.
+_SHARES = (0.0, 1.0)
 # Less than this is no sound left over: lengths are told in whole samples.
 _SMALLEST_REST = 1e-3
 
@@ -48,11 +50,12 @@ class Preprocessing:
         sample_rate: in Hz.
         channel: which of several, from 0; their ``mean``; or of two the near one (0) less what the far one (1) tells of
             the surroundings: ``reduced`` by coefficients fitted to each machine, ``reduced_per_clip`` by those of the
-            clip, ``subtracted`` by magnitudes.
+            clip, ``subtracted`` by magnitudes; or ``residual``, where both are embedded.
         clip_seconds: length of every waveform.
         hop_seconds: from the start of one window of a long recording to the next; ``None`` is ``clip_seconds``.
         pad: repeat a short clip, or follow it with zeros.
         test_windows: evenly spaced crops of a clip, from its beginning to its end; a single one is the centre.
+        residual: with that channel, how much of the far embedding is subtracted from the near one.
 
     Raises:
         UserError: a field outside its range.
@@ -64,6 +67,7 @@ class Preprocessing:
     hop_seconds: float | None = None
     pad: Pad = "tile"
     test_windows: int = 1
+    residual: float = 0.5
 
     def __post_init__(self) -> None:
         if not _is_within(self.clip_seconds, *_SECONDS):
@@ -83,6 +87,8 @@ class Preprocessing:
             raise UserError(f"data.sample_rate={self.sample_rate}: a whole number from {least:,} to {most:,} is needed")
         if not isinstance(self.channel, int) and self.channel not in _CHANNELS:
             raise UserError(f"data.channel={self.channel}: choose one of 0, 1, {', '.join(_CHANNELS)}")
+        if not _is_within(self.residual, *_SHARES):
+            raise UserError(f"data.residual={self.residual}: a share of the far embedding from 0 to 1 is needed")
         if self.pad not in get_args(Pad):
             raise UserError(f"data.pad={self.pad}: choose one of {', '.join(get_args(Pad))}")
 
@@ -99,9 +105,14 @@ class Preprocessing:
 
     @property
     def decode_options(self) -> DecodeOptions:
-        """Rate and channel; of ``reduced`` the near one."""
-        channel: Any = 0 if self.channel == "reduced" else self.channel
+        """Rate and channel; of ``reduced`` and ``residual`` the near one."""
+        channel: Any = 0 if self.channel in ("reduced", "residual") else self.channel
         return DecodeOptions(self.sample_rate, channel)
+
+    @property
+    def far_options(self) -> DecodeOptions | None:
+        """Of what is embedded beside the near microphone; ``None`` where nothing is."""
+        return DecodeOptions(self.sample_rate, 1) if self.channel == "residual" else None
 
     @property
     def crops(self) -> list[float]:
@@ -131,13 +142,16 @@ class Preprocessing:
         start: float = 0.0,
         seconds: float | None = None,
         reduction: FarMicrophoneReduction | None = None,
+        far: bool = False,
     ) -> Float32[np.ndarray, " samples"]:
-        """A recording, or a piece of it, in [-1, 1].
+        """A recording, or a piece of it, in [-1, 1]; ``far``: what is embedded beside it.
 
         Raises:
             BadAudioError: unreadable, or otherwise unfit.
             UserError: the channel is ``reduced`` and there is no reduction.
         """
+        if far and self.far_options is not None:
+            return to_float(decode(path, self.far_options, start, seconds))
         if self.channel != "reduced":
             return to_float(decode(path, self.decode_options, start, seconds))
         if reduction is None:

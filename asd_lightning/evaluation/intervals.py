@@ -11,8 +11,9 @@ all rows go through the same sorted scores at once.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -23,6 +24,11 @@ from asd_lightning.scoring.clip_scores import ClipScore
 
 Replicates = dict[str, Float[ndarray, " resamples"]]
 """Metric name -> its value in every resample (nan: undefined)."""
+
+
+class _Drawn(NamedTuple):
+    clips: list[int]
+    often: Int[ndarray, "resamples clips"]
 
 
 @dataclass(frozen=True)
@@ -41,12 +47,8 @@ def bootstrap_intervals(
     scores: Sequence[ClipScore], resamples: int = 1000, confidence: float = 0.95, seed: int = 0
 ) -> list[Interval]:
     """An interval for every number of ``evaluate(scores)``, the row ``machine == "all"`` included."""
-    replicates = _bootstrap([scores], resamples, seed)[0]
-    return [
-        _interval(row, metric, getattr(row, metric), replicates[row.machine, row.section][metric], confidence)
-        for row in _rows(scores)
-        for metric in METRICS
-    ]
+    replicates = _replicates(scores, _draws(scores, resamples, seed), resamples)
+    return _intervals(_rows(scores), replicates, confidence)
 
 
 def bootstrap_difference(
@@ -60,19 +62,39 @@ def bootstrap_difference(
 
     Raises ``ValueError`` where the two do not score the same clips with the same truth.
     """
-    truth = [[score[:5] for score in sorted(system)] for system in (first, second)]
-    if truth[0] != truth[1]:
-        odd = sorted(set(truth[0]) ^ set(truth[1]))[0]
-        raise ValueError(f"first and second must score the same clips with the same truth; they differ in {odd}")
-    of_first, of_second = _bootstrap([sorted(first), sorted(second)], resamples, seed)
-    intervals = []
-    for row, other in zip(_rows(first), _rows(second), strict=True):
-        group = row.machine, row.section
-        for metric in METRICS:
-            estimate = getattr(row, metric) - getattr(other, metric)
-            difference = of_first[group][metric] - of_second[group][metric]
-            intervals.append(_interval(row, metric, estimate, difference, confidence))
-    return intervals
+    return next(bootstrap_many([first], second, resamples, confidence, seed))[1]
+
+
+def bootstrap_many(
+    systems: Iterable[Sequence[ClipScore]],
+    second: Sequence[ClipScore],
+    resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Iterator[tuple[list[Interval], list[Interval]]]:
+    """``bootstrap_intervals`` of each system, and its ``bootstrap_difference`` to one and the same.
+
+    The numbers of single calls; what they have in common is drawn and evaluated once.
+    """
+    other = sorted(second)
+    draws = _draws(other, resamples, seed)
+    of_second, rows = _replicates(other, draws, resamples), _rows(second)
+    for system in systems:
+        first = sorted(system)
+        if [score[:5] for score in first] != [score[:5] for score in other]:
+            odd = sorted({score[:5] for score in first} ^ {score[:5] for score in other})[0]
+            raise ValueError(f"first and second must score the same clips with the same truth; they differ in {odd}")
+        of_first, own = _replicates(first, draws, resamples), _rows(system)
+        differences = []
+        for row, base in zip(own, rows, strict=True):
+            group = row.machine, row.section
+            for metric in METRICS:
+                estimate = getattr(row, metric) - getattr(base, metric)
+                difference = of_first[group][metric] - of_second[group][metric]
+                differences.append(_interval(row, metric, estimate, difference, confidence))
+        if list(system) != first:  # another order has other resamples
+            of_first = _replicates(system, _draws(system, resamples, seed), resamples)
+        yield _intervals(own, of_first, confidence), differences
 
 
 def weighted_auc(
@@ -116,14 +138,26 @@ def _counts_by_score(
     """Anomalies and normals at each distinct score, ascending: tied scores share a column."""
     order = np.argsort(anomaly_score, kind="stable")
     starts = np.flatnonzero(np.diff(anomaly_score[order], prepend=-np.inf))
-    ordered = count[:, order].astype(np.float64)
-    anomaly = np.add.reduceat(ordered * is_anomaly[order], starts, axis=1)
-    return anomaly, np.add.reduceat(ordered, starts, axis=1) - anomaly
+    ordered = np.take(count, order, axis=1).astype(np.float64)
+    anomaly = ordered * is_anomaly[order]
+    if len(starts) < len(order):
+        anomaly, ordered = (np.add.reduceat(counts, starts, axis=1) for counts in (anomaly, ordered))
+    return anomaly, ordered - anomaly
 
 
 def _rows(scores: Sequence[ClipScore]) -> list[MachineMetrics]:
     result = evaluate(scores)
     return [*result.machines, result.overall]
+
+
+def _intervals(
+    rows: Sequence[MachineMetrics], replicates: Mapping[tuple[str, str], Replicates], confidence: float
+) -> list[Interval]:
+    return [
+        _interval(row, metric, getattr(row, metric), replicates[row.machine, row.section][metric], confidence)
+        for row in rows
+        for metric in METRICS
+    ]
 
 
 def _interval(
@@ -137,25 +171,31 @@ def _interval(
     return Interval(row.machine, row.section, metric, estimate, float(low), float(high))
 
 
-def _bootstrap(
-    systems: Sequence[Sequence[ClipScore]], resamples: int, seed: int
-) -> list[dict[tuple[str, str], Replicates]]:
-    """For each system, (machine, section) -> replicates; the systems hold the same clips in the same order."""
+def _draws(clips: Sequence[ClipScore], resamples: int, seed: int) -> dict[tuple[str, str], _Drawn]:
+    """(machine, section) -> its clips and how often each is in each resample; where a condition lacks, nothing."""
     rng = np.random.default_rng(seed)
     groups: dict[tuple[str, str], list[int]] = {}
-    for index, clip in enumerate(systems[0]):
+    for index, clip in enumerate(clips):
         if clip.condition != "unknown":
             groups.setdefault((clip.machine, clip.section), []).append(index)
-    replicates: list[dict[tuple[str, str], Replicates]] = [{} for _ in systems]
+    drawn = {}
     for group, indices in sorted(groups.items()):
-        clips = [systems[0][index] for index in indices]
-        if len({clip.condition for clip in clips}) < 2:
-            continue
-        count = _stratified_counts([f"{clip.domain} {clip.condition}" for clip in clips], resamples, rng)
-        for system, of_system in zip(systems, replicates, strict=True):
-            of_system[group] = _section_replicates([system[index] for index in indices], count)
-    for of_system in replicates:
-        of_system[ALL, ""] = _overall_replicates(list(of_system.values()), resamples)
+        own = [clips[index] for index in indices]
+        if len({clip.condition for clip in own}) == 2:
+            strata = [f"{clip.domain} {clip.condition}" for clip in own]
+            drawn[group] = _Drawn(indices, _stratified_counts(strata, resamples, rng))
+    return drawn
+
+
+def _replicates(
+    system: Sequence[ClipScore], draws: Mapping[tuple[str, str], _Drawn], resamples: int
+) -> dict[tuple[str, str], Replicates]:
+    """(machine, section) -> replicates; the system holds the clips that were drawn from, in their order."""
+    replicates = {
+        group: _section_replicates([system[index] for index in drawn.clips], drawn.often)
+        for group, drawn in draws.items()
+    }
+    replicates[ALL, ""] = _overall_replicates(list(replicates.values()), resamples)
     return replicates
 
 

@@ -12,6 +12,7 @@ from asd_lightning.configuration import (
     as_typed,
     of_another_kind,
 )
+from asd_lightning.encoders.family import chosen_poolings
 from asd_lightning.errors import UserError
 
 # Smallest value of each whole number.
@@ -30,7 +31,7 @@ _LEAST = {
 _PARTS = ("embedder", "loss", "scorer", "threshold", "optimizer", "scheduler")
 # More than the type that stands there is taken.
 _OF_SEVERAL_TYPES = frozenset(
-    {"devices", "trainer.devices", "trainer.deterministic", "trainer.precision", "data.channel"}
+    {"devices", "trainer.devices", "trainer.deterministic", "trainer.precision", "data.channel", "store_features"}
 )
 # What each text is.
 _TEXTS = {
@@ -72,6 +73,7 @@ def refuse_bad_values(config: DictConfig) -> None:
         UserError: one is not, with what is possible.
     """
     _refuse_bad_numbers(config)
+    chosen_poolings(config.get("store_features"))
     for key in ("resume", "test", "model.score_after_head", "model.decay_all"):
         if not isinstance(value := OmegaConf.select(config, key), bool):
             raise UserError(f"{key}={as_typed(value)}: true or false is needed")

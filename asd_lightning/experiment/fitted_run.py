@@ -88,7 +88,13 @@ class FittedRun:
 
     @torch.inference_mode()
     def _embedded(self, clips: Sequence[Clip]) -> Float32[ndarray, "clips dim"]:
-        heard = [self.preprocessing.read(clip.path, clip.start, clip.seconds) for clip in clips]
+        near = self._of_microphone(clips)
+        if self.preprocessing.channel != "residual":
+            return near
+        return near - np.float32(self.preprocessing.residual) * self._of_microphone(clips, far=True)
+
+    def _of_microphone(self, clips: Sequence[Clip], far: bool = False) -> Float32[ndarray, "clips dim"]:
+        heard = [self.preprocessing.read(clip.path, clip.start, clip.seconds, far=far) for clip in clips]
         windows = np.stack([self.preprocessing.windows(waveform) for waveform in heard])
         waveform = torch.from_numpy(windows[:, 0] if windows.shape[1] == 1 else windows)
         with torch.autocast("cpu", self.dtype, enabled=self.dtype is not None):

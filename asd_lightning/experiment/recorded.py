@@ -42,7 +42,7 @@ _OF_THE_RUN = frozenset({"experiment", "scale", "encoders"})
 # What a test makes something of, and of that what is nevertheless the training's alone.
 _OF_A_TEST = re.compile(
     r"model[/.](scorer|threshold)(\..+)?|model\.(score_after_head|recording_score)(\..+)?|data\..+|(trainer|callbacks|logger)(\..+)?"
-    r"|seed|system|devices"
+    r"|seed|system|devices|store_features"
 )
 _OF_A_TRAINING = re.compile(
     r"data\.(batch_size|sampler|labels|seed|supplemental\w*)|callbacks\.(ema|checkpoint|learning_rate|results)(\..+)?"
@@ -51,6 +51,7 @@ _OF_A_TRAINING = re.compile(
 _CHANGEABLE = (
     *("model/scorer", "model/threshold", "model.scorer", "model.threshold", "model.score_after_head"),
     *("model.recording_score", "data", "trainer", "devices", "callbacks", "logger", "seed", "system"),
+    "store_features",
 )
 # Options of the data module that say where a test runs, not what it hears.
 _OF_THE_PLACE = ("cache_dir", "num_workers")

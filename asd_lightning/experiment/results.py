@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +15,9 @@ import pytorch_lightning as pl
 from rich.console import Console
 
 from asd_lightning.atomic import write_atomically, write_text_atomically
+from asd_lightning.data.batch import Batch
 from asd_lightning.data.datamodule import ClipDataModule
+from asd_lightning.encoders.family import chosen_poolings
 from asd_lightning.evaluation.attributes import write_attributes
 from asd_lightning.evaluation.complexity import count_macs
 from asd_lightning.evaluation.ground_truth import label_scores
@@ -38,9 +41,11 @@ from asd_lightning.scoring.embedding_cache import (
     model_digest,
     write_embeddings,
 )
+from asd_lightning.scoring.feature_store import StoredFeatures, write_features
 from asd_lightning.scoring.fitted import write_fitted
 from asd_lightning.tables import as_terminal
 from asd_lightning.training.module import AnomalousSoundModule, TestOutcome
+from asd_lightning.training.token_features import TokenFeatures
 
 logger = logging.getLogger(__name__)
 
@@ -62,17 +67,51 @@ class ResultsWriter(pl.Callback):
         directory: a folder for this test alone.
         about: what the summary says of the run beside its numbers.
         config: the composed configuration as YAML, kept beside the results.
+        store_features: which poolings of the clips' tokens to keep beside the embeddings: ``None``, ``all`` or a list
+            of names, see `asd_lightning.encoders.family`.
 
     Attributes:
         results: where they are written.
         evaluated: once the test has ended, on every process.
     """
 
-    def __init__(self, directory: str | Path, about: dict[str, Any] | None = None, config: str = "") -> None:
+    def __init__(
+        self,
+        directory: str | Path,
+        about: dict[str, Any] | None = None,
+        config: str = "",
+        store_features: str | Sequence[str] | None = None,
+    ) -> None:
         self.results = ResultSet(Path(directory))
         self.about = about or {}
         self.config = config
         self.evaluated: Evaluated | None = None
+        self._poolings = chosen_poolings(store_features)
+        self._features: TokenFeatures | None = None
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Refuse, before anything is trained, to store what the system does not have."""
+        if self._poolings and isinstance(pl_module, AnomalousSoundModule):
+            TokenFeatures(pl_module.embedder, ()).detach()
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Listen to the tokens, where they are to be stored."""
+        if self._poolings and isinstance(pl_module, AnomalousSoundModule):
+            self._features = TokenFeatures(pl_module.embedder, self._poolings)
+
+    def on_test_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the batch's pooled tokens."""
+        if self._features is not None:
+            datamodule: ClipDataModule = trainer.datamodule  # type: ignore[attr-defined]
+            self._features.take(batch.clip_id, dataloader_idx, datamodule.preprocessing.residual)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Join the truth, evaluate on every process, and write the results on the first."""
@@ -89,20 +128,26 @@ class ResultsWriter(pl.Callback):
         for each in trainer.loggers:
             each.log_metrics({"test/official_score": self.evaluated.result.official_score}, step=trainer.global_step)
             each.save()
+        cache = _cache(datamodule, pl_module, outcome)
+        self._write_features(trainer, cache.key)
         if trainer.is_global_zero:
-            self._write(trainer, pl_module, outcome, self.evaluated)
+            self._write(trainer, pl_module, outcome, self.evaluated, cache)
 
     def _write(
-        self, trainer: pl.Trainer, module: AnomalousSoundModule, outcome: TestOutcome, evaluated: Evaluated
+        self,
+        trainer: pl.Trainer,
+        module: AnomalousSoundModule,
+        outcome: TestOutcome,
+        evaluated: Evaluated,
+        cache: EmbeddingCache,
     ) -> None:
         results, scores, result = self.results, evaluated.scores, evaluated.result
         results.folder.mkdir(parents=True, exist_ok=True)
         write_scores(results.scores, scores)
         if outcome.windows:
             write_windows(results.windows, outcome.windows)
-        model = _model_digest(module)
-        self._write_embeddings(trainer, model, outcome)
-        self._write_fitted(trainer, module, model, outcome)
+        write_embeddings(results.embeddings, cache)
+        self._write_fitted(trainer, module, cache.key.model, outcome)
         write_challenge_files(results.challenge, scores)
         if self.config:
             with write_atomically(results.config) as file:
@@ -123,11 +168,23 @@ class ResultsWriter(pl.Callback):
             console.print(on_terminal(line), highlight=False)
         console.print(on_terminal(f"Results: {results.folder}"), soft_wrap=True)
 
-    def _write_embeddings(self, trainer: pl.Trainer, model: str, outcome: TestOutcome) -> None:
-        datamodule: ClipDataModule = trainer.datamodule  # type: ignore[attr-defined]
-        reference, query = (tuple(datamodule.clips[clip_id] for clip_id in ids) for ids in outcome.clip_ids)
-        key = CacheKey(model, datamodule.preprocessing, files_digest([*reference, *query], datamodule.contents))
-        write_embeddings(self.results.embeddings, EmbeddingCache(*outcome.embeddings, reference, query, key))
+    def _write_features(self, trainer: pl.Trainer, key: CacheKey) -> None:
+        """Gather on every process, each of which has embedded some of the clips; write on the first."""
+        if self._features is None:
+            return
+        self._features.detach()
+        single = []
+        for name in self._poolings:
+            reference, query = self._features.gathered(name)
+            features = StoredFeatures(name, reference, query, key)
+            if trainer.is_global_zero and not write_features(self.results.features(name), features):
+                single.append(name)
+        self._features = None
+        if single:
+            logger.warning(
+                "stored in single precision, since half would change them: %s; twice the size, nothing else",
+                ", ".join(single),
+            )
 
     def _write_fitted(
         self, trainer: pl.Trainer, module: AnomalousSoundModule, model: str, outcome: TestOutcome
@@ -165,10 +222,13 @@ class ResultsWriter(pl.Callback):
             file.write(json.dumps(summary, indent=2).encode())
 
 
-def _model_digest(module: AnomalousSoundModule) -> str:
+def _cache(datamodule: ClipDataModule, module: AnomalousSoundModule, outcome: TestOutcome) -> EmbeddingCache:
     saved: dict[str, Any] = {}
     module.on_save_checkpoint(saved)
-    return model_digest(module.state_dict(), saved["asd_config"])
+    model = model_digest(module.state_dict(), saved["asd_config"])
+    reference, query = (tuple(datamodule.clips[clip_id] for clip_id in ids) for ids in outcome.clip_ids)
+    key = CacheKey(model, datamodule.preprocessing, files_digest([*reference, *query], datamodule.contents))
+    return EmbeddingCache(*outcome.embeddings, reference, query, key)
 
 
 def evaluated(trainer: pl.Trainer) -> Evaluated | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
@@ -44,7 +45,23 @@ def embeddings_of_run(run: Path) -> EmbeddingCache:
         UserError: not the folder of a run, or neither valid embeddings nor a checkpoint to embed with.
     """
     expected = _expected(run)
-    reasons = []
+    reasons: list[str] = []
+    for results, cache in _valid(run, expected, reasons):
+        logger.info("using the embeddings in %s", results.folder)
+        return cache
+    return _embed_again(run, expected, reasons or [f"{run}: no embeddings in it"])
+
+
+def valid_embeddings(run: Path, reasons: list[str]) -> Iterator[tuple[ResultSet, EmbeddingCache]]:
+    """The tests of a run whose embeddings are those of its weights and recordings; why others are not, is added.
+
+    Raises:
+        UserError: not the folder of a run.
+    """
+    return _valid(run, _expected(run), reasons)
+
+
+def _valid(run: Path, expected: _Expected, reasons: list[str]) -> Iterator[tuple[ResultSet, EmbeddingCache]]:
     for results in result_sets(run):
         if not results.embeddings.is_file():
             continue
@@ -54,11 +71,10 @@ def embeddings_of_run(run: Path) -> EmbeddingCache:
             reasons.append(str(error))
             continue
         reason = _mismatch(cache, expected) or _of_other_clips(results, expected)
-        if not reason:
-            logger.info("using the embeddings in %s", results.folder)
-            return cache
-        reasons.append(f"{results.embeddings}: {reason}")
-    return _embed_again(run, expected, reasons or [f"{run}: no embeddings in it"])
+        if reason:
+            reasons.append(f"{results.embeddings}: {reason}")
+        else:
+            yield results, cache
 
 
 def _expected(run: Path) -> _Expected:

@@ -48,6 +48,16 @@ class CacheKey:
     preprocessing: Preprocessing
     files: str
 
+    def stored(self) -> dict[str, Any]:
+        """As plain data."""
+        return asdict(self)
+
+    @classmethod
+    def of_stored(cls, stored: Any) -> CacheKey:
+        """The key that was ``stored()``; raises as a mapping and `Preprocessing.of_options` do."""
+        # Older runs kept further options of the data module here, which say nothing of what the model was fed.
+        return cls(stored["model"], Preprocessing.of_options(stored["preprocessing"]), stored["files"])
+
 
 @dataclass(frozen=True)
 class EmbeddingCache:
@@ -70,7 +80,7 @@ def write_embeddings(path: Path, cache: EmbeddingCache) -> None:
     columns["path"] = np.array([str(clip.path.absolute()) for clip in clips])
     columns["start"] = np.array([clip.start for clip in clips])
     columns["seconds"] = np.array([math.nan if clip.seconds is None else clip.seconds for clip in clips])
-    key = np.array(json.dumps(asdict(cache.key), sort_keys=True))
+    key = np.array(json.dumps(cache.key.stored(), sort_keys=True))
     with write_atomically(path) as file:
         np.savez(file, key=key, reference=cache.reference, query=cache.query, **columns)
 
@@ -85,7 +95,7 @@ def read_embeddings(path: Path) -> EmbeddingCache:
         raise UserError(f"{path}: no embeddings there; a finished test writes them")
     try:
         content = load_npz(path)
-        key = _key(parse_json(str(content["key"]), path))
+        key = CacheKey.of_stored(parse_json(str(content["key"]), path))
         columns = {name: content[name] for name in (*_TEXT_COLUMNS, "start", "seconds")}
         # Those of older runs have none of these: a file is a recording, and was scored whole.
         columns |= {field: content[column] for column, field in _OF_RECORDINGS.items() if column in content}
@@ -146,11 +156,6 @@ def _vectors(array: NDArray[Any]) -> NDArray[Any]:
     if not np.isfinite(array).all():
         raise ValueError("some numbers are not finite")
     return array
-
-
-def _key(stored: dict[str, Any]) -> CacheKey:
-    # Older runs kept further options of the data module here, which say nothing of what the model was fed.
-    return CacheKey(stored["model"], Preprocessing.of_options(stored["preprocessing"]), stored["files"])
 
 
 def _clips(columns: Mapping[str, NDArray[Any]]) -> tuple[Clip, ...]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 Measure = Literal["angle", "length"]
 
@@ -107,13 +107,13 @@ def lowest(
     """
     weighing = weighing or Weighing.none(len(bank.vectors))
     found = Lowest(np.full((len(queries.vectors), k), np.inf), np.full((len(queries.vectors), k), -1))
-    center = bank.vectors.mean(axis=0)
+    sieve = _Sieve(bank, measure, weighing)
     for rows in _blocks(len(queries.vectors)):
         block = View(queries.vectors[rows], queries.missing[rows])
-        allowed = np.ones((len(block.vectors), len(bank.vectors)), dtype=bool)
+        values, error = sieve.values(block)
         if kin is not None:
-            allowed = (kin.query[rows, None, None] != kin.bank).all(axis=2)
-        row, item = _candidates(block, bank, center, k, measure, weighing, allowed)
+            _leave_out(values, Kin(kin.query[rows], kin.bank))
+        row, item = _candidates(values, error, k)
         value = weighing.of(_measured(block, bank, row, item, measure), item)
         order = np.lexsort((np.zeros(len(item)) if rank is None else rank[item], value, row))
         row, item, value = row[order], item[order], value[order]
@@ -129,32 +129,72 @@ def _blocks(count: int) -> Iterator[slice]:
         yield slice(start, min(start + _BLOCK, count))
 
 
+class _Sieve:
+    """What a matrix product tells of every value: few passes over all pairs, which are what takes the time.
+
+    The numbers order each query's items as the weighed distances do, as far as rounding lets them: squared distances
+    where nothing is weighed, and for logarithms, whose scale is 1, their exponential ``d * exp(-offset)``.
+    """
+
+    def __init__(self, bank: View, measure: Measure, weighing: Weighing) -> None:
+        self.center = bank.vectors.mean(axis=0)
+        self.right = np.ascontiguousarray((bank.vectors - self.center).T)
+        self.squared = np.square(self.right).sum(axis=0)
+        self.missing = bank.missing
+        self.measure = measure
+        self.log = weighing.log
+        # The smallest offset becomes the factor 1; those of items that are never the lowest may become 0.
+        offset = weighing.offset - weighing.offset.min() if self.log else weighing.offset
+        self.scale = np.exp(-offset) if self.log else weighing.scale
+        self.offset = np.zeros(len(offset)) if self.log else offset
+        self.plain = not self.offset.any() and bool((self.scale == 1).all())
+        # A logarithm, an exponential and a product round once more.
+        self.slack = 1e-12 * (1 + float(np.abs(weighing.offset).max()))
+
+    def values(self, queries: View) -> tuple[Float[np.ndarray, "m b"], Float[np.ndarray, "m _"]]:
+        """A number for each pair, and how far it may be off (of one row or one column where that is all alike)."""
+        left = queries.vectors - self.center
+        left_squared = np.square(left).sum(axis=1)[:, None]
+        squared = left @ self.right
+        squared *= -2
+        squared += self.squared
+        squared += left_squared
+        # What rounding can do to a sum of that many products, with room to spare.
+        error = 4 * np.finfo(np.float64).eps * (left.shape[1] + 8) * (left_squared + self.squared.max())
+        if self.measure == "angle" and (queries.missing.any() or self.missing.any()):
+            squared += queries.missing[:, None] + self.missing
+        if self.plain and not self.log:
+            return squared, error
+        if self.measure == "angle":
+            squared /= 4
+            distance, error = squared, error / 4
+        else:
+            # Of two numbers that differ by e, the roots differ by no more than that of e.
+            np.maximum(squared, 0, out=squared)
+            distance, error = np.sqrt(squared, out=squared), np.sqrt(error)
+        if self.log:
+            np.maximum(distance, SMALLEST_DISTANCE, out=distance)
+        distance *= self.scale
+        distance -= self.offset
+        return distance, error * self.scale + self.slack * (1 + np.abs(distance))
+
+
+def _leave_out(values: Float[np.ndarray, "m b"], kin: Kin) -> None:
+    for parent in kin.bank.T:
+        values[kin.query[:, None] == parent] = np.inf
+
+
 def _candidates(
-    queries: View,
-    bank: View,
-    center: Float[np.ndarray, " dim"],
-    k: int,
-    measure: Measure,
-    weighing: Weighing,
-    allowed: Bool[np.ndarray, "m b"],
+    values: Float[np.ndarray, "m b"], error: Float[np.ndarray, "m _"], k: int
 ) -> tuple[Int[np.ndarray, " pairs"], Int[np.ndarray, " pairs"]]:
-    """Pairs, by row, whose value may be among the ``k`` lowest of the row as far as a matrix product can tell."""
-    left, right = queries.vectors - center, bank.vectors - center
-    left_squared, right_squared = np.square(left).sum(axis=1)[:, None], np.square(right).sum(axis=1)
-    lengths = left_squared + right_squared
-    squared = lengths - 2 * left @ right.T
-    # What rounding can do to a sum of that many products, with room to spare.
-    error = 4 * np.finfo(np.float64).eps * (left.shape[1] + 8) * lengths
-    missing = queries.missing[:, None] + bank.missing
-    every = slice(None)
-    low = weighing.of(_distance(np.maximum(squared - error, 0), missing, measure), every)
-    high = weighing.of(_distance(np.maximum(squared + error, 0), missing, measure), every)
-    high[~allowed] = np.inf
-    place = min(k, high.shape[1]) - 1
-    bound = np.partition(high, place, axis=1)[:, place, None]
-    # A logarithm and a product round once more.
-    slack = 1e-12 * (1 + np.abs(np.where(np.isfinite(bound), bound, 0)) + np.abs(weighing.offset).max())
-    row, item = np.nonzero((low <= bound + slack) & allowed)
+    """Pairs, by row, whose value may be among the ``k`` lowest of the row."""
+    alike = error.shape[1] == 1
+    high = values if alike else values + error
+    place = min(k, values.shape[1]) - 1
+    bound = high.min(axis=1) if place == 0 else np.partition(high, place, axis=1)[:, place]
+    # Where there are fewer than k, all that are allowed: what is left out has no finite value.
+    bound = np.minimum(bound, np.finfo(np.float64).max / 2)[:, None]
+    row, item = np.nonzero(values <= bound + 2 * error) if alike else np.nonzero(values - error <= bound)
     return row, item
 
 

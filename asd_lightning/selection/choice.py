@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -37,6 +37,10 @@ class Candidate:
     embeddings: Float[np.ndarray, "n dim"]
     clips: tuple[Clip, ...]
     made_by: str
+
+    def without_embeddings(self) -> Candidate:
+        """What is needed to compare others with it."""
+        return replace(self, embeddings=self.embeddings[:0].copy())
 
     def machines(self) -> dict[str, Normals]:
         """The clips of each machine and section, by its name."""
@@ -91,38 +95,37 @@ class Selection:
         return self.judged[0].name
 
 
-def check_candidates(candidates: Sequence[Candidate]) -> None:
-    """Refuse what cannot be compared.
+def refuse_unlike(candidate: Candidate, before: Sequence[Candidate]) -> None:
+    """Refuse what cannot be compared with the candidates before it.
 
     Raises:
-        UserError: a single candidate, other clips, or the same embedding twice.
+        UserError: other clips, or the same embedding again.
     """
-    if len(candidates) < 2:
-        raise UserError("give two candidates or more, the fixed default first")
-    first = candidates[0]
-    for number, one in enumerate(candidates):
-        if _recordings(one) != _recordings(first):
-            raise UserError(f"{one.name}: other training recordings than {first.name}; give candidates of the same")
-        for other in candidates[:number]:
-            if one.made_by == other.made_by:
-                raise UserError(
-                    f"{one.name}: the same embedding as {other.name}; back-ends are not chosen by this, as stand-ins "
-                    "for anomalies are far too easy for them"
-                )
+    for other in before:
+        if candidate.made_by == other.made_by:
+            raise UserError(
+                f"{candidate.name}: the same embedding as {other.name}; back-ends are not chosen by this, as stand-ins "
+                "for anomalies are far too easy for them"
+            )
+        if _recordings(candidate) != _recordings(other):
+            raise UserError(
+                f"{candidate.name}: other training recordings than {other.name}; give candidates of the same"
+            )
 
 
 def select_from(candidates: Sequence[Candidate], score: Score = "nearest", seed: int = 0) -> Selection:
     """Judge candidates, the first of which is the default, by normal training clips alone.
 
     Args:
-        candidates: see ``check_candidates``.
+        candidates: two or more, of the same clips.
         score: see ``normals.Bank``.
         seed: of the shuffled features.
 
     Raises:
-        UserError: see ``check_candidates``; a machine of a single recording, which has nothing to be scored by.
+        UserError: see ``refuse_unlike``, ``judge`` and ``conclude``.
     """
-    check_candidates(candidates)
+    for number, one in enumerate(candidates):
+        refuse_unlike(one, candidates[:number])
     return conclude([judge(one, score, seed) for one in candidates])
 
 
@@ -154,12 +157,17 @@ def judge(candidate: Candidate, score: Score = "nearest", seed: int = 0) -> Judg
 def conclude(judged: Sequence[Judged]) -> Selection:
     """The candidate that the criterion prefers, or none where it cannot tell.
 
+    Raises:
+        UserError: fewer than two.
+
     >>> rows = [Judged(name, value, {"cross-class": value}, 0.5, 0.2) for name, value in (("a", 0.8), ("b", 0.9))]
     >>> conclude(rows).chosen
     'b'
     >>> conclude([row._replace(pseudo_auc=0.995) for row in rows]).chosen is None
     True
     """
+    if len(judged) < 2:
+        raise UserError("give two candidates or more, the fixed default first")
     alone = all(math.isnan(value) for kind, value in judged[0].by_kind.items() if kind != FEATURE)
     criterion = BOUND if alone else DIVERSE
     values = [one.bound if alone else one.pseudo_auc for one in judged]

@@ -138,6 +138,14 @@ class AnomalousSoundModule(pl.LightningModule):
         """Scored embedding of each clip: mean over its windows where there are several."""
         return self.scored_embedder()(waveform)  # type: ignore[no-any-return]
 
+    def on_fit_start(self) -> None:
+        """Refuse to train on what only a test makes of two microphones."""
+        if self._datamodule().preprocessing.channel == "residual":
+            raise UserError(
+                "data.channel=residual: the difference of two embeddings is for encoders as they are "
+                "(trainer.max_steps=0); train on another channel, and test with this one"
+            )
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed every draw of this micro-step, by the run's seed, the step and the rank."""
         # The run is one epoch, so batch_idx counts its micro-steps, restarts included.
@@ -188,7 +196,10 @@ class AnomalousSoundModule(pl.LightningModule):
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Embed the clips; loader 0 serves the reference, loader 1 the query."""
-        self._seen[dataloader_idx].append((batch.clip_id, self(batch.waveform)))
+        embedding = self(batch.waveform)
+        if batch.far is not None:
+            embedding = embedding - self._datamodule().preprocessing.residual * self(batch.far)
+        self._seen[dataloader_idx].append((batch.clip_id, embedding))
 
     def on_test_epoch_end(self) -> None:
         """Gather the embeddings of all ranks, fit one scorer to each machine, score its test clips."""

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 
 import numpy as np
 import pytest
@@ -7,9 +8,10 @@ import yaml
 
 from asd_lightning.cli import main
 from asd_lightning.evaluation.metrics import evaluate
-from asd_lightning.run_folder import claim_results
+from asd_lightning.run_folder import ResultSet, claim_results
 from asd_lightning.scoring.clip_scores import read_scores
 from asd_lightning.scoring.embedding_cache import read_embeddings, write_embeddings
+from asd_lightning.scoring.feature_store import StoredFeatures, read_features, write_features
 from tests.scoring.runs import make_run
 
 
@@ -50,6 +52,8 @@ def test_wrong_words_are_named(run, capsys):
         (["scorer"], "expected scorer=NAME"),
         (["k=5"], "expected scorer=NAME"),
         (["scorer=nothing"], "unknown nothing"),
+        (["pooling=rdp"], "pooling=rdp: unknown rdp; choose all, or from run, mean, max, std, rdp_1"),
+        (["pooling=mean"], "results: no stored features of mean; asd test"),
         (["threshold=nothing"], "threshold=nothing: choose from"),
     ):
         assert main(["score-sweep", str(run), *words]) == 2
@@ -126,3 +130,60 @@ def test_recordings_are_scored_as_the_run_scores_them(run, monkeypatch, given):
     (run / "config.yaml").write_text(yaml.safe_dump(config | {"model": config["model"] | {"recording_score": given}}))
     assert main(["score-sweep", str(run), "scorer=knn"]) == 0
     assert seen == {"reduction": given}
+
+
+@pytest.fixture
+def stored(run):
+    """Features of 4 bands: one pooling tells anomalies apart, the other is noise."""
+    cache = read_embeddings(run / "results" / "embeddings.npz")
+    rng = np.random.default_rng(0)
+    for name, spread in (("mean", 0.3), ("rdp_4", 3.0)):
+        reference, query = (
+            rng.normal(size=(len(clips), 4, 6)) * [[[spread if c.condition == "anomaly" else 0.2]] for c in clips] + 1
+            for clips in (cache.reference_clips, cache.query_clips)
+        )
+        features = StoredFeatures(name, reference.astype(np.float32), query.astype(np.float32), cache.key)
+        write_features(ResultSet(run / "results").features(name), features)
+    return run
+
+
+def test_poolings_and_back_ends_in_one_table(stored, capsys):
+    words = ["pooling=mean,rdp_4,mean_merged,run", "scorer=knn,beam"]
+    assert main(["score-sweep", str(stored), *words]) == 0
+    shown = capsys.readouterr().out
+    assert all(word in shown for word in ("2 back-ends over 4 poolings of 80 test clips", "difference to mean, knn"))
+    with (stored / "score_sweep" / "scorers.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    official = {
+        (row["pooling"], row["scorer"]): float(row["estimate"])
+        for row in rows
+        if (row["quantity"], row["machine"], row["metric"]) == ("value", "all", "hmean")
+    }
+    assert len(official) == 8
+    # The embedding of the run was scored with k-NN before.
+    assert official["run", "knn"] == evaluate(read_scores(stored / "results" / "scores.csv")).official_score
+    table = (stored / "score_sweep" / "scorers.md").read_text().splitlines()
+    order = [tuple(cell.strip(" *") for cell in line.split("|")[1:3]) for line in table if line.startswith("| ")][1:]
+    assert order == sorted(official, key=lambda key: -official[key])
+    assert order[0][0] == "rdp_4"
+    without = {(row["pooling"], row["scorer"]) for row in rows if row["quantity"] == "difference"}
+    assert without == official.keys() - {("mean", "knn")}
+
+
+def test_all_is_everything_stored_beside_the_runs_own(stored, tmp_path):
+    assert main(["score-sweep", str(stored), "pooling=all", "scorer=knn", "-o", str(tmp_path)]) == 0
+    with (tmp_path / "scorers.csv").open() as file:
+        found = dict.fromkeys(row["pooling"] for row in csv.DictReader(file))
+    assert list(found) == ["run", "mean", "rdp_4", "mean_merged"]
+
+
+def test_features_of_another_test_are_refused(stored, capsys):
+    path = ResultSet(stored / "results").features("mean")
+    features = read_features(path)
+    other = dataclasses.replace(features.key, files="other")
+    write_features(path, dataclasses.replace(features, key=other))
+    assert main(["score-sweep", str(stored), "pooling=mean", "scorer=knn"]) == 2
+    assert "stored features mean: of another test" in capsys.readouterr().err
+    path.write_bytes(b"PK")
+    assert main(["score-sweep", str(stored), "pooling=mean", "scorer=knn"]) == 2
+    assert "mean.npz: not stored features" in capsys.readouterr().err

@@ -2,8 +2,17 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy import spatial
 
-from asd_lightning.comparison.back_ends import BASELINE, choose_back_ends, known_back_ends, load_threshold, sweep
+from asd_lightning.comparison.back_ends import (
+    BASELINE,
+    OWN,
+    Source,
+    choose_back_ends,
+    known_back_ends,
+    load_threshold,
+    sweep,
+)
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.intervals import bootstrap_difference
 from asd_lightning.evaluation.metrics import evaluate
@@ -20,7 +29,7 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def swept(cache):
-    return {one.name: one for one in sweep(cache, known_back_ends(), GammaThreshold(), resamples=50)}
+    return {one.name: one for one in sweep([Source(OWN, cache)], known_back_ends(), GammaThreshold(), resamples=50)}
 
 
 def test_there_are_twenty_back_ends_and_each_scores_every_clip(swept, cache):
@@ -59,7 +68,9 @@ def test_a_back_end_that_fails_is_named_and_the_others_go_on(cache):
     zero = cache.query.copy()
     zero[0] = 0
     spoiled = dataclasses.replace(cache, query=zero)
-    cosine, euclidean = sweep(spoiled, choose_back_ends("knn,knn_euclidean"), GammaThreshold(), resamples=20)
+    cosine, euclidean = sweep(
+        [Source(OWN, spoiled)], choose_back_ends("knn,knn_euclidean"), GammaThreshold(), resamples=20
+    )
     assert "all zeros" in cosine.failure
     assert cosine.scores == cosine.intervals == ()
     assert len(euclidean.scores) == len(cache.query)
@@ -67,12 +78,53 @@ def test_a_back_end_that_fails_is_named_and_the_others_go_on(cache):
 
 
 def test_a_threshold_that_cannot_be_kept_leaves_scores_without_decisions(cache, caplog):
-    (one,) = sweep(cache, choose_back_ends("knn"), ConformalThreshold(0.001), resamples=20)
+    (one,) = sweep([Source(OWN, cache)], choose_back_ends("knn"), ConformalThreshold(0.001), resamples=20)
     assert "no decisions: false_alarm_rate=0.001 cannot be promised" in caplog.text
     assert {score.decision for score in one.scores} == {None}
     values = {(row.machine, row.metric): row.estimate for row in one.intervals}
     assert np.isfinite(values["all", "hmean"])
     assert np.isnan(values["all", "f1_source"])
+
+
+def test_bands_are_those_of_the_source(cache):
+    """A vector of 4 bands one behind the other; the back-end's file says 8."""
+    for name in ("beam", "coupled"):
+        (four,) = sweep([Source("mean", cache, bands=4)], choose_back_ends(name), GammaThreshold(), resamples=10)
+        rows = [row for row, clip in enumerate(cache.reference_clips) if clip.machine == "fan"]
+        bank = cache.reference[rows].astype(np.float64).reshape(len(rows), 4, -1)
+        fusion = (np.min, np.mean) if name == "beam" else (np.mean, np.min)
+        queries = [row for row, clip in enumerate(cache.query_clips) if clip.machine == "fan"]
+        expected = []
+        for query in cache.query[queries].astype(np.float64).reshape(len(queries), 4, -1):
+            distance = [[spatial.distance.cosine(a, b) / 2 for a, b in zip(query, clip, strict=True)] for clip in bank]
+            expected.append(fusion[1](fusion[0](distance, axis=0 if name == "beam" else 1)))
+        found = [score.anomaly_score for score in four.scores if score.machine == "fan"]
+        np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+def test_clips_of_one_recording_are_left_out_together(cache):
+    """The threshold of a pooling stands among scores without the clip's recording, as that of a run does."""
+    number = {}
+    grouped = tuple(
+        dataclasses.replace(clip, recording=f"{clip.machine}{clip.domain}{number.setdefault(clip, len(number)) // 4}")
+        for clip in cache.reference_clips
+    )
+    groups = dataclasses.replace(cache, reference_clips=grouped)
+    clips, recordings = (
+        sweep([Source("mean", one, 4)], choose_back_ends("knn_no_smote,beam"), QuantileThreshold(), resamples=10)
+        for one in (cache, groups)
+    )
+    rows = [row for row, clip in enumerate(grouped) if clip.machine == "pump"]
+    bank = cache.reference[rows].astype(np.float64)
+    own = np.array([grouped[row].recording for row in rows])
+    distance = 1 - bank @ bank.T / np.outer(*[np.linalg.norm(bank, axis=1)] * 2)
+    distance[own[:, None] == own] = np.inf
+    expected = np.percentile(distance.min(axis=1), 90)
+    (threshold,) = {score.threshold for score in recordings[0].scores if score.machine == "pump"}
+    assert threshold == pytest.approx(expected)
+    for one, other in zip(clips, recordings, strict=True):
+        assert one.scores[0].anomaly_score == other.scores[0].anomaly_score
+        assert one.scores[0].threshold != other.scores[0].threshold
 
 
 def test_choices():

@@ -9,6 +9,7 @@ from sklearn.metrics import roc_auc_score
 from asd_lightning.evaluation.intervals import (
     bootstrap_difference,
     bootstrap_intervals,
+    bootstrap_many,
     weighted_auc,
     weighted_pauc,
 )
@@ -134,6 +135,18 @@ def test_pairing_makes_the_interval_of_a_difference_narrow() -> None:
     assert difference.estimate == pytest.approx(evaluate(first).overall.auc - evaluate(second).overall.auc)
     assert difference.low <= difference.estimate <= difference.high
     assert difference.high - difference.low < 0.5 * (alone.high - alone.low)
+
+
+def test_many_systems_have_the_numbers_of_single_calls() -> None:
+    """Whatever the order of their clips, and where scores are tied."""
+    rng = np.random.default_rng(9)
+    second = [clip for machine in ("fan", "pump") for clip in drawn_clips(machine, rng, 1.0, each=8)]
+    other = [clip._replace(anomaly_score=clip.anomaly_score + rng.normal()) for clip in second]
+    tied = [clip._replace(anomaly_score=float(round(clip.anomaly_score))) for clip in other]
+    systems = [sorted(other), other[::-1], tied]
+    for system, (intervals, differences) in zip(systems, bootstrap_many(systems, second, 40), strict=True):
+        assert repr(intervals) == repr(bootstrap_intervals(system, 40))
+        assert repr(differences) == repr(bootstrap_difference(system, second, 40))
 
 
 def test_two_systems_on_other_clips_are_refused() -> None:

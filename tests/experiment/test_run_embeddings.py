@@ -7,7 +7,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from asd_lightning.comparison.back_ends import choose_back_ends, sweep
+from asd_lightning.comparison.back_ends import OWN, Source, choose_back_ends, sweep
 from asd_lightning.configuration import compose_train
 from asd_lightning.errors import UserError
 from asd_lightning.experiment.retest import retest
@@ -35,7 +35,7 @@ def run(tiny_data, tmp_path_factory):
 def test_the_embeddings_a_training_leaves_are_the_runs_and_score_as_it_did(run, monkeypatch):
     monkeypatch.setattr("asd_lightning.experiment.retest.retest", lambda *_: pytest.fail("tested again"))
     cache = embeddings_of_run(run)
-    (knn,) = sweep(cache, choose_back_ends("knn"), GammaThreshold(), resamples=10)
+    (knn,) = sweep([Source(OWN, cache)], choose_back_ends("knn"), GammaThreshold(), resamples=10)
     assert sorted(knn.scores) == sorted(read_scores(run / "results" / "scores.csv"))
     rows = [row for row, clip in enumerate(cache.reference_clips) if clip.machine == "fan"]
     is_target = np.array([cache.reference_clips[row].domain == "target" for row in rows])

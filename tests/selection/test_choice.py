@@ -1,3 +1,4 @@
+import csv
 import dataclasses
 from pathlib import Path
 
@@ -7,8 +8,10 @@ import pytest
 from asd_lightning.cli import main
 from asd_lightning.data.layout import Clip
 from asd_lightning.errors import UserError
-from asd_lightning.experiment.selected import candidate_of
+from asd_lightning.experiment.selected import candidates_of
+from asd_lightning.run_folder import results_of
 from asd_lightning.scoring.embedding_cache import read_embeddings, write_embeddings
+from asd_lightning.scoring.feature_store import StoredFeatures, write_features
 from asd_lightning.selection.choice import Candidate, Judged, conclude, judge, select_from
 from asd_lightning.selection.table import selection_table
 from tests.scoring.runs import make_run
@@ -101,13 +104,13 @@ def change(run, **fields):
 def test_test_clips_are_never_looked_at(tmp_path):
     """Whatever is embedded of them, and whatever their names say they are, the numbers are the same."""
     make_run(tmp_path / "run", tmp_path / "data")
-    before = judge(candidate_of(tmp_path / "run"))
+    before = judge(*candidates_of(tmp_path / "run"))
     cache = read_embeddings(tmp_path / "run/results/embeddings.npz")
     other = {"normal": "anomaly", "anomaly": "normal"}
     swapped = tuple(dataclasses.replace(clip, condition=other[clip.condition]) for clip in cache.query_clips)
     noise = np.random.default_rng(5).normal(size=cache.query.shape).astype(cache.query.dtype)
     change(tmp_path / "run", query=noise, query_clips=swapped)
-    assert judge(candidate_of(tmp_path / "run")) == before
+    assert judge(*candidates_of(tmp_path / "run")) == before
 
 
 def test_the_command(tmp_path, capsys):
@@ -119,3 +122,30 @@ def test_the_command(tmp_path, capsys):
     assert "one: two runs of that name" in capsys.readouterr().err
     assert main(["select", str(tmp_path / "one")]) == 2
     assert "two candidates or more" in capsys.readouterr().err
+
+
+def test_stored_poolings_are_candidates(tmp_path, capsys):
+    """Of one run, whose own embedding is the default."""
+    cache = make_run(tmp_path / "run", tmp_path / "data")
+    rng = np.random.default_rng(0)
+    for name, noise in (("mean", 0.0), ("max", 3.0)):
+        reference, query = (
+            (2 * part[:, :8] + noise * rng.normal(size=(len(part), 8))).astype(np.float32).reshape(-1, 2, 4)
+            for part in (cache.reference, cache.query)
+        )
+        path = results_of(tmp_path / "run").features(name)
+        write_features(path, StoredFeatures(name, reference, query, cache.key))
+    command = ["select", str(tmp_path / "run"), "pooling=run,mean,max", "-o", str(tmp_path / "out")]
+    assert main(command) == 0
+    shown = capsys.readouterr().out
+    assert all(word in shown for word in ("run (default)", "run:mean", "run:max", "domain balance"))
+    with (tmp_path / "out/selection.csv").open() as file:
+        rows = {row["candidate"]: row for row in csv.DictReader(file)}
+    assert list(rows) == ["run", "run:mean", "run:max"]
+    by_hand = judge(Candidate("x", 2 * cache.reference[:, :8], cache.reference_clips, "x"))
+    assert float(rows["run:mean"]["pseudo_auc"]) == pytest.approx(by_hand.pseudo_auc, abs=1e-3)
+    assert rows["run:max"]["pseudo_auc"] != rows["run:mean"]["pseudo_auc"]
+    assert main([*command[:2], "pooling=average"]) == 2
+    assert "pooling=average: unknown average" in capsys.readouterr().err
+    assert main([*command[:2], "score=best"]) == 2
+    assert "score=best: choose one of nearest, ldn" in capsys.readouterr().err
