@@ -179,6 +179,8 @@ def conclude(judged: Sequence[Judged]) -> Selection:
     if min(values) > SATURATED:
         return Selection(rows, criterion, None, f"cannot tell: all above {SATURATED:g}; keep {default}")
     best = int(np.argmax(values))
+    if values[best] - values[0] <= CLOSE:
+        return Selection(rows, criterion, default, f"keep {default}: no other is more than {CLOSE:g} above it")
     gain = f"{100 * (values[best] - values[0]):+.2f} points of {criterion} from the default, {default}"
     return Selection(rows, criterion, judged[best].name, f"{judged[best].name}: {gain}")
 

@@ -59,7 +59,9 @@ def judged(name, value, bound=0.5):
         ((0.992, 0.999), None, "cannot tell"),
         ((0.9901, 0.9999, 1.0), None, "cannot tell"),
         ((0.980, 0.999), "b", "b: +1.90 points"),
-        ((0.900, 0.800), "a", "a: +0.00 points"),
+        ((0.900, 0.800), "a", "keep a: no other is more than 0.01 above it"),
+        ((0.900, 0.909, 0.500), "a", "keep a: no other is more than 0.01 above it"),
+        ((0.900, 0.911, 0.500), "b", "b: +1.10 points"),
     ],
 )
 def test_what_follows(values, chosen, reason):
