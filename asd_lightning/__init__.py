@@ -5,7 +5,7 @@ The commands as functions, and what a run has fitted, ready for use:
 >>> import asd_lightning
 >>> sorted(asd_lightning.__all__)
 ['Detector', 'FittedRun', 'accept', 'calibrate', 'compare', 'enrol', 'evaluate', 'info', 'load_run', 'report', 'score',
- 'submit', 'test', 'train', 'undo']
+ 'select', 'submit', 'test', 'train', 'undo']
 """
 
 from importlib import import_module
@@ -24,6 +24,7 @@ __all__ = [
     "load_run",
     "report",
     "score",
+    "select",
     "submit",
     "test",
     "train",
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
         info,
         report,
         score,
+        select,
         submit,
         test,
         train,

@@ -15,6 +15,8 @@ from asd_lightning.run_folder import ResultSet, results_of
 
 if TYPE_CHECKING:
     from asd_lightning.comparison.systems import Comparison
+    from asd_lightning.selection.choice import Selection
+    from asd_lightning.selection.normals import Score
     from asd_lightning.submission.writer import Written
 
 
@@ -121,6 +123,31 @@ def compare(*folders: Path | str, output: Path | str | None = None) -> Compariso
     if output is not None:
         write_comparison(comparison, Path(output))
     return comparison
+
+
+def select(
+    *runs: Path | str, output: Path | str | None = None, score: Score = "nearest", pooling: str = "run"
+) -> Selection:
+    """Which of several embeddings to take, from normal training clips alone, as ``asd select`` says it.
+
+    Args:
+        runs: each a candidate, an encoder, a layer or a pooling; the fixed default first.
+        output: folder for ``selection.csv``, ``.md`` and ``.tex``; by default nothing is written.
+        score: ``nearest`` or ``ldn``, see ``asd_lightning.selection.normals.Bank``.
+        pooling: ``all``, or names separated by commas, of what tests have stored (``store_features=``); ``run`` is the
+            embedding that the run scored.
+
+    Raises:
+        UserError: a single run, runs of other recordings, or runs that differ in nothing but the back-end.
+    """
+    from asd_lightning.experiment.selected import select_runs
+    from asd_lightning.experiment.stored_features import chosen_sources
+    from asd_lightning.selection.table import write_selection
+
+    selection = select_runs([Path(run) for run in runs], score, chosen_sources(pooling))
+    if output is not None:
+        write_selection(selection, Path(output))
+    return selection
 
 
 def report(*runs: Path | str, output: Path | str = "report.html") -> Path:

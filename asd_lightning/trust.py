@@ -65,6 +65,17 @@ def refuse_foreign_targets(stored: Any, place: str, part: str, typed: Sequence[s
         raise UserError(f"{place}: holds the reference {odd!r:.200}, which no run stores and needs; remove it")
 
 
+def require_trust(target: str, place: str) -> None:
+    """Raise ``UserError`` unless ``target`` is a class or function of a package that the user trusts by name.
+
+    Args:
+        target: such as ``package.module.Name``; nothing of a package that is not trusted is imported.
+        place: what names it, for the message.
+    """
+    if not _is_trusted(target):
+        raise UserError(f"{place}: would call {target!r:.200}; {_way_out(target)}")
+
+
 def read_part(path: Path, part: str, seed: int, typed: Sequence[str] = ()) -> Any:
     """The content of one file of a configuration that may be somebody else's; ``${seed}`` is its one reference.
 

@@ -41,6 +41,7 @@ MODULES = (
     *("scoring.grid", "scoring.rescaling", "scoring.union", "scoring.domains", "scoring.calibration"),
     *("detector.detector", "detector.constructors", "detector.evaluation"),
     *("detector.promise", "detector.health", "detector.drift", "detector.states"),
+    *("selection.criteria", "selection.choice"),
 )
 
 

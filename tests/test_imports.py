@@ -33,6 +33,7 @@ STAGES = (
     "run_folder",
     "training",
     "comparison",
+    "selection",
     "submission",
     "pages",
     "experiment",

@@ -225,6 +225,28 @@ def test_mn04_is_scored_as_it_is(tmp_path):
     assert built(0.1 * torch.randn(1, 16_000)).shape == (1, built.embed_dim) == (1, 256)
 
 
+def test_mn04_is_trained_as_the_systems_are(tmp_path):
+    """All but the branch is system 1's; the encoder trains, with masks at the clip's floor."""
+    config = compose_train(["experiment=mn04_fft", "name=x"], tmp_path)
+    assert {key: OmegaConf.select(config, key) for key in COMPOSED} == COMPOSED
+    assert list(config.model.embedder.branches) == ["mn04", "fft"]
+    branch = config.model.embedder.branches.mn04
+    assert (branch.encoder.weights, dict(branch.encoder.config)) == ("mn04_as", {"block": 8, "bands": "keep"})
+    assert (branch.finetuning, branch.embed_dim, branch.normalize) == ("full", 128, "none")
+    module = build_module(plain(composed(tmp_path, "mn04_fft").model), CLASSES)
+    assert module.embedder.embed_dims == {"mn04": 128, "fft": 128}
+    built = module.embedder.branches["mn04"]
+    assert isinstance(built.pooling, AttentiveStatistics)
+    mask = built.augmentation
+    assert (mask.time_width, mask.freq_width, mask.probability, mask.count, mask.fill) == (80, 40, 0.5, 1, "floor")
+    assert all(parameter.requires_grad for parameter in built.encoder.features[:9].parameters())
+    alone = ["experiment=mn04_fft", "model/embedder/branches=[mn04]", "encoders=tiny", "name=x"]
+    unmasked = "model.embedder.branches.mn04.augmentation=null"
+    module = build_module(plain(compose_train([*alone, unmasked], tmp_path).model), CLASSES)
+    assert module.embedder.embed_dims == {"mn04": 128}
+    assert isinstance(module.embedder.branches["mn04"].augmentation, torch.nn.Identity)
+
+
 FROZEN = {
     "beats_frozen": ("beats", "beats_iter3", "keep", "keep", DeviationWeighted(gamma=4.0), "knn", 8 * 64),
     "rdp2603": ("beats", "beats_iter3", "merge", "keep", DeviationWeighted(gamma=16.0, power=3.0), "varmin_log", 64),

@@ -1,4 +1,4 @@
-"""How much of an encoder trains: all of it, nothing, or low-rank updates of its attention."""
+"""How much of an encoder trains: all of it, nothing, or low-rank updates of its attention or pointwise convolutions."""
 
 from __future__ import annotations
 
@@ -20,21 +20,25 @@ _ATTENTION_INPUTS = ("q_proj", "v_proj", "qkv")
 def apply_finetuning(encoder: nn.Module, mode: Finetuning, rank: int = 16, alpha: float = 16.0) -> None:
     """Make ``encoder`` train as ``mode`` says, in place.
 
-    ``full`` changes nothing.  ``freeze`` stops all gradients and keeps the encoder in evaluation mode (no dropout),
-    also when the module it is part of is set to training.  ``lora`` trains only low-rank updates of the attention's
-    input projections (see ``LoRALinear``); the names of the pretrained tensors stay as they are.
+    ``full`` trains all that has a part in the tokens.  ``freeze`` stops all gradients and keeps the encoder in
+    evaluation mode (no dropout), also when the module it is part of is set to training.  ``lora`` trains only low-rank
+    updates: of the attention's input projections (``LoRALinear``), or, where an encoder has convolutions in their
+    place, of those that are pointwise (``LoRAPointwise``); the statistics of its batch norms then stay as they are.
+    The names of the pretrained tensors do too.  What an encoder names as ``beyond_tokens`` trains in no mode: processes
+    that train together would wait for its gradients.
 
     Raises:
-        UserError: an unknown mode, a rank below 1, or ``lora`` for an encoder without attention.
+        UserError: an unknown mode, a rank below 1, or ``lora`` for an encoder with neither.
     """
     if mode not in get_args(Finetuning):
         raise UserError(f"finetuning={mode!r}: choose one of {', '.join(get_args(Finetuning))}")
+    for module in getattr(encoder, "beyond_tokens", ()):
+        module.requires_grad_(False)
     if mode == "full":
         return
-    encoder.requires_grad_(False)
     if mode == "freeze":
-        encoder.eval()
-        encoder.train = _StaysInEvaluation(encoder)  # type: ignore[method-assign]
+        encoder.requires_grad_(False)
+        _keep_in_evaluation(encoder)
     else:
         _add_low_rank_updates(encoder, rank, alpha)
 
@@ -60,6 +64,29 @@ class LoRALinear(nn.Linear):
         return super().forward(x) + self.scale * update
 
 
+class LoRAPointwise(nn.Conv2d):
+    """The same for a convolution of kernel 1, which is a linear layer at each place: (B, in, F, T) to (B, out, F, T).
+
+    The rank is at most that of the layer itself: more would change nothing.  The state dict gains ``lora_a``
+    (rank, in, 1, 1) and ``lora_b`` (out, rank, 1, 1).
+    """
+
+    def __init__(self, convolution: nn.Conv2d, rank: int, alpha: float) -> None:
+        inputs, outputs = convolution.in_channels, convolution.out_channels
+        super().__init__(inputs, outputs, 1, bias=convolution.bias is not None, device="meta")
+        self.weight, self.bias = convolution.weight, convolution.bias
+        rank = min(rank, inputs, outputs)
+        self.scale = alpha / rank
+        self.lora_a = nn.Parameter(convolution.weight.new_empty(rank, inputs, 1, 1))
+        self.lora_b = nn.Parameter(convolution.weight.new_zeros(outputs, rank, 1, 1))
+        nn.init.kaiming_uniform_(self.lora_a, a=math.sqrt(5))
+
+    def forward(self, x: Float[Tensor, "batch _ _ _"]) -> Float[Tensor, "batch _ _ _"]:
+        """(B, in, F, T) to (B, out, F, T)."""
+        update: Tensor = F.conv2d(F.conv2d(x, self.lora_a), self.lora_b)
+        return super().forward(x) + self.scale * update
+
+
 class _StaysInEvaluation:
     """Takes the place of a module's ``train``; an object and not a closure, so that a copied module has its own."""
 
@@ -70,17 +97,37 @@ class _StaysInEvaluation:
         return type(self.module).train(self.module, False)
 
 
+def _keep_in_evaluation(module: nn.Module) -> None:
+    module.eval()
+    module.train = _StaysInEvaluation(module)  # type: ignore[method-assign]
+
+
 def _add_low_rank_updates(encoder: nn.Module, rank: int, alpha: float) -> None:
     if rank < 1:
         raise UserError(f"the rank of low-rank updates is {rank}; it must be at least 1")
-    replaced = 0
-    for parent in list(encoder.modules()):
-        for name, child in list(parent.named_children()):
-            if name in _ATTENTION_INPUTS and isinstance(child, nn.Linear):
-                setattr(parent, name, LoRALinear(child, rank, alpha))
-                replaced += 1
-    if not replaced:
+    # What does not train as it is takes no part in what the encoder gives.
+    trained = {id(parameter) for parameter in encoder.parameters() if parameter.requires_grad}
+    places = [
+        (parent, name, child)
+        for parent in encoder.modules()
+        for name, child in parent.named_children()
+        if id(getattr(child, "weight", None)) in trained
+    ]
+    chosen = [place for place in places if place[1] in _ATTENTION_INPUTS and isinstance(place[2], nn.Linear)]
+    chosen = chosen or [place for place in places if _is_pointwise(place[2])]
+    if not chosen:
         raise UserError(
-            f"finetuning=lora needs attention layers ({', '.join(_ATTENTION_INPUTS)}); {type(encoder).__name__} has "
-            "none: use finetuning=full or finetuning=freeze"
+            f"finetuning=lora needs attention layers ({', '.join(_ATTENTION_INPUTS)}) or pointwise convolutions; "
+            f"{type(encoder).__name__} has none: use finetuning=full or finetuning=freeze"
         )
+    encoder.requires_grad_(False)
+    for module in encoder.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            _keep_in_evaluation(module)
+    for parent, name, child in chosen:
+        layer = LoRALinear if isinstance(child, nn.Linear) else LoRAPointwise
+        setattr(parent, name, layer(child, rank, alpha))  # type: ignore[arg-type]
+
+
+def _is_pointwise(module: nn.Module) -> bool:
+    return isinstance(module, nn.Conv2d) and set(module.kernel_size) == {1} and module.groups == 1

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -104,6 +105,7 @@ class MN04(nn.Module):
     Attributes:
         token_dim: width of a token.
         grid: layout of the tokens.
+        beyond_tokens: what has no part in them.
 
     >>> import torch
     >>> encoder = MN04(MN04Config(block=8)).eval()
@@ -135,6 +137,8 @@ class MN04(nn.Module):
             nn.Linear(hidden, CLASSES),
         )
         self.apply(_initialize)
+        # Not among the modules a second time.
+        self.beyond_tokens = (self.features[config.block + 1 :], self.classifier)
         width = [*channels, EMBED_DIM][config.block]
         keep = config.bands == "keep"
         self.grid = TokenGrid(_bands(config.block), width, whole_steps=keep)
@@ -164,6 +168,9 @@ class MN04(nn.Module):
         outputs = {}
         for index in range(max(blocks, default=-1) + 1):
             x = self.features[index](x)
+            if index == 0 and x.device.type == "cpu":
+                # Channels beside each other in memory: the same numbers in about half the time on a processor.
+                x = x.contiguous(memory_format=torch.channels_last)
             outputs[index] = x
         return [outputs[block] for block in blocks]
 

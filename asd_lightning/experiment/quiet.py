@@ -13,6 +13,7 @@ def hide_irrelevant_messages() -> None:
         r".*LeafSpec.*is deprecated.*",  # between torch and Lightning
         r".*smaller than the logging interval.*",  # a demonstration is short
         r".*dataloader is not resumable.*",  # its sampler is a function of the step
+        r"Found \d+ module\(s\) in eval mode at the start of training.*",  # what does not train stays in evaluation
         r"The `srun` command is available on your system but is not used.*",  # one process needs none
     ):
         warnings.filterwarnings("ignore", message=advice)

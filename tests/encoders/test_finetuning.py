@@ -12,7 +12,8 @@ from torch import nn
 
 from asd_lightning.encoders.beats import BEATs, BEATsConfig
 from asd_lightning.encoders.eat import EAT, EATConfig
-from asd_lightning.encoders.finetuning import LoRALinear, apply_finetuning
+from asd_lightning.encoders.finetuning import LoRALinear, LoRAPointwise, apply_finetuning
+from asd_lightning.encoders.mn04 import MN04, MN04Config
 from asd_lightning.errors import UserError
 
 BEATS = BEATsConfig(
@@ -22,10 +23,11 @@ BEATS = BEATsConfig(
 EAT_CONFIG = EATConfig(embed_dim=64, depth=2, num_heads=4, max_patches=16)
 
 
-@pytest.fixture(params=["beats", "eat"])
+@pytest.fixture(params=["beats", "eat", "mn04"])
 def encoder(request: pytest.FixtureRequest) -> nn.Module:
     torch.manual_seed(0)
-    return BEATs(BEATS) if request.param == "beats" else EAT(EAT_CONFIG)
+    makers = {"beats": lambda: BEATs(BEATS), "eat": lambda: EAT(EAT_CONFIG), "mn04": lambda: MN04(MN04Config(block=8))}
+    return makers[request.param]()
 
 
 @pytest.fixture
@@ -35,7 +37,8 @@ def features() -> torch.Tensor:
 
 def test_full_changes_nothing(encoder: nn.Module) -> None:
     apply_finetuning(encoder, "full")
-    assert all(parameter.requires_grad for parameter in encoder.parameters())
+    still = [name for name, parameter in encoder.named_parameters() if not parameter.requires_grad]
+    assert not still or isinstance(encoder, MN04)  # below: what of it has no part in the tokens
     assert encoder.train().training
 
 
@@ -88,6 +91,57 @@ def test_low_rank_layers_are_those_of_the_attention() -> None:
     assert [name for name, module in eat.named_modules() if isinstance(module, LoRALinear)] == [
         f"blocks.{i}.attn.qkv" for i in range(2)
     ]
+
+
+@pytest.mark.parametrize("mode", ["full", "lora"])
+def test_what_trains_is_what_has_a_gradient(mode: str, encoder: nn.Module, features: torch.Tensor) -> None:
+    """Processes that train together wait for the gradient of every parameter that may have one."""
+    apply_finetuning(encoder, mode, rank=4)  # type: ignore[arg-type]
+    encoder.train()
+    encoder(features).square().mean().backward()
+    wanted = {name for name, parameter in encoder.named_parameters() if parameter.requires_grad}
+    assert {name for name, parameter in encoder.named_parameters() if parameter.grad is not None} == wanted
+
+
+def test_of_mn04_the_blocks_up_to_the_wanted_one_train() -> None:
+    encoder = MN04(MN04Config(block=8))
+    assert all(parameter.requires_grad for parameter in encoder.parameters())
+    apply_finetuning(encoder, "full")
+    trained = {name for name, parameter in encoder.named_parameters() if parameter.requires_grad}
+    assert {name.split(".")[1] for name in trained} == {str(block) for block in range(9)}
+    assert not any(name.startswith("classifier") for name in trained)
+    names = set(encoder.state_dict())
+    apply_finetuning(encoder, "lora", rank=4)
+    layers = {name: module for name, module in encoder.named_modules() if isinstance(module, LoRAPointwise)}
+    # Each block expands and projects, but for those that have nothing to expand.
+    assert {name.split(".")[1] for name in layers} == {str(block) for block in range(1, 9)}
+    assert all(layer.kernel_size == (1, 1) and layer.groups == 1 for layer in layers.values())
+    assert names <= set(encoder.state_dict())
+
+
+def test_low_rank_updates_leave_batch_statistics_as_they_are(features: torch.Tensor) -> None:
+    """Those of mixtures of a few machines' clips would take the place of those of all sounds."""
+    encoder = MN04(MN04Config(block=2))
+    apply_finetuning(encoder, "lora", rank=4)
+    before = {name: buffer.clone() for name, buffer in encoder.named_buffers()}
+    encoder.train()
+    assert encoder.training
+    encoder(features)
+    assert all(torch.equal(buffer, before[name]) for name, buffer in encoder.named_buffers())
+
+
+def test_low_rank_convolution_against_numpy() -> None:
+    torch.manual_seed(0)
+    convolution = nn.Conv2d(6, 5, 1).double()
+    layer = LoRAPointwise(convolution, rank=2, alpha=8.0)
+    nn.init.normal_(layer.lora_b)
+    x = torch.randn(3, 6, 4, 2, dtype=torch.float64)
+    a, b = (matrix.detach().numpy()[:, :, 0, 0] for matrix in (layer.lora_a, layer.lora_b))
+    weight = convolution.weight.detach().numpy()[:, :, 0, 0] + 8.0 / 2 * b @ a
+    expected = np.einsum("oi,bift->boft", weight, x.numpy()) + convolution.bias.detach().numpy()[:, None, None]
+    np.testing.assert_allclose(layer(x).detach().numpy(), expected, rtol=1e-12, atol=1e-12)
+    assert layer.weight is convolution.weight
+    assert LoRAPointwise(convolution, rank=16, alpha=8.0).lora_a.shape == (5, 6, 1, 1)
 
 
 def test_low_rank_layer_against_numpy() -> None:

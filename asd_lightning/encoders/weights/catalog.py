@@ -24,6 +24,10 @@ _MN04_PAPER = (
     "Schmid et al., Efficient Large-Scale Audio Tagging via Transformer-to-CNN Knowledge Distillation, ICASSP 2023, "
     "arXiv:2211.04772"
 )
+_SSLAM_PAPER = (
+    "Alex et al., SSLAM: Enhancing Self-Supervised Models with Audio Mixtures for Polyphonic Soundscapes, ICLR 2025, "
+    "arXiv:2506.12222"
+)
 _BEATS_ORIGIN = "https://github.com/microsoft/unilm/tree/master/beats"
 
 
@@ -172,6 +176,20 @@ _ENTRIES = (
     # No checksum of these is public: a pinned revision, and the record keeps the checksum of what came.
     _eat("eat_base_finetuned", "EAT-base_epoch30_finetune_AS2M", "60d61e8b2e9e5ba3be6860285de80cb7d625ccbb"),
     _eat("eat_large", "EAT-large_epoch20_pretrain", "1109aaae544915a2b82182c643c1894b1b4d9f27"),
+    # EAT trained further on mixtures.  Its tensors are taken to be called as EAT's: the published file was not tried;
+    # one with tensors of other names is refused.  Checksum: two unrelated projects that download it.  The
+    # revision is known by its short name alone, hence the second address.
+    PretrainedEncoder(
+        name="sslam",
+        architecture="eat",
+        filename="model.safetensors",
+        origin=f"{_HUGGING_FACE}/ta012/SSLAM_pretrain",
+        licence="MIT",
+        paper=_SSLAM_PAPER,
+        url=f"{_HUGGING_FACE}/ta012/SSLAM_pretrain/resolve/af71a4b/model.safetensors",
+        second_url=f"{_HUGGING_FACE}/ta012/SSLAM_pretrain/resolve/main/model.safetensors",
+        sha256="8ec670adb241c710422ddd894ff1bade142ef0b25cf1ee68577aa45f89432298",
+    ),
     # Checksum: the file as nikih94/swch-audio-classification has it, and two unrelated projects that state it with this
     # address.
     PretrainedEncoder(

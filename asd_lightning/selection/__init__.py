@@ -1,0 +1,1 @@
+"""Which encoder, layer or pooling to take, from normal recordings alone."""
