@@ -70,15 +70,15 @@ def _of_weights(name: str) -> list[str]:
 
 def _architecture(name: str) -> str:
     """The architecture of weights by their name."""
-    from asd_lightning.encoders.weights.catalogue import CATALOGUE
+    from asd_lightning.encoders.weights.catalog import CATALOG
     from asd_lightning.encoders.weights.store import read_record, stored_path
 
-    if name in CATALOGUE:
-        return CATALOGUE[name].architecture
+    if name in CATALOG:
+        return CATALOG[name].architecture
     if Path(name).name == name and stored_path(name).is_file():
         return str(read_record(stored_path(name)).get("architecture"))
     raise UserError(
-        f"--embedder {name}: choose {STATISTICS}, the folder of a run, or weights by name ({', '.join(CATALOGUE)})"
+        f"--embedder {name}: choose {STATISTICS}, the folder of a run, or weights by name ({', '.join(CATALOG)})"
     )
 
 
