@@ -34,6 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write a table to FILE")
     parser.add_argument("--append", action="store_true", help="add to the table, where there is one")
     parser.add_argument("--json", action="store_true", help="print one JSON array, and nothing else")
+    parser.add_argument(
+        "--events", action="store_true", help="print what asd watch would have said, a line of JSON each"
+    )
     raw = parser.add_argument_group("raw samples from standard input (default: 16-bit little-endian, mono)")
     raw.add_argument("--rate", type=int, metavar="HZ", help="sampling rate (default: the detector's)")
     raw.add_argument("--channels", type=int, default=1, metavar="N", help="interleaved; the detector's one is heard")
@@ -49,6 +52,8 @@ def run(args: argparse.Namespace) -> int:
     logging.basicConfig(format="asd: %(message)s")
     if args.append and args.csv is None:
         raise UserError("--append: adds to the table of --csv FILE, which is not given")
+    if args.events:
+        return _tell_events(args)
     detector = Detector.load(args.detector)
     judgements = _judged(detector, args)
     if args.csv is not None:
@@ -58,6 +63,23 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print(judgements, args.detector)
     return exit_status(judgements)
+
+
+def _tell_events(args: argparse.Namespace) -> int:
+    from asd_lightning.detector.detector import Detector
+    from asd_lightning.live.offline import events_of
+
+    if args.json or args.csv is not None or "-" in args.recordings:
+        raise UserError("--events: prints lines of JSON about recordings; give it without --json, --csv and -")
+    detector = Detector.load(args.detector)
+    by_machine: dict[str, list[Path]] = {}
+    for path in _files([Path(word).expanduser() for word in args.recordings]):
+        by_machine.setdefault(detector.machine_of(path, args.machine), []).append(path)
+    events = [one for name, paths in by_machine.items() for one in events_of(args.detector, paths, name)]
+    for event in events:
+        print(json.dumps(event))
+    told = {event["kind"] for event in events}
+    return ALARM if told & {"warning", "alarm"} else CANNOT_JUDGE if "cannot judge" in told else ALL_NORMAL
 
 
 def exit_status(judgements: Sequence[Judgement]) -> int:

@@ -5,7 +5,6 @@ An input gives stretches of windows and says where to go on after them, so that 
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -90,15 +89,17 @@ class FolderInput:
     def stretches(self, place: dict[str, Any], was_heard: Callable[[str], bool]) -> Iterator[Stretch | None]:
         """See `Input`."""
         while True:
-            fresh = [found for found in self._found() if not was_heard(found[2])]
-            for path, status, key in fresh:
-                yield from self._recording(path, status, key, place.get("next", 0) if place.get("key") == key else 0)
+            fresh = [found for found in self._found() if not was_heard(found[1])]
+            for path, key in fresh:
+                first = place.get("next", 0) if place.get("key") == key else 0
+                name = path.relative_to(self.folder).as_posix()
+                yield from heard_in_stretches(path, name, key, self.preprocessing, self.windows, first)
             if not fresh and self.once and not self._waiting:
                 return
             if not fresh:
                 yield None
 
-    def _found(self) -> list[tuple[Path, os.stat_result, str]]:
+    def _found(self) -> list[tuple[Path, str]]:
         """Recordings that nobody writes any more, oldest first."""
         if not self.folder.is_dir():
             raise UserError(f"{self.folder}: no such folder; make it, or name another with --input")
@@ -113,32 +114,42 @@ class FolderInput:
             name = path.relative_to(self.folder).as_posix()
             quiet = self.now() - status.st_mtime >= self.settle or self._waiting.get(name) == seen
             if quiet or self.settle == 0:
-                found.append((path, status, f"{name}:{seen[0]}:{seen[1]}"))
+                found.append((seen[1], f"{name}:{seen[0]}:{seen[1]}", path))
             else:
                 waiting[name] = seen
         self._waiting = waiting
-        return sorted(found, key=lambda item: (item[1].st_mtime_ns, item[2]))
+        return [(path, key) for _, key, path in sorted(found)]
 
-    def _recording(self, path: Path, status: os.stat_result, key: str, first: int) -> Iterator[Stretch]:
-        name = path.relative_to(self.folder).as_posix()
-        try:
-            seconds = read_header(path).seconds
-            starts = self.preprocessing.places(seconds)
-            for begin in range(first, len(starts), self.windows):
-                part = starts[begin : begin + self.windows]
-                length = None if len(starts) == 1 else self.preprocessing.clip_seconds
-                windows = [self.preprocessing.read(path, start, length) for start in part]
-                last = begin + self.windows >= len(starts)
-                until = seconds if last else starts[begin + self.windows]
-                yield Stretch(
-                    windows=windows,
-                    offsets=part,
-                    seconds=until - part[0],
-                    place={"key": key, "next": begin + self.windows},
-                    file=name,
-                    heard=key if last else "",
-                    time=status.st_mtime - seconds + part[0],
-                )
-        except (BadAudioError, OSError) as error:
-            place = {"key": key, "next": 0}
-            yield Stretch([], [], 0.0, place, name, key, status.st_mtime, "unreadable", str(error))
+
+def heard_in_stretches(
+    path: Path, name: str, key: str, preprocessing: Preprocessing, windows: int = 32, first: int = 0
+) -> Iterator[Stretch]:
+    """A recording in stretches; one that cannot be read is a single stretch that says so.
+
+    Args:
+        path: of the recording.
+        name: as events call it.
+        key: of it in the journal.
+        preprocessing: of the detector.
+        windows: of one stretch.
+        first: window to begin with.
+    """
+    end = path.stat().st_mtime
+    try:
+        seconds = read_header(path).seconds
+        starts = preprocessing.places(seconds)
+        length = None if len(starts) == 1 else preprocessing.clip_seconds
+        for begin in range(first, len(starts), windows):
+            part = starts[begin : begin + windows]
+            last = begin + windows >= len(starts)
+            yield Stretch(
+                windows=[preprocessing.read(path, start, length) for start in part],
+                offsets=part,
+                seconds=(seconds if last else starts[begin + windows]) - part[0],
+                place={"key": key, "next": begin + windows},
+                file=name,
+                heard=key if last else "",
+                time=end - seconds + part[0],
+            )
+    except (BadAudioError, OSError) as error:
+        yield Stretch([], [], 0.0, {"key": key, "next": 0}, name, key, end, "unreadable", str(error))

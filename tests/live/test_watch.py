@@ -81,6 +81,19 @@ def test_a_level_by_false_alarms_a_day_is_told(day, pump, capsys):
     assert drift_of(machine, 1.0) is not None
 
 
+def test_recordings_that_are_there_give_the_same_events(day, pump, capsys):
+    assert watch(day, pump) == 0
+    capsys.readouterr()
+    files = sorted(map(str, (day / "in").iterdir()))
+    assert main(["score", str(pump / "pump.asd"), *files, "--events"]) == 1
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    live = events_of(day / "events.jsonl")[1:]
+    names = ("kind", "position", "score", "threshold", "offset", "time")
+    assert [[event[name] for name in names] for event in told] == [[event[name] for name in names] for event in live]
+    assert main(["score", str(pump / "pump.asd"), files[0], "--events"]) == 0
+    assert main(["score", str(pump / "pump.asd"), files[0], "--events", "--json"]) == 2
+
+
 def test_what_is_asked_meanwhile_is_followed(day, pump):
     assert watch(day, pump) == 0
     journal = str(day / "journal")
