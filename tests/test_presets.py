@@ -13,7 +13,7 @@ from asd_lightning.data.labels import ClassLabel
 from asd_lightning.embedder import UnitLength
 from asd_lightning.encoders.grid import TokenGrid
 from asd_lightning.encoders.over_time import Deviation, DeviationWeighted, Max, Mean, PowerMean, RankWeighted
-from asd_lightning.encoders.pooling import AttentiveStatistics, ClsPooling, MeanPooling
+from asd_lightning.encoders.pooling import AttentiveStatistics, ClsPooling
 from asd_lightning.features.spec_augment import SpecAugment
 from asd_lightning.training.build import build_module
 
@@ -207,7 +207,7 @@ def test_built_back_ends_of_domains_and_of_several():
 
 
 def test_mn04_is_scored_as_it_is(tmp_path):
-    """Block 8 of the published weights, its bands kept apart, the mean over time; nothing is trained."""
+    """Block 8 of the published weights, its bands kept apart, steps weighted by deviation; nothing is trained."""
     config = compose_train(["experiment=mn04", "name=x"], tmp_path)
     branch = config.model.embedder.branches.mn04
     assert (branch.encoder.weights, dict(branch.encoder.config)) == ("mn04_as", {"block": 8, "bands": "keep"})
@@ -218,7 +218,8 @@ def test_mn04_is_scored_as_it_is(tmp_path):
     )
     module = build_module(plain(compose_train(["experiment=mn04", "encoders=tiny", "name=x"], tmp_path).model), CLASSES)
     built = module.embedder.branches["mn04"]
-    assert isinstance(built.pooling, MeanPooling)
+    pooling = built.pooling
+    assert (pooling.bands, pooling.spikes, pooling.over_time) == ("keep", "keep", DeviationWeighted(gamma=4.0))
     assert isinstance(built.projection, torch.nn.Identity)
     mask = built.augmentation
     assert (mask.time_width, mask.freq_width, mask.probability, mask.count, mask.fill) == (80, 40, 0.5, 1, "floor")
