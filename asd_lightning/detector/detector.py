@@ -57,8 +57,8 @@ class Detector:
     >>> draw = np.random.default_rng(0)
     >>> normal = draw.normal(scale=0.1, size=(30, 16_000)).astype(np.float32)
     >>> detector = Detector(clip_seconds=1.0).fit(normal)
-    >>> hum = np.sin(np.arange(16_000, dtype=np.float32))[None] * np.float32(0.1)
-    >>> detector.predict(normal[:2]).tolist(), detector.predict(hum).tolist()
+    >>> whine = normal[:1] + np.sin(np.arange(16_000)).astype(np.float32) / 10
+    >>> detector.predict(normal[:2]).tolist(), detector.predict(whine).tolist()
     ([1, 1], [-1])
     """
 
