@@ -3,9 +3,8 @@
 The commands as functions, and what a run has fitted, ready for use:
 
 >>> import asd_lightning
->>> sorted(asd_lightning.__all__)
-['Detector', 'FittedRun', 'accept', 'calibrate', 'compare', 'enrol', 'evaluate', 'info', 'load_run', 'report', 'score',
- 'select', 'submit', 'test', 'train', 'undo']
+>>> sorted(asd_lightning.__all__)[:5]
+['Detector', 'FittedRun', 'accept', 'calibrate', 'compare']
 """
 
 from importlib import import_module

@@ -19,7 +19,9 @@ _USUAL_RATES = (0.1, 0.05, 0.01)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """``asd enrol NORMAL_DIR|RUN -o FILE``."""
-    parser.add_argument("source", type=Path, metavar="NORMAL_DIR|RUN", help="normal recordings of a machine, or a run")
+    parser.add_argument(
+        "source", type=Path, metavar="NORMAL_DIR|RUN", help="folder of normal recordings of a machine, or a run"
+    )
     add_output(parser, "file to write, such as pump.asd", required=True)
     parser.add_argument("--machine", metavar="NAME", help="its name (default: the folder's)")
     parser.add_argument(

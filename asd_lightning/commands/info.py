@@ -49,7 +49,7 @@ def changes_of(detector: Detector, path: Path, done: str) -> None:
 
 def _lines(about: dict[str, Any]) -> list[str]:
     heard, weights = about["preprocessing"], about["weights"]
-    kinds = ", ".join(branch["encoder"]["kind"] for branch in about["embedder"]["branches"].values())
+    kinds = ", ".join(branch["encoder"]["kind"] for branch in about["embedder"]["branches"])
     where = "in the file" if weights["kept"] else "none" if not weights["digest"] else "fetched by name"
     lines = [
         f"{about['path']}: {about['bytes'] / 1e6:.2f} MB, of asd_lightning {about['package']}, whole and unaltered",

@@ -80,10 +80,11 @@ def embedder_spec(config: Mapping[str, Any], head: str) -> Spec:
     Raises:
         UserError: see `spec_of`.
     """
-    branches = {
-        name: {key: spec_of(value) for key, value in branch.items() if key in _BRANCH}
+    # A list: embeddings are concatenated in this order.
+    branches = [
+        {"name": name} | {key: spec_of(value) for key, value in branch.items() if key in _BRANCH}
         for name, branch in config["branches"].items()
-    }
+    ]
     return {"branches": branches, "head": head}
 
 
@@ -96,12 +97,8 @@ def build_embedder(spec: Spec) -> ScoredEmbedder:
     """
     from asd_lightning.embedder import Branch, Embedder, EmbeddingHead, ScoredEmbedder
 
-    branches = _mapping(spec.get("branches"))
-    if not 1 <= len(branches) <= _MOST_BRANCHES:
-        raise UserError(f"{len(branches)} branches: 1 to {_MOST_BRANCHES} are possible")
     built = {}
-    for name, branch in branches.items():
-        options = dict(_mapping(branch))
+    for name, options in branches_of(spec).items():
         front_end = _made(options.pop("front_end", None), _FRONT_ENDS)
         encoder = _made(options.pop("encoder", None), _ENCODERS)
         pooling = options.pop("pooling", None)
@@ -134,9 +131,26 @@ def scorer_maker(spec: Spec) -> Callable[[], Scorer]:
     return partial(make, **options)
 
 
+def branches_of(spec: Spec) -> dict[str, Spec]:
+    """The branches of an embedder's spec by name, in their order.
+
+    Raises:
+        UserError: none, too many, or two of one name.
+    """
+    branches = spec.get("branches")
+    if not isinstance(branches, list) or not 1 <= len(branches) <= _MOST_BRANCHES:
+        raise UserError(f"holds {branches!s:.60} where a list of 1 to {_MOST_BRANCHES} branches belongs")
+    named = {str(_mapping(branch).get("name")): {**branch} for branch in branches}
+    if len(named) < len(branches):
+        raise UserError("holds two branches of one name")
+    for branch in named.values():
+        branch.pop("name", None)
+    return named
+
+
 def pretrained(spec: Spec) -> dict[str, Spec]:
     """Of an embedder's spec, the encoders that have weights of their own, by branch."""
-    encoders = {name: _mapping(_mapping(branch).get("encoder")) for name, branch in _mapping(spec["branches"]).items()}
+    encoders = {name: _mapping(branch.get("encoder")) for name, branch in branches_of(spec).items()}
     return {name: dict(encoder) for name, encoder in encoders.items() if encoder.get(_KIND) == "load_encoder"}
 
 

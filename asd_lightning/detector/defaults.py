@@ -55,8 +55,9 @@ def _with_weights(hearing: Hearing, self_contained: bool) -> Hearing:
 
     model = hearing.model
     told = {}
-    for name, branch in model.embedder.branches.named_children():
-        encoder = hearing.embedder["branches"][name]["encoder"]
+    branches = model.embedder.branches.named_children()
+    for (name, branch), spec in zip(branches, hearing.embedder["branches"], strict=True):
+        encoder = spec["encoder"]
         # Complete, so that it can be built without the weights' file.
         encoder |= encoder_arguments(branch.get_submodule("encoder"))
         if "weights" in encoder:

@@ -24,7 +24,7 @@ from asd_lightning.detector.machine import Machine
 from asd_lightning.errors import UserError
 from asd_lightning.run_folder import is_result_set, is_run
 
-Recordings = Path | str | Sequence[Path | str] | Sequence[Float32[ndarray, " samples"]] | Float32[ndarray, "n samples"]
+Recordings = Path | str | Sequence[Path | str] | Sequence[Float32[ndarray, " _"]] | Float32[ndarray, "n samples"]
 """A folder, a file, several files, or waveforms in [-1, 1] at the detector's rate."""
 
 _PARAMETERS = ("embedder", "false_alarms", "clip_seconds", "machine", "recordings", "self_contained", "sounds")
@@ -57,8 +57,8 @@ class Detector:
     >>> draw = np.random.default_rng(0)
     >>> normal = draw.normal(scale=0.1, size=(30, 16_000)).astype(np.float32)
     >>> detector = Detector(clip_seconds=1.0).fit(normal)
-    >>> hum = np.sin(np.arange(16_000, dtype=np.float32))[None] * np.float32(0.1)
-    >>> detector.predict(normal[:2]).tolist(), detector.predict(hum).tolist()
+    >>> whine = normal[:1] + np.sin(np.arange(16_000)).astype(np.float32) / 10
+    >>> detector.predict(normal[:2]).tolist(), detector.predict(whine).tolist()
     ([1, 1], [-1])
     """
 
@@ -311,7 +311,7 @@ class Machines(Mapping[str, Machine]):
             self._made[machine.name] = machine
 
 
-def _given(X: Recordings, machine: str) -> tuple[list[Clip], list[Float32[ndarray, " samples"]] | None]:  # noqa: N803
+def _given(X: Recordings, machine: str) -> tuple[list[Clip], list[Float32[ndarray, " _"]] | None]:  # noqa: N803
     """Recordings as clips, and their waveforms where those were given."""
     from asd_lightning.data.folders import recordings
 
@@ -340,9 +340,7 @@ def _waveform(number: int, samples: Any) -> Float32[ndarray, " samples"]:
     return waveform
 
 
-def _pieces(
-    clips: Sequence[Clip], waveforms: list[Float32[ndarray, " samples"]] | None, hearing: Hearing
-) -> list[Sound]:
+def _pieces(clips: Sequence[Clip], waveforms: list[Float32[ndarray, " _"]] | None, hearing: Hearing) -> list[Sound]:
     if waveforms is None:
         return hearing.pieces_of(clips)
     return [

@@ -89,7 +89,7 @@ class Learnt:
 
 
 def normal_clips(folder: Path, machine: str, table: Path | None) -> list[Clip]:
-    """Recordings of normal sound below a folder.
+    """Recordings of normal sound below a folder, or a single long one.
 
     Of a machine's folder (``train``, ``normal``, ``test`` in it) those rooms that hold normal sound count.  What its
     name calls an anomaly is left out.
@@ -97,10 +97,10 @@ def normal_clips(folder: Path, machine: str, table: Path | None) -> list[Clip]:
     Raises:
         UserError: no such folder, no recordings, or a table that cannot be read.
     """
-    if not folder.is_dir():
+    if not folder.exists():
         raise UserError(f"{folder}: no such folder; give one with recordings of normal sound")
     rooms = [room.path for room in rooms_of(folder) if room.purpose in ("train", "normal")]
-    paths = [path for place in rooms or [folder] for path in recordings(place)]
+    paths = [folder] if folder.is_file() else [path for place in rooms or [folder] for path in recordings(place)]
     if not paths:
         raise UserError(f"{folder}: no recordings in it; WAV and FLAC files are read")
     clips = clips_of(paths, machine, "train")
@@ -163,6 +163,8 @@ def enrol_machine(
     running[alive] = states.assign(levels) == 0
     still = np.array(alive) & ~running
     kept = [sound for sound, keep in zip(heard.pieces, running, strict=True) if keep]
+    # The microphone is known from the machine that stands still too.
+    living = [sound for sound, keep in zip(heard.pieces, alive, strict=True) if keep]
     bank = _blocked(
         Bank(items_of(heard, "bank", 0), heard.embeddings).where(running.tolist()), hearing.preprocessing.clip_seconds
     )
@@ -170,7 +172,7 @@ def enrol_machine(
     normal = fitted.normal()
     promised = promise(normal, normal.smallest_rate if rate is None else rate)
     rate_of = hearing.preprocessing.sample_rate
-    sensor = SensorReference.fit((hearing.waveform(sound) for sound in shown(kept, "microphone")), rate_of)
+    sensor = SensorReference.fit((hearing.waveform(sound) for sound in shown(living, "microphone")), rate_of)
     change = Change("enrolled", now(), normal.recordings, __version__)
     machine = Machine(name, bank, maker, fitted.scorer, normal, promised, sensor, states, (change,))
     curve, settled = learning_curve(bank, maker, hearing)

@@ -256,9 +256,9 @@ def weights_digest(model: ScoredEmbedder) -> str:
 
 
 def parent_name(path: Path) -> str:
-    """Name of the machine that a folder of normal sound belongs to: its own, or its parent's."""
+    """Name of the machine that normal sound belongs to: its folder's, or of one called normal or train its parent's."""
     from asd_lightning.data.conditions import condition_of_folder
 
-    real = path.resolve()
+    real = path.resolve().parent if path.is_file() else path.resolve()
     inner = real.name.casefold() in ("train", "training") or condition_of_folder(real.name) == "normal"
     return file_name(real.parent.name if inner and real.parent.name else real.name)

@@ -13,8 +13,10 @@ from asd_lightning.data.measurement import level_db
 from asd_lightning.detector.hearing import Heard, Hearing, Sound
 from asd_lightning.detector.machine import Decision, Machine
 from asd_lightning.detector.progress import shown
+from asd_lightning.errors import UserError
 from asd_lightning.scoring.machines import reduced
 
+_NO_EMBEDDING = "its embedding cannot be compared with the bank's"
 # Of the windows of a recording, so many must be fit to be judged.
 _FEWEST_FIT = 0.5
 
@@ -88,7 +90,7 @@ def judge(
     scores = np.full(len(heard.pieces), np.nan)
     for name in dict.fromkeys(machine for machine, _ in rows):
         own = np.array([row for (machine, _), group in rows.items() if machine == name for row in group])
-        scores[own] = machines[name].anomaly_score(heard.embeddings[own])
+        scores[own] = _scores(machines[name], heard.embeddings[own])
     order = {(sound.clip.machine, sound.clip.file): str(sound.clip.path) for sound in sounds}
     return [
         _judged(machines[key[0]], heard, rows[key], scores, hearing)
@@ -98,17 +100,28 @@ def judge(
     ]
 
 
+def _scores(machine: Machine, embeddings: Float32[ndarray, "n dim"]) -> Float[ndarray, " n"]:
+    """Of each piece; nan of those that the back-end refuses, which are no reason to say nothing of the others."""
+    try:
+        return machine.anomaly_score(embeddings)
+    except UserError:
+        if len(embeddings) == 1:
+            return np.array([np.nan])
+        return np.concatenate([_scores(machine, row[None]) for row in embeddings])
+
+
 def _judged(
     machine: Machine, heard: Heard, rows: Sequence[int], scores: Float[ndarray, " n"], hearing: Hearing
 ) -> Judgement:
     looks = [heard.looks[row] for row in rows]
-    fit = np.array([not look.reasons for look in looks])
+    own = scores[np.array(rows)]
+    fit = np.array([not look.reasons for look in looks]) & np.isfinite(own)
     levels = np.array([look.level for look in looks])
     running = np.ones(len(rows), bool) if machine.states is None else machine.states.assign(levels) == 0
-    own = scores[np.array(rows)]
     heeded = own[fit & running]
     score = float(reduced([""] * len(heeded), heeded, hearing.reduction)[1][0]) if len(heeded) else float("nan")
     reasons = [reason for look in looks for reason in look.reasons]
+    reasons += [_NO_EMBEDDING] * (not np.isfinite(own).all())
     health = tuple(dict.fromkeys([*reasons, *([machine.undecided] if machine.undecided else [])]))
     windows = tuple(
         Window(heard.pieces[row].clip.start, heard.pieces[row].clip.start + look.waveform_seconds, float(value))

@@ -39,7 +39,8 @@ def test_an_embedder_is_that_of_the_configuration():
     import torch
     from hydra.utils import instantiate
 
-    for experiment in ("statistics", "system1"):
+    # Of system 3 the branches are not in the order of the alphabet.
+    for experiment in ("statistics", "system3"):
         config = plain(compose_train([f"experiment={experiment}", "encoders=tiny"]))["model"]
         torch.manual_seed(0)
         wanted = instantiate(config["embedder"], _convert_="all").eval()

@@ -94,10 +94,11 @@ def test_without_a_rate_the_smallest_possible_is_promised_and_a_smaller_one_is_r
         Detector(clip_seconds=1.0, false_alarms=0.01).fit(NORMAL)
 
 
-def test_one_long_recording_is_cut_into_blocks_of_time():
+def test_one_long_recording_is_cut_into_blocks_of_time(tmp_path):
     """The score of a block is by a bank without it and its neighbors: here by a loop over the windows."""
-    waveform = hum(0, seconds=60.0)
-    detector = Detector(clip_seconds=1.0, sounds=0).fit([waveform])
+    path = write(tmp_path / "pump/normal/hour.wav", hum(0, seconds=60.0))
+    detector = Detector(clip_seconds=1.0, machine="machine", sounds=0).fit(path)
+    assert Detector().name_of(path) == "pump"
     machine = detector.machines_["machine"]
     assert machine.bank.blocking.count == 20
     assert machine.normal.recordings == 20
@@ -127,6 +128,40 @@ def test_a_long_recording_is_judged_by_its_loudest_window(fitted):
 def test_the_nearest_is_the_clip_itself(fitted):
     nearest = [one.nearest.recording for one in fitted.judge(NORMAL[:3])]
     assert nearest == ["0", "1", "2"]
+
+
+def test_an_embedding_that_cannot_be_compared_stops_no_other(fitted, monkeypatch):
+    machine = fitted.machines_["machine"]
+    scored = machine.scorer.anomaly_score
+
+    def refused(embeddings):
+        if np.isnan(embeddings).any():
+            raise UserError("NaN")
+        return scored(embeddings)
+
+    heard = fitted.hearing_.embed
+
+    def with_nan(*arguments):
+        found = heard(*arguments)
+        found.embeddings[1] = np.nan
+        return found
+
+    monkeypatch.setattr(machine.scorer, "anomaly_score", refused)
+    monkeypatch.setattr(type(fitted.hearing_), "embed", lambda _, *arguments: with_nan(*arguments))
+    judged = fitted.judge(NORMAL[:3])
+    assert [one.decision for one in judged] == ["normal", "cannot judge", "normal"]
+    assert "cannot be compared" in judged[1].health[0]
+
+
+def test_a_machine_that_does_not_always_run_is_not_called_normal_when_it_stands_still():
+    """Clips without it are left out of the bank; of a part that runs, that part is judged."""
+    still = [np.random.default_rng(number).normal(scale=2e-4, size=RATE).astype(np.float32) for number in range(5)]
+    detector = Detector(clip_seconds=1.0).fit([*NORMAL[:15], *still[:4]])
+    assert len(detector.learnt_.still) == 4
+    assert len(detector.machines_["machine"].bank.items) == 15
+    mixed = np.concatenate([still[4], hum(80)])
+    decisions = [one.decision for one in detector.judge([still[4], hum(81), mixed])]
+    assert decisions == ["not running", "normal", "normal"]
 
 
 def test_what_cannot_be_heard_is_not_called_normal(fitted, tmp_path):

@@ -125,12 +125,12 @@ ABSURD = [
     lambda h, _: h["preprocessing"].update(sample_rate=10**12),
     lambda h, _: h["preprocessing"].update(clip_seconds=1e300),
     lambda h, _: h["preprocessing"].update(surprise=1),
-    lambda h, _: h.update(embedder={"branches": {}}),
-    lambda h, _: h.update(embedder={"branches": {"a": {"front_end": {"kind": "os.system"}}}}),
-    lambda h, _: h["embedder"]["branches"]["statistics"]["encoder"].update(kind="LogMelSpectrogram"),
-    lambda h, _: h["embedder"]["branches"]["statistics"]["encoder"].update(statistics=["x"]),
-    lambda h, _: h["embedder"]["branches"]["statistics"]["front_end"].update(num_mels=10**9),
-    lambda h, _: h["embedder"]["branches"]["statistics"].update(finetuning="lora", lora_rank=10**9),
+    lambda h, _: h.update(embedder={"branches": []}),
+    lambda h, _: h.update(embedder={"branches": [{"name": "a", "front_end": {"kind": "os.system"}}]}),
+    lambda h, _: h["embedder"]["branches"][0]["encoder"].update(kind="LogMelSpectrogram"),
+    lambda h, _: h["embedder"]["branches"][0]["encoder"].update(statistics=["x"]),
+    lambda h, _: h["embedder"]["branches"][0]["front_end"].update(num_mels=10**9),
+    lambda h, _: h["embedder"]["branches"][0].update(finetuning="lora", lora_rank=10**9),
     lambda h, _: h["embedder"].update(head="joint"),
     lambda h, _: h.update(machines=[{"machine": "pump"}]),
     lambda h, _: h.update(machines=[{"machine": "pump", "number": 7}]),
@@ -159,8 +159,9 @@ def test_a_sound_file_that_says_something_absurd_is_refused(pump, tmp_path, unch
 def test_weights_of_another_shape_are_refused_before_they_are_made(pump, tmp_path, unchecked):
     def change(header, parts):
         parts["embedder"] = {"embedder.branches.a.encoder.x": np.zeros(3, np.float32)}
-        branch = {"front_end": {"kind": "MagnitudeSpectrum"}, "encoder": {"kind": "SpectrumCNN", "channels": 10**8}}
-        header["embedder"] = {"branches": {"a": branch}, "head": "none"}
+        encoder = {"kind": "SpectrumCNN", "channels": 10**8}
+        branch = {"name": "a", "front_end": {"kind": "MagnitudeSpectrum"}, "encoder": encoder}
+        header["embedder"] = {"branches": [branch], "head": "none"}
 
     rewritten(pump, tmp_path / "large.asd", change)
     clip = next((pump / "pump/normal").iterdir())
