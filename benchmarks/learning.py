@@ -22,7 +22,11 @@ from asd_lightning.tables import Row, Table, markdown_lines
 
 SEEDS = (0, 1, 2)
 SYSTEMS = {
-    "log-mel statistics, nothing trained": ["experiment=statistics"],
+    "log-mel statistics, nothing trained": [
+        "experiment=statistics",
+        "model.embedder.branches.statistics.encoder.statistics=[mean,deviation]",
+        "model/scorer=knn",
+    ],
     "system 1 with tiny encoders, untrained": ["experiment=system1", "trainer.max_steps=0"],
     "spectrum CNN, 400 updates": ["experiment=fft"],
     "system 1 with tiny encoders, 400 updates": ["experiment=system1"],

@@ -279,7 +279,7 @@ def test_help_of_train_names_every_choice(capsys):
 
 def test_a_run_that_fails_at_its_start_leaves_no_folder(tiny_data, tmp_path):
     """Only the objects know that this back-end is impossible, and Hydra has made the folder by then."""
-    options = ["experiment=statistics", "scale=demo", f"data.root={tiny_data}", "model.scorer.k=0"]
+    options = ["experiment=statistics", "scale=demo", f"data.root={tiny_data}", "model/scorer=knn", "model.scorer.k=0"]
     command = [sys.executable, "-m", "asd_lightning.cli", "train", *options]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 2

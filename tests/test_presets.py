@@ -13,7 +13,7 @@ from asd_lightning.data.labels import ClassLabel
 from asd_lightning.embedder import UnitLength
 from asd_lightning.encoders.grid import TokenGrid
 from asd_lightning.encoders.over_time import Deviation, DeviationWeighted, Max, Mean, PowerMean, RankWeighted
-from asd_lightning.encoders.pooling import AttentiveStatistics, ClsPooling, MeanPooling
+from asd_lightning.encoders.pooling import AttentiveStatistics, ClsPooling
 from asd_lightning.features.spec_augment import SpecAugment
 from asd_lightning.training.build import build_module
 
@@ -205,7 +205,7 @@ def test_built_back_ends_of_domains_and_of_several():
 
 
 def test_mn04_is_scored_as_it_is(tmp_path):
-    """Block 8 of the published weights, its bands kept apart, the mean over time; nothing is trained."""
+    """Block 8 of the published weights, its bands kept apart, steps weighted by deviation; nothing is trained."""
     config = compose_train(["experiment=mn04", "name=x"], tmp_path)
     branch = config.model.embedder.branches.mn04
     assert (branch.encoder.weights, dict(branch.encoder.config)) == ("mn04_as", {"block": 8, "bands": "keep"})
@@ -216,7 +216,8 @@ def test_mn04_is_scored_as_it_is(tmp_path):
     )
     module = build_module(plain(compose_train(["experiment=mn04", "encoders=tiny", "name=x"], tmp_path).model), CLASSES)
     built = module.embedder.branches["mn04"]
-    assert isinstance(built.pooling, MeanPooling)
+    pooling = built.pooling
+    assert (pooling.bands, pooling.spikes, pooling.over_time) == ("keep", "keep", DeviationWeighted(gamma=4.0))
     assert isinstance(built.projection, torch.nn.Identity)
     mask = built.augmentation
     assert (mask.time_width, mask.freq_width, mask.probability, mask.count, mask.fill) == (80, 40, 0.5, 1, "floor")
@@ -296,10 +297,13 @@ def test_every_choice_of_pooling_is_tested():
 
 def test_log_mel_statistics(tmp_path):
     config = compose_train(["experiment=statistics", "name=x"], tmp_path)
-    assert config.model.embedder.branches.statistics.encoder.statistics == ["mean", "deviation"]
-    more = "model.embedder.branches.statistics.encoder.statistics=[mean,p99.5,change,m0.5-2,m2-4]"
-    config = compose_train(["experiment=statistics", "name=x", more], tmp_path)
+    names = ["mean", "deviation", "p10", "p50", "p90"]
+    assert config.model.embedder.branches.statistics.encoder.statistics == names
+    assert config.model.scorer == compose_train(["model/scorer=residual", "name=x"], tmp_path).model.scorer
     assert build_module(plain(config.model), CLASSES).embedder.embed_dims == {"statistics": 5 * 128}
+    more = "model.embedder.branches.statistics.encoder.statistics=[mean,p99.5,change,m0.5-2]"
+    config = compose_train(["experiment=statistics", "name=x", more], tmp_path)
+    assert build_module(plain(config.model), CLASSES).embedder.embed_dims == {"statistics": 4 * 128}
 
 
 def test_a_data_module_by_hand_serves_what_the_systems_serve():

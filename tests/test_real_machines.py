@@ -15,7 +15,9 @@ pytestmark = needs_reference("machines")
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("machines")
-    changes = ["data.clip_seconds=4.0", f"data.cache_dir={folder / 'cache'}"]
+    # Not the default: mean and deviation, and plain cosine.
+    names = "model.embedder.branches.statistics.encoder.statistics=[mean,deviation]"
+    changes = ["data.clip_seconds=4.0", f"data.cache_dir={folder / 'cache'}", names, "model/scorer=knn"]
     config = tiny_config(folder, shared_dir() / "machines", "statistics", changes, updates=0)
     train(config, folder)
     return folder

@@ -10,7 +10,18 @@ from asd_lightning.synthetic.machines import Attributes, Domain, Machine, Machin
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip to be made.  ``fault`` is None for a normal clip; ``index`` counts within domain and condition."""
+    """One clip to be made.
+
+    Args:
+        machine: its name.
+        split: ``train`` or ``test``.
+        domain: ``source`` or ``target``.
+        index: counts within domain and condition.
+        attributes: of its operating class.
+        fault: None for a normal clip.
+        recording: name of what it is cut from; "" for a clip recorded on its own.
+        start_seconds: where in the recording it begins.
+    """
 
     machine: str
     split: Literal["train", "test"]
@@ -18,6 +29,8 @@ class Clip:
     index: int
     attributes: Attributes = ()
     fault: str | None = None
+    recording: str = ""
+    start_seconds: float = 0.0
 
     @property
     def file_name(self) -> str:
@@ -33,10 +46,10 @@ def clips_of(machine: Machine, test_clips: int) -> list[Clip]:
     clips: list[Clip] = []
     domains: tuple[Domain, Domain] = ("source", "target")
     for domain in domains:
-        rows = _interleave(machine.of_domain(domain))
+        rows = interleave(machine.of_domain(domain))
         clips += [Clip(machine.name, "train", domain, i, row.attributes) for i, row in enumerate(rows)]
     for domain in domains:
-        rows = _interleave(machine.of_domain(domain))
+        rows = interleave(machine.of_domain(domain))
         spread = [rows[(i * len(rows)) // test_clips] for i in range(test_clips)]
         clips += [Clip(machine.name, "test", domain, i, row.attributes) for i, row in enumerate(spread)]
         kinds = machine.physics.faults
@@ -46,7 +59,7 @@ def clips_of(machine: Machine, test_clips: int) -> list[Clip]:
     return clips
 
 
-def _interleave(classes: tuple[MachineClass, ...]) -> list[MachineClass]:
+def interleave(classes: tuple[MachineClass, ...]) -> list[MachineClass]:
     """Every class as often as it has training clips, evenly mixed, so that the first clips already show them all."""
     places = [((turn + 0.5) / row.clips, number) for number, row in enumerate(classes) for turn in range(row.clips)]
     return [classes[number] for _, number in sorted(places)]

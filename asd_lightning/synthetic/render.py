@@ -98,7 +98,7 @@ def render_clip(machine: Machine, clip: Clip, seed: int = 0) -> Float[np.ndarray
     frequencies = scipy.fft.rfftfreq(len(seconds), 1.0 / SAMPLE_RATE)
     specimen = Draws("unit", machine.name, operation.unit)
     resonances = [(hz * specimen.uniform(0.93, 1.07), q, gain) for hz, q, gain in physics.resonances]
-    sound = scipy.fft.rfft(_machine_sound(machine, operation, condition, draws, seconds))
+    sound = scipy.fft.rfft(machine_sound(machine, operation, condition, draws, seconds))
     sound *= structure(frequencies, resonances)
 
     gain_db, level_db, color_db, response_db = physics.nuisance
@@ -106,7 +106,7 @@ def render_clip(machine: Machine, clip: Clip, seed: int = 0) -> Float[np.ndarray
     color = np.array(COLORS[operation.noise]) + draws.uniforms(len(OCTAVES), -color_db, color_db)
     noise *= smooth_gain(frequencies, color)
     snr_db = physics.snr_db[clip.domain == "target"] + draws.uniform(-level_db, level_db)
-    noise *= 10.0 ** (-snr_db / 20.0) / _rms(noise, len(seconds))
+    noise *= 10.0 ** (-snr_db / 20.0) / rms(noise, len(seconds))
 
     fixed = Draws("microphone", machine.name, operation.microphone).uniforms(len(OCTAVES), -3.0, 3.0)
     response = fixed + draws.uniforms(len(OCTAVES), -response_db, response_db)
@@ -116,14 +116,15 @@ def render_clip(machine: Machine, clip: Clip, seed: int = 0) -> Float[np.ndarray
     return waveform
 
 
-def _rms(spectrum: Complex[np.ndarray, " bins"], samples: int) -> float:
+def rms(spectrum: Complex[np.ndarray, " bins"], samples: int) -> float:
     """Root mean square of the waveform of ``samples`` samples with this one-sided spectrum (Parseval)."""
     return float(np.sqrt(2.0 * np.sum(spectrum.real**2 + spectrum.imag**2)) / samples)
 
 
-def _machine_sound(
+def machine_sound(
     machine: Machine, operation: Operation, condition: Condition, draws: Draws, seconds: Float[np.ndarray, " samples"]
 ) -> Float[np.ndarray, " samples"]:
+    """The machine without its structure, the room and the microphone; its shaft's harmonics have RMS 1."""
     physics = machine.physics
     hertz = physics.shaft_hz * operation.speed * (1.0 - physics.slip * operation.load) * (1.0 - condition.drag)
     rate = 1.0 + 0.0008 * sine_sum(draws, seconds, 0.1, 0.8) + condition.flutter * sine_sum(draws, seconds, 3.0, 7.0)

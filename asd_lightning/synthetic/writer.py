@@ -18,16 +18,20 @@ from jaxtyping import Float
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from asd_lightning.errors import UserError
-from asd_lightning.synthetic.clips import Clip, clips_of
+from asd_lightning.synthetic.clips import Clip
 from asd_lightning.synthetic.machines import Machine
 from asd_lightning.synthetic.presets import PRESETS, Preset
+from asd_lightning.synthetic.recordings import render_recording
 from asd_lightning.synthetic.render import render_clip
+from asd_lightning.synthetic.session_presets import SESSION_PRESETS
+from asd_lightning.synthetic.sessions import SessionMachine, SessionPreset
 from asd_lightning.synthetic.sources import SAMPLE_RATE
 
 VERSION = 1  # of the sound model: raise it with any change to the samples it makes
 MANIFEST = "synthetic.json"
 UNFINISHED = ".synthetic-unfinished.json"
-CHUNK = 16  # clips handed to a process at a time
+RECORDINGS = "recordings.csv"
+CHUNK = 16  # clips handed to a process at a time, or a few more: a recording is made as a whole
 CLIPS_PER_PROCESS = 100  # starting a process takes as long as some hundred short clips
 
 
@@ -42,7 +46,7 @@ class Synthesis:
 
 def synthesize(
     out: Path,
-    preset: str | Preset,
+    preset: str | Preset | SessionPreset,
     seed: int = 0,
     machines: Sequence[str] | None = None,
     jobs: int = 1,
@@ -51,11 +55,12 @@ def synthesize(
     """Write a synthetic data set under ``out``.
 
     Every clip is a function of (seed, machine, split, clip name): the bytes do not depend on ``jobs``, on the selection
-    of machines, or on whether an interrupted call is taken up again.  ``out/synthetic.json`` is written last.
+    of machines, or on whether an interrupted call is taken up again.  ``out/synthetic.json`` is written last.  Where
+    clips are cut from recordings, ``out/recordings.csv`` says which from which.
 
     Args:
         out: folder, made where absent.  Not empty: it must hold this very data set, whole or unfinished.
-        preset: ``tiny``, ``demo``, ``full``, or a ``Preset`` of one's own.
+        preset: ``tiny``, ``demo``, ``full``, ``sessions``, ``sessions_far``, or a preset of one's own.
         seed: any integer.
         machines: names of the preset's machines to write; all by default.
         jobs: number of processes.  With more than 1 the calling script needs the ``__main__`` guard.
@@ -75,8 +80,10 @@ def synthesize(
     if missing or not (out / MANIFEST).exists():
         _write_clips(out, plan, seed, missing, jobs, progress)
         for machine in plan.machines:
-            text = attribute_table(clips_of(machine, plan.test_clips))
+            text = attribute_table(clip for clip in clips if clip.machine == machine.name)
             _replace(out / machine.name / "attributes_00.csv", text.encode())
+        if isinstance(plan, SessionPreset):
+            _replace(out / RECORDINGS, recordings_table(clips).encode())
         _replace(out / MANIFEST, identity.encode())
         (out / UNFINISHED).unlink(missing_ok=True)
     return Synthesis(out, len(clips), len(missing))
@@ -95,22 +102,32 @@ def attribute_table(clips: Iterable[Clip]) -> str:
     return text.getvalue()
 
 
-def wav_bytes(waveform: Float[np.ndarray, " samples"]) -> bytes:
-    """A 16 kHz mono PCM16 WAV file of ``waveform`` (full scale 1), rounded to the nearest step."""
+def recordings_table(clips: Iterable[Clip]) -> str:
+    """``recordings.csv``: of every clip the recording it is cut from, and where in it."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["file", "recording", "start_seconds"])
+    table.writerows((clip.file_name, clip.recording, f"{clip.start_seconds:.3f}") for clip in clips)
+    return text.getvalue()
+
+
+def wav_bytes(waveform: Float[np.ndarray, "*channels samples"]) -> bytes:
+    """A 16 kHz PCM16 WAV file of ``waveform`` (full scale 1), rounded to the nearest step; mono or of its channels."""
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as file:
-        file.setnchannels(1)
+        file.setnchannels(1 if waveform.ndim == 1 else len(waveform))
         file.setsampwidth(2)
         file.setframerate(SAMPLE_RATE)
-        file.writeframes(np.rint(32767.0 * waveform).astype("<i2").tobytes())
+        file.writeframes(np.rint(32767.0 * waveform.T).astype("<i2").tobytes())
     return buffer.getvalue()
 
 
-def _plan(preset: str | Preset, machines: Sequence[str] | None) -> Preset:
+def _plan(preset: str | Preset | SessionPreset, machines: Sequence[str] | None) -> Preset | SessionPreset:
     if isinstance(preset, str):
-        if preset not in PRESETS:
-            raise UserError(f"unknown preset {preset!r}: choose from {', '.join(PRESETS)}")
-        preset = PRESETS[preset]
+        on_offer: dict[str, Preset | SessionPreset] = {**PRESETS, **SESSION_PRESETS}
+        if preset not in on_offer:
+            raise UserError(f"unknown preset {preset!r}: choose from {', '.join(on_offer)}")
+        preset = on_offer[preset]
     if machines is None:
         return preset
     known = [machine.name for machine in preset.machines]
@@ -120,7 +137,7 @@ def _plan(preset: str | Preset, machines: Sequence[str] | None) -> Preset:
     return preset.only(tuple(machines))
 
 
-def _identity(plan: Preset, seed: int) -> str:
+def _identity(plan: Preset | SessionPreset, seed: int) -> str:
     fields = {
         "preset": plan.name,
         "seed": seed,
@@ -153,9 +170,10 @@ def _oneline(text: str) -> str:
     return " ".join(text.split())
 
 
-def _write_clips(out: Path, plan: Preset, seed: int, clips: Sequence[Clip], jobs: int, progress: bool) -> None:
-    machines = {machine.name: machine for machine in plan.machines}
-    chunks = [list(clips[start : start + CHUNK]) for start in range(0, len(clips), CHUNK)]
+def _write_clips(
+    out: Path, plan: Preset | SessionPreset, seed: int, clips: Sequence[Clip], jobs: int, progress: bool
+) -> None:
+    chunks = _chunks(plan, {clip.file_name for clip in clips})
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -165,29 +183,59 @@ def _write_clips(out: Path, plan: Preset, seed: int, clips: Sequence[Clip], jobs
     )
     with bar:
         task = bar.add_task(f"{plan.name}: synthesizing clips", total=len(clips))
-        for done in _run(out, machines, seed, chunks, min(jobs, 1 + len(clips) // CLIPS_PER_PROCESS)):
+        for done in _run(out, plan, seed, chunks, min(jobs, 1 + len(clips) // CLIPS_PER_PROCESS)):
             bar.advance(task, done)
 
 
+def _chunks(plan: Preset | SessionPreset, missing: set[str]) -> list[list[tuple[Clip, ...]]]:
+    """Recordings of which a clip is missing, about ``CHUNK`` clips at a time; a clip of its own is a recording."""
+    whole = plan.recordings() if isinstance(plan, SessionPreset) else [(clip,) for clip in plan.clips()]
+    chunks: list[list[tuple[Clip, ...]]] = []
+    room = 0
+    for recording in whole:
+        if not any(clip.file_name in missing for clip in recording):
+            continue
+        if room <= 0:
+            chunks.append([])
+            room = CHUNK
+        chunks[-1].append(recording)
+        room -= len(recording)
+    return chunks
+
+
 def _run(
-    out: Path, machines: dict[str, Machine], seed: int, chunks: Sequence[Sequence[Clip]], jobs: int
+    out: Path, plan: Preset | SessionPreset, seed: int, chunks: Sequence[Sequence[tuple[Clip, ...]]], jobs: int
 ) -> Iterator[int]:
     if jobs <= 1:
         for chunk in chunks:
-            yield write_chunk(out, machines, seed, chunk)
+            yield write_chunk(out, plan, seed, chunk)
         return
     # A forked process may inherit locks that another thread holds; a spawned one starts clean.
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(write_chunk, out, machines, seed, chunk) for chunk in chunks]
+        futures = [pool.submit(write_chunk, out, plan, seed, chunk) for chunk in chunks]
         for future in as_completed(futures):
             yield future.result()
 
 
-def write_chunk(out: Path, machines: dict[str, Machine], seed: int, clips: Sequence[Clip]) -> int:
-    """Render and write ``clips`` under ``out``; returns how many.  Runs in a process of its own."""
-    for clip in clips:
-        _replace(out / clip.file_name, wav_bytes(render_clip(machines[clip.machine], clip, seed)))
-    return len(clips)
+def write_chunk(out: Path, plan: Preset | SessionPreset, seed: int, recordings: Sequence[tuple[Clip, ...]]) -> int:
+    """Render ``recordings`` and write their missing clips under ``out``; returns how many.  Runs in its own process."""
+    machines = {machine.name: machine for machine in plan.machines}
+    written = 0
+    for clips in recordings:
+        waveforms = _waveforms(machines[clips[0].machine], clips, seed, getattr(plan, "microphones", 1))
+        for clip, waveform in zip(clips, waveforms, strict=True):
+            if not (out / clip.file_name).exists():
+                _replace(out / clip.file_name, wav_bytes(waveform))
+                written += 1
+    return written
+
+
+def _waveforms(
+    machine: Machine, clips: Sequence[Clip], seed: int, microphones: int
+) -> list[Float[np.ndarray, "*channels samples"]]:
+    if isinstance(machine, SessionMachine):
+        return list(render_recording(machine, clips, seed, microphones))
+    return [render_clip(machine, clip, seed) for clip in clips]
 
 
 def _replace(path: Path, content: bytes) -> None:
