@@ -72,7 +72,7 @@ Scored is the mean over time of each band behind the `encoder` (256 numbers, bef
 `projection` to 128 numbers, and behind the `head` of OS-SCL, which is what a run scores by default; bands for `beam`
 are there behind the encoder alone. Per cent; ± is the standard deviation over seeds. Differences are to the same
 back-end on the frozen encoder of the same seed: on synthetic machines the mean over machines and draws with its 95 %
-interval of a t-test over them, on real ones the mean over seeds of the official scores with the mean of their paired
+interval of a t-test over them (draws of one machine are alike, so it is rather too short), on real ones the mean over seeds of the official scores with the mean of their paired
 bootstrap intervals over test clips. Clearly: the interval does not hold 0.
 """
 ANSWER = ""
