@@ -75,8 +75,8 @@ CHOICE = """## The default
 
 `knn` (k = 1, cosine, SMOTE on the target clips, minimum over the domains) is the default of trained systems because it
 is the report's back-end. Without training the defaults are others, chosen on synthetic machines in recordings:
-[defaults.md](defaults.md). The real machines' test labels choose nothing, their table is there to see whether the choice
-carries over.
+[defaults.md](defaults.md). The real machines' test labels choose nothing, their table is there to see whether the
+choice carries over.
 """
 
 
