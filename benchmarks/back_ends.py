@@ -82,9 +82,10 @@ rows is a choice by test labels, and its score is flattered by it: decide on oth
 """
 CHOICE = """## The default
 
-`knn` (k = 1, cosine, SMOTE on the target clips, minimum over the domains) is the default because it is the report's
-back-end. Whether another should take its place is decided on the synthetic machines alone: the real machines' test
-labels choose nothing, their table is there to see whether the choice carries over.
+`knn` (k = 1, cosine, SMOTE on the target clips, minimum over the domains) is the default of trained systems because it
+is the report's back-end. Without training the defaults are others, chosen on synthetic machines in recordings:
+[defaults.md](defaults.md). The real machines' test labels choose nothing, their table is there to see whether the
+choice carries over.
 """
 
 

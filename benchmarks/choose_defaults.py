@@ -221,7 +221,7 @@ def summary(lines: Sequence[tuple], baseline: str, units: int, left: int, ties: 
         )
         for name, parts, value, *numbers, state in shown
     )
-    heading = ("embedding, back-end", "parts", "official", "to the best", "to `knn` of before", "worst fault", "")
+    heading = ("embedding, back-end", "parts", "official", "to the best", "to knn of before", "worst fault", "")
     about = (
         f"{len(lines)} combinations on {units} units; {len(lines) - left} struck out, {ties} tie with the best. "
         "Official score in per cent; differences in points with their 95 % intervals; worst fault: AUC, to `knn` of "

@@ -110,7 +110,7 @@ def main() -> None:
             told, kept = compared(name, result)
             rows += kept
             lines.append(told)
-    heading = ("", "chosen", "official", "`knn` of before", "difference", "all", "back-ends")
+    heading = ("", "chosen", "official", "knn of before", "difference", "all", "back-ends")
     text = "\n".join(markdown_lines(Table("", heading, tuple(lines)))) + "\n"
     write_text_atomically(REPOSITORY / "benchmarks" / "confirm_defaults.md", text)
     header = ["family", "combination", "synthetic", "real"]

@@ -2,12 +2,12 @@
 
     python benchmarks/planted_faults.py --weights mn04_as
 
-On normal test clips of the synthetic machines ``sessions`` five faults are planted, each by itself: a tone of one
-second 20 dB above the whole clip, one click a second, a level 30 dB lower, a dropout, a slow modulation.  A fault is
-heard where the clip's score is above the 95th percentile of the machine's training clips, each scored without its
-recording.  The table says of every back-end under ``conf/model/scorer`` in what share of the clips it hears each fault,
-on the embeddings of ``experiment=statistics`` and ``experiment=mn04``, and how many normal clips it takes for faulty.
-It goes to ``planted_faults.csv`` and ``planted_faults.md``.
+On normal test clips of four of the synthetic machines ``sessions``, one of each kind of place, five faults are planted,
+each by itself: a tone of one second 20 dB above the whole clip, one click a second, a level 30 dB lower, a dropout, a
+slow modulation.  A fault is heard where the clip's score is above the 95th percentile of the machine's training clips,
+each scored without its recording.  The table says of every back-end under ``conf/model/scorer`` in what share of the
+clips it hears each fault, on the embeddings of ``experiment=statistics`` and ``experiment=mn04``, and how many normal
+clips it takes for faulty.  It goes to ``planted_faults.csv`` and ``planted_faults.md``.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ from asd_lightning.tables import Row, Table, csv_text, markdown_lines
 from asd_lightning.trust import read_part
 
 SEED, QUANTILE = 0, 0.95
+MACHINES = ("bearing", "slider", "ToyTrain", "gearbox")
+"""In a quiet place, a hall, a street and a loud place."""
 
 
 def planted(sound: Sound) -> dict[str, torch.Tensor]:
@@ -59,7 +61,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     logging.disable(logging.WARNING)
-    machines = SESSION_PRESETS["sessions"].machines
+    machines = SESSION_PRESETS["sessions"].only(MACHINES).machines
     shares: dict[tuple[str, str], list[dict[str, float]]] = {}
     with threadpool_limits(1), Progress() as progress:
         task = progress.add_task("machines x embeddings", total=2 * len(machines))

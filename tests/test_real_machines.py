@@ -86,6 +86,9 @@ def test_mn04_without_training(tmp_path):
     changes = [
         "data.clip_seconds=4.0",
         f"data.cache_dir={tmp_path / 'cache'}",
+        # Not the default: the plain mean, and plain cosine.
+        "model/scorer=knn",
+        "model/embedder/pooling@model.embedder.branches.mn04.pooling=tokens",
         "encoders.mn04.config.block=8",
         f"encoders.mn04.weights={shared_dir() / 'weights/mn04_as_mAP_432.pt'}",
     ]
