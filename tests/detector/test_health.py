@@ -113,6 +113,15 @@ def test_what_was_enrolled_is_no_defect():
         SensorReference.fit(silent, RATE)
 
 
+def test_a_gain_turned_down_within_the_range_of_levels():
+    """A machine that is also enrolled off, 40 dB quieter: the running one at -24 dB is neither."""
+    off = [stored(np.random.default_rng(seed).normal(0, 2e-4, 2 * RATE)) for seed in range(10)]
+    reference = SensorReference.fit([*map(machine, range(10)), *off], RATE)
+    assert reference.reasons(machine(100)) == reference.reasons(off[0]) == ()
+    (reason,) = reference.reasons(stored(machine(100) / 16))
+    assert re.fullmatch(r"the enrolled sound, 2\d dB quieter: the gain was changed", reason)
+
+
 @pytest.mark.parametrize("rate", [2000, 8000, 44_100, 48_000])
 def test_other_sampling_rates(rate):
     noise = np.random.default_rng(0).normal(0, 0.01, (12, rate))

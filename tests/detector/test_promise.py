@@ -141,7 +141,7 @@ def test_bound_is_clopper_and_pearsons():
     assert share_bound(9, 0.1) == pytest.approx(1 - 0.1 ** (1 / 9))
     textbook = stats.binomtest(0, 9).proportion_ci(0.8, "exact").high
     assert share_bound(9, 0.1) == pytest.approx(textbook)
-    # 15 recordings: shares of 0.6 in all, so no draw is above with 0.4 (Markov).  19: shares of 1, one draw (Hoeffding).
+    # Of 15, shares of 0.6 in all: no draw is above with 0.4 (Markov).  Of 19, shares of 1: one at most (Hoeffding).
     assert share_bound(15, 0.1) == pytest.approx(1 - (0.1 * 0.4) ** (1 / 15))
     one_at_most = (18 / 19) ** 19 + (18 / 19) ** 18
     assert share_bound(19, 0.1) == pytest.approx(stats.beta.isf(0.1 * one_at_most, 2, 18))
