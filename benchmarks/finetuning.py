@@ -66,7 +66,7 @@ mn04, block 8, without the spectrum branch: `frozen` as it is published; `full` 
 (`experiment=mn04_fft "model/embedder/branches=[mn04]"`) for {updates} updates of 16 clips at a learning rate of 0.001,
 windows of 2 s; `random weights` like `full`, from no weights. That is a small training, of minutes on a processor: the
 recipe has 10,000 updates of 128 clips. Every seed has its own draw of the synthetic machines; the real ones are the
-same. {runs}
+same.
 
 Scored is the mean over time of each band behind the `encoder` (256 numbers, before attentive pooling), behind the
 `projection` to 128 numbers, and behind the `head` of OS-SCL, which is what a run scores by default; bands for `beam`
@@ -78,14 +78,14 @@ does not hold 0.
 """
 ANSWER = """\
 **Not as a run is scored by default, and not on the real machines.** Behind the head of OS-SCL mn04 trained for some
-minutes is worse than mn04 as it is, by 8 to 16 points, and behind the projection it is no better. What the training does
-to the encoder itself is another matter: the mean over time of its bands, scored by the same back-end, gains on the demo
-machines (+5.7 with `knn`, +7.5 with `beam`, where all of it trains; about half of that with low-rank updates), and on
-the real machines nothing (-0.2 with `knn`, -3.2 to +2.9). From random weights the same training stays 9 to 26 points
+minutes is worse than mn04 as it is, by 8 to 16 points, and behind the projection it is no better. What the training
+does to the encoder itself is another matter: the mean over time of its bands, scored by the same back-end, gains on the
+demo machines (+5.7 with `knn`, +7.5 with `beam`, where all of it trains; about half of that with low-rank updates), and
+on the real machines nothing (-0.2 with `knn`, -3.2 to +2.9). From random weights the same training stays 9 to 26 points
 below the published ones.
 
-So `experiment=mn04`, frozen, is what to take for data of this size. Who trains mn04 (alone) scores its bands and not the
-head:
+So `experiment=mn04`, frozen, is what to take for data of this size. Who trains mn04 (alone) scores its bands and not
+the head:
 
 ```bash
 asd train experiment=mn04_fft "model/embedder/branches=[mn04]" data.root=pump name=pump_trained
@@ -209,6 +209,8 @@ def section(results: Sequence[Result], data: str) -> list[str]:
     """Markdown: systems and embeddings against back-ends, their scores and their differences to the frozen encoder."""
     cells = cells_of(results, data)
     lines = ["## Real machines" if data == REAL else f"## Synthetic machines (`{data}`)", ""]
+    seeds = {name: len({row.seed for row in results if (row.data, row.system) == (data, name)}) for name in SYSTEMS}
+    lines += [f"Seeds: {', '.join(f'{count} of `{name}`' for name, count in seeds.items() if count)}.", ""]
     for title, cell in (("Official score", _score), ("Difference to the frozen encoder", _difference)):
         rows = []
         for system, embedding in product(SYSTEMS, EMBEDDINGS):
@@ -268,16 +270,9 @@ def _interval(rows: Sequence[Result], data: str) -> tuple[float, float, float]:
 
 def page(results: Sequence[Result], updates: int) -> str:
     """The whole of ``docs/finetuning.md``."""
-    data = sorted({row.data for row in results}, key=lambda name: (name == REAL, name))
-    seeds = {
-        (name, of): len({r.seed for r in results if r.system == name and r.data == of})
-        for name in SYSTEMS
-        for of in data
-    }
-    runs = "; ".join(f"{of}: " + ", ".join(f"{seeds[name, of]} of `{name}`" for name in SYSTEMS) for of in data)
-    lines = [INTRODUCTION.format(updates=updates, runs=f"Seeds with {runs}.", answer=ANSWER)]
-    for one in data:
-        lines += section(results, one)
+    lines = [INTRODUCTION.format(updates=updates, answer=ANSWER)]
+    for data in sorted({row.data for row in results}, key=lambda data: (data == REAL, data)):
+        lines += section(results, data)
     lines.append("Measured with `python benchmarks/finetuning.py`; all numbers: `benchmarks/finetuning.csv`.")
     return "\n".join(lines) + "\n"
 
