@@ -14,7 +14,7 @@ from asd_lightning.errors import UserError
 
 if TYPE_CHECKING:
     from asd_lightning.detector.detector import Detector
-    from asd_lightning.detector.judging import Judgement
+    from asd_lightning.detector.judging import Judgment
 
 ALL_NORMAL, ALARM, CANNOT_JUDGE = 0, 1, 3
 _COLUMNS = ("path", "machine", "score", "threshold", "decision", "p_value", "health", "nearest", "nearest_start")
@@ -55,14 +55,14 @@ def run(args: argparse.Namespace) -> int:
     if args.events:
         return _tell_events(args)
     detector = Detector.load(args.detector)
-    judgements = _judged(detector, args)
+    judgments = _judged(detector, args)
     if args.csv is not None:
-        _write_csv(args.csv, judgements, args.append)
+        _write_csv(args.csv, judgments, args.append)
     if args.json:
-        print(json.dumps([as_json(one) for one in judgements], indent=1))
+        print(json.dumps([as_json(one) for one in judgments], indent=1))
     else:
-        _print(judgements, args.detector)
-    return exit_status(judgements)
+        _print(judgments, args.detector)
+    return exit_status(judgments)
 
 
 def _tell_events(args: argparse.Namespace) -> int:
@@ -82,15 +82,15 @@ def _tell_events(args: argparse.Namespace) -> int:
     return ALARM if told & {"warning", "alarm"} else CANNOT_JUDGE if "cannot judge" in told else ALL_NORMAL
 
 
-def exit_status(judgements: Sequence[Judgement]) -> int:
+def exit_status(judgments: Sequence[Judgment]) -> int:
     """What a shell is told."""
-    decisions = {one.decision for one in judgements}
+    decisions = {one.decision for one in judgments}
     if decisions & {"warning", "alarm"}:
         return ALARM
     return CANNOT_JUDGE if "cannot judge" in decisions else ALL_NORMAL
 
 
-def as_json(one: Judgement) -> dict[str, Any]:
+def as_json(one: Judgment) -> dict[str, Any]:
     """Plain data; ``null`` where there is no number."""
     told = one._asdict() | {
         "health": list(one.health),
@@ -100,7 +100,7 @@ def as_json(one: Judgement) -> dict[str, Any]:
     return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in told.items()}
 
 
-def _judged(detector: Detector, args: argparse.Namespace) -> list[Judgement]:
+def _judged(detector: Detector, args: argparse.Namespace) -> list[Judgment]:
     if "-" not in args.recordings:
         paths = [Path(word).expanduser() for word in args.recordings]
         return detector.judge(paths[0] if len(paths) == 1 else _files(paths), args.machine)
@@ -120,12 +120,12 @@ def _files(paths: Sequence[Path]) -> list[Path]:
     return [found for path in paths for found in (recordings(path) if path.is_dir() else [path])]
 
 
-def _write_csv(path: Path, judgements: Sequence[Judgement], append: bool) -> None:
+def _write_csv(path: Path, judgments: Sequence[Judgment], append: bool) -> None:
     from asd_lightning.atomic import open_unlinked
     from asd_lightning.foreign_files import first_line
     from asd_lightning.tables import csv_text, write_csv
 
-    rows = [_row(one) for one in judgements]
+    rows = [_row(one) for one in judgments]
     if not append or not path.exists() or not path.stat().st_size:
         write_csv(path, _COLUMNS, rows)
         return
@@ -135,23 +135,23 @@ def _write_csv(path: Path, judgements: Sequence[Judgement], append: bool) -> Non
         file.write(csv_text(rows).encode())
 
 
-def _row(one: Judgement) -> list[Any]:
+def _row(one: Judgment) -> list[Any]:
     recording, start = (None, None) if one.nearest is None else one.nearest
     numbers = [None if math.isnan(value) else value for value in (one.score, one.threshold)]
     p_value = None if math.isnan(one.p_value) else one.p_value
     return [one.path, one.machine, *numbers, one.decision, p_value, "; ".join(one.health), recording, start]
 
 
-def _print(judgements: Sequence[Judgement], detector: Path) -> None:
+def _print(judgments: Sequence[Judgment], detector: Path) -> None:
     from asd_lightning.tables import Row, Table, print_table
 
-    rows = tuple(Row(_cells(one), "failed" if one.decision in ("warning", "alarm") else "plain") for one in judgements)
+    rows = tuple(Row(_cells(one), "failed" if one.decision in ("warning", "alarm") else "plain") for one in judgments)
     heading = ("recording", "machine", "decision", "score", "threshold", "p", "loudest at", "health")
     notes = ("score: higher is more anomalous; p: share of normal recordings that score as high",)
     print_table(Table(str(detector), heading, rows, notes, words=3))
 
 
-def _cells(one: Judgement) -> tuple[str, ...]:
+def _cells(one: Judgment) -> tuple[str, ...]:
     numbers = ["-" if math.isnan(value) else f"{value:.4g}" for value in (one.score, one.threshold, one.p_value)]
     loudest = max(one.windows, key=lambda window: window.score) if len(one.windows) > 1 else None
     at = "" if loudest is None else f"{loudest.start:.0f} s"

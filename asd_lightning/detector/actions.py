@@ -11,12 +11,12 @@ from asd_lightning.detector.bank import Role
 from asd_lightning.detector.defaults import CLIP_SECONDS, STATISTICS
 from asd_lightning.detector.detector import Detector, Recordings
 from asd_lightning.detector.enrolment import named
-from asd_lightning.detector.evaluation import Evaluation, evaluate_judgements, labelled
+from asd_lightning.detector.evaluation import Evaluation, evaluate_judgments, labeled
 from asd_lightning.detector.excerpts import excerpts
 from asd_lightning.detector.file import DetectorFile
 from asd_lightning.detector.growth import grown, taken_back
 from asd_lightning.detector.hearing import Sound
-from asd_lightning.detector.judging import Judgement
+from asd_lightning.detector.judging import Judgment
 from asd_lightning.errors import UserError
 from asd_lightning.run_folder import is_result_set, is_run
 
@@ -79,7 +79,7 @@ def enrol(  # noqa: PLR0913 - the options of the command
 
 def score(
     detector: Path | str, recordings: Recordings, machine: str | None = None, batch_size: int = 32
-) -> list[Judgement]:
+) -> list[Judgment]:
     """Judge recordings, as ``asd score`` does.
 
     Args:
@@ -191,8 +191,8 @@ def evaluate(detector: Path | str, folder: Path | str, machine: str | None = Non
         UserError: not a detector, or nothing labelled.
     """
     loaded = Detector.load(detector)
-    conditions = labelled(Path(folder))
-    return evaluate_judgements(loaded.judge(list(conditions), machine), list(conditions.values()))
+    conditions = labeled(Path(folder))
+    return evaluate_judgments(loaded.judge(list(conditions), machine), list(conditions.values()))
 
 
 def _of_run(place: Path, rate: float | None, sounds: int) -> Detector:

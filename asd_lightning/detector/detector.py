@@ -19,7 +19,7 @@ from asd_lightning.detector.enrolment import Learnt, enrol_machine, normal_clips
 from asd_lightning.detector.excerpts import excerpts
 from asd_lightning.detector.file import Arrays, DetectorFile, write_detector
 from asd_lightning.detector.hearing import Hearing, Sound, parent_name
-from asd_lightning.detector.judging import Judgement, judge
+from asd_lightning.detector.judging import Judgment, judge
 from asd_lightning.detector.machine import Machine
 from asd_lightning.errors import UserError
 from asd_lightning.run_folder import is_result_set, is_run
@@ -124,8 +124,8 @@ class Detector:
         self._sounds = {name: excerpts(kept, made.hearing, self.sounds)}
         return self
 
-    def judge(self, X: Recordings, machine: str | None = None, batch_size: int = 32) -> list[Judgement]:  # noqa: N803
-        """Judge recordings; see `Judgement`.
+    def judge(self, X: Recordings, machine: str | None = None, batch_size: int = 32) -> list[Judgment]:  # noqa: N803
+        """Judge recordings; see `Judgment`.
 
         Args:
             X: a folder, files, or waveforms.

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from asd_lightning.data.conditions import Condition, condition_of_file, condition_of_folder
 from asd_lightning.data.file_names import parse_file_name
 from asd_lightning.data.folders import recordings
-from asd_lightning.detector.judging import Judgement
+from asd_lightning.detector.judging import Judgment
 from asd_lightning.errors import UserError
 
 
@@ -36,7 +36,7 @@ class Evaluation(NamedTuple):
     decisions: dict[str, dict[str, int]]
 
 
-def labelled(folder: Path) -> dict[Path, Condition]:
+def labeled(folder: Path) -> dict[Path, Condition]:
     """Recordings below a folder of which names or folders tell what they are; of a machine's folder those of ``test``.
 
     Raises:
@@ -50,11 +50,11 @@ def labelled(folder: Path) -> dict[Path, Condition]:
     return known
 
 
-def evaluate_judgements(judgements: Sequence[Judgement], conditions: Sequence[Condition]) -> Evaluation:
+def evaluate_judgments(judgments: Sequence[Judgment], conditions: Sequence[Condition]) -> Evaluation:
     """Count decisions by condition."""
     counts: dict[str, Counter[str]] = {"normal": Counter(), "anomaly": Counter()}
-    for judgement, condition in zip(judgements, conditions, strict=True):
-        counts[condition][judgement.decision] += 1
+    for judgment, condition in zip(judgments, conditions, strict=True):
+        counts[condition][judgment.decision] += 1
     faults, normal = counts["anomaly"], counts["normal"]
     return Evaluation(
         hits=share(faults["warning"] + faults["alarm"], faults.total()),

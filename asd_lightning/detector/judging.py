@@ -36,7 +36,7 @@ class Place(NamedTuple):
     start: float
 
 
-class Judgement(NamedTuple):
+class Judgment(NamedTuple):
     """What a detector says of one recording.
 
     ``score`` is higher the more anomalous, and nan where nothing could be scored; above ``threshold`` it is a warning.
@@ -63,7 +63,7 @@ class _Look(NamedTuple):
 
 def judge(
     sounds: Sequence[Sound], hearing: Hearing, machines: Mapping[str, Machine], batch_size: int = 32
-) -> list[Judgement]:
+) -> list[Judgment]:
     """Judge recordings, each in its pieces.
 
     Args:
@@ -112,7 +112,7 @@ def _scores(machine: Machine, embeddings: Float32[ndarray, "n dim"]) -> Float[nd
 
 def _judged(
     machine: Machine, heard: Heard, rows: Sequence[int], scores: Float[ndarray, " n"], hearing: Hearing
-) -> Judgement:
+) -> Judgment:
     looks = [heard.looks[row] for row in rows]
     own = scores[np.array(rows)]
     fit = np.array([not look.reasons for look in looks]) & np.isfinite(own)
@@ -128,7 +128,7 @@ def _judged(
         for row, look, value in zip(rows, looks, own, strict=True)
     )
     loudest = rows[int(np.argmax(np.where(fit & running, own, -np.inf)))] if len(heeded) else None
-    return Judgement(
+    return Judgment(
         path=str(heard.pieces[rows[0]].clip.path),
         machine=machine.name,
         score=score,
@@ -158,6 +158,6 @@ def _nearest(machine: Machine, embedding: Float32[ndarray, "1 dim"]) -> Place | 
     return Place(item.file, item.start)
 
 
-def _unheard(path: str, machine: Machine, why: str) -> Judgement:
+def _unheard(path: str, machine: Machine, why: str) -> Judgment:
     nan = float("nan")
-    return Judgement(path, machine.name, nan, machine.promise.warning, "cannot judge", nan, (why,), (), None)
+    return Judgment(path, machine.name, nan, machine.promise.warning, "cannot judge", nan, (why,), (), None)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from asd_lightning.detector.detector import Detector
 from asd_lightning.detector.drift import DriftState, DriftTest
 from asd_lightning.detector.health import fingerprint
-from asd_lightning.detector.judging import Judgement
+from asd_lightning.detector.judging import Judgment
 from asd_lightning.errors import UserError
 from asd_lightning.live.current import CurrentDetector
 from asd_lightning.live.events import Event, utc
@@ -169,7 +169,7 @@ class Listener:
         self._keep()
 
     def _heard_of(
-        self, detector: Detector, stretch: Stretch, judged: Sequence[Judgement], requests: Sequence[Request]
+        self, detector: Detector, stretch: Stretch, judged: Sequence[Judgment], requests: Sequence[Request]
     ) -> tuple[Place, list[_Said]]:
         """Where the input stands after a stretch, and what is to be said of it."""
         before = self.status.place
@@ -179,9 +179,9 @@ class Listener:
             state, told = _answer(state, before.position, request)
             said += [_Said(one, None) for one in told]
         levels = levels_of(detector.machines_[self.source.machine], self.around.alarms.get(self.source.machine))
-        for number, (judgement, waveform) in enumerate(zip(judged, stretch.windows, strict=True)):
+        for number, (judgment, waveform) in enumerate(zip(judged, stretch.windows, strict=True)):
             now = fingerprint(waveform)
-            window = _window(judgement, before.position + _end(stretch, judged, number), now == previous)
+            window = _window(judgment, before.position + _end(stretch, judged, number), now == previous)
             state, told = advance(self.around.options, levels, state, window)
             said += [_Said(one, number) for one in told]
             drift, told = self._drifted(drift, window)
@@ -205,7 +205,7 @@ class Listener:
         note = "sound has moved away from what was enrolled: listen; if it is normal, give it to asd calibrate"
         return after, [Told("drift", note=note)] if after.drifted_at else []
 
-    def _event(self, stretch: Stretch, judged: Sequence[Judgement], number: int, said: _Said) -> Event:
+    def _event(self, stretch: Stretch, judged: Sequence[Judgment], number: int, said: _Said) -> Event:
         told, window = said
         offset = 0.0 if window is None else stretch.offsets[window]
         place = self.status.place
@@ -257,14 +257,14 @@ def _answer(state: State, position: float, request: Request) -> tuple[State, lis
     return shelve(state, position, request.seconds)
 
 
-def _end(stretch: Stretch, judged: Sequence[Judgement], number: int) -> float:
+def _end(stretch: Stretch, judged: Sequence[Judgment], number: int) -> float:
     """Seconds from the stretch's start to the end of one of its windows."""
     length = judged[number].windows[0].end if judged[number].windows else 0.0
     return stretch.offsets[number] - stretch.offsets[0] + length
 
 
-def _window(judgement: Judgement, end: float, repeated: bool) -> Window:
-    unfit = "; ".join(judgement.health) if judgement.decision == "cannot judge" else ""
+def _window(judgment: Judgment, end: float, repeated: bool) -> Window:
+    unfit = "; ".join(judgment.health) if judgment.decision == "cannot judge" else ""
     if repeated:
         unfit = "the same samples again: the input stands still"
-    return Window(end, judgement.score, unfit, judgement.decision != "not running")
+    return Window(end, judgment.score, unfit, judgment.decision != "not running")

@@ -24,7 +24,7 @@ _HALL = _Surroundings((8.0, 6.0), ("hvac", "factory"), 0.1)
 _STREET = _Surroundings((6.0, 4.0), ("street", "white"), 0.1)
 _LOUD = _Surroundings((0.0, -2.0), ("factory", "pink"), 0.3)
 
-_UNLABELLED = [MachineClass("source", (), 18), MachineClass("target", (), 3)]
+_UNLABELED = [MachineClass("source", (), 18), MachineClass("target", (), 3)]
 _SPEEDS = [*grid("source", [5, 5, 5, 5], spd="1 2 4 5"), *grid("target", [3], spd="3")]
 _SPECIMENS = [*grid("source", [6, 6, 6], id="A B C"), *grid("target", [2, 2], id="D E")]
 _LOADS = [*grid("source", [6, 6], load="0 50"), *grid("target", [3], load="100")]
@@ -34,15 +34,15 @@ _BOTH = [*grid("source", [3, 3, 3, 3], id="A B", spd="1 3"), *grid("target", [2,
 _PLANS: tuple[tuple[str, float, _Surroundings, list[MachineClass], tuple[str, ...]], ...] = (
     ("ToyCar", 2.0, _HALL, _BOTH, ("tooth", "clicks", "misalignment", "stutter")),
     ("ToyTrain", 3.0, _STREET, _SPEEDS, ("looseness", "squeal", "tooth", "clicks")),
-    ("bearing", 2.0, _QUIET, _UNLABELLED, ("bearing", "squeal", "looseness", "burst")),
+    ("bearing", 2.0, _QUIET, _UNLABELED, ("bearing", "squeal", "looseness", "burst")),
     ("fan", 2.0, _QUIET, _SPEEDS, ("imbalance", "stutter", "clogging", "clicks")),
     ("gearbox", 2.0, _LOUD, _LOADS, ("misalignment", "burst", "bearing", "squeal")),
-    ("slider", 4.0, _HALL, _UNLABELLED, ("sticking", "squeal", "leak", "burst")),
+    ("slider", 4.0, _HALL, _UNLABELED, ("sticking", "squeal", "leak", "burst")),
     ("valve", 4.0, _QUIET, _SPECIMENS, ("sticking", "burst", "leak", "stutter")),
     ("BandSealer", 2.0, _LOUD, _SPEEDS, ("belt_slip", "clicks", "misalignment", "burst")),
     ("CoffeeGrinder", 2.0, _STREET, _SPECIMENS, ("clogging", "stutter", "imbalance", "squeal")),
     ("Polisher", 3.0, _HALL, _LOADS, ("imbalance", "clicks", "belt_slip", "squeal")),
-    ("ScrewFeeder", 4.0, _STREET, _UNLABELLED, ("sticking", "stutter", "looseness", "burst")),
+    ("ScrewFeeder", 4.0, _STREET, _UNLABELED, ("sticking", "stutter", "looseness", "burst")),
     ("ToyRCCar", 3.0, _LOUD, _BOTH, ("tooth", "clicks", "bearing", "stutter")),
 )
 

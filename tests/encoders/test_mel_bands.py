@@ -9,7 +9,7 @@ from asd_lightning.errors import UserError
 from asd_lightning.features.spectrum import LogMelSpectrogram
 
 
-def test_a_band_is_its_neighbouring_mels_above_the_floor():
+def test_a_band_is_its_neighboring_mels_above_the_floor():
     features = torch.arange(2 * 3 * 128, dtype=torch.float32).reshape(2, 3, 128)
     encoder = MelBands(bands=8)
     grid = encoder.grid(encoder(features))

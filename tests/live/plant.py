@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from asd_lightning.data.preprocessing import Preprocessing
-from asd_lightning.detector.judging import Judgement, Window
+from asd_lightning.detector.judging import Judgment, Window
 from asd_lightning.live.current import InUse
 from asd_lightning.live.inputs import Stretch
 from asd_lightning.live.listener import Surroundings
@@ -37,7 +37,7 @@ class ListeningDetector:
         decision = {-1.0: "cannot judge", -2.0: "not running"}.get(score, "normal")
         health = ("silence",) if decision == "cannot judge" else ()
         shown = NAN if score < 0 else score
-        return Judgement("0", machine, shown, 1.0, decision, NAN, health, (Window(0.0, 1.0, shown),), None)
+        return Judgment("0", machine, shown, 1.0, decision, NAN, health, (Window(0.0, 1.0, shown),), None)
 
 
 class Now:

@@ -66,7 +66,7 @@ class TestRecording:
         assert abs(np.angle(first / second)) < 0.15
 
     @pytest.mark.parametrize("name", ["ToyCar", "Polisher"])
-    def test_neighbours_are_more_alike_than_clips_of_two_recordings(self, name: str) -> None:
+    def test_neighbors_are_more_alike_than_clips_of_two_recordings(self, name: str) -> None:
         features, number, is_target = training(name)
         z = (features - features.mean(0)) / features.std(0)
         distance = np.linalg.norm(z[:, None] - z[None], axis=2)
