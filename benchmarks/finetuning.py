@@ -78,12 +78,12 @@ does not hold 0.
 """
 ANSWER = """\
 **No, but for the demo machines, and there not as a run is scored by default.** Behind the head of OS-SCL mn04
-trained for some minutes is worse than mn04 as it is, by 8 to 18 points, and behind the projection it is no better. What the
-training does to the encoder itself is another matter: the mean over time of its bands, scored by the same back-end,
+trained for some minutes is worse than mn04 as it is, by 6 to 18 points, and behind the projection it is no better. What
+the training does to the encoder itself is another matter: the mean over time of its bands, scored by the same back-end,
 gains on the demo machines (+5.7 with `knn`, +7.5 with `beam`, where all of it trains; about half of that with low-rank
-updates). On machines whose clips are cut from recordings nothing is gained: -2.0 (-4.6 to +0.5) on twelve synthetic ones
-(one seed), -0.2 (-3.2 to +2.9) on two real ones. From random weights the same training stays 9 to 26 points below the
-published ones (one seed each).
+updates). On machines whose clips are cut from recordings nothing is gained: with `knn` -2.0 (-4.6 to +0.5) on twelve
+synthetic ones (one seed), -0.2 (-3.2 to +2.9) on two real ones. From random weights the same training stays 9 to 26
+points below the published ones (one seed each).
 
 So `experiment=mn04`, frozen, is what to take for data of this size. Who trains mn04 (alone) scores its bands and not
 the head:
