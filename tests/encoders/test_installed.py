@@ -43,7 +43,8 @@ def ears(tmp_path, monkeypatch):
 def model(tmp_path):
     name = "model.embedder.branches.installed.encoder.name=ears"
     filters = "+model.embedder.branches.installed.encoder.config.filters=32"
-    overrides = ["experiment=statistics", "model/embedder/branches=[installed]", name, filters, "name=x"]
+    overrides = ["experiment=fft", "model/embedder/branches=[installed]", "model.score_after_head=false"]
+    overrides += [name, filters, "name=x"]
     return plain(compose_train(overrides, tmp_path).model)
 
 
