@@ -30,6 +30,7 @@ _FRONT_ENDS = {
 _ENCODERS = {
     "TemporalStatistics": "encoders.statistics",
     "SpectrumCNN": "encoders.spectrum_cnn",
+    "MelBands": "encoders.mel_bands",
     "load_encoder": "encoders.weights.checkpoints",
 }
 _POOLINGS = dict.fromkeys(("AttentiveStatistics", "MeanPooling", "ClsPooling", "GridPooling"), "encoders.pooling")

@@ -29,7 +29,8 @@ RESIDUAL = ["data.clip_seconds=0.5", "data.channel=residual"]
 def test_the_far_embedding_is_subtracted_and_a_run_does_it_again(root: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
-    changes = [*RESIDUAL, "data.residual=0.3", "data.test_windows=2", "store_features=[mean]"]
+    pooling = "model/embedder/pooling@model.embedder.branches.mn04.pooling=tokens"
+    changes = [*RESIDUAL, "data.residual=0.3", "data.test_windows=2", "store_features=[mean]", pooling]
     train(tiny_config(run, root, "mn04", changes, updates=0), run)
     cache = read_embeddings(results_of(run).embeddings)
     assert cache.key.preprocessing.residual == 0.3
