@@ -158,6 +158,10 @@ def test_a_users_error_is_one_line_and_status_2(capsys, tmp_path):
             ["experiment=mn04", "model/embedder/pooling@model.embedder.branches.beats.pooling=rdp"],
             "model/embedder/pooling@model.embedder.branches.beats.pooling: the system has no such branch;",
         ),
+        (
+            ["data.root=DATA", "experiment=statistics", "model/embedder/branches=[fft]"],
+            "model.embedder.branches.statistics: has settings (an experiment's, perhaps), and the system has no such",
+        ),
         (["experiment.x=1"], "experiment.x: experiment is a choice, experiment=beats_frozen|eat_frozen|fft|mn04|"),
         (
             ["model.recording_score.bar=1"],

@@ -125,6 +125,11 @@ def _refuse_no_branch(config: DictConfig) -> None:
                 f"model.embedder.branches.{name}={as_typed(branch)}: a branch is made of several settings; leave it "
                 f"out with ~model.embedder.branches.{name}, or choose all with model/embedder/branches=[NAME,...]"
             )
+        if "_target_" not in branch:
+            raise UserError(
+                f"model.embedder.branches.{name}: has settings (an experiment's, perhaps), and the system has no such "
+                f"branch; add it to model/embedder/branches=[...], or leave it out with ~model.embedder.branches.{name}"
+            )
 
 
 def _refuse_odd_checkpoint(config: DictConfig) -> None:
