@@ -75,7 +75,7 @@ def _refuse_absent_weights(config: DictConfig) -> None:
             find_weights(name)
         except UserError as error:
             raise UserError(
-                f"{error}. Without weights: experiment={' or experiment='.join(_without_weights())}"
+                f"{error}. Without weights: {', '.join(f'experiment={name}' for name in _without_weights())}"
             ) from error
 
 
