@@ -25,8 +25,9 @@ demo: .venv/.ready  ## synthetic machines -> training -> tables and a report, in
 	$(BIN)/asd train -m scale=demo experiment=statistics,system1 name=$(NAME)
 	$(BIN)/asd report runs/$(NAME) -o runs/$(NAME)/report.html
 
+# By file: what the tests of a module look at is made once.
 test: .venv/.ready  ## all quick tests
-	$(BIN)/pytest -n 2 --dist loadgroup -m "not slow and not gpu and not network and not weights"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not gpu and not network and not weights"
 
 test-slow: .venv/.ready  ## full-size encoders, long trainings
 	$(BIN)/pytest -m "slow"

@@ -20,7 +20,6 @@ from tests.detector.sounds import hum, write
 from tests.experiment.runs import tiny_config
 from tests.reference import needs_reference, shared_dir
 
-pytestmark = pytest.mark.xdist_group("detector_from_run")
 # In the batches of a run's test, and one by one: machine, file, score, decision; and what a command prints.
 FRESH_PROCESS = """
 import json, sys

@@ -22,8 +22,6 @@ from asd_lightning.scoring.clip_scores import read_scores
 from asd_lightning.scoring.fitted import read_fitted, write_fitted
 from tests.experiment.runs import tiny_config
 
-# One process makes what all of these tests look at.
-pytestmark = pytest.mark.xdist_group("fitted_run")
 SYSTEMS = ("system1", "system2", "system3", "system4")
 
 

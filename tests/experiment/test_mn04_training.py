@@ -12,8 +12,6 @@ from tests.experiment.runs import assert_identical, last_checkpoint, tiny_config
 from tests.experiment.test_processes import anomaly_scores, asd
 from tests.experiment.test_restart import RESTORED, train_until_killed
 
-# One process trains what all of these tests look at.
-pytestmark = pytest.mark.xdist_group("mn04_training")
 # Of the network's 17 blocks the first four: the sizes are fixed.
 SHORT = ["encoders.mn04.config.block=3", "model/embedder/branches=[mn04]"]
 CHANGES = [*SHORT, "data.machines=[fan]", "accumulate=2", "data.num_workers=0"]
