@@ -55,6 +55,7 @@ class SoftLabelLoss(nn.Module):
 def soft_labels(label: Int[Tensor, " batch"], mixed: Mixed | None, classes: int) -> Float[Tensor, "batch classes"]:
     """Shares of the classes in each clip, in float32: 1 for the label, or mixup's weights for both.
 
+    >>> import torch
     >>> soft_labels(torch.tensor([2, 0]), None, classes=3)
     tensor([[0., 0., 1.],
             [1., 0., 0.]])
