@@ -16,7 +16,7 @@ COUNTS = {2: [2, 2, 2, 2], "ragged": [1, 3, 1, 3]}
 
 
 def golden(**how):
-    """The centres and clips of the published numbers' evaluation by others' code."""
+    """Centres and clips of an evaluation written apart from this package."""
     loss = SubClusterAdaCos(2, CLASSES[:2], sub_centers=2, **how).double()
     with torch.no_grad():
         loss.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]]))
