@@ -45,9 +45,11 @@ _ENCODER_OPTION = re.compile(r"encoders\.\w+\.config\.\w")
 _NO_LOGGER = frozenset({"logger=null", "logger=none", "~logger"})
 # A choice for each branch by itself.
 _POOLING = "model/embedder/pooling"
-_POOLING_OF_A_BRANCH = re.compile(r"model\.embedder\.branches\.\w+\.pooling")
+_POOLING_OF_A_BRANCH = re.compile(r"model\.embedder\.branches\.\w+\.(?:scored_)?pooling")
 # What the branches' files leave to the constructor.
-_BRANCH_OPTION = re.compile(r"model\.embedder\.branches\.\w+\.(embed_dim|lora_rank|normalize|finetuning)=")
+_BRANCH_OPTION = re.compile(
+    r"model\.embedder\.branches\.\w+\.(embed_dim|lora_rank|lora_alpha|lora_layers|normalize|finetuning)="
+)
 
 
 def own_folders() -> list[Path]:

@@ -31,9 +31,13 @@ class Branch(nn.Module):
         normalize: applied to the embedding, in training and test: nothing, to unit length, batch or layer norm.
         finetuning: train the whole encoder, none of it, or low-rank updates of its attention.
         lora_rank: rank of those updates.
+        lora_alpha: they are multiplied by ``lora_alpha / lora_rank``.
+        lora_layers: names of the linear layers that have them, see `asd_lightning.encoders.finetuning`.
+        scored_pooling: like ``pooling``, with nothing to train: what is scored is this of the encoder's tokens, not the
+            embedding that is trained.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the settings of conf/model/embedder/branches
         self,
         front_end: nn.Module,
         encoder: nn.Module,
@@ -44,6 +48,9 @@ class Branch(nn.Module):
         normalize: Normalize = "none",
         finetuning: Finetuning = "full",
         lora_rank: int = 16,
+        lora_alpha: float = 16.0,
+        lora_layers: Sequence[str] | None = None,
+        scored_pooling: Callable[[Any], nn.Module] | None = None,
     ) -> None:
         super().__init__()
         if normalize not in get_args(Normalize):
@@ -51,27 +58,35 @@ class Branch(nn.Module):
         self.front_end = front_end
         self.augmentation = augmentation or nn.Identity()
         self.encoder = encoder
-        apply_finetuning(encoder, finetuning, rank=lora_rank)
+        apply_finetuning(encoder, finetuning, rank=lora_rank, alpha=lora_alpha, layers=lora_layers)
         self.pooling: nn.Module = nn.Identity()
         self.projection: nn.Module = nn.Identity()
         if pooling is None:
             self.embed_dim = int(encoder.out_dim)  # type: ignore[arg-type]
         else:
-            # Hydra gives a class with its options as a partial, whose `func` it is.
-            needs_grid = getattr(getattr(pooling, "func", pooling), "needs_grid", False)
-            self.pooling = pooling(encoder.grid if needs_grid else encoder.token_dim)
+            self.pooling = _pooling_of(encoder, pooling)
             self.embed_dim = int(self.pooling.out_dim)  # type: ignore[arg-type]
             if embed_dim is not None:
                 self.projection = nn.Linear(self.embed_dim, embed_dim)
                 self.embed_dim = embed_dim
         self.normalization = _normalization(normalize, self.embed_dim)
+        self.scored_pooling = None if scored_pooling is None else _pooling_of(encoder, scored_pooling)
 
     def forward(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch dim"]:
         """Embedding of each waveform, which is in [-1, 1] at 16 kHz."""
+        embedding: Tensor = self.normalization(self.projection(self.pooling(self._tokens(waveform))).float())
+        return embedding
+
+    def scored(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch scored_dim"]:
+        """What is scored of each waveform: the embedding, or what the ``scored_pooling`` makes of the tokens."""
+        if self.scored_pooling is None:
+            return self(waveform)  # type: ignore[no-any-return]
+        return self.scored_pooling(self._tokens(waveform)).float()  # type: ignore[no-any-return]
+
+    def _tokens(self, waveform: Float[Tensor, "batch samples"]) -> Tensor:
         with torch.no_grad():
             features = self.augmentation(self.front_end(waveform))
-        embedding: Tensor = self.normalization(self.projection(self.pooling(self.encoder(features))).float())
-        return embedding
+        return self.encoder(features)  # type: ignore[no-any-return]
 
 
 class Embedder(nn.Module):
@@ -96,6 +111,10 @@ class Embedder(nn.Module):
     def forward(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch dim"]:
         """Embeddings of all branches, side by side; waveforms are in [-1, 1] at 16 kHz."""
         return torch.cat([branch(waveform) for branch in self.branches.values()], dim=1)
+
+    def scored(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch scored_dim"]:
+        """What is scored of all branches, side by side; before any head."""
+        return torch.cat([branch.scored(waveform) for branch in self.branches.values()], dim=1)  # type: ignore[operator]
 
 
 class FeaturePerturbation(nn.Sequential):
@@ -154,17 +173,26 @@ class ScoredEmbedder(nn.Module):
     Args:
         embedder: the branches.
         head: what follows them; ``None`` scores the branches' own embedding.
+
+    Raises:
+        UserError: a head, and a branch of which something else is scored than the head is made for.
     """
 
     def __init__(self, embedder: Embedder, head: EmbeddingHead | None = None) -> None:
         super().__init__()
         self.embedder = embedder
         self.head = head or nn.Identity()
+        other = [name for name, branch in embedder.branches.items() if branch.scored_pooling is not None]
+        if other and isinstance(head, EmbeddingHead) and head.perturbations:
+            raise UserError(
+                f"branch {other[0]}: its scored_pooling is scored, and no head is made for it; set "
+                "model.score_after_head=false"
+            )
 
     def forward(self, waveform: Float[Tensor, "batch *windows samples"]) -> Float[Tensor, "batch dim"]:
         """Scored embedding of each clip: mean over its windows where there are several."""
         if waveform.ndim == 2:
-            return self.head(self.embedder(waveform))  # type: ignore[no-any-return]
+            return self.head(self.embedder.scored(waveform))  # type: ignore[no-any-return]
         batch, windows, samples = waveform.shape
         return self(waveform.reshape(batch * windows, samples)).view(batch, windows, -1).mean(1)  # type: ignore[no-any-return]
 
@@ -175,6 +203,12 @@ class UnitLength(nn.Module):
     def forward(self, embedding: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim"]:
         """Embeddings of length 1; one of zeros alone stays."""
         return F.normalize(embedding)
+
+
+def _pooling_of(encoder: nn.Module, pooling: Callable[[Any], nn.Module]) -> nn.Module:
+    # Hydra gives a class with its options as a partial, whose `func` it is.
+    needs_grid = getattr(getattr(pooling, "func", pooling), "needs_grid", False)
+    return pooling(encoder.grid if needs_grid else encoder.token_dim)
 
 
 def _normalization(name: Normalize, dim: int) -> nn.Module:

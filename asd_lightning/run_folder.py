@@ -3,6 +3,7 @@
     runs/NAME/
         config.yaml              the configuration, resolved
         checkpoints/last.ckpt    weights, optimizer, classes, and what was trained on
+        pseudo_classes.csv       classes of clips without attributes, where data.pseudo_classes gave some
         train.log                what was said
         failure.txt              why it failed, where it has
         results/                 of the test after the training
@@ -25,6 +26,7 @@ from asd_lightning.foreign_files import ForeignFileError, load_json
 
 CHECKPOINT = "checkpoints/last.ckpt"
 CONFIG = "config.yaml"
+PSEUDO_CLASSES = "pseudo_classes.csv"
 FAILURE = "failure.txt"
 """The reason in the first line, then the traceback of an unexpected error."""
 LOCK = ".lock"

@@ -78,7 +78,7 @@ def test_a_users_error_is_one_line_and_status_2(capsys, tmp_path):
         (["model/scorr=knn"], "model/scorr: no such setting (did you mean model/scorer?)"),
         (
             ["experiment=sistem1"],
-            "experiment=sistem1: no such choice (did you mean system1?); there are beats_frozen, eat_frozen, fft,",
+            "experiment=sistem1: no such choice (did you mean system1?); there are beats_frozen, eat_frozen,",
         ),
         (["seed=0,1"], "seed=0,1: several values; for a sweep over them add -m"),
         (["data.root=[a"], "data.root=[a: not readable as KEY=VALUE"),
@@ -162,7 +162,10 @@ def test_a_users_error_is_one_line_and_status_2(capsys, tmp_path):
             ["data.root=DATA", "experiment=statistics", "model/embedder/branches=[fft]"],
             "model.embedder.branches.statistics: has settings (an experiment's, perhaps), and the system has no such",
         ),
-        (["experiment.x=1"], "experiment.x: experiment is a choice, experiment=beats_frozen|eat_frozen|fft|mn04|"),
+        (
+            ["experiment.x=1"],
+            "experiment.x: experiment is a choice, experiment=beats_frozen|eat_frozen|featex_fft|fft|",
+        ),
         (
             ["model.recording_score.bar=1"],
             "model.recording_score is a plain value, model.recording_score=max, and nothing is below it",

@@ -1,5 +1,7 @@
 """Branches and the embedder, the spectrum CNN, and the training-free statistics."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import scipy.signal
@@ -7,14 +9,18 @@ import torch
 import torchaudio.functional
 from torch import nn
 
-from asd_lightning.embedder import Branch, Embedder, EmbeddingHead, FeaturePerturbation
+from asd_lightning.embedder import Branch, Embedder, EmbeddingHead, FeaturePerturbation, ScoredEmbedder
+from asd_lightning.encoders.mel_bands import MelBands
 from asd_lightning.encoders.mn04 import MN04, MN04Config
-from asd_lightning.encoders.pooling import MeanPooling
+from asd_lightning.encoders.over_time import Mean
+from asd_lightning.encoders.pooling import GridPooling, MeanPooling
 from asd_lightning.encoders.spectrum_cnn import SameConv1d, SpectrumCNN
 from asd_lightning.encoders.statistics import TemporalStatistics
 from asd_lightning.errors import UserError
 from asd_lightning.features.mn04_log_mel import MN04LogMel
 from asd_lightning.features.spectrum import LogMelSpectrogram, MagnitudeSpectrum
+
+mean_of_bands = partial(GridPooling, over_time=Mean())
 
 
 def test_spectrum_cnn_has_the_published_shapes_and_size():
@@ -161,6 +167,24 @@ def test_the_head_and_what_is_scored():
     torch.testing.assert_close(head(embedding[:1]), after[:1])
     torch.testing.assert_close(after[:, :5], head.perturbations[0](embedding[:, :5]))
     assert EmbeddingHead([8], "none")(embedding) is embedding
+
+
+def test_the_tokens_may_be_scored_and_the_projection_trained():
+    torch.manual_seed(0)
+    front_end, encoder = LogMelSpectrogram(), MelBands(bands=8)
+    branch = Branch(front_end, encoder, pooling=MeanPooling, embed_dim=5, scored_pooling=mean_of_bands)
+    plain = Branch(front_end, encoder, pooling=MeanPooling, embed_dim=3)
+    embedder = Embedder({"a": branch, "b": plain}).eval()
+    waveform = 0.1 * torch.randn(3, 16_000)
+    levels = encoder(front_end(waveform))  # step by step, the bands of each
+    by_hand = levels.view(3, -1, 8, encoder.token_dim).mean(1).flatten(1)
+    assert embedder(waveform).shape == (3, 8)
+    torch.testing.assert_close(embedder.scored(waveform), torch.cat([by_hand, plain(waveform)], dim=1))
+    assert torch.equal(ScoredEmbedder(embedder)(waveform), embedder.scored(waveform))
+    torch.testing.assert_close(ScoredEmbedder(embedder)(waveform[:1, None]), embedder.scored(waveform[:1]))
+    assert ScoredEmbedder(embedder, EmbeddingHead([5, 3], "none"))(waveform).shape == (3, 128 + 3)
+    with pytest.raises(UserError, match=r"branch a: its scored_pooling .*model\.score_after_head=false"):
+        ScoredEmbedder(embedder, EmbeddingHead([5, 3]))
 
 
 def test_head_is_the_bottleneck_of_the_method():

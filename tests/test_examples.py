@@ -25,6 +25,7 @@ MODULES = (
         "features.mel_table",
         "data.preprocessing",
         "data.file_names",
+        "data.pseudo_classes",
     ),
     *(
         "features.two_microphones",
@@ -37,7 +38,8 @@ MODULES = (
     *("evaluation.metrics", "comparison.over_seeds", "submission.check", "pages.svg"),
     *("encoders.statistics", "encoders.mn04", "encoders.grid", "encoders.over_time", "encoders.pooling"),
     *("encoders.family", "encoders.mel_bands", "scoring.feature_store"),
-    *("losses.arcface", "embedder", "scoring.knn", "training.schedule"),
+    *("losses.arcface", "losses.soft_labels", "losses.sub_cluster_adacos", "losses.adaproj"),
+    *("losses.feature_exchange", "embedder", "scoring.knn", "training.schedule"),
     *("scoring.grid", "scoring.rescaling", "scoring.union", "scoring.domains", "scoring.calibration"),
     *("detector.detector", "detector.constructors", "detector.evaluation"),
     *("detector.promise", "detector.health", "detector.drift", "detector.states"),

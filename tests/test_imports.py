@@ -38,6 +38,7 @@ STAGES = (
     "pages",
     "experiment",
     "detector",
+    "live",
     "api",
     "commands",
     "cli",

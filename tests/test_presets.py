@@ -11,10 +11,13 @@ from asd_lightning.configuration import CONF_DIR, choices_of, compose_train, pla
 from asd_lightning.data.datamodule import ClipDataModule
 from asd_lightning.data.labels import ClassLabel
 from asd_lightning.embedder import UnitLength
+from asd_lightning.encoders.finetuning import LoRALinear
 from asd_lightning.encoders.grid import TokenGrid
 from asd_lightning.encoders.over_time import Deviation, DeviationWeighted, Max, Mean, PowerMean, RankWeighted
 from asd_lightning.encoders.pooling import AttentiveStatistics, ClsPooling
 from asd_lightning.features.spec_augment import SpecAugment
+from asd_lightning.losses.adaproj import AdaProj
+from asd_lightning.losses.sub_cluster_adacos import SubClusterAdaCos
 from asd_lightning.training.build import build_module
 
 SYSTEMS = ("system1", "system2", "system3", "system4")
@@ -36,9 +39,11 @@ COMPOSED = {
     "data.batch_size": 16,
     "data.sampler": "uniform",
     "data.supplemental": "none",
+    "data.pseudo_classes": None,
     "encoders.beats.weights": "beats_iter3",
     "encoders.eat.weights": "eat_base",
     "model.mixup_alpha": 0.5,
+    "model.mixup_per_clip": None,
     "model.recording_score": "max",
     "data.group": "recording",
     "data.hop_seconds": None,
@@ -140,7 +145,7 @@ def test_built_head_and_loss(built):
     assert (loss.arcface_weight, loss.contrastive_weight, loss.gather) == (1.0, 1.0, True)
     assert loss.arcface.weight.shape == (3 * 114, dim)
     assert module.scored_embedder().head is module.head
-    assert (module._mixup_alpha, module._decay_all) == (0.5, True)
+    assert (module._mixup_alpha, module._mixup_per_clip, module._decay_all) == (0.5, None, True)
 
 
 def test_built_scorer_threshold_and_average(built):
@@ -246,6 +251,91 @@ def test_mn04_is_trained_as_the_systems_are(tmp_path):
     module = build_module(plain(compose_train([*alone, unmasked], tmp_path).model), CLASSES)
     assert module.embedder.embed_dims == {"mn04": 128}
     assert isinstance(module.embedder.branches["mn04"].augmentation, torch.nn.Identity)
+
+
+LORA = {
+    "data.labels": "machine_domain_attribute",
+    "data.batch_size": 8,
+    "data.clip_seconds": 10.0,
+    "accumulate": 1,
+    "trainer.accumulate_grad_batches": 1,
+    "trainer.max_steps": 37_500,
+    "trainer.precision": "32-true",
+    "trainer.gradient_clip_val": None,
+    "callbacks.ema": None,
+    "encoders.beats.weights": "beats_iter3",
+    "model.mixup_alpha": 1.0,
+    "model.mixup_per_clip": 0.5,
+    "model.loss.sub_centers": 16,
+    "model.loss.scale": "fixed",
+    "model.loss.head": "none",
+    "model.optimizer._target_": "torch.optim.AdamW",
+    "model.optimizer.lr": 1e-4,
+    "model.scheduler._target_": "asd_lightning.training.schedule.constant",
+    "model.scheduler.warmup": 5000,
+    "model.scheduler.unit": "update",
+}
+
+
+@pytest.mark.parametrize(("system", "channel"), [("lora_2026", 0), ("lora_w1_2026", "reduced_per_clip")])
+def test_low_rank_updates_of_2026(tmp_path, system, channel):
+    config = compose_train([f"experiment={system}", "name=x"], tmp_path)
+    assert {key: OmegaConf.select(config, key) for key in LORA} == LORA
+    assert (config.data.channel, config.system) == (channel, system)
+    scorer = "model/scorer=beam_varmin"
+    assert config.model.scorer == compose_train([scorer, "name=x"], tmp_path).model.scorer
+    module = build_module(plain(composed(tmp_path, system).model), CLASSES)
+    (branch,) = module.embedder.branches.values()
+    assert isinstance(branch.pooling, AttentiveStatistics)
+    assert isinstance(branch.augmentation, torch.nn.Identity)
+    assert (branch.embed_dim, branch.scored_pooling.over_time) == (256, DeviationWeighted(gamma=4.0))
+    assert (branch.scored_pooling.bands, branch.scored_pooling.spikes) == ("keep", "keep")
+    layers = {name: layer for name, layer in branch.encoder.named_modules() if isinstance(layer, LoRALinear)}
+    assert {name.rpartition(".")[2] for name in layers} == {"q_proj", "k_proj", "v_proj"}
+    assert {(layer.lora_a.shape[0], layer.scale) for layer in layers.values()} == {(64, 8 / 64)}
+    assert len(layers) == 3 * 2
+    assert isinstance(module.loss, SubClusterAdaCos)
+    assert module.loss.weight.shape == (3 * 16, 256)
+    assert module(0.1 * torch.randn(1, 16_000)).shape == (1, 8 * 64)
+
+
+def test_mn04_by_sub_cluster_adacos(tmp_path):
+    """All but loss, mixup, branch and what is scored is system 1's."""
+    config = compose_train(["experiment=scadacos_mn04", "name=x"], tmp_path)
+    other = {"model.loss", "model.scorer", "model.mixup"}
+    same = {key: value for key, value in COMPOSED.items() if not key.startswith(tuple(other))}
+    assert {key: OmegaConf.select(config, key) for key in same} == same
+    assert (config.model.mixup_alpha, config.model.mixup_per_clip) == (1.0, 0.5)
+    assert config.model.scorer == compose_train(["model/scorer=beam_varmin", "name=x"], tmp_path).model.scorer
+    module = build_module(plain(composed(tmp_path, "scadacos_mn04").model), CLASSES)
+    (branch,) = module.embedder.branches.values()
+    assert isinstance(branch.pooling, AttentiveStatistics)
+    assert (branch.embed_dim, branch.scored_pooling.over_time) == (128, DeviationWeighted(gamma=4.0))
+    assert all(parameter.requires_grad for parameter in branch.encoder.features[:9].parameters())
+    assert isinstance(module.loss, SubClusterAdaCos)
+    assert module.eval()(0.1 * torch.randn(1, 16_000)).shape == (1, 256)
+
+
+def test_spectrum_by_feature_exchange(tmp_path):
+    """All but loss and mixup is that of experiment=fft."""
+    config = compose_train(["experiment=featex_fft", "name=x"], tmp_path)
+    same = {key: value for key, value in COMPOSED.items() if not key.startswith(("model.loss", "model.mixup"))}
+    assert {key: OmegaConf.select(config, key) for key in same} == same
+    assert (config.model.mixup_alpha, config.model.mixup_per_clip) == (1.0, 0.5)
+    loss = build_module(plain(config.model), CLASSES).loss
+    assert (loss.parts, loss.probability, loss.weight) == (2, 0.5, 1.0)
+    assert [type(part) for part in (loss.plain, loss.exchanged)] == [SubClusterAdaCos] * 2
+    assert [tuple(part.weight.shape) for part in (loss.plain, loss.exchanged)] == [(3 * 16, 128), (9 * 16, 128)]
+
+
+@pytest.mark.parametrize(("name", "kind", "centers"), [("scadacos", SubClusterAdaCos, 16), ("adaproj", AdaProj, 32)])
+def test_losses_of_soft_labels(tmp_path, name, kind, centers):
+    config = plain(compose_train(["experiment=fft", f"model/loss={name}", "name=x"], tmp_path).model)
+    loss = config["loss"]
+    assert (loss["sub_centers"], loss["scale"], loss["head"]) == (centers, "fixed", "none")
+    module = build_module(config, CLASSES)
+    assert isinstance(module.loss, kind)
+    assert module.loss.weight.numel() == 3 * centers * 128
 
 
 FROZEN = {

@@ -6,6 +6,8 @@ import logging
 import os
 import signal
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -24,6 +26,7 @@ from asd_lightning.data.folders import machine_folders
 from asd_lightning.data.labels import ClassLabel, LabelScheme, class_table, encode_labels
 from asd_lightning.data.layout import Clip, find_clips, find_truth
 from asd_lightning.data.preprocessing import Pad, Preprocessing
+from asd_lightning.data.pseudo_classes import PseudoClasses, read_pseudo_classes
 from asd_lightning.data.recordings import (
     RecordingsTable,
     cut_recordings,
@@ -72,6 +75,7 @@ class ClipDataModule(pl.LightningDataModule):
         cache_dir: str | Path = "cache/clips",
         truth: str | Path | None = None,
         recordings: str | Path | None = None,
+        pseudo_classes: str | Path | None = None,
         group: Literal["recording", "clip"] = "recording",
         supplemental: Supplemental = "none",
         supplemental_snr_db: Sequence[float] = (0.0, 15.0),
@@ -107,6 +111,8 @@ class ClipDataModule(pl.LightningDataModule):
                 default what a download has left below ``root``, if anything.  It is never opened here.
             recordings: a table ``file,recording`` of which clips were cut from one recording; by default recordings.csv
                 beside the machines, where there is one.
+            pseudo_classes: a table ``machine,file,pseudo_class`` of training clips without an attribute
+                (`asd_lightning.data.pseudo_classes`): what stands there takes the attribute's place in their class.
             group: what is left out of the bank together when training clips are scored for the threshold: all clips of
                 one ``recording``, or each file (``clip``).
             supplemental: use of supplemental clips in training alone: ``noise`` mixes noise-only clips of the same
@@ -128,6 +134,7 @@ class ClipDataModule(pl.LightningDataModule):
         self._labels: LabelScheme = labels
         self.preprocessing = Preprocessing(sample_rate, channel, clip_seconds, hop_seconds, pad, test_windows, residual)
         self._recordings = recordings
+        self._pseudo_classes = pseudo_classes
         self._group = group
         self._batch_size = batch_size
         self._test_batch_size = test_batch_size
@@ -196,7 +203,23 @@ class ClipDataModule(pl.LightningDataModule):
     @property
     def classes(self) -> list[ClassLabel]:
         """The training classes; a batch's ``label`` is the place in this list."""
-        return class_table((as_labeled(self.clips[clip_id]) for clip_id in self._training_ids()), self._labels)
+        return class_table((self._labeled(self.clips[clip_id]) for clip_id in self._training_ids()), self._labels)
+
+    @cached_property
+    def pseudo_classes(self) -> PseudoClasses:
+        """As the table says, which is read once; empty where there is none.
+
+        Raises:
+            UserError: it cannot be read, or is of none of the training clips.
+        """
+        if self._pseudo_classes is None:
+            return {}
+        classes = read_pseudo_classes(Path(self._pseudo_classes))
+        if not any((clip.machine, clip.file) in classes for clip in self.clips if clip.split == "train"):
+            raise UserError(
+                f"{self._pseudo_classes}: none of its files is a training clip's; correct data.pseudo_classes"
+            )
+        return classes
 
     @property
     def truth_path(self) -> Path | None:
@@ -282,7 +305,13 @@ class ClipDataModule(pl.LightningDataModule):
         return ids
 
     def _encoded(self, clip_ids: Sequence[int]) -> list[int]:
-        return encode_labels([as_labeled(self.clips[clip_id]) for clip_id in clip_ids], self.classes, self._labels)
+        return encode_labels([self._labeled(self.clips[clip_id]) for clip_id in clip_ids], self.classes, self._labels)
+
+    def _labeled(self, clip: Clip) -> Clip:
+        """The clip as its class is told."""
+        if clip.attribute or clip.split != "train":
+            return as_labeled(clip)
+        return replace(clip, attribute=self.pseudo_classes.get((clip.machine, clip.file), ""))
 
     def _query_ids(self) -> list[int]:
         return [i for i, clip in enumerate(self.clips) if clip.split == "test"]

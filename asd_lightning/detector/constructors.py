@@ -55,7 +55,9 @@ KINDS: Mapping[str, str] = _FRONT_ENDS | _ENCODERS | _POOLINGS | _OVER_TIME | _S
 
 _TARGET, _PARTIAL, _KIND = "_target_", "_partial_", "kind"
 # Of a branch in a configuration, what matters outside of training.
-_BRANCH = ("front_end", "encoder", "pooling", "embed_dim", "normalize", "finetuning", "lora_rank")
+_BRANCH = ("front_end", "encoder", "pooling", "embed_dim", "normalize", "finetuning", "scored_pooling")
+# Of low-rank updates that have not become part of the weights.
+_LOW_RANK = ("lora_rank", "lora_alpha", "lora_layers")
 _MOST_BRANCHES = 16
 
 
@@ -78,6 +80,9 @@ def embedder_spec(config: Mapping[str, Any], head: str) -> Spec:
         config: with ``branches``.
         head: `asd_lightning.embedder.Head` that the embedding passes before it is scored, "none" for none.
 
+    Returns:
+        Of an encoder with low-rank updates the one that `merge_low_rank` makes of it.
+
     Raises:
         UserError: see `spec_of`.
     """
@@ -86,6 +91,9 @@ def embedder_spec(config: Mapping[str, Any], head: str) -> Spec:
         {"name": name} | {key: spec_of(value) for key, value in branch.items() if key in _BRANCH}
         for name, branch in config["branches"].items()
     ]
+    for branch in branches:
+        if branch.get("finetuning") == "lora":
+            branch["finetuning"] = "freeze"
     return {"branches": branches, "head": head}
 
 
@@ -102,10 +110,12 @@ def build_embedder(spec: Spec) -> ScoredEmbedder:
     for name, options in branches_of(spec).items():
         front_end = _made(options.pop("front_end", None), _FRONT_ENDS)
         encoder = _made(options.pop("encoder", None), _ENCODERS)
-        pooling = options.pop("pooling", None)
-        if unknown := sorted(set(options) - set(_BRANCH)):
+        for place in ("pooling", "scored_pooling"):
+            if options.get(place) is not None:
+                options[place] = _pooling(options[place])
+        if unknown := sorted(set(options) - {*_BRANCH, *_LOW_RANK}):
             raise UserError(f"branch {name!s:.40}: holds {unknown[0]!r:.40}, which no branch has")
-        built[name] = Branch(front_end, encoder, pooling=None if pooling is None else _pooling(pooling), **options)
+        built[name] = Branch(front_end, encoder, **options)
     embedder = Embedder(built)
     head = EmbeddingHead(list(embedder.embed_dims.values()), spec.get("head", "none"))
     return ScoredEmbedder(embedder, head).eval()

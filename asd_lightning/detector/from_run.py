@@ -35,13 +35,18 @@ _PRECISIONS = {"torch.bfloat16": "bf16-mixed", "torch.float16": "16-mixed"}
 def hearing_of_run(run: Any) -> Hearing:
     """How a run (`asd_lightning.experiment.fitted_run.FittedRun`) hears; its weights travel with it.
 
+    Low-rank updates become part of the weights that they update, in the run too: scores stay but for rounding.
+
     Raises:
         UserError: a part of it is not this package's own, or it embeds two microphones.
     """
     if run.preprocessing.channel == "residual":
         raise UserError("a run of data.channel=residual embeds two microphones, and a detector hears one")
+    from asd_lightning.encoders.finetuning import merge_low_rank
+
     head = run.config["loss"].get("head", "joint") if run.config.get("score_after_head", True) else "none"
     spec = embedder_spec(run.config["embedder"], head)
+    merge_low_rank(run.embedder)
     hearing = Hearing(run.preprocessing, spec, run.reduction, _PRECISIONS.get(str(run.dtype), "32-true"))
     return hearing.with_weights(run.embedder, keep=True, told={})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from typing import Literal, get_args
 
 from jaxtyping import Float
@@ -17,18 +18,25 @@ Finetuning = Literal["full", "freeze", "lora"]
 _ATTENTION_INPUTS = ("q_proj", "v_proj", "qkv")
 
 
-def apply_finetuning(encoder: nn.Module, mode: Finetuning, rank: int = 16, alpha: float = 16.0) -> None:
+def apply_finetuning(
+    encoder: nn.Module,
+    mode: Finetuning,
+    rank: int = 16,
+    alpha: float = 16.0,
+    layers: Sequence[str] | None = None,
+) -> None:
     """Make ``encoder`` train as ``mode`` says, in place.
 
     ``full`` trains all that has a part in the tokens.  ``freeze`` stops all gradients and keeps the encoder in
     evaluation mode (no dropout), also when the module it is part of is set to training.  ``lora`` trains only low-rank
-    updates: of the attention's input projections (``LoRALinear``), or, where an encoder has convolutions in their
-    place, of those that are pointwise (``LoRAPointwise``); the statistics of its batch norms then stay as they are.
+    updates: of the attention's input projections (``LoRALinear``; of BEATs' three those of query and value) or of the
+    linear ``layers`` of these names, or, where an encoder has convolutions in their place, of those that are pointwise
+    (``LoRAPointwise``); the statistics of its batch norms then stay as they are.
     The names of the pretrained tensors do too.  What an encoder names as ``beyond_tokens`` trains in no mode: processes
     that train together would wait for its gradients.
 
     Raises:
-        UserError: an unknown mode, a rank below 1, or ``lora`` for an encoder with neither.
+        UserError: an unknown mode, a rank below 1, ``lora`` for an encoder with neither, or ``layers`` that it lacks.
     """
     if mode not in get_args(Finetuning):
         raise UserError(f"finetuning={mode!r}: choose one of {', '.join(get_args(Finetuning))}")
@@ -40,7 +48,7 @@ def apply_finetuning(encoder: nn.Module, mode: Finetuning, rank: int = 16, alpha
         encoder.requires_grad_(False)
         _keep_in_evaluation(encoder)
     else:
-        _add_low_rank_updates(encoder, rank, alpha)
+        _add_low_rank_updates(encoder, rank, alpha, layers)
 
 
 class LoRALinear(nn.Linear):
@@ -62,6 +70,12 @@ class LoRALinear(nn.Linear):
         """(..., in) to (..., out)."""
         update: Tensor = F.linear(F.linear(x, self.lora_a), self.lora_b)
         return super().forward(x) + self.scale * update
+
+    def merged(self) -> nn.Linear:
+        """The plain layer that gives the same, but for rounding."""
+        plain = nn.Linear(self.in_features, self.out_features, bias=self.bias is not None, device="meta")
+        plain.weight, plain.bias = _frozen(self.weight + self.scale * self.lora_b @ self.lora_a), self.bias
+        return plain
 
 
 class LoRAPointwise(nn.Conv2d):
@@ -86,6 +100,23 @@ class LoRAPointwise(nn.Conv2d):
         update: Tensor = F.conv2d(F.conv2d(x, self.lora_a), self.lora_b)
         return super().forward(x) + self.scale * update
 
+    def merged(self) -> nn.Conv2d:
+        """The plain layer that gives the same, but for rounding."""
+        plain = nn.Conv2d(self.in_channels, self.out_channels, 1, bias=self.bias is not None, device="meta")
+        update = (self.lora_b.flatten(1) @ self.lora_a.flatten(1))[:, :, None, None]
+        plain.weight, plain.bias = _frozen(self.weight + self.scale * update), self.bias
+        return plain
+
+
+def merge_low_rank(module: nn.Module) -> None:
+    """Add the low-rank updates of ``lora`` to the weights that they update, everywhere in ``module``, in place.
+
+    What is left has the layers, the names and the size of the encoder before, and trains no more.
+    """
+    for parent, name, child in [*_children(module)]:
+        if isinstance(child, LoRALinear | LoRAPointwise):
+            setattr(parent, name, child.merged())
+
 
 class _StaysInEvaluation:
     """Takes the place of a module's ``train``; an object and not a closure, so that a copied module has its own."""
@@ -102,18 +133,27 @@ def _keep_in_evaluation(module: nn.Module) -> None:
     module.train = _StaysInEvaluation(module)  # type: ignore[method-assign]
 
 
-def _add_low_rank_updates(encoder: nn.Module, rank: int, alpha: float) -> None:
+def _children(module: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]]:
+    return ((parent, name, child) for parent in module.modules() for name, child in parent.named_children())
+
+
+def _frozen(weight: Tensor) -> nn.Parameter:
+    return nn.Parameter(weight.detach(), requires_grad=False)
+
+
+def _add_low_rank_updates(encoder: nn.Module, rank: int, alpha: float, layers: Sequence[str] | None) -> None:
     if rank < 1:
         raise UserError(f"the rank of low-rank updates is {rank}; it must be at least 1")
     # What does not train as it is takes no part in what the encoder gives.
     trained = {id(parameter) for parameter in encoder.parameters() if parameter.requires_grad}
-    places = [
-        (parent, name, child)
-        for parent in encoder.modules()
-        for name, child in parent.named_children()
-        if id(getattr(child, "weight", None)) in trained
-    ]
-    chosen = [place for place in places if place[1] in _ATTENTION_INPUTS and isinstance(place[2], nn.Linear)]
+    places = [place for place in _children(encoder) if id(getattr(place[2], "weight", None)) in trained]
+    linear = [place for place in places if isinstance(place[2], nn.Linear)]
+    if absent := sorted(set(layers or ()) - {name for _, name, _ in linear}):
+        there = ", ".join(sorted({name for _, name, _ in linear})) or "none"
+        raise UserError(
+            f"lora_layers: {absent[0]!r:.40} is no linear layer of {type(encoder).__name__}; it has {there}"
+        )
+    chosen = [place for place in linear if place[1] in (layers or _ATTENTION_INPUTS)]
     chosen = chosen or [place for place in places if _is_pointwise(place[2])]
     if not chosen:
         raise UserError(

@@ -40,6 +40,7 @@ _TEXTS = {
     "data.cache_dir": "a folder in which decoded clips are kept, by default cache/clips,",
     "data.truth": "a list or folder, or null for what a download has left,",
     "data.recordings": "a table, or null for one beside the machines,",
+    "data.pseudo_classes": "a table, or null for none,",
 }
 # Spectra are computed in float32 whatever the precision, so the weights cannot be of another type.
 _CHOICES = {
@@ -50,7 +51,7 @@ _CHOICES = {
 _OTHER_SPELLINGS = ("32", "16", "bf16", 32, 16)
 # A generator's seed has 32 bits; windows of a clip are held at a time.
 _MOST = {"seed": 2**32 - 1, "data.seed": 2**32 - 1, "data.hold_out_seed": 2**32 - 1, "data.test_windows": 10_000}
-_MAY_BE_NULL = frozenset({"data.num_workers", "data.truth", "data.recordings"})
+_MAY_BE_NULL = frozenset({"data.num_workers", "data.truth", "data.recordings", "data.pseudo_classes"})
 
 
 def refuse_incomplete(config: DictConfig) -> None:

@@ -17,7 +17,7 @@ from asd_lightning.errors import UserError
 logger = logging.getLogger(__name__)
 
 _NAMED_AT_MOST = 3
-_PATHS = ("root", "truth", "recordings")
+_PATHS = ("root", "truth", "recordings", "pseudo_classes")
 
 
 def with_absolute_paths(config: DictConfig) -> DictConfig:

@@ -25,6 +25,7 @@ from asd_lightning.atomic import full_disk, write_atomically, write_text_atomica
 from asd_lightning.comparison.systems import official_score
 from asd_lightning.configuration import CONF_DIR, as_yaml, instantiate_all, is_option, own_folders, plain, recorded
 from asd_lightning.data.datamodule import ClipDataModule
+from asd_lightning.data.pseudo_classes import write_pseudo_classes
 from asd_lightning.errors import UserError
 from asd_lightning.experiment import multirun
 from asd_lightning.experiment.claim import OccupiedError, claimed, is_first_process
@@ -34,7 +35,17 @@ from asd_lightning.experiment.quiet import hide_irrelevant_messages
 from asd_lightning.experiment.results import ResultsWriter, evaluated
 from asd_lightning.experiment.resume import checkpoint_to_resume, refuse_another_run
 from asd_lightning.plain_text import without_secrets
-from asd_lightning.run_folder import CHECKPOINT, CONFIG, FAILURE, HYDRA, LOCK, LOG, claim_results, results_of
+from asd_lightning.run_folder import (
+    CHECKPOINT,
+    CONFIG,
+    FAILURE,
+    HYDRA,
+    LOCK,
+    LOG,
+    PSEUDO_CLASSES,
+    claim_results,
+    results_of,
+)
 from asd_lightning.scoring.machines import warn_of_too_few
 from asd_lightning.training.build import build_module, read_checkpoint
 from asd_lightning.training.checkpoint import InterruptedRunError
@@ -218,6 +229,8 @@ def _train_and_test(config: DictConfig, output_dir: Path, checkpoint: Path | Non
         # Not before the checks: a run that is not resumed keeps its recorded configuration.
         _record(config, output_dir)
     module = build_module(plain(config.model), datamodule.classes)
+    if datamodule.pseudo_classes and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+        write_pseudo_classes(output_dir / PSEUDO_CLASSES, datamodule.pseudo_classes)
     module.training_clips = datamodule.training_clips()
     trainer = make_trainer(config, output_dir)
     if multirun.is_sweep():

@@ -1,1 +1,1 @@
-"""Sub-centre ArcFace, supervised contrastive, and the one-stage loss that joins them."""
+"""What a system is trained on: one-stage contrastive learning with ArcFace, sub-cluster AdaCos, AdaProj, FeatEx."""

@@ -90,13 +90,20 @@ class OneStageLoss(nn.Module):
             mixed: what mixup drew for this batch; ``None`` where the clips were not mixed.
         """
         logits = self.arcface(embedding, label)
-        arcface = F.cross_entropy(logits, label)
-        if mixed is not None:
-            weight = mixed.weight.to(arcface)
-            arcface = weight * arcface + (1 - weight) * F.cross_entropy(logits, mixed.mixed_label)
+        arcface = F.cross_entropy(logits, label) if mixed is None else _mixed_cross_entropy(logits, label, mixed)
         contrastive, anchors = supervised_contrastive(
             embedding, label, self.temperature, self.base_temperature, self.gather
         )
         # Both terms stay in the graph at weight 0: a parameter without a gradient stops distributed training.
         total = self.arcface_weight * arcface + self.contrastive_weight * contrastive
         return LossTerms(total, arcface, contrastive, anchors)
+
+
+def _mixed_cross_entropy(
+    logits: Float[Tensor, "batch classes"], label: Int[Tensor, " batch"], mixed: Mixed
+) -> Float[Tensor, ""]:
+    # With one weight for all the means are weighted: the sums of the report's runs, to the bit.
+    weight = mixed.weight.to(logits)
+    how = "none" if weight.ndim else "mean"
+    own, other = (F.cross_entropy(logits, y, reduction=how) for y in (label, mixed.mixed_label))
+    return (weight * own + (1 - weight) * other).mean()

@@ -15,6 +15,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from asd_lightning.losses.all_ranks import of_all_ranks
+
 
 class ContrastiveTerms(NamedTuple):
     """Loss, and how many of this rank's clips had another clip of their class to be pulled to."""
@@ -49,7 +51,7 @@ def supervised_contrastive(
         other, other_label, offset = anchor, label, 0
         if gather and dist.is_initialized() and dist.get_world_size() > 1:
             other = torch.cat(differentiable.all_gather(anchor))  # type: ignore[no-untyped-call]
-            other_label = _gather_labels(label)
+            other_label = of_all_ranks(label)
             offset = dist.get_rank() * len(label)
         similarity = anchor @ other.T / temperature
         itself = torch.zeros_like(similarity, dtype=torch.bool)
@@ -60,9 +62,3 @@ def supervised_contrastive(
         count = positive.sum(1)
         log_likelihood = torch.where(positive, similarity - log_normalizer, 0.0).sum(1) / count.clamp(min=1)
         return ContrastiveTerms(-(temperature / base_temperature) * log_likelihood.mean(), (count > 0).sum())
-
-
-def _gather_labels(label: Int[Tensor, " batch"]) -> Int[Tensor, " all"]:
-    gathered = [torch.empty_like(label) for _ in range(dist.get_world_size())]
-    dist.all_gather(gathered, label.contiguous())
-    return torch.cat(gathered)

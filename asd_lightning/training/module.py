@@ -19,8 +19,7 @@ from asd_lightning.data.datamodule import ClipDataModule
 from asd_lightning.data.labels import ClassLabel
 from asd_lightning.embedder import Embedder, EmbeddingHead, Head, ScoredEmbedder
 from asd_lightning.errors import UserError
-from asd_lightning.features.mixup import mixup
-from asd_lightning.losses.one_stage import OneStageLoss
+from asd_lightning.features.mixup import Mixed, mixup, mixup_each
 from asd_lightning.scoring.clip_scores import ClipScore, WindowScore
 from asd_lightning.scoring.fitted import FittedMachine, MachineKey
 from asd_lightning.scoring.machines import WindowReduction, fit_machines, score_clips
@@ -68,7 +67,8 @@ class AnomalousSoundModule(pl.LightningModule):
 
     Args:
         embedder: the system.
-        loss: from the embedding's length and the classes, makes the loss.
+        loss: from the embedding's length and the classes, makes the loss, one of `asd_lightning.losses`: of embedding,
+            label and mixup's draws a named tuple with the ``total`` that is trained on; all of it is logged.
         classes: training classes; position = label.
         optimizer: from parameters or parameter groups, makes the optimizer.
         scheduler: makes the learning-rate schedule.
@@ -76,6 +76,7 @@ class AnomalousSoundModule(pl.LightningModule):
         threshold: decision rule on a machine's training scores.
         head: between embedder and loss.
         mixup_alpha: mixup weights are Beta(alpha, alpha); ``None`` trains on unmixed clips.
+        mixup_per_clip: probability with which a clip is mixed, by a weight of its own; ``None``: one weight for all.
         score_after_head: score the head's output, or the embedder's.
         recording_score: of a recording heard in several windows: the largest of their scores, or the mean.
         decay_all: apply weight decay to biases and norms too.
@@ -91,7 +92,7 @@ class AnomalousSoundModule(pl.LightningModule):
     def __init__(  # noqa: PLR0913 - the settings of conf/model
         self,
         embedder: Embedder,
-        loss: Callable[[int, Sequence[ClassLabel]], OneStageLoss],
+        loss: Callable[[int, Sequence[ClassLabel]], nn.Module],
         classes: Sequence[ClassLabel],
         optimizer: Callable[[Iterable[Any]], Optimizer],
         scheduler: SchedulerFactory,
@@ -100,6 +101,7 @@ class AnomalousSoundModule(pl.LightningModule):
         threshold: Threshold,
         head: Head = "joint",
         mixup_alpha: float | None = 0.5,
+        mixup_per_clip: float | None = None,
         score_after_head: bool = True,
         recording_score: WindowReduction = "max",
         decay_all: bool = True,
@@ -122,6 +124,7 @@ class AnomalousSoundModule(pl.LightningModule):
         self._make_scorer = scorer
         self.threshold = threshold
         self._mixup_alpha = mixup_alpha
+        self._mixup_per_clip = mixup_per_clip
         self.score_after_head = score_after_head
         self._recording_score = recording_score
         self._decay_all = decay_all
@@ -129,6 +132,7 @@ class AnomalousSoundModule(pl.LightningModule):
         self._config = config or {}
         self._losses: list[tuple[Tensor, Tensor]] = []
         self._seen: dict[int, list[tuple[Tensor, Tensor]]] = {}
+        self.scored_embedder()  # what cannot be scored is told now, not when training has ended
 
     def scored_embedder(self) -> ScoredEmbedder:
         """What is kept for use: it shares this module's weights and holds none of the loss's."""
@@ -153,12 +157,8 @@ class AnomalousSoundModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Mix the clips, embed them, and log and return the loss."""
-        mixed = None
-        waveform = batch.waveform
-        if self._mixup_alpha is not None:
-            mixed = mixup(waveform, batch.label, self._mixup_alpha)
-            waveform = mixed.waveform
-        embedding = self.embedder(waveform)
+        mixed = self._mixed(batch)
+        embedding = self.embedder(batch.waveform if mixed is None else mixed.waveform)
         terms = self.loss(self.head(embedding), batch.label, mixed)
         logged = {f"train/{name}": value.detach().float() for name, value in terms._asdict().items()}
         self._losses.append((batch.clip_id, terms.total.detach()))
@@ -235,6 +235,13 @@ class AnomalousSoundModule(pl.LightningModule):
         """Read a checkpoint of an older version too, and set the number of updates."""
         rename_head(checkpoint)
         self.updates = checkpoint["global_step"]
+
+    def _mixed(self, batch: Batch) -> Mixed | None:
+        if self._mixup_alpha is None:
+            return None
+        if self._mixup_per_clip is None:
+            return mixup(batch.waveform, batch.label, self._mixup_alpha)
+        return mixup_each(batch.waveform, batch.label, self._mixup_alpha, self._mixup_per_clip)
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]

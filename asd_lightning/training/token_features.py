@@ -19,7 +19,7 @@ from asd_lightning.training.gather import gather_by_clip_id
 
 
 class TokenFeatures:
-    """Poolings, bands kept, of what the one branch with a grid of tokens passes to its own pooling.
+    """Poolings, bands kept, of the tokens that the encoder of the one branch with a grid of them gives.
 
     What the run embeds and scores is not touched.  Of EAT's tokens, spikes are suppressed as the branch's own pooling
     does it.
@@ -43,8 +43,8 @@ class TokenFeatures:
         self._seen: dict[str, tuple[list[tuple[Tensor, Tensor]], list[tuple[Tensor, Tensor]]]] = {
             name: ([], []) for name in names
         }
-        own: nn.Module = branch.pooling
-        self._hook: RemovableHandle = own.register_forward_pre_hook(self._pool)
+        encoder: nn.Module = branch.encoder
+        self._hook: RemovableHandle = encoder.register_forward_hook(self._pool)
 
     def take(self, clip_id: Int64[Tensor, " batch"], loader: int, residual: float = 0.0) -> None:
         """Keep what the batch that was just embedded gave.
@@ -74,8 +74,8 @@ class TokenFeatures:
         """Leave the model as it was."""
         self._hook.remove()
 
-    def _pool(self, _: nn.Module, arguments: tuple[Any, ...]) -> None:
-        tokens: Float[Tensor, "batch tokens dim"] = arguments[0].detach()
+    def _pool(self, _: nn.Module, __: tuple[Any, ...], given: Float[Tensor, "batch tokens dim"]) -> None:
+        tokens = given.detach()
         self._pooled.append({name: pooling(tokens) for name, pooling in self._poolings.items()})
 
 

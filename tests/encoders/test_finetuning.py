@@ -12,7 +12,7 @@ from torch import nn
 
 from asd_lightning.encoders.beats import BEATs, BEATsConfig
 from asd_lightning.encoders.eat import EAT, EATConfig
-from asd_lightning.encoders.finetuning import LoRALinear, LoRAPointwise, apply_finetuning
+from asd_lightning.encoders.finetuning import LoRALinear, LoRAPointwise, apply_finetuning, merge_low_rank
 from asd_lightning.encoders.mn04 import MN04, MN04Config
 from asd_lightning.errors import UserError
 
@@ -158,6 +158,31 @@ def test_low_rank_layer_against_numpy() -> None:
     assert layer.weight is linear.weight
 
 
+def test_merged_updates_give_the_same_from_the_layers_of_before(encoder: nn.Module, features: torch.Tensor) -> None:
+    encoder.double().eval()
+    before = {name: tensor.shape for name, tensor in encoder.state_dict().items()}
+    apply_finetuning(encoder, "lora", rank=4, alpha=8.0)
+    for name, parameter in encoder.named_parameters():
+        if name.endswith("lora_b"):
+            nn.init.normal_(parameter, std=0.1)
+    wanted = encoder(features.double())
+    untouched = copy.deepcopy(encoder)
+    merge_low_rank(encoder)
+    torch.testing.assert_close(encoder(features.double()), wanted, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(untouched(features.double()), wanted, rtol=0, atol=0)
+    assert {name: tensor.shape for name, tensor in encoder.state_dict().items()} == before
+    assert not any(isinstance(module, LoRALinear | LoRAPointwise) for module in encoder.modules())
+    assert not any(parameter.requires_grad for parameter in encoder.parameters())
+
+
+def test_low_rank_layers_by_name() -> None:
+    encoder = BEATs(BEATS)
+    apply_finetuning(encoder, "lora", rank=2, alpha=8.0, layers=["q_proj", "k_proj", "v_proj"])
+    replaced = {name for name, module in encoder.named_modules() if isinstance(module, LoRALinear)}
+    assert replaced == {f"encoder.layers.{i}.self_attn.{one}_proj" for i in range(2) for one in "qkv"}
+    assert {module.scale for module in encoder.modules() if isinstance(module, LoRALinear)} == {4.0}
+
+
 @pytest.mark.usefixtures("unchecked")
 def test_bad_requests_are_named() -> None:
     with pytest.raises(UserError, match="finetuning='half': choose one of full, freeze, lora"):
@@ -166,3 +191,5 @@ def test_bad_requests_are_named() -> None:
         apply_finetuning(nn.Sequential(nn.Linear(1, 1)), "lora")
     with pytest.raises(UserError, match="rank of low-rank updates is 0"):
         apply_finetuning(EAT(EAT_CONFIG), "lora", rank=0)
+    with pytest.raises(UserError, match=r"lora_layers: 'q_prj' is no linear layer of BEATs; it has .*k_proj"):
+        apply_finetuning(BEATs(BEATS), "lora", layers=["q_prj"])

@@ -3,7 +3,7 @@ import torch
 from scipy import stats
 
 from asd_lightning.errors import UserError
-from asd_lightning.features.mixup import mixup
+from asd_lightning.features.mixup import mixup, mixup_each
 
 
 def clips(size=6):
@@ -63,3 +63,38 @@ def test_own_generator_leaves_the_global_one_alone():
 def test_bad_alpha_is_named(alpha):
     with pytest.raises(UserError, match="alpha"):
         mixup(*clips(), alpha=alpha)
+
+
+def test_each_clip_by_its_own_weight():
+    waveform, label = clips(8)
+    mixed = mixup_each(waveform, label, generator=torch.Generator().manual_seed(0))
+    weight = mixed.weight.tolist()
+    assert len(set(weight)) > 3
+    for i, partner in enumerate(mixed.permutation.tolist()):
+        torch.testing.assert_close(mixed.waveform[i], weight[i] * waveform[i] + (1 - weight[i]) * waveform[partner])
+        assert mixed.mixed_label[i] == label[partner]
+        assert weight[i] < 1 or torch.equal(mixed.waveform[i], waveform[i])
+
+
+@pytest.mark.parametrize("alpha", [1.0, 0.5])
+def test_weights_of_clips_follow_the_distribution(alpha):
+    weight = mixup_each(*clips(6000), alpha, 0.5, torch.Generator().manual_seed(1)).weight.double()
+    drawn = weight[weight < 1]
+    assert 0.47 < len(drawn) / 6000 < 0.53
+    assert stats.kstest(drawn.numpy(), stats.beta(alpha, alpha).cdf).pvalue > 1e-3
+    assert (mixup_each(*clips(), probability=0.0).weight == 1).all()
+
+
+def test_clips_by_the_global_generator_and_by_an_own_one():
+    torch.manual_seed(3)
+    first = mixup_each(*clips())
+    own = mixup_each(*clips(), generator=torch.Generator().manual_seed(3))
+    for one, other in zip(first, own, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_bad_probability_is_named():
+    with pytest.raises(UserError, match=r"model\.mixup_per_clip=1\.5"):
+        mixup_each(*clips(), probability=1.5)
+    with pytest.raises(UserError, match="alpha"):
+        mixup_each(*clips(), alpha=0.0)

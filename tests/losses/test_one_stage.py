@@ -113,3 +113,20 @@ def test_bad_arguments_are_named(arguments, named, monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as installed: the checks are for tests
     with pytest.raises(UserError, match=named):
         OneStageLoss(4, CLASSES, **arguments)
+
+
+def test_a_weight_for_each_clip_against_numpy():
+    embedding, label, mixed = batch()
+    loss = OneStageLoss(6, CLASSES, sub_centers=3).double()
+    weight = torch.linspace(0, 1, len(label), dtype=torch.float64)
+    found = loss(embedding, label, mixed._replace(weight=weight)).arcface.item()
+    w = loss.arcface.weight.detach().numpy()
+    logits = numpy_logits(embedding.numpy(), w, [3] * 5, label.numpy(), 30.0, 0.2)
+    expected = 0.0
+    for z, y, y_pi, share in zip(logits, label.tolist(), mixed.mixed_label.tolist(), weight.tolist(), strict=True):
+        expected += share * math.log(np.exp(z - z[y]).sum()) + (1 - share) * math.log(np.exp(z - z[y_pi]).sum())
+    assert found == pytest.approx(expected / len(label), rel=1e-9)
+    same = torch.full_like(weight, 0.3)
+    torch.testing.assert_close(
+        loss(embedding, label, mixed._replace(weight=same)).total, loss(embedding, label, mixed).total
+    )
