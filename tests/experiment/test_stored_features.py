@@ -84,7 +84,8 @@ def test_every_pooling_of_every_grid(tiny_data, tmp_path, system):
 
 
 def test_a_later_test_stores_them_scores_as_before_and_the_sweep_finds_them(tiny_data, tmp_path, capsys, monkeypatch):
-    run = stored_run(tmp_path / "run", tiny_data, "mn04", "data.clip_seconds=0.5", "data.test_windows=2")
+    tokens = "model/embedder/pooling@model.embedder.branches.mn04.pooling=tokens"
+    run = stored_run(tmp_path / "run", tiny_data, "mn04", "data.clip_seconds=0.5", "data.test_windows=2", tokens)
     with pytest.raises(UserError, match=r"results: no stored features of rdp_4; asd test .* store_features=all"):
         stored_sources(run, ["rdp_4"])
     with pytest.raises(UserError, match=r"results: no stored features; asd test"):
