@@ -4,7 +4,7 @@ Embeds each folder of machines (DCASE layout, with its ``recordings.csv``) by lo
 ``--weights`` is given, by mn04, nothing trained; runs are kept under ``--runs``.  Writes a table of every machine of
 the first folder and means over the machines of all others together to ``benchmarks/false_alarms.md``:
 
-    python benchmarks/false_alarms.py --machines shared/machines data/sessions_0 --weights shared/weights/mn04_as.pt
+    python benchmarks/false_alarms.py --machines MACHINES data/sessions_0 --weights mn04_as.pt
 
 Test labels are counted and choose nothing.
 """

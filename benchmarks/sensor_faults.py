@@ -2,7 +2,7 @@
 
 Plants faults of the sensor into the normal test clips of the machines in a folder (DCASE layout):
 
-    python benchmarks/sensor_faults.py --machines shared/machines
+    python benchmarks/sensor_faults.py --machines MACHINES
 """
 
 from __future__ import annotations
