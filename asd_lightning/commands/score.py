@@ -50,6 +50,8 @@ def run(args: argparse.Namespace) -> int:
     from asd_lightning.detector.detector import Detector
 
     logging.basicConfig(format="asd: %(message)s")
+    if args.csv is not None:
+        _refuse_other_file(args.csv)
     if args.append and args.csv is None:
         raise UserError("--append: adds to the table of --csv FILE, which is not given")
     if args.events:
@@ -122,24 +124,30 @@ def _files(paths: Sequence[Path]) -> list[Path]:
 
 def _write_csv(path: Path, judgments: Sequence[Judgment], append: bool) -> None:
     from asd_lightning.atomic import open_unlinked
-    from asd_lightning.foreign_files import first_line
     from asd_lightning.tables import csv_text, write_csv
 
     rows = [_row(one) for one in judgments]
     if not append or not path.exists() or not path.stat().st_size:
         write_csv(path, _COLUMNS, rows)
         return
-    if first_line(path) != ",".join(_COLUMNS):
-        raise UserError(f"{path}: has other columns than {','.join(_COLUMNS)}; give another file")
     with open_unlinked(path, "ab") as file:
         file.write(csv_text(rows).encode())
+
+
+def _refuse_other_file(path: Path) -> None:
+    """Before anything is judged: what is replaced or added to must be such a table."""
+    from asd_lightning.foreign_files import first_line
+
+    if path.exists() and not (path.is_file() and (not path.stat().st_size or first_line(path) == ",".join(_COLUMNS))):
+        raise UserError(f"{path}: is there already, and no table of scores; give another file")
 
 
 def _row(one: Judgment) -> list[Any]:
     recording, start = (None, None) if one.nearest is None else one.nearest
     numbers = [None if math.isnan(value) else value for value in (one.score, one.threshold)]
     p_value = None if math.isnan(one.p_value) else one.p_value
-    return [one.path, one.machine, *numbers, one.decision, p_value, "; ".join(one.health), recording, start]
+    path = one.path.encode("utf-8", "backslashreplace").decode()
+    return [path, one.machine, *numbers, one.decision, p_value, "; ".join(one.health), recording, start]
 
 
 def _print(judgments: Sequence[Judgment], detector: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,6 @@ from asd_lightning.errors import UserError
 
 if TYPE_CHECKING:
     from asd_lightning.detector.detector import Detector
-    from asd_lightning.live.false_alarms import FalseAlarms
     from asd_lightning.live.inputs import Input
     from asd_lightning.live.listener import Source
     from asd_lightning.live.logic import Options
@@ -58,7 +57,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Listen until the end; the exit status."""
     import logging
-    from dataclasses import replace
 
     from asd_lightning.live.current import CurrentDetector
     from asd_lightning.live.excerpts import Excerpts
@@ -70,14 +68,20 @@ def run(args: argparse.Namespace) -> int:
     current = CurrentDetector(args.detector)
     detector = current.get().detector
     sources = _sources(args, detector)
-    alarms = _alarms(args.false_alarms_a_day, detector, options, sorted({source.machine for source in sources}))
     journal = args.journal or args.detector.with_name(f"{args.detector.name}.journal")
     excerpts = None if args.excerpts is None else Excerpts(args.excerpts, args.excerpt_bytes)
-    around = Surroundings(current, journal, options, excerpts)
-    around = replace(around, alarms={machine: found.level for machine, found in alarms.items()})
-    for machine, found in alarms.items():
-        print(f"{machine}: {found.sentence()}", file=sys.stderr)
-    return _listen(Watch(sources, around, _sinks(args, journal)), args.metrics)
+    a_day = args.false_alarms_a_day
+    if a_day is not None and not a_day >= 0:
+        raise UserError(f"--false-alarms-a-day {a_day}: a number of alarms is needed, 0 or more")
+    for path in (args.output, args.csv):
+        if path is not None and path.absolute() in (args.detector.absolute(), journal.absolute()):
+            raise UserError(f"{path}: is the detector or its journal; name another file for the events")
+    watch = Watch(sources, Surroundings(current, journal, options, excerpts, a_day), _sinks(args, journal))
+    for name, found in watch.found().items():
+        print(f"{name}: {found.sentence()}", file=sys.stderr)
+        if found.bound > a_day:
+            print(f"{name}: that is too little normal sound to promise {a_day:g} a day; enrol more", file=sys.stderr)
+    return _listen(watch, args.metrics)
 
 
 def _options(args: argparse.Namespace) -> Options:
@@ -98,6 +102,8 @@ def _sources(args: argparse.Namespace, detector: Detector) -> list[Source]:
     names = [name or _name_of(what) for name, what in given]
     if twice := [name for name in names if names.count(name) > 1]:
         raise UserError(f"--input: two are called {twice[0]}; give them names, such as --input left=DIR")
+    if [what for _, what in given].count("-") > 1:
+        raise UserError("--input -: standard input can be heard once")
     machines = dict(_named(text) for text in args.machine)
     if idle := [name for name in machines if name and name not in names]:
         raise UserError(f"--machine {idle[0]}=...: there is no such input; there are {', '.join(names)}")
@@ -148,23 +154,10 @@ def _input(what: str, args: argparse.Namespace, detector: Detector) -> Input:
     kind, _, device = what.partition(":")
     if kind == "microphone":
         return MicrophoneInput(int(device) if device.isdecimal() else device or None, heard)
-    return FolderInput(Path(what).expanduser(), heard, once=args.once)
-
-
-def _alarms(a_day: float | None, detector: Detector, options: Options, names: Sequence[str]) -> dict[str, FalseAlarms]:
-    from asd_lightning.live.false_alarms import level_for
-    from asd_lightning.live.levels import left_out_windows, levels_of
-
-    if a_day is None:
-        return {}
-    if not a_day >= 0:
-        raise UserError(f"--false-alarms-a-day {a_day}: a number of alarms is needed, 0 or more")
-    seconds = detector.hearing_.preprocessing.clip_seconds
-    found = {}
-    for name in names:
-        machine = detector.machines_[name]
-        found[name] = level_for(a_day, *left_out_windows(machine, seconds), levels_of(machine), options)
-    return found
+    folder = Path(what).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; make it, or name another with --input")
+    return FolderInput(folder, heard, once=args.once)
 
 
 def _sinks(args: argparse.Namespace, journal: Path) -> list[Sink]:
@@ -200,7 +193,10 @@ def _listen(watch: Watch, metrics: int | None) -> int:
         if server is not None:
             server.shutdown()
             server.server_close()
-    return 0
+    waiting = watch.waiting()
+    for sink, count in waiting.items():
+        print(f"asd: {count} event(s) wait in the journal for {sink}", file=sys.stderr)
+    return 1 if waiting else 0
 
 
 def _shown(watch: Watch) -> Callable[[], None] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -20,8 +20,8 @@ class Item(NamedTuple):
     """One piece of normal sound.
 
     ``recording`` is what it was cut from (pieces of one are left out together), ``file`` what its score is of,
-    ``start`` and ``seconds`` its place in it (0.0 and 0.0: all of it), ``digest`` of its samples, ``domain`` source or
-    target, ``version`` the change of the detector that brought it, from 0.
+    ``start`` and ``seconds`` its place in it (0.0 s long: all of it, of a length that is not known), ``digest`` of its
+    samples, ``domain`` source or target, ``version`` the change of the detector that brought it, from 0.
     """
 
     recording: str
@@ -77,7 +77,8 @@ class Bank:
     def where(self, wanted: Sequence[bool]) -> Bank:
         """Some of the items."""
         items = tuple(item for item, keep in zip(self.items, wanted, strict=True) if keep)
-        return Bank(items, self.embeddings[np.array(wanted, dtype=bool)], self.blocking)
+        kept = Bank(items, self.embeddings[np.array(wanted, dtype=bool)], self.blocking)
+        return kept if len(kept.blocked) else replace(kept, blocking=None)
 
     def plus(self, items: Sequence[Item], embeddings: Float32[ndarray, "more dim"]) -> Bank:
         """With further items after these.

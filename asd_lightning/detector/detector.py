@@ -334,7 +334,10 @@ def _given(X: Recordings, machine: str) -> tuple[list[Clip], list[Float32[ndarra
 
 
 def _waveform(number: int, samples: Any) -> Float32[ndarray, " samples"]:
-    waveform = np.asarray(samples, np.float32)
+    given = np.asarray(samples)
+    if given.dtype.kind != "f":
+        raise UserError(f"waveform {number}: samples in [-1, 1] are needed, not {given.dtype}; divide by full scale")
+    waveform = np.asarray(given, np.float32)
     if waveform.ndim != 1 or not waveform.size or not np.isfinite(waveform).all():
         raise UserError(f"waveform {number}: a row of finite samples is needed, not shape {waveform.shape}")
     return waveform

@@ -99,6 +99,9 @@ def normal_clips(folder: Path, machine: str, table: Path | None) -> list[Clip]:
     """
     if not folder.exists():
         raise UserError(f"{folder}: no such folder; give one with recordings of normal sound")
+    inner = [path.name for path in folder.iterdir() if path.is_dir() and rooms_of(path)] if folder.is_dir() else []
+    if len(inner) > 1 and not rooms_of(folder):
+        raise UserError(f"{folder}: holds several machines ({', '.join(sorted(inner)[:5])}); enrol them one by one")
     rooms = [room.path for room in rooms_of(folder) if room.purpose in ("train", "normal")]
     paths = [folder] if folder.is_file() else [path for place in rooms or [folder] for path in recordings(place)]
     if not paths:
@@ -166,7 +169,8 @@ def enrol_machine(
     # The microphone is known from the machine that stands still too.
     living = [sound for sound, keep in zip(heard.pieces, alive, strict=True) if keep]
     bank = _blocked(
-        Bank(items_of(heard, "bank", 0), heard.embeddings).where(running.tolist()), hearing.preprocessing.clip_seconds
+        Bank(items_of(heard, "bank", 0, hearing.preprocessing.sample_rate), heard.embeddings).where(running.tolist()),
+        hearing.preprocessing.clip_seconds,
     )
     fitted = fit_bank(bank, maker, hearing.reduction)
     normal = fitted.normal()
@@ -195,14 +199,14 @@ def enrol_machine(
     return machine, learnt, kept
 
 
-def items_of(heard: Heard, role: Role, version: int) -> tuple[Item, ...]:
-    """Items of what was heard."""
+def items_of(heard: Heard, role: Role, version: int, sample_rate: int) -> tuple[Item, ...]:
+    """Items of what was heard, at the detector's rate."""
     return tuple(
         Item(
             recording=sound.clip.recording,
             file=sound.clip.file,
             start=float(sound.clip.start),
-            seconds=float(sound.clip.seconds or 0.0),
+            seconds=float(sound.clip.seconds or found.samples / sample_rate),
             digest=found.digest,
             domain=sound.clip.domain,
             role=role,

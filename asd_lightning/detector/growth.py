@@ -51,7 +51,7 @@ def grown(machine: Machine, sounds: Sequence[Sound], hearing: Hearing, role: Rol
         raise UserError(f"{machine.name}: nothing new among {len(sounds)} pieces of sound")
     items = [
         _of_change(item, word, version)
-        for item, keep in zip(items_of(heard, role, version), wanted, strict=True)
+        for item, keep in zip(items_of(heard, role, version, hearing.preprocessing.sample_rate), wanted, strict=True)
         if keep
     ]
     bank = machine.bank.plus(items, heard.embeddings[wanted])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -23,6 +24,8 @@ from asd_lightning.scoring.fitted import KINDS
 from asd_lightning.scoring.held_out import fit_with, left_out_scores
 from asd_lightning.scoring.machines import WindowReduction, reduced
 from asd_lightning.scoring.protocol import KeptScorer, Scorer, ScorerState
+
+logger = logging.getLogger(__name__)
 
 Decision = Literal["normal", "warning", "alarm", "cannot judge", "not running"]
 
@@ -247,6 +250,12 @@ def fit_machine(machine: Machine, bank: Bank, change: Change, reduction: WindowR
         UserError: too few recordings for the rate, or what the back-end cannot be fitted to.
     """
     fitted = fit_bank(bank, machine.maker, reduction)
+    if machine.of_run and len(machine.changes) == 1 and not machine.of_run.get("promised"):
+        logger.warning(
+            "%s: the run's own threshold counts no longer; thresholds come from recordings left out from here on, with "
+            "a promise (asd undo takes it back)",
+            machine.name,
+        )
     rate, alarm_rate = machine.promise.rate, machine.promise.alarm_rate
     normal = normal_scores(fitted, bank, rate, reduction)
     made = promise(normal, max(rate, normal.smallest_rate), alarm_rate)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 import numpy as np
 from jaxtyping import Float
@@ -46,19 +44,15 @@ class FalseAlarms:
 
 def false_alarms(
     scores: Float[ndarray, " windows"],
-    recording: Sequence[str],
     ends: Float[ndarray, " windows"],
     levels: Levels,
     options: Options,
 ) -> FalseAlarms:
-    """Run the alarm logic over left-out normal windows, recording by recording in their order.
-
-    The logic starts anew with each recording, as the pieces of a plant's day that they are.
+    """Run the alarm logic over left-out normal windows, one recording after another as `asd watch` hears them.
 
     Args:
-        scores: each by a back-end fitted without the window's recording.
-        recording: of each window; windows of one stand together, in time.
-        ends: of each window in its recording, in s.
+        scores: each by a back-end fitted without the window's recording; in the order of the sound.
+        ends: of each window, in s of all the sound so far.
         levels: to be tried.
         options: of the logic.
 
@@ -67,7 +61,7 @@ def false_alarms(
 
     >>> ends = np.arange(1.0, 7.0)
     >>> found = false_alarms(
-    ...     np.array([0.1, 3.0, 3.0, 0.1, 0.1, 0.1]), ["a"] * 6, ends, Levels(1.0, 2.0, 0.5), Options()
+    ...     np.array([0.1, 3.0, 3.0, 0.1, 0.1, 0.1]), ends, Levels(1.0, 2.0, 0.5), Options()
     ... )
     >>> found.count, round(found.hours * 3600)
     (1, 6)
@@ -76,14 +70,10 @@ def false_alarms(
 
     if not len(scores):
         raise UserError("no normal sound: false alarms a day cannot be counted")
-    count, seconds = 0, 0.0
-    for _, group in groupby(range(len(scores)), key=lambda row: recording[row]):
-        rows = list(group)
-        state = State()
-        for row in rows:
-            state, told = advance(options, levels, state, Window(float(ends[row]), float(scores[row])))
-            count += sum(one.kind == "alarm" for one in told)
-        seconds += float(ends[rows[-1]])
+    count, seconds, state = 0, float(ends[-1]), State()
+    for end, score in zip(ends, scores, strict=True):
+        state, told = advance(options, levels, state, Window(float(end), float(score)))
+        count += sum(one.kind == "alarm" for one in told)
     # Exact for a Poisson count (Garwood, Biometrika 1936).
     most = float(stats.chi2.ppf(0.9, 2 * (count + 1))) / 2
     return FalseAlarms(levels.alarm, count, seconds / 3600, count * _DAY / seconds, most * _DAY / seconds)
@@ -92,14 +82,13 @@ def false_alarms(
 def level_for(
     a_day: float,
     scores: Float[ndarray, " windows"],
-    recording: Sequence[str],
     ends: Float[ndarray, " windows"],
     levels: Levels,
     options: Options,
 ) -> FalseAlarms:
-    """The lowest of some levels from ``levels.warning`` on with at most ``a_day`` false alarms on left-out sound.
+    """The lowest of some levels from ``levels.alarm`` on with at most ``a_day`` false alarms on left-out sound.
 
-    The levels are scores of that sound, evenly among those above the warning.
+    The levels are scores of that sound, evenly among those above the promised alarm, below which none goes.
 
     A level above all that was heard has none; where even its bound is above ``a_day``, more normal sound is needed to
     promise that few, and the sentence says what was found.
@@ -107,7 +96,6 @@ def level_for(
     Args:
         a_day: aim.
         scores: see `false_alarms`.
-        recording: see `false_alarms`.
         ends: see `false_alarms`.
         levels: warning and release stay.
         options: of the logic.
@@ -115,30 +103,29 @@ def level_for(
     Raises:
         UserError: no windows.
     """
-    candidates = _candidates(scores, levels.warning)
+    candidates = _candidates(scores, levels.alarm)
     # Nothing is above the highest.  The number of alarms need not fall as the level rises, since one may become two:
     # the search stops at the first level that has too many.
-    found = _tried(float(candidates[-1]), scores, recording, ends, levels, options)
+    found = _tried(float(candidates[-1]), scores, ends, levels, options)
     for level in candidates[-2::-1]:
-        tried = _tried(float(level), scores, recording, ends, levels, options)
+        tried = _tried(float(level), scores, ends, levels, options)
         if tried.a_day > a_day:
             break
         found = tried
     return found
 
 
-def _candidates(scores: Float[ndarray, " windows"], warning: float) -> Float[ndarray, " levels"]:
-    above = np.unique(scores[scores > warning])
+def _candidates(scores: Float[ndarray, " windows"], lowest: float) -> Float[ndarray, " levels"]:
+    above = np.unique(scores[scores > lowest])
     some = above[np.unique(np.linspace(0, len(above) - 1, min(len(above), _MOST_LEVELS)).round().astype(int))]
-    return np.append(warning, some)
+    return np.append(lowest, some)
 
 
 def _tried(
     level: float,
     scores: Float[ndarray, " windows"],
-    recording: Sequence[str],
     ends: Float[ndarray, " windows"],
     levels: Levels,
     options: Options,
 ) -> FalseAlarms:
-    return false_alarms(scores, recording, ends, Levels(levels.warning, level, levels.release), options)
+    return false_alarms(scores, ends, Levels(levels.warning, level, levels.release), options)

@@ -84,7 +84,7 @@ class FolderInput:
     settle: float = 2.0
     windows: int = 32
     now: Callable[[], float] = time.time
-    _waiting: dict[str, tuple[int, int]] = field(default_factory=dict, repr=False)
+    _since: dict[str, tuple[tuple[int, int], float]] = field(default_factory=dict, repr=False)
 
     def stretches(self, place: dict[str, Any], was_heard: Callable[[str], bool]) -> Iterator[Stretch | None]:
         """See `Input`."""
@@ -92,9 +92,9 @@ class FolderInput:
             fresh = [found for found in self._found() if not was_heard(found[1])]
             for path, key in fresh:
                 first = place.get("next", 0) if place.get("key") == key else 0
-                name = path.relative_to(self.folder).as_posix()
+                name = _name(path, self.folder)
                 yield from heard_in_stretches(path, name, key, self.preprocessing, self.windows, first)
-            if not fresh and self.once and not self._waiting:
+            if not fresh and self.once and not self._since:
                 return
             if not fresh:
                 yield None
@@ -104,20 +104,22 @@ class FolderInput:
         if not self.folder.is_dir():
             raise UserError(f"{self.folder}: no such folder; make it, or name another with --input")
         found = []
-        waiting: dict[str, tuple[int, int]] = {}
+        waiting: dict[str, tuple[tuple[int, int], float]] = {}
         for path in recordings(self.folder):
             try:
                 status = path.stat()
             except FileNotFoundError:
                 continue
             seen = (status.st_size, status.st_mtime_ns)
-            name = path.relative_to(self.folder).as_posix()
-            quiet = self.now() - status.st_mtime >= self.settle or self._waiting.get(name) == seen
-            if quiet or self.settle == 0:
+            name = _name(path, self.folder)
+            # By both clocks: a recording's own time may be of another computer, or be kept by a copy.
+            since = self._since.get(name, (seen, self.now()))
+            since = since if since[0] == seen else (seen, self.now())
+            if self.now() - min(status.st_mtime, since[1]) >= self.settle:
                 found.append((seen[1], f"{name}:{seen[0]}:{seen[1]}", path))
             else:
-                waiting[name] = seen
-        self._waiting = waiting
+                waiting[name] = since
+        self._since = waiting
         return [(path, key) for _, key, path in sorted(found)]
 
 
@@ -134,8 +136,9 @@ def heard_in_stretches(
         windows: of one stretch.
         first: window to begin with.
     """
-    end = path.stat().st_mtime
+    end = 0.0
     try:
+        end = path.stat().st_mtime
         seconds = read_header(path).seconds
         starts = preprocessing.places(seconds)
         length = None if len(starts) == 1 else preprocessing.clip_seconds
@@ -153,3 +156,8 @@ def heard_in_stretches(
             )
     except (BadAudioError, OSError) as error:
         yield Stretch([], [], 0.0, {"key": key, "next": 0}, name, key, end, "unreadable", str(error))
+
+
+def _name(path: Path, folder: Path) -> str:
+    """Path below the folder; bytes that are no text are written out."""
+    return path.relative_to(folder).as_posix().encode("utf-8", "backslashreplace").decode()

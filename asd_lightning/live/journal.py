@@ -180,6 +180,10 @@ class Journal:
         query = "SELECT row, line FROM event WHERE row > ? ORDER BY row LIMIT ?"
         return list(self._base.execute(query, (after, at_most)))
 
+    def left(self, after: int) -> int:
+        """Events after a row."""
+        return int(self._base.execute("SELECT COUNT(*) FROM event WHERE row > ?", (after,)).fetchone()[0])
+
     def row_of(self, event_id: str) -> int | None:
         """Row of an event by its id; ``None`` where there is no such event."""
         source, _, number = event_id.rpartition("-")

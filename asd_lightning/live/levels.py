@@ -44,7 +44,7 @@ def left_out_windows(
         seconds: length of a window.
 
     Returns:
-        Scores, recordings, and ends in s from the beginning of the recording; what overlaps counts once.
+        Scores, recordings, and ends in s from the first recording's beginning; what overlaps counts once.
     """
     bank = machine.bank.of_role("bank")
     names = bank.recordings()
@@ -54,15 +54,17 @@ def left_out_windows(
         for item in bank.items
     )
     fitted = fit_bank(Bank(items, bank.embeddings, bank.blocking), machine.maker, "max")
-    ends: list[float] = []
-    for place, row in enumerate(order):
-        before = order[place - 1] if place and names[order[place - 1]] == names[row] else None
-        item = bank.items[row]
-        step = seconds
-        if before is not None and bank.items[before].file == item.file:
-            step = min(seconds, item.start - bank.items[before].start)
-        ends.append((ends[-1] if before is not None else 0.0) + step)
-    return fitted.scores[np.array(order)], [names[row] for row in order], np.array(ends)
+    steps = [_new_sound(bank, before, row, seconds) for before, row in zip([None, *order], order, strict=False)]
+    return fitted.scores[np.array(order)], [names[row] for row in order], np.cumsum(steps)
+
+
+def _new_sound(bank: Bank, before: int | None, row: int, seconds: float) -> float:
+    """Seconds of a window that the window before does not have."""
+    item = bank.items[row]
+    length = item.seconds or seconds
+    if before is None or bank.items[before].file != item.file:
+        return length
+    return min(length, item.start - bank.items[before].start)
 
 
 def drift_of(machine: Machine, seconds: float) -> DriftTest | None:

@@ -6,7 +6,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -19,9 +19,10 @@ from asd_lightning.errors import UserError
 from asd_lightning.live.current import CurrentDetector
 from asd_lightning.live.events import Event, utc
 from asd_lightning.live.excerpts import Excerpts
+from asd_lightning.live.false_alarms import FalseAlarms, level_for
 from asd_lightning.live.inputs import Input, Stretch
 from asd_lightning.live.journal import Journal, Place, Request
-from asd_lightning.live.levels import drift_of, levels_of
+from asd_lightning.live.levels import drift_of, left_out_windows, levels_of
 from asd_lightning.live.logic import Options, State, Told, Window, acknowledge, advance, shelve
 
 log = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ class Surroundings:
         journal: path of the journal.
         options: how long something has to last before it is said.
         excerpts: where the sound of events is kept; ``None`` keeps none.
-        alarms: machine -> level of alarms, in the place of that of its promise.
+        a_day: false alarms that the level of alarms is set for; ``None`` for the level of the machine's promise.
         drift: whether normal sound that changes is told.
     """
 
@@ -84,7 +85,7 @@ class Surroundings:
     journal: Path
     options: Options = field(default_factory=Options)
     excerpts: Excerpts | None = None
-    alarms: Mapping[str, float] = field(default_factory=dict)
+    a_day: float | None = None
     drift: bool = True
 
 
@@ -96,6 +97,10 @@ class _Said(NamedTuple):
 class Listener:
     """Hears one input until it ends or is stopped.
 
+    Attributes:
+        status: how it is doing.
+        found: false alarms of the level that was set for some a day; ``None`` where none was asked for.
+
     Args:
         source: the input.
         around: what all inputs share.
@@ -104,11 +109,12 @@ class Listener:
         UserError: the detector does not know the machine, or the journal knows the input as another machine's.
     """
 
+    found: FalseAlarms | None
+
     def __init__(self, source: Source, around: Surroundings) -> None:
         self.source = source
         self.around = around
         detector, self._change, _ = around.detector.get()
-        self._drift = self._drift_test(detector)
         if source.machine not in detector.machines_:
             known = ", ".join(detector.machines_)
             raise UserError(f"machine {source.machine}: the detector knows {known}; name one of them")
@@ -119,6 +125,7 @@ class Listener:
                 f"{around.journal}: {source.name} was {place.machine} so far, and is {source.machine} now; give the "
                 "input another name"
             )
+        self._prepare(detector)
         self.status = Status(place or Place(source.machine))
         self._events: list[Event] = []
         self._heard: list[str] = []
@@ -152,7 +159,7 @@ class Listener:
         renewed = []
         if change != self._change:
             renewed, self._change = [_Said(Told("detector", note=note), None)], change
-            self._drift = self._drift_test(detector)
+            self._prepare(detector)
             self.status.place = replace(self.status.place, drift=DriftState())
         if stretch is _NOTHING and not (requests or renewed or self._events):
             return
@@ -178,7 +185,7 @@ class Listener:
         for request in requests:
             state, told = _answer(state, before.position, request)
             said += [_Said(one, None) for one in told]
-        levels = levels_of(detector.machines_[self.source.machine], self.around.alarms.get(self.source.machine))
+        levels = self._levels
         for number, (judgment, waveform) in enumerate(zip(judged, stretch.windows, strict=True)):
             now = fingerprint(waveform)
             window = _window(judgment, before.position + _end(stretch, judged, number), now == previous)
@@ -191,11 +198,15 @@ class Listener:
         position = before.position + stretch.seconds
         return replace(before, state=state, place=place, position=position, previous=previous, drift=drift), said
 
-    def _drift_test(self, detector: Detector) -> DriftTest | None:
-        if not self.around.drift or self.source.machine not in detector.machines_:
-            return None
-        seconds = detector.hearing_.preprocessing.clip_seconds
-        return drift_of(detector.machines_[self.source.machine], seconds)
+    def _prepare(self, detector: Detector) -> None:
+        """Everything that hangs on what the detector has learnt."""
+        machine, seconds = detector.machines_[self.source.machine], detector.hearing_.preprocessing.clip_seconds
+        self._drift: DriftTest | None = drift_of(machine, seconds) if self.around.drift else None
+        self._levels, self.found = levels_of(machine), None
+        if self.around.a_day is not None:
+            scores, _, ends = left_out_windows(machine, seconds)
+            self.found = level_for(self.around.a_day, scores, ends, self._levels, self.around.options)
+            self._levels = levels_of(machine, self.found.level)
 
     def _drifted(self, state: DriftState, window: Window) -> tuple[DriftState, list[Told]]:
         """Said once; a new detector begins anew."""

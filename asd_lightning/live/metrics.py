@@ -67,8 +67,8 @@ def serve(port: int, inputs: Callable[[], Mapping[str, Status]]) -> ThreadingHTT
 
     try:
         server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    except OSError as error:
-        raise UserError(f"--metrics {port}: the port is not to be had ({error.strerror}); give another") from error
+    except (OSError, OverflowError) as error:
+        raise UserError(f"--metrics {port}: the port is not to be had ({error}); give another") from error
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sqlite3
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,8 @@ from asd_lightning.plain_text import without_credentials
 log = logging.getLogger(__name__)
 
 _PORT, _SECURE_PORT = 1883, 8883
+# In s: two years.
+_LONGEST_SHELVING = 6e7
 _LEVELS = ("normal", "warning", "alarm")
 # Event -> what of the state it changes.
 _CHANGES: dict[str, dict[str, Any]] = {
@@ -164,10 +167,17 @@ class Mqtt:
             if word == "ACKNOWLEDGE":
                 journal.ask(source, "acknowledge")
             elif word == "SHELVE":
-                journal.ask(source, "shelve", max(float(seconds), 0.0))
+                journal.ask(source, "shelve", _seconds(seconds))
             journal.close()
-        except (UserError, ValueError) as error:
+        except (UserError, ValueError, sqlite3.Error) as error:
             log.warning("%s: a request that cannot be followed (%s)", self.name, error)
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < _LONGEST_SHELVING:
+        raise ValueError(f"SHELVE {text:.20}: a number of seconds is needed, 0 or more")
+    return seconds
 
 
 def discovery(node: str, source: str, machine: str) -> dict[str, dict[str, Any]]:

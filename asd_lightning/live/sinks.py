@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 # Between two looks into the journal, in s.
 _PAUSE = 0.2
 _LONGEST_PAUSE = 60.0
+# In bytes; an event's line is far shorter.
+_LONGEST_LINE = 1_000_000
 
 
 @runtime_checkable
@@ -92,8 +94,9 @@ class JsonLines:
 
     def recover(self, journal: Journal) -> None:
         """Cut off half a line, and find the last whole one in the journal."""
-        last = _last_whole_line(self.path)
+        last, size = _whole(self.path, '{"id": "')
         if last is None:
+            _cut(self.path, size)
             return
         try:
             row = journal.row_of(str(json.loads(last)["id"]))
@@ -101,6 +104,7 @@ class JsonLines:
             row = None
         if row is None:
             raise UserError(f"{self.path}: its last line is no event of the journal; name another file")
+        _cut(self.path, size)
         if row > journal.delivered(self.name):
             journal.mark_delivered(self.name, row)
 
@@ -125,13 +129,15 @@ class Csv:
 
     def recover(self, journal: Journal) -> None:
         """Cut off half a row, and find the last whole one in the journal."""
-        last = _last_whole_line(self.path)
+        last, size = _whole(self.path, ",".join(COLUMNS))
         if last is None:
+            _cut(self.path, size)
             _append(self.path, ",".join(COLUMNS) + "\n")
             return
         row = journal.row_of(last.split(",", 1)[0])
         if row is None and last != ",".join(COLUMNS):
             raise UserError(f"{self.path}: its last row is no event of the journal; name another file")
+        _cut(self.path, size)
         if row is not None and row > journal.delivered(self.name):
             journal.mark_delivered(self.name, row)
 
@@ -220,16 +226,33 @@ def _append(path: Path, text: str) -> None:
             raise
 
 
-def _last_whole_line(path: Path) -> str | None:
-    """The last line that has its end; what follows it is cut off.  ``None`` where there is none."""
+def _whole(path: Path, begins: str) -> tuple[str | None, int]:
+    """The last line that has its end (``None``: there is none), and the size of the file up to it.
+
+    Args:
+        path: need not be there.
+        begins: how a first line that a kill has cut would begin.
+
+    Raises:
+        UserError: not a file of lines.
+    """
     if not path.exists():
-        return None
-    with path.open("r+b") as file:
+        return None, 0
+    if not path.is_file():
+        raise UserError(f"{path}: not a file that events can be appended to; name another")
+    with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
-        # A line is far shorter than this.
-        file.seek(max(size - 1_000_000, 0))
-        tail = file.read()
-        whole = tail.rfind(b"\n") + 1
-        file.truncate(size - (len(tail) - whole))
+        file.seek(max(size - _LONGEST_LINE, 0))
+        tail = file.read(_LONGEST_LINE)
+    whole = tail.rfind(b"\n") + 1
+    rest = tail[whole:].decode("utf-8", "replace")
+    if not whole and (size >= _LONGEST_LINE or not (begins.startswith(rest) or rest.startswith(begins))):
+        raise UserError(f"{path}: its last line is no event of the journal; name another file")
     lines = tail[:whole].decode("utf-8", "replace").splitlines()
-    return lines[-1] if lines else None
+    return (lines[-1] if lines else None), size - (len(tail) - whole)
+
+
+def _cut(path: Path, size: int) -> None:
+    """Remove half a line, when it is known whose file it is."""
+    if path.exists() and path.stat().st_size > size:
+        os.truncate(path, size)

@@ -60,6 +60,10 @@ class StreamInput:
                     time=self.now() - len(samples) / rate,
                 )
                 heard, samples = heard + step * count, samples[step * count :]
+        if len(samples) >= length / 2:
+            # What the stream ended with; less is not worth a judgment.
+            seconds = len(samples) / rate
+            yield Stretch([samples[:length]], [heard / rate], seconds, {}, time=self.now() - seconds)
 
 
 @dataclass

@@ -6,8 +6,13 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from asd_lightning.live.false_alarms import FalseAlarms
+from asd_lightning.live.journal import Journal
 from asd_lightning.live.listener import Listener, Source, Status, Surroundings
 from asd_lightning.live.sinks import Sink, feed
+
+# In s, for what an input does last.
+_PATIENCE = 10.0
 
 
 class Watch:
@@ -34,6 +39,17 @@ class Watch:
         """Of each input, as it is now."""
         return {name: listener.status for name, listener in self._listeners.items()}
 
+    def found(self) -> Mapping[str, FalseAlarms]:
+        """False alarms of the levels that were set for some a day, by input."""
+        return {name: one.found for name, one in self._listeners.items() if one.found is not None}
+
+    def waiting(self) -> Mapping[str, int]:
+        """Events that a sink has not taken, by sink; those that have taken all are left out."""
+        journal = Journal(self.journal)
+        counts = {sink.name: journal.left(journal.delivered(sink.name)) for sink in self.sinks}
+        journal.close()
+        return {name: count for name, count in counts.items() if count}
+
     def stop(self) -> None:
         """Ask for the end; `run` returns when what was heard is told."""
         self._stop.set()
@@ -57,7 +73,8 @@ class Watch:
         finally:
             self._stop.set()
             for thread in inputs:
-                thread.join()
+                # One may be waiting for a pipe that gives nothing; what it has heard is in the journal.
+                thread.join(_PATIENCE)
             self._ended.set()
             for thread in outputs:
                 thread.join()

@@ -12,6 +12,8 @@ import soundfile
 
 import asd_lightning
 from asd_lightning.cli import main
+from asd_lightning.detector.actions import calibrate, enrol
+from asd_lightning.detector.detector import Detector
 from asd_lightning.detector.evaluation import share
 from asd_lightning.errors import UserError
 from tests.detector.sounds import hum, whine, write, write_normal
@@ -267,3 +269,32 @@ def test_a_cold_score_needs_the_file_alone_and_imports_nothing_heavy(pump, tmp_p
     heavy = {"pytorch_lightning", "lightning_fabric", "sklearn", "imblearn", "hydra", "matplotlib", "wandb"}
     assert heavy.isdisjoint(modules)
     assert not has_stats
+
+
+def test_one_long_recording_is_calibrated_with_others(tmp_path):
+    """As the command advises; they have no blocks."""
+    write(tmp_path / "long/normal/hour.wav", hum(0, 60.0))
+    write_normal(tmp_path / "later", 12, first=300)
+    enrol(tmp_path / "long/normal", tmp_path / "x.asd", clip_seconds=1.0, sounds=0, machine="pump")
+    before = Detector.load(tmp_path / "x.asd").machines_["pump"]
+    calibrate(tmp_path / "x.asd", tmp_path / "later", machine="pump")
+    after = Detector.load(tmp_path / "x.asd").machines_["pump"]
+    assert after.bank.of_role("calibration").recordings() != []
+    assert after.bank.of_role("calibration").blocking is None
+    assert after.bank.blocking == before.bank.blocking
+
+
+def test_a_folder_of_several_machines_is_no_machine(tmp_path):
+    for name in ("fan", "pump"):
+        write_normal(tmp_path / "all" / name / "normal", 3)
+    with pytest.raises(UserError, match=r"holds several machines \(fan, pump\); enrol them one by one"):
+        enrol(tmp_path / "all", tmp_path / "x.asd")
+
+
+def test_a_table_of_scores_takes_the_place_of_nothing_else(pump, tmp_path, capsys):
+    copy = tmp_path / "pump.asd"
+    copy.write_bytes((pump / "pump.asd").read_bytes())
+    for target in (copy, tmp_path):
+        assert main(["score", str(copy), str(pump / "pump/test/normal"), "--csv", str(target)]) == 2
+        assert "no table of scores" in capsys.readouterr().err
+    assert copy.read_bytes() == (pump / "pump.asd").read_bytes()

@@ -98,6 +98,11 @@ def test_left_out_scores_and_thresholds_are_those_of_a_plain_loop():
     assert judged.score > machine.promise.warning
 
 
+def test_whole_numbers_are_no_waveform(fitted):
+    with pytest.raises(UserError, match=r"samples in \[-1, 1\] are needed, not int16"):
+        fitted.judge([np.zeros(16_000, np.int16)])
+
+
 def test_without_a_rate_the_smallest_possible_is_promised_and_a_smaller_one_is_refused(fitted):
     assert fitted.machines_["machine"].promise.rate == pytest.approx(1 / 31)
     with pytest.raises(UserError, match=r"lowest possible is 1 / 31"):

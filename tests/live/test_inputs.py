@@ -70,15 +70,46 @@ def test_overlapping_windows_count_their_sound_once(tmp_path):
 def test_a_recording_that_is_still_written_waits(tmp_path):
     record(tmp_path / "a.wav", 1.0, 1000.0)
     record(tmp_path / "b.wav", 1.0, 1009.0)
-    known = set()
-    stretches = FolderInput(tmp_path, HEARD, settle=5.0, now=lambda: 1010.0).stretches({}, known.__contains__)
+    clock, known = [1010.0], set()
+    stretches = FolderInput(tmp_path, HEARD, settle=5.0, now=lambda: clock[0]).stretches({}, known.__contains__)
     first = next(stretches)
     assert first.file == "a.wav"
     known.add(first.heard)
-    record(tmp_path / "b.wav", 2.0, 1009.5)
+    for seconds, time, now in ((2.0, 1010.5, 1012.0), (3.0, 1014.0, 1016.0), (3.0, 1014.0, 1018.9)):
+        record(tmp_path / "b.wav", seconds, time)
+        clock[0] = now
+        assert next(stretches) is None
+    clock[0] = 1019.0
+    assert next(stretches).seconds == 3.0
+
+
+def test_a_recording_of_the_future_is_heard_when_nobody_has_touched_it(tmp_path):
+    record(tmp_path / "a.wav", 1.0, 5000.0)
+    clock = [1000.0]
+    stretches = FolderInput(tmp_path, HEARD, settle=5.0, now=lambda: clock[0]).stretches({}, set().__contains__)
     assert next(stretches) is None
-    # It has not grown since the last look.
-    assert next(stretches).seconds == 2.0
+    clock[0] = 1006.0
+    assert next(stretches).file == "a.wav"
+
+
+def test_a_recording_that_goes_before_it_is_heard_is_told_and_the_rest_goes_on(tmp_path):
+    record(tmp_path / "a.wav", 1.0, 1000.0)
+    record(tmp_path / "b.wav", 1.0, 1001.0)
+    record(tmp_path / "c.wav", 1.0, 1002.0)
+    known, told = set(), []
+    for stretch in FolderInput(tmp_path, HEARD, once=True).stretches({}, known.__contains__):
+        (tmp_path / "b.wav").unlink(missing_ok=True)
+        told.append((stretch.file, stretch.happened))
+        known.add(stretch.heard)
+    assert told == [("a.wav", None), ("b.wav", "unreadable"), ("c.wav", None)]
+
+
+def test_a_name_that_is_no_text_is_written_out(tmp_path):
+    record(tmp_path / "a.wav", 1.0, 1000.0)
+    (tmp_path / "a.wav").rename(os.fsdecode(bytes(tmp_path) + b"/\xff.wav"))
+    (stretch,) = taken(tmp_path)
+    assert stretch.file == "\\udcff.wav"
+    stretch.heard.encode()
 
 
 def test_a_recording_that_cannot_be_read_is_told_once(tmp_path):
@@ -103,9 +134,11 @@ def test_nothing_new_is_told_so_that_others_are_looked_after(tmp_path):
 def test_samples_from_a_pipe_in_windows():
     samples = np.arange(-1250, 1250, dtype="<i2")
     stretches = list(StreamInput(io.BytesIO(samples.tobytes()), HEARD, now=lambda: 100.0).stretches({}, bool))
-    assert [stretch.offsets for stretch in stretches] == [[0.0], [1.0]]
+    assert [stretch.offsets for stretch in stretches] == [[0.0], [1.0], [2.0]]
     heard = np.concatenate([stretch.windows[0] for stretch in stretches])
-    np.testing.assert_array_equal(heard, samples[:2000].astype(np.float32) / 32768)
+    np.testing.assert_array_equal(heard, samples.astype(np.float32) / 32768)
+    short = list(StreamInput(io.BytesIO(samples[:1400].tobytes()), HEARD).stretches({}, bool))
+    assert [stretch.offsets for stretch in short] == [[0.0]]
 
 
 def test_overlapping_windows_from_a_pipe():
@@ -113,7 +146,8 @@ def test_overlapping_windows_from_a_pipe():
     hearing = Preprocessing(sample_rate=RATE, clip_seconds=1.0, hop_seconds=0.25)
     stretches = list(StreamInput(io.BytesIO(samples.tobytes()), hearing).stretches({}, bool))
     offsets = [offset for stretch in stretches for offset in stretch.offsets]
-    assert offsets == [0.25 * number for number in range(9)]
+    assert offsets == [0.25 * number for number in range(10)]
+    assert len(stretches[-1].windows[0]) == 750
     for stretch in stretches:
         for window, offset in zip(stretch.windows, stretch.offsets, strict=True):
             assert window[0] * 32768 == offset * RATE

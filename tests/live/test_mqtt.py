@@ -118,7 +118,7 @@ def test_events_states_discovery_and_requests(tmp_path, broker):
     assert states[-1] == "alarm"
     for topic, content in discovery("plant", "pump1", "pump").items():
         assert [json.loads(text) for text in ear.of(topic)] == [content]
-    for request in ("ACKNOWLEDGE", "SHELVE 60", "SHELVE soon", "DANCE"):
+    for request in ("ACKNOWLEDGE", "SHELVE 60", "SHELVE soon", "SHELVE nan", "SHELVE inf", "DANCE"):
         ear.client.publish("asd/plant/pump1/set", request, qos=1)
     until(lambda: len(Journal(path).requests("pump1")) == 2)
     assert [(one.kind, one.seconds) for one in Journal(path).requests("pump1")] == [

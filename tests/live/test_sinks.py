@@ -104,12 +104,17 @@ def test_rows_are_whole_and_once_after_a_kill_amid_one(tmp_path, journal):
 
 
 @pytest.mark.parametrize("kind", [JsonLines, Csv])
-def test_a_file_of_something_else_is_left_alone(tmp_path, journal, kind):
+@pytest.mark.parametrize(
+    "content", [b"my notes\nmore\n", b"my notes\nmore", b"notes", b"\x00" * 2_000_000, b"a\n" + b"\x00" * 99]
+)
+def test_a_file_of_something_else_is_left_alone(tmp_path, journal, kind, content):
     path = tmp_path / "notes"
-    path.write_text("my notes\nmore\n")
+    path.write_bytes(content)
     with pytest.raises(UserError, match="no event of the journal"):
         feed(kind(path), journal, ended())
-    assert path.read_text() == "my notes\nmore\n"
+    assert path.read_bytes() == content
+    with pytest.raises(UserError, match="not a file"):
+        feed(kind(tmp_path), journal, ended())
 
 
 @pytest.fixture

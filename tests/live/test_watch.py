@@ -70,12 +70,15 @@ def test_a_fault_of_some_recordings_begins_and_ends(day, pump, capsys):
 
 def test_a_level_by_false_alarms_a_day_is_told(day, pump, capsys):
     assert watch(day, pump, "--false-alarms-a-day", "0") == 0
-    assert "pump: alarms above" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "p1: alarms above" in error
+    assert "too little normal sound to promise 0 a day" in error
     machine = Detector.load(pump / "pump.asd").machines_["pump"]
     scores, names, ends = left_out_windows(machine, 1.0)
     # Each clip is a recording of one window here: the same scores as the promise rests on.
     np.testing.assert_allclose(np.sort(scores), machine.normal.scores)
     assert len(set(names)) == len(names) == len(ends)
+    np.testing.assert_allclose(ends, np.arange(1.0, len(names) + 1))
     levels = levels_of(machine)
     assert levels.release < levels.warning <= levels.alarm
     assert drift_of(machine, 1.0) is not None
@@ -181,6 +184,9 @@ def test_raw_samples_from_a_pipe(pump, tmp_path):
         (["--input", "in", "--hop", "99"], "hop_seconds=99"),
         (["--input", "in", "--false-alarms-a-day", "-1"], "0 or more"),
         (["--input", "in", "--journal", "in"], "not usable as a journal"),
+        (["--input", "a=-", "--input", "b=-"], "standard input can be heard once"),
+        (["--input", "in", "--metrics", "99999"], "port is not to be had"),
+        (["--input", "in", "-o", "journal"], "is the detector or its journal"),
     ],
 )
 def test_mistakes_are_one_line(tmp_path, pump, monkeypatch, capsys, words, told):
@@ -192,6 +198,11 @@ def test_mistakes_are_one_line(tmp_path, pump, monkeypatch, capsys, words, told)
     error = capsys.readouterr().err
     assert told in error
     assert len(error.strip().splitlines()) == 1
+
+
+def test_what_no_sink_has_taken_is_told(day, pump, capsys):
+    assert watch(day, pump, "--webhook", "http://127.0.0.1:9/") == 1
+    assert "event(s) wait in the journal for webhook:http://127.0.0.1:9/" in capsys.readouterr().err
 
 
 def test_threads_end_with_their_watch(day, pump):
