@@ -27,6 +27,15 @@ def run(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def usual(run, tmp_path_factory):
+    """With the defaults."""
+    folder = tmp_path_factory.mktemp("usual")
+    changes = ["data.clip_seconds=4.0", f"data.cache_dir={run / 'cache'}"]
+    train(tiny_config(folder, shared_dir() / "machines", "statistics", changes, updates=0), folder)
+    return folder
+
+
 def pooled_auc(folder):
     return {row.machine: row.auc for row in read_metrics(folder / "metrics.csv")}
 
@@ -60,16 +69,16 @@ def test_thresholds_hold_where_whole_recordings_are_left_out_and_break_where_the
     assert min(by_clip.values()) > 0.5
 
 
-def test_detectors_have_the_scores_and_decisions_of_the_run(run, tmp_path):
+def test_detectors_have_the_scores_and_decisions_of_the_run(usual, tmp_path):
     """Made of the run, or enrolled with train/: neither needs the training recordings to score."""
     root = shared_dir() / "machines"
-    asd_lightning.enrol(run / "results", tmp_path / "run.asd", sounds=0)
+    asd_lightning.enrol(usual / "results", tmp_path / "run.asd", sounds=0)
     for name in ("bldcmotor", "mimii_pump"):
         asd_lightning.enrol(root / name / "train", tmp_path / "own.asd", clip_seconds=4.0, sounds=0)
     clips = sorted(root.glob("*/test/*.wav"), key=lambda path: (path.parts[-3], path.name))
     of_run = asd_lightning.score(tmp_path / "run.asd", clips)
     own = asd_lightning.Detector.load(tmp_path / "own.asd")
-    before = {(row.machine, row.file): row for row in read_scores(run / "results/scores.csv")}
+    before = {(row.machine, row.file): row for row in read_scores(usual / "results/scores.csv")}
     assert len(before) == len(of_run) == 240
     for of_run_row, own_row in zip(of_run, own.judge(clips), strict=True):
         row = before[of_run_row.machine, Path(of_run_row.path).name]

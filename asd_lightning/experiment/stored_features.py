@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from asd_lightning.comparison.back_ends import OWN, Source
 from asd_lightning.encoders.family import EVERY, FAMILY
 from asd_lightning.errors import UserError
 from asd_lightning.experiment.run_embeddings import valid_embeddings
-from asd_lightning.run_folder import ResultSet
 from asd_lightning.scoring.embedding_cache import EmbeddingCache
 from asd_lightning.scoring.feature_store import read_features
 
@@ -51,22 +50,35 @@ def stored_sources(run: Path, names: Sequence[str]) -> tuple[int, Iterator[Sourc
         UserError: not the folder of a run, or no test with valid embeddings has stored what is wanted.
     """
     reasons: list[str] = []
+    own: EmbeddingCache | None = None
+    places: dict[str, Path] = {}
     for results, cache in valid_embeddings(run, reasons):
-        stored = [name for name in FAMILY if results.features(name).is_file()]
-        follow = [name for name, source in _DERIVED.items() if source in stored]
-        wanted = tuple(names) or ((OWN, *stored, *follow) if stored else ())
-        lacking = [name for name in wanted if name not in (OWN, *stored, *follow)]
-        if wanted and not lacking:
-            logger.info("using the features in %s", results.folder)
-            return len(wanted), (_source(results, cache, name) for name in wanted)
-        reasons.append(f"{results.folder}: no stored features{' of ' if lacking else ''}{', '.join(lacking)}")
+        own = own or cache
+        if cache.key == own.key:
+            here = [name for name in FAMILY if results.features(name).is_file()]
+            # Tests of the same model on the same clips: what one has not stored another may have.
+            places |= {name: results.features(name) for name in here if name not in places}
+            reasons.append(f"{results.folder}: stored {', '.join(here) or 'no pooling'}")
+    follow = [name for name, source in _DERIVED.items() if source in places]
+    stored = [name for name in FAMILY if name in places]
+    wanted = tuple(names) or ((OWN, *stored, *follow) if stored else ())
+    lacking = [name for name in wanted if name not in (OWN, *stored, *follow)]
+    if own is not None and wanted and not lacking:
+        logger.info("using the features of %s", ", ".join(sorted({str(path.parent) for path in places.values()})))
+        return len(wanted), (_source(places, own, name) for name in wanted)
     told = "; ".join(reasons) or f"{run}: no embeddings in it"
-    raise UserError(f"{told}; asd test {run} store_features=all hears the clips once more and stores every pooling")
+    missing = f"no stored features{' of ' if lacking else ''}{', '.join(lacking)}"
+    raise UserError(
+        f"{missing} ({told}); asd test {run} store_features=all hears the clips once more and stores every pooling"
+    )
 
 
-def _source(results: ResultSet, cache: EmbeddingCache, name: str) -> Source:
+def _source(places: Mapping[str, Path], cache: EmbeddingCache, name: str) -> Source:
     if name == OWN:
         return Source(OWN, cache)
-    stored = read_features(results.features(_DERIVED.get(name, name)))
+    path = places[_DERIVED.get(name, name)]
+    stored = read_features(path)
+    if stored.pooling != path.stem:
+        raise UserError(f"{path}: holds the pooling {stored.pooling}, under another's name; store them again")
     features = stored.merged() if name in _DERIVED else stored
     return Source(name, features.instead_of(cache), features.bands)

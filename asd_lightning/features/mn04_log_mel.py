@@ -113,7 +113,12 @@ def _power(spectrum: Tensor) -> Tensor:
 
 @lru_cache(maxsize=8)
 def _tables(dtype: torch.dtype, device: torch.device) -> tuple[Float[Tensor, " 800"], Float[Tensor, "513 128"]]:
-    """The window, with the values of float32, and the mel bands."""
+    """The window, with the values of float32, and the mel bands; for training too, whoever asks first."""
+    with torch.inference_mode(False):
+        return _made_tables(dtype, device)
+
+
+def _made_tables(dtype: torch.dtype, device: torch.device) -> tuple[Float[Tensor, " 800"], Float[Tensor, "513 128"]]:
     return _window().to(device=device, dtype=dtype), mel_table(_SCALE, dtype).to(device)
 
 

@@ -53,7 +53,7 @@ def test_wrong_words_are_named(run, capsys):
         (["k=5"], "expected scorer=NAME"),
         (["scorer=nothing"], "unknown nothing"),
         (["pooling=rdp"], "pooling=rdp: unknown rdp; choose all, or from run, mean, max, std, rdp_1"),
-        (["pooling=mean"], "results: no stored features of mean; asd test"),
+        (["pooling=mean"], "no stored features of mean ("),
         (["threshold=nothing"], "threshold=nothing: choose from"),
     ):
         assert main(["score-sweep", str(run), *words]) == 2

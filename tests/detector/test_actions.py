@@ -110,7 +110,7 @@ def test_a_table_is_written_and_added_to(pump, tmp_path, capsys):
     assert len(table.read_text().splitlines()) == 5
     table.write_text("other,columns\n")
     assert main(["score", detector, str(anomaly), "--csv", str(table), "--append"]) == 2
-    assert "has other columns" in capsys.readouterr().err
+    assert "no table of scores" in capsys.readouterr().err
     assert main(["score", detector, str(anomaly), "--append"]) == 2
 
 

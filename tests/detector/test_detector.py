@@ -98,7 +98,7 @@ def test_left_out_scores_and_thresholds_are_those_of_a_plain_loop():
     assert judged.score > machine.promise.warning
 
 
-def test_whole_numbers_are_no_waveform(fitted):
+def test_whole_numbers_are_no_waveform(fitted, unchecked):
     with pytest.raises(UserError, match=r"samples in \[-1, 1\] are needed, not int16"):
         fitted.judge([np.zeros(16_000, np.int16)])
 

@@ -69,10 +69,7 @@ def test_the_documented_line(monkeypatch):
 
 def test_weights_that_are_not_here_come_with_what_needs_none(tmp_path, monkeypatch):
     monkeypatch.setenv("ASD_CACHE", str(tmp_path))
-    message = (
-        r"weights beats_iter3 are not on this machine.*Without weights: experiment=fft, experiment=log_mel, "
-        r"experiment=statistics$"
-    )
+    message = r"weights beats_iter3 are not on this machine.*Without weights: experiment=.*, experiment=statistics$"
     for arguments in ([], ["experiment=system4"], ["experiment=system1", "data.root=pump"]):
         with pytest.raises(UserError, match=message):
             check_computer(arguments)

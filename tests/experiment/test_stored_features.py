@@ -86,9 +86,12 @@ def test_every_pooling_of_every_grid(tiny_data, tmp_path, system):
 def test_a_later_test_stores_them_scores_as_before_and_the_sweep_finds_them(tiny_data, tmp_path, capsys, monkeypatch):
     tokens = "model/embedder/pooling@model.embedder.branches.mn04.pooling=tokens"
     run = stored_run(tmp_path / "run", tiny_data, "mn04", "data.clip_seconds=0.5", "data.test_windows=2", tokens)
-    with pytest.raises(UserError, match=r"results: no stored features of rdp_4; asd test .* store_features=all"):
+    with pytest.raises(
+        UserError,
+        match=r"^no stored features of rdp_4 \(.*: stored no pooling\); asd test .* store_f",
+    ):
         stored_sources(run, ["rdp_4"])
-    with pytest.raises(UserError, match=r"results: no stored features; asd test"):
+    with pytest.raises(UserError, match=r"^no stored features \(.*results: stored no pooling\); asd test"):
         stored_sources(run, ())
     retest(run, ["store_features=[mean,rdp_4]", "~callbacks.progress", "trainer.accelerator=cpu"])
     before, after = run / "results", run / "results_2"
@@ -136,3 +139,17 @@ def test_names_of_poolings():
         chosen_sources("mean,rdp")
     with pytest.raises(UserError, match=r"unknown \(none named\)"):
         chosen_sources(",")
+
+
+def test_what_several_tests_have_stored_is_swept_together(tiny_data, tmp_path):
+    run = stored_run(tmp_path / "run", tiny_data, "mn04", "data.clip_seconds=0.5", "store_features=[mean]")
+    retest(run, ["store_features=[max]", "~callbacks.progress", "trainer.accelerator=cpu"])
+    count, sources = stored_sources(run, ())
+    assert [source.pooling for source in sources] == ["run", "mean", "max", "mean_merged"]
+    assert count == 4
+    # A file under another pooling's name says so itself.
+    (run / "results_2/features/max.npz").rename(run / "results/features/max.npz")
+    (run / "results/features/mean.npz").rename(run / "results_2/features/max.npz")
+    (run / "results/features/max.npz").rename(run / "results/features/mean.npz")
+    with pytest.raises(UserError, match=r"mean.npz: holds the pooling max, under another's name"):
+        list(stored_sources(run, ["mean"])[1])
