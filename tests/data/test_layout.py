@@ -102,7 +102,7 @@ def test_recordings_in_other_formats_are_counted_and_told_once(tmp_path, caplog)
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"")
     assert len(find_clips(tmp_path)) == 4
-    (told,) = [record.getMessage() for record in caplog.records]
+    (told,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert told == (
         f"3 recordings are not used, since .m4a (1) and .mp3 (2) cannot be read, such as {tmp_path}/fan/normal/c.mp3; "
         "convert them, as with: ffmpeg -i c.mp3 c.wav"
@@ -313,7 +313,7 @@ def test_names_of_supplemental_clips_count_in_their_folder_alone(tmp_path, caplo
         ("supplemental", "supplemental"),
         ("train", "train"),
     ]
-    (told,) = [record.getMessage() for record in caplog.records]
+    (told,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert "2 recordings are not used" in told
     assert f"such as {tmp_path}/fan/train/section_00_noise_0000.wav, where others are as" in told
     assert TRAINING_CLIP in told
