@@ -28,7 +28,8 @@ def run(args: argparse.Namespace) -> int:
         from asd_lightning.detector.detector import Detector
         from asd_lightning.detector.excerpts import write_excerpts
 
-        write_excerpts(Detector.load(args.detector), args.extract)
+        loaded = Detector.load(args.detector)
+        write_excerpts({name: loaded.sounds_of(name) for name in loaded.machines_}, args.extract)
     if args.json:
         print(json.dumps(about, indent=1, default=str))
         return 0

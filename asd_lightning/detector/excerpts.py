@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy import ndarray
@@ -15,9 +14,6 @@ from asd_lightning.detector.file import Arrays
 from asd_lightning.detector.hearing import Hearing, Sound
 from asd_lightning.errors import UserError
 from asd_lightning.plain_text import is_name
-
-if TYPE_CHECKING:
-    from asd_lightning.detector.detector import Detector
 
 
 def excerpts(kept: Sequence[Sound], hearing: Hearing, at_most: int) -> Arrays:
@@ -44,12 +40,20 @@ def as_flac(waveform: ndarray, sample_rate: int) -> ndarray:
     return np.frombuffer(buffer.getvalue(), np.uint8)
 
 
-def write_excerpts(detector: Detector, folder: Path) -> list[Path]:
-    """Write the excerpts of a detector as FLAC files, named by machine and number of the item; returns their paths."""
+def write_excerpts(sounds: Mapping[str, Arrays], folder: Path) -> list[Path]:
+    """Write excerpts as FLAC files, named by machine and number of the item; returns their paths.
+
+    Args:
+        sounds: machine -> its excerpts.
+        folder: made where there is none.
+
+    Raises:
+        UserError: a name that no file can have.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for name in detector.machines_:
-        for number, content in detector.sounds_of(name).items():
+    for name, own in sounds.items():
+        for number, content in own.items():
             if not is_name(name) or not number.isdecimal():
                 raise UserError(f"{name!r:.60}/{number!r:.20}: no name for a file")
             path = folder / f"{name}_{number}.flac"
