@@ -32,7 +32,7 @@ DAY = 1_700_000_000
 KINDS = ("tone", "click", "dropout", "level", "bearing")
 LEVELS = ("loud", "quiet")
 SECONDS = (1, 30, 300)
-# A fault is found where an alarm comes from its start to so long after its end, in s.
+# A fault is found where an alarm, or that the sound cannot be judged, comes so long after its end at the latest, in s.
 GRACE = 60.0
 
 
@@ -99,6 +99,8 @@ def plan(hours: int) -> tuple[Fault, ...]:
     """Each kind at each level and length once, evenly over the day."""
     wanted = [(kind, level, seconds) for seconds in SECONDS for kind in KINDS for level in LEVELS]
     gap = 3600 * hours // (len(wanted) + 1)
+    if gap <= max(SECONDS) + GRACE:
+        raise SystemExit(f"--hours {hours}: faults would overlap; at least 4 are needed")
     random.Random(0).shuffle(wanted)
     return tuple(Fault(*one[:2], gap * (place + 1) + 7, one[2]) for place, one in enumerate(wanted))
 
@@ -173,7 +175,11 @@ def interrupted(command: list[str], folder: Path, kills: int) -> int:
 
 def table(faults: tuple[Fault, ...], heard: list[dict]) -> Iterator[str]:
     """Found of each kind, level and length, and after how long."""
-    alarms = [_second(event) for event in heard if event["source"] == "in0" and event["kind"] == "alarm"]
+    told = [
+        (_second(event), event["kind"])
+        for event in heard
+        if event["source"] == "in0" and event["kind"] in ("alarm", "cannot judge")
+    ]
     yield "| fault | level | " + " | ".join(f"{seconds} s" for seconds in SECONDS) + " |"
     yield "|---|---|" + "---|" * len(SECONDS)
     for kind in KINDS:
@@ -181,8 +187,8 @@ def table(faults: tuple[Fault, ...], heard: list[dict]) -> Iterator[str]:
             cells = []
             for seconds in SECONDS:
                 fault = next(one for one in faults if (one.kind, one.level, one.seconds) == (kind, level, seconds))
-                after = [at - fault.start for at in alarms if 0 <= at - fault.start <= seconds + GRACE]
-                cells.append(f"after {after[0]:.0f} s" if after else "missed")
+                found = [(at - fault.start, kind) for at, kind in told if 0 <= at - fault.start <= seconds + GRACE]
+                cells.append(f"{found[0][1]} after {found[0][0]:.0f} s" if found else "missed")
             yield f"| {kind} | {level} | {' | '.join(cells)} |"
 
 
@@ -192,7 +198,7 @@ def false_alarms(args: argparse.Namespace, heard: list[dict]) -> Iterator[str]:
     days = (args.inputs - 1) * args.hours / 24
     for kind in ("alarm", "warning", "cannot judge", "drift"):
         count = sum(event["kind"] == kind for event in normal)
-        yield f"- `{kind}` on {days:g} days without a fault: {count}."
+        yield f"- `{kind}` on {24 * days:g} hours without a fault: {count}."
 
 
 def events(path: Path) -> list[dict]:
