@@ -21,7 +21,7 @@ from asd_lightning.data.measurement import clipped_share, level_db
 from asd_lightning.data.recordings import RecordingsTable, clips_of, find_table
 from asd_lightning.detector.bank import Bank, Blocking, Item, Role
 from asd_lightning.detector.constructors import Spec
-from asd_lightning.detector.health import SensorReference, fingerprint
+from asd_lightning.detector.health import Features, SensorReference, fingerprint, measured
 from asd_lightning.detector.hearing import Heard, Hearing, Sound
 from asd_lightning.detector.machine import Change, Fitted, Machine, fit_bank
 from asd_lightning.detector.progress import shown
@@ -49,6 +49,7 @@ class Look(NamedTuple):
     clipped: float
     silent: bool
     samples: int
+    sensor: Features | None = None
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,12 @@ def enrol_machine(
     Raises:
         UserError: nothing usable, a single recording, or too few for the rate.
     """
-    heard = hearing.embed(shown(sounds, f"hearing {name}"), look, batch_size)
+    rate_of = hearing.preprocessing.sample_rate
+
+    def measure(sound: Sound, waveform: Float32[ndarray, " samples"]) -> Look:
+        return look(sound, waveform)._replace(sensor=measured(waveform, rate_of))
+
+    heard = hearing.embed(shown(sounds, f"hearing {name}"), measure, batch_size)
     silent = [found.silent for found in heard.looks]
     twice = _twice(heard, silent)
     alive = [not (dead or double) for dead, double in zip(silent, twice, strict=True)]
@@ -166,17 +172,16 @@ def enrol_machine(
     running[alive] = states.assign(levels) == 0
     still = np.array(alive) & ~running
     kept = [sound for sound, keep in zip(heard.pieces, running, strict=True) if keep]
-    # The microphone is known from the machine that stands still too.
-    living = [sound for sound, keep in zip(heard.pieces, alive, strict=True) if keep]
     bank = _blocked(
-        Bank(items_of(heard, "bank", 0, hearing.preprocessing.sample_rate), heard.embeddings).where(running.tolist()),
+        Bank(items_of(heard, "bank", 0, rate_of), heard.embeddings).where(running.tolist()),
         hearing.preprocessing.clip_seconds,
     )
     fitted = fit_bank(bank, maker, hearing.reduction)
     normal = fitted.normal()
     promised = promise(normal, normal.smallest_rate if rate is None else rate)
-    rate_of = hearing.preprocessing.sample_rate
-    sensor = SensorReference.fit((hearing.waveform(sound) for sound in shown(living, "microphone")), rate_of)
+    # The microphone is known from the machine that stands still too.
+    living = [found.sensor for found, keep in zip(heard.looks, alive, strict=True) if keep]
+    sensor = SensorReference.of_measured(living, rate_of)
     change = Change("enrolled", now(), normal.recordings, __version__)
     machine = Machine(name, bank, maker, fitted.scorer, normal, promised, sensor, states, (change,))
     curve, settled = learning_curve(bank, maker, hearing)

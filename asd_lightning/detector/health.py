@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -55,7 +55,7 @@ _ALIKE_LOUDER, _ALIKE_QUIETER = 1.5, 4.5
 _FLOOR = 1e-20
 
 
-class _Features(NamedTuple):
+class Features(NamedTuple):
     """What is measured of a clip.
 
     Attributes:
@@ -121,7 +121,12 @@ class SensorReference:
         Raises:
             UserError: no waveform, or none that can be measured: NaN or infinite samples, silence or too few samples.
         """
-        usable = [waveform for waveform in map(_measured(sample_rate), waveforms) if waveform is not None]
+        return cls.of_measured([measured(waveform, sample_rate) for waveform in waveforms], sample_rate)
+
+    @classmethod
+    def of_measured(cls, clips: Sequence[Features | None], sample_rate: int) -> SensorReference:
+        """From what `measured` has found in the clips, each of them at ``sample_rate``; see `fit`."""
+        usable = [clip for clip in clips if clip is not None]
         if not usable:
             raise UserError("no normal clip has sound in it: check the sensor before its sound is enrolled")
         chosen = np.unique(np.linspace(0, len(usable) - 1, min(len(usable), _MOST_SPECTRA)).astype(int))
@@ -189,29 +194,29 @@ class SensorReference:
         same = previous and previous == fingerprint(waveform)
         return "the same samples as the clip before: the input stands still" if same else ""
 
-    def _loop(self, clip: _Features) -> str:
+    def _loop(self, clip: Features) -> str:
         if self.repeats or not clip.repeats:
             return ""
         return f"a loop: the last {clip.repeats:.3g} s repeat what was before, sample by sample"
 
-    def _dropout(self, clip: _Features) -> str:
+    def _dropout(self, clip: Features) -> str:
         if clip.pause < max(DROPOUT_SECONDS, BEYOND_ENROLLED * self.pause):
             return ""
         return f"a dropout: the samples stand still for {1000 * clip.pause:.3g} ms"
 
-    def _clipping(self, clip: _Features) -> str:
+    def _clipping(self, clip: Features) -> str:
         if clip.clipped < max(CLIPPED_SHARE, BEYOND_ENROLLED * self.clipped):
             return ""
         return f"clipping: {100 * clip.clipped:.3g} % of the samples are cut off at the largest value"
 
-    def _offset(self, clip: _Features) -> str:
+    def _offset(self, clip: Features) -> str:
         power = clip.offset**2
         large = power > OFFSET_SHARE * (power + 10 ** (clip.level / 10)) and abs(clip.offset) > SMALLEST_OFFSET
         if not (large or abs(clip.offset) > OFFSET) or abs(clip.offset) < BEYOND_ENROLLED * self.offset:
             return ""
         return f"a constant offset of {clip.offset:.2f} of full scale, enrolled clips had at most {self.offset:.2f}"
 
-    def _quiet(self, clip: _Features) -> str:
+    def _quiet(self, clip: Features) -> str:
         below = self.quietest - clip.level
         if below < QUIET_DB:
             return ""
@@ -220,7 +225,7 @@ class SensorReference:
             "machine stands"
         )
 
-    def _band_limit(self, clip: _Features) -> str:
+    def _band_limit(self, clip: Features) -> str:
         empty = _above(clip.bands) < np.array(self.least_above) - EMPTY_DB
         first = int(np.argmax(empty))
         if not empty[1 : 1 + BANDS - _FEWEST_EMPTY].any():
@@ -228,7 +233,7 @@ class SensorReference:
         hertz = first / BANDS * self.sample_rate / 2
         return f"nothing above {hertz:.0f} Hz, where enrolled clips had sound: the sampling rate or a filter changed"
 
-    def _gain(self, clip: _Features) -> str:
+    def _gain(self, clip: Features) -> str:
         difference = clip.bands - np.array(self.spectra)
         change = difference.mean(axis=1)
         distance = difference.std(axis=1)
@@ -245,11 +250,9 @@ def fingerprint(waveform: Float[np.ndarray, " samples"]) -> str:
     return hashlib.sha256(np.ascontiguousarray(waveform, np.float32).tobytes()).hexdigest()
 
 
-def _measured(sample_rate: int) -> Callable[[Float[np.ndarray, " samples"]], _Features | None]:
-    def measured(waveform: Float[np.ndarray, " samples"]) -> _Features | None:
-        return None if _useless(waveform, sample_rate) else _measure(waveform, sample_rate)
-
-    return measured
+def measured(waveform: Float[np.ndarray, " samples"], sample_rate: int) -> Features | None:
+    """What a clip tells of the sensor; ``None`` where it has no sound that can be measured."""
+    return None if _useless(waveform, sample_rate) else _measure(waveform, sample_rate)
 
 
 def _useless(waveform: Float[np.ndarray, " samples"], sample_rate: int) -> str:
@@ -264,11 +267,11 @@ def _useless(waveform: Float[np.ndarray, " samples"], sample_rate: int) -> str:
     return f"silent: {level:.0f} dB of full scale, so the sensor is unplugged or muted" if level < SILENCE_DB else ""
 
 
-def _measure(waveform: Float[np.ndarray, " samples"], sample_rate: int) -> _Features:
+def _measure(waveform: Float[np.ndarray, " samples"], sample_rate: int) -> Features:
     samples = waveform.astype(np.float64)
     offset = samples.mean()
     tops, pause = _standing(samples)
-    return _Features(
+    return Features(
         level=float(_decibels(samples.var())),
         offset=float(offset),
         clipped=tops / len(samples),
