@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -103,15 +103,19 @@ def level_for(
     Raises:
         UserError: no windows.
     """
-    candidates = _candidates(scores, levels.alarm)
+
+    def tried(level: float) -> FalseAlarms:
+        return false_alarms(scores, ends, replace(levels, alarm=level), options)
+
+    candidates = _candidates(scores, levels.alarm).tolist()
     # Nothing is above the highest.  The number of alarms need not fall as the level rises, since one may become two:
     # the search stops at the first level that has too many.
-    found = _tried(float(candidates[-1]), scores, ends, levels, options)
+    found = tried(candidates[-1])
     for level in candidates[-2::-1]:
-        tried = _tried(float(level), scores, ends, levels, options)
-        if tried.a_day > a_day:
+        next_lower = tried(level)
+        if next_lower.a_day > a_day:
             break
-        found = tried
+        found = next_lower
     return found
 
 
@@ -119,13 +123,3 @@ def _candidates(scores: Float[ndarray, " windows"], lowest: float) -> Float[ndar
     above = np.unique(scores[scores > lowest])
     some = above[np.unique(np.linspace(0, len(above) - 1, min(len(above), _MOST_LEVELS)).round().astype(int))]
     return np.append(lowest, some)
-
-
-def _tried(
-    level: float,
-    scores: Float[ndarray, " windows"],
-    ends: Float[ndarray, " windows"],
-    levels: Levels,
-    options: Options,
-) -> FalseAlarms:
-    return false_alarms(scores, ends, Levels(levels.warning, level, levels.release), options)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
@@ -34,18 +36,32 @@ def levels_of(machine: Machine, alarm: float | None = None) -> Levels:
     )
 
 
-def left_out_windows(
-    machine: Machine, seconds: float
-) -> tuple[Float[ndarray, " windows"], list[str], Float[ndarray, " windows"]]:
-    """Scores of the bank's windows, each without its recording, with recording and end, in the order of the sound.
+class LeftOut(NamedTuple):
+    """The windows of a machine's bank, each scored without its recording, in the order of the sound.
+
+    Attributes:
+        scores: of the windows.
+        recordings: name of each window's.
+        ends: in s from the first recording's beginning; what overlaps counts once.
+    """
+
+    scores: Float[ndarray, " windows"]
+    recordings: list[str]
+    ends: Float[ndarray, " windows"]
+
+
+def left_out_windows(machine: Machine, seconds: float) -> LeftOut:
+    """What a machine's own normal sound scores.
 
     Args:
         machine: of a detector.
         seconds: length of a window.
 
-    Returns:
-        Scores, recordings, and ends in s from the first recording's beginning; what overlaps counts once.
+    Raises:
+        UserError: a run's machine that does not tell how to fit it, or one with a single recording.
     """
+    if not machine.maker or not machine.bank.items:
+        raise UserError(f"{machine.name}: its run does not tell how to fit it again; enrol it from its recordings")
     bank = machine.bank.of_role("bank")
     names = bank.recordings()
     order = sorted(range(len(names)), key=lambda row: (names[row], bank.items[row].file, bank.items[row].start))
@@ -55,7 +71,7 @@ def left_out_windows(
     )
     fitted = fit_bank(Bank(items, bank.embeddings, bank.blocking), machine.maker, "max")
     steps = [_new_sound(bank, before, row, seconds) for before, row in zip([None, *order], order, strict=False)]
-    return fitted.scores[np.array(order)], [names[row] for row in order], np.cumsum(steps)
+    return LeftOut(fitted.scores[np.array(order)], [names[row] for row in order], np.cumsum(steps))
 
 
 def _new_sound(bank: Bank, before: int | None, row: int, seconds: float) -> float:
@@ -67,15 +83,11 @@ def _new_sound(bank: Bank, before: int | None, row: int, seconds: float) -> floa
     return min(length, item.start - bank.items[before].start)
 
 
-def drift_of(machine: Machine, seconds: float) -> DriftTest | None:
-    """A test for new normal sound that is unlike the enrolled; ``None`` where too few recordings were enrolled.
+def drift_of(left_out: LeftOut) -> DriftTest:
+    """A test for new normal sound that is unlike the enrolled.
 
-    Args:
-        machine: of a detector.
-        seconds: length of a window.
+    Raises:
+        UserError: too few recordings were enrolled.
     """
-    scores, names, _ = left_out_windows(machine, seconds)
-    try:
-        return DriftTest.fit(scores, np.unique(names, return_inverse=True)[1], "up", _RUN)
-    except UserError:
-        return None
+    recording = np.unique(left_out.recordings, return_inverse=True)[1]
+    return DriftTest.fit(left_out.scores, recording, "up", _RUN)

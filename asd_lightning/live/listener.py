@@ -6,8 +6,9 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ from asd_lightning.live.excerpts import Excerpts
 from asd_lightning.live.false_alarms import FalseAlarms, level_for
 from asd_lightning.live.inputs import Input, Stretch
 from asd_lightning.live.journal import Journal, Place, Request
-from asd_lightning.live.levels import drift_of, left_out_windows, levels_of
+from asd_lightning.live.levels import LeftOut, drift_of, left_out_windows, levels_of
 from asd_lightning.live.logic import Options, State, Told, Window, acknowledge, advance, shelve
 
 log = logging.getLogger(__name__)
@@ -201,12 +202,24 @@ class Listener:
     def _prepare(self, detector: Detector) -> None:
         """Everything that hangs on what the detector has learnt."""
         machine, seconds = detector.machines_[self.source.machine], detector.hearing_.preprocessing.clip_seconds
-        self._drift: DriftTest | None = drift_of(machine, seconds) if self.around.drift else None
+        self._drift: DriftTest | None = None
         self._levels, self.found = levels_of(machine), None
+        # It costs as much as enrolling: made once, where it is wanted.
+        left_out = cache(partial(left_out_windows, machine, seconds))
         if self.around.a_day is not None:
-            scores, _, ends = left_out_windows(machine, seconds)
+            scores, _, ends = left_out()
             self.found = level_for(self.around.a_day, scores, ends, self._levels, self.around.options)
             self._levels = levels_of(machine, self.found.level)
+        if self.around.drift:
+            self._drift = self._drift_test(left_out)
+
+    def _drift_test(self, left_out: Callable[[], LeftOut]) -> DriftTest | None:
+        try:
+            return drift_of(left_out())
+        except UserError as error:
+            # Alarms do without.
+            log.warning("%s: drift is not told: %s", self.source.name, error)
+            return None
 
     def _drifted(self, state: DriftState, window: Window) -> tuple[DriftState, list[Told]]:
         """Said once; a new detector begins anew."""

@@ -5,6 +5,7 @@ import json
 import sqlite3
 import threading
 
+import numpy as np
 import pytest
 from scipy.io import wavfile
 
@@ -13,6 +14,7 @@ from asd_lightning.live.current import InUse
 from asd_lightning.live.excerpts import Excerpts
 from asd_lightning.live.journal import Journal
 from asd_lightning.live.latch import LatchOptions
+from asd_lightning.live.levels import LeftOut
 from asd_lightning.live.listener import Listener, Source
 from asd_lightning.live.logic import Options
 from tests.live.plant import ListeningDetector, Now, Scores, around
@@ -177,6 +179,36 @@ def test_an_input_that_repeats_its_samples_cannot_be_judged(tmp_path):
     Listener(Source("pump1", "pump", Stuck([0.1, 0.1], 1)), around(tmp_path, options=OPTIONS)).run(threading.Event())
     assert [event["kind"] for event in told(tmp_path / "journal")] == ["started", "cannot judge"]
     assert "stands still" in told(tmp_path / "journal")[1]["note"]
+
+
+def test_drift_is_told_once_across_a_restart_and_again_of_a_new_detector(tmp_path, monkeypatch):
+    """Of scores a little higher than the enrolled ones, none of which is above a level."""
+    rng = np.random.default_rng(0)
+    enrolled = LeftOut(rng.normal(0.3, 0.05, 60), [str(number) for number in range(60)], np.arange(60.0))
+    monkeypatch.setattr("asd_lightning.live.listener.left_out_windows", lambda *_: enrolled)
+    scores = [*rng.normal(0.3, 0.05, 40), *rng.normal(0.6, 0.05, 40)]
+    for end in (60, 80):
+        Listener(source(scores[:end]), around(tmp_path, drift=True)).run(threading.Event())
+    events = told(tmp_path / "journal")
+    assert [event["kind"] for event in events] == ["started", "drift"]
+    assert 40 < events[1]["position"] <= 60
+    now = Now()
+    listener = Listener(source([*scores, *scores[40:]]), around(tmp_path, drift=True, detector=now))
+    now.in_use = InUse(ListeningDetector(), 1, "written anew")
+    listener.run(threading.Event())
+    assert [event["kind"] for event in told(tmp_path / "journal")][2:] == ["detector", "drift"]
+
+
+def test_a_machine_without_a_test_for_drift_is_watched_all_the_same(tmp_path, monkeypatch, caplog):
+    def too_few(*_):
+        raise UserError("there is one recording")
+
+    monkeypatch.setattr("asd_lightning.live.listener.left_out_windows", too_few)
+    events = hear(tmp_path, DAY, drift=True)
+    assert "pump1: drift is not told: there is one recording" in caplog.text
+    assert [event["kind"] for event in events].count("alarm") == 2
+    with pytest.raises(UserError, match="one recording"):
+        Listener(source(DAY), around(tmp_path, a_day=1.0))
 
 
 def test_a_machine_that_the_detector_or_the_journal_does_not_know(tmp_path):
