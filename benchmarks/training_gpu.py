@@ -12,6 +12,7 @@ encoders on the processor, to show that it works, and writes nothing.
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 import time
 from dataclasses import asdict, dataclass
@@ -30,6 +31,7 @@ from asd_lightning.configuration import compose_train, plain
 from asd_lightning.evaluation.complexity import count_macs
 from asd_lightning.training.build import build_module
 
+KEPT = Path(__file__).with_suffix(".json")
 PRECISION = "bf16-mixed" if CUDA else "32-true"
 
 
@@ -153,9 +155,20 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def earlier(result: dict[str, Any], measured: list[str]) -> list[dict[str, Any]]:
+    """Rows of the other experiments, where they were measured on this device with this torch."""
+    kept = json.loads(KEPT.read_text()) if KEPT.exists() else {"rows": []}
+    same = all(kept.get(key) == result[key] for key in ("device", "torch"))
+    return [row for row in kept["rows"] if row["experiment"] not in measured] if same else []
+
+
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    trainings, clip_seconds = (MEASURED, 10.0) if CUDA else (SMALL, 1.0)
+    names = sorted({training.experiment for training in MEASURED})
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--experiments", nargs="+", default=names, choices=names, help="the other rows are kept")
+    chosen = parser.parse_args().experiments
+    trainings = [training for training in (MEASURED if CUDA else SMALL) if training.experiment in chosen]
+    clip_seconds = 10.0 if CUDA else 1.0
     result: dict[str, Any] = {
         "device": torch.cuda.get_device_name() if CUDA else str(DEVICE),
         "torch": torch.__version__,
@@ -164,7 +177,8 @@ def main() -> None:
         folder = Path(name)
         clips = max(training.updates * training.clips_per_update for training in trainings)
         data = recordings(folder, clips, clip_seconds)
-        result["rows"] = [measure(folder, data, training, clip_seconds) for training in trainings]
+        result["rows"] = earlier(result, chosen) if CUDA else []
+        result["rows"] += [measure(folder, data, training, clip_seconds) for training in trainings]
     keep_if_measured("training_gpu", result, table(result), CUDA)
 
 
