@@ -249,11 +249,11 @@ def test_other_devices(monkeypatch):
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, able=able: able)
         if able:
             refuse_without_support("bf16", "cuda")
-    with pytest.raises(UserError, match="bf16: this cuda device has none; choose float32"):
+    with pytest.raises(UserError, match=r"bf16: this cuda device has none; choose float32"):
         refuse_without_support("bf16", "cuda")
-    with pytest.raises(UserError, match="bf16: this mps device has none"):
+    with pytest.raises(UserError, match=r"bf16: this mps device has none"):
         refuse_without_support("bf16", "mps")
-    with pytest.raises(UserError, match="int8: is for processors.*on cuda; choose bf16 or float32"):
+    with pytest.raises(UserError, match=r"int8: is for processors.*on cuda; choose bf16 or float32"):
         refuse_without_support("int8", "cuda")
 
 

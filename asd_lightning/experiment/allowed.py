@@ -50,7 +50,7 @@ _CHOICES = {
     "model.scoring_precision": PRECISIONS,
 }
 # Lightning's other words for the same.
-_OTHER_SPELLINGS = ("32", "16", "bf16", 32, 16)
+_OTHER_SPELLINGS = {"trainer.precision": ("32", "16", "bf16", 32, 16)}
 # A generator's seed has 32 bits; windows of a clip are held at a time.
 _MOST = {"seed": 2**32 - 1, "data.seed": 2**32 - 1, "data.hold_out_seed": 2**32 - 1, "data.test_windows": 10_000}
 _MAY_BE_NULL = frozenset({"data.num_workers", "data.truth", "data.recordings", "data.pseudo_classes"})
@@ -84,7 +84,7 @@ def refuse_bad_values(config: DictConfig) -> None:
         _refuse_no_text(key, OmegaConf.select(config, key))
     for key, choices in _CHOICES.items():
         if (value := OmegaConf.select(config, key)) not in choices:
-            told = ", ".join(as_typed(choice) for choice in choices if choice not in _OTHER_SPELLINGS)
+            told = ", ".join(as_typed(one) for one in choices if one not in _OTHER_SPELLINGS.get(key, ()))
             raise UserError(f"{key}={as_typed(value)}: choose one of {told}")
     if config.trainer.get("max_epochs") != 1:
         raise UserError("trainer.max_epochs: a run is one epoch; give its length in updates, trainer.max_steps=N")
