@@ -35,7 +35,13 @@ class Branch(nn.Module):
         lora_layers: names of the linear layers that have them, see `asd_lightning.encoders.finetuning`.
         scored_pooling: like ``pooling``, with nothing to train: what is scored is this of the encoder's tokens, not the
             embedding that is trained.
+
+    Attributes:
+        autocast: type of the encoder's products where it is not the weights'; set by
+            `asd_lightning.low_precision`.
     """
+
+    autocast: torch.dtype | None = None
 
     def __init__(  # noqa: PLR0913 - the settings of conf/model/embedder/branches
         self,
@@ -86,7 +92,10 @@ class Branch(nn.Module):
     def _tokens(self, waveform: Float[Tensor, "batch samples"]) -> Tensor:
         with torch.no_grad():
             features = self.augmentation(self.front_end(waveform))
-        return self.encoder(features)  # type: ignore[no-any-return]
+        if self.autocast is None:
+            return self.encoder(features)  # type: ignore[no-any-return]
+        with torch.autocast(features.device.type, self.autocast):
+            return self.encoder(features).float()  # type: ignore[no-any-return]
 
 
 class Embedder(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import math
 from pathlib import Path
@@ -14,14 +15,18 @@ from torch import Tensor
 from asd_lightning.encoders.beats import BEATs, BEATsConfig
 from asd_lightning.encoders.eat import EAT
 from asd_lightning.encoders.gated_attention import gated_attention
+from asd_lightning.errors import UserError
 from asd_lightning.experiment.retest import retest
 from asd_lightning.experiment.train import train
 from asd_lightning.features.fbank import beats_fbank, eat_fbank
+from asd_lightning.low_precision import lowered
 from asd_lightning.run_folder import results_of
 from asd_lightning.scoring.clip_scores import read_scores
+from asd_lightning.scoring.embedding_cache import read_embeddings
 from tests.experiment.runs import last_checkpoint, tiny_config
 from tests.experiment.test_restart import CHANGES, train_until_killed
 from tests.golden import compare, golden_case, golden_layout, golden_state
+from tests.test_low_precision import sound, system, watched
 
 pytestmark = [
     pytest.mark.gpu,
@@ -121,3 +126,38 @@ def test_the_gpu_memory_is_logged(tiny_data: Path, tmp_path: Path) -> None:
     with next(tmp_path.rglob("version_0/metrics.csv")).open() as lines:
         logged = [row.get("train/gpu_memory_gib") for row in csv.DictReader(lines)]
     assert any(value and math.isfinite(float(value)) and float(value) > 0 for value in logged)
+
+
+@pytest.mark.parametrize("kind", ["beats", "eat", "mn04"])
+def test_scoring_in_bfloat16(kind: str) -> None:
+    """Near float32 on the same device; layer norms, poolings and what is scored are float32."""
+    model, clips = system(kind, embed_dim=None).cuda(), sound(4).cuda()
+    low = lowered(model, "bf16")
+    norms, poolings = watched(low, torch.nn.LayerNorm), watched(low, type(low.embedder.branches[kind].pooling))
+    with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
+        got, wanted = low(clips), model(clips)
+    assert got.dtype == torch.float32
+    assert {made for _, made in norms} <= {torch.float32}
+    assert (torch.float32, torch.float32) in poolings
+    # A number of bfloat16 has 8 bits.
+    assert FLOAT32 < relative_error(got, wanted) < 2e-2
+
+
+def test_eight_bit_integers_are_for_processors() -> None:
+    with pytest.raises(UserError, match="int8: is for processors, and the encoder is on cuda; choose bf16 or float32"):
+        lowered(system("beats").cuda(), "int8")
+
+
+def test_a_run_is_tested_in_bfloat16(tiny_data: Path, tmp_path: Path) -> None:
+    changes = ["data.machines=[fan]", *GPU]
+    for precision in ("float32", "bf16"):
+        folder = tmp_path / precision
+        folder.mkdir()
+        own = [*changes, f"model.scoring_precision={precision}"]
+        train(tiny_config(folder, tiny_data, "beats_frozen", own, updates=0), folder)
+    exact, low = (read_embeddings(results_of(tmp_path / name).embeddings) for name in ("float32", "bf16"))
+    summary = results_of(tmp_path / "bf16").read_summary()
+    assert (summary["scoring_precision"], summary["device"]) == ("bf16", "cuda:0")
+    assert 0.9 < summary["agreement"]["fan"] <= 1
+    assert low.key.precision == "bf16"
+    assert 0 < relative_error(torch.from_numpy(low.query), torch.from_numpy(exact.query)) < 2e-2

@@ -17,6 +17,7 @@ BASE = {
     "foreign_files",
     "older_names",
     "plain_text",
+    "precision",
     "tables",
     "trust",
 }
@@ -28,6 +29,7 @@ STAGES = (
     "encoders",
     "losses",
     "embedder",
+    "low_precision",
     "scoring",
     "evaluation",
     "run_folder",

@@ -45,6 +45,7 @@ COMPOSED = {
     "model.mixup_alpha": 0.5,
     "model.mixup_per_clip": None,
     "model.recording_score": "max",
+    "model.scoring_precision": "float32",
     "data.group": "recording",
     "data.hop_seconds": None,
     "model.score_after_head": True,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asd_lightning.commands.grammar import add_output
+from asd_lightning.precision import PRECISIONS
 
 if TYPE_CHECKING:
     from asd_lightning.detector.detector import Detector
@@ -41,6 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--clip-seconds", type=float, default=10.0, metavar="S", help="length of the windows compared (default 10)"
     )
     parser.add_argument("--self-contained", action="store_true", help="keep the weights of a fetched encoder too")
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="float32",
+        help="of the encoder; a lower one is refused where it would rank the recordings otherwise (default float32)",
+    )
     sound = parser.add_mutually_exclusive_group()
     sound.add_argument("--sounds", type=int, default=20, metavar="N", help="excerpts of sound to keep (default 20)")
     sound.add_argument("--no-sound", action="store_const", dest="sounds", const=0, help="keep none")
@@ -50,15 +57,20 @@ def run(args: argparse.Namespace) -> int:
     """Enrol, and tell what was learnt; returns the exit status."""
     import logging
 
+    from asd_lightning.commands.info import agreement_line
     from asd_lightning.detector.actions import enrol
     from asd_lightning.plain_text import printable
 
     logging.basicConfig(format="asd: %(message)s")
     options = ("machine", "embedder", "recordings", "false_alarms", "clip_seconds", "self_contained", "sounds")
-    detector = enrol(args.source, args.output, **{name: getattr(args, name) for name in options})
+    given = {name: getattr(args, name) for name in (*options, "precision")}
+    detector = enrol(args.source, args.output, **given)
     learnt = detector.learnt_
     for line in _of_run(detector) if learnt is None else what_was_learnt(learnt, args.false_alarms is None):
         print(printable(line))
+    for machine in detector.machines_.values() if learnt is None else (learnt,):
+        for line in agreement_line(machine.agreement, detector.hearing_.precision):
+            print(line.strip())
     print(printable(_size(detector, args.output)))
     return 0
 

@@ -48,6 +48,13 @@ def changes_of(detector: Detector, path: Path, done: str) -> None:
     print(printable(f"promised: {machine.sentence()}"))
 
 
+def agreement_line(agreement: float | None, precision: str) -> list[str]:
+    """What a lower precision changes, in words; nothing of float32."""
+    if agreement is None:
+        return []
+    return [f"  {precision} ranks its left-out normal recordings as float32 does: rank correlation {agreement:.4f}"]
+
+
 def _lines(about: dict[str, Any]) -> list[str]:
     heard, weights = about["preprocessing"], about["weights"]
     kinds = ", ".join(branch["encoder"]["kind"] for branch in about["embedder"]["branches"])
@@ -56,13 +63,14 @@ def _lines(about: dict[str, Any]) -> list[str]:
         f"{about['path']}: {about['bytes'] / 1e6:.2f} MB, of asd_lightning {about['package']}, whole and unaltered",
         f"content {about['content_hash']}",
         f"hears {heard['sample_rate']} Hz, channel {heard['channel']}, in windows of {heard['clip_seconds']:g} s",
-        f"embedder {kinds}; weights: {where}",
+        f"embedder {kinds}, in {about['precision']}; weights: {where}",
         *(f"  {one['name']} (sha256 {one['sha256'] or 'unknown'})" for one in weights["published"].values()),
     ]
     for machine in about["machines"]:
         lines += [
             f"{machine['machine']}: {machine['clips']} clips in the bank, {machine['back_end']}",
             f"  {machine['promise']}",
+            *agreement_line(machine["agreement"], about["precision"]),
             f"  warning above {machine['warning']:.6g}, alarm above {machine['alarm']:.6g}",
             f"  {machine['excerpts']} excerpts of sound, {machine['excerpt_bytes'] / 1e6:.2f} MB",
             *(f"  {one['time']} {one['what']}: {one['recordings']} recordings" for one in machine["changes"]),

@@ -32,6 +32,7 @@ def enrol(  # noqa: PLR0913 - the options of the command
     clip_seconds: float = CLIP_SECONDS,
     self_contained: bool = False,
     sounds: int = 20,
+    precision: str = "float32",
 ) -> Detector:
     """Make a detector of normal recordings, or of a run, as ``asd enrol`` does.
 
@@ -48,15 +49,22 @@ def enrol(  # noqa: PLR0913 - the options of the command
         clip_seconds: length of the windows that are compared.
         self_contained: keep the weights of a fetched encoder in the file.
         sounds: how many excerpts of normal sound are kept in the file.
+        precision: of the encoder: ``float32``, ``bf16`` or ``int8``; a run has that of its test.
 
     Raises:
-        UserError: nothing usable, too few recordings for ``false_alarms``, or a file that has such a machine.
+        UserError: nothing usable, too few recordings for ``false_alarms``, a file that has such a machine, or a
+            ``precision`` that is not possible here or in which the recordings rank otherwise than in float32.
     """
     source, output = Path(source), Path(output)
     before = Detector.load(output) if output.exists() else None
     if is_run(source) or is_result_set(source):
         if before is not None:
             raise UserError(f"{output}: is there already; a run becomes a detector of its own")
+        if precision != "float32":
+            raise UserError(
+                f"--precision {precision}: a run's detector has the precision of its test; first "
+                f"asd test {source} model.scoring_precision={precision}, and enrol that test's folder"
+            )
         detector = _of_run(source, false_alarms, sounds)
     else:
         detector = Detector(
@@ -67,6 +75,7 @@ def enrol(  # noqa: PLR0913 - the options of the command
             recordings=recordings,
             self_contained=self_contained,
             sounds=sounds,
+            precision=precision,
         )
         if before is not None:
             _refuse_known(before, output, machine or detector.name_of(source))
@@ -175,6 +184,7 @@ def info(detector: Path | str) -> dict[str, Any]:
         "preprocessing": dataclasses.asdict(hearing.preprocessing),
         "embedder": hearing.embedder,
         "weights": hearing.header()["weights"],
+        "precision": "float32" if hearing.precision == "32-true" else hearing.precision,
         "machines": [_about(loaded, name) for name in loaded.machines_],
     }
 
@@ -217,7 +227,9 @@ def _refuse_known(before: Detector, output: Path, name: str) -> None:
 
 def _together(before: Detector, made: Detector, output: Path) -> Detector:
     if not before.hearing_.same_as(made.hearing_):
-        raise UserError(f"{output}: hears otherwise than asked for here (embedder, clip length); give another file")
+        raise UserError(
+            f"{output}: hears otherwise than asked for here (embedder, clip length, precision); give another file"
+        )
     for name in made.machines_:
         before.with_machine(made.machines_[name], made.sounds_of(name))
     before.learnt_ = made.learnt_
@@ -264,6 +276,7 @@ def _about(detector: Detector, name: str) -> dict[str, Any]:
         "warning": machine.promise.warning,
         "alarm": machine.promise.alarm,
         "promise": machine.sentence(),
+        "agreement": machine.agreement,
         "excerpts": len(sounds),
         "excerpt_bytes": sum(sound.nbytes for sound in sounds.values()),
         "changes": [dataclasses.asdict(change) for change in machine.changes],

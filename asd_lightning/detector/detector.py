@@ -27,7 +27,16 @@ from asd_lightning.run_folder import is_result_set, is_run
 Recordings = Path | str | Sequence[Path | str] | Sequence[Float32[ndarray, " _"]] | Float32[ndarray, "n samples"]
 """A folder, a file, several files, or waveforms in [-1, 1] at the detector's rate."""
 
-_PARAMETERS = ("embedder", "false_alarms", "clip_seconds", "machine", "recordings", "self_contained", "sounds")
+_PARAMETERS = (
+    "embedder",
+    "false_alarms",
+    "clip_seconds",
+    "machine",
+    "recordings",
+    "self_contained",
+    "sounds",
+    "precision",
+)
 
 
 class Detector:
@@ -48,6 +57,7 @@ class Detector:
         recordings: a table ``file,recording`` of what was cut from one recording.
         self_contained: keep the weights of a fetched encoder in the detector's file.
         sounds: how many excerpts of the bank's sound are kept, to listen to.
+        precision: of the encoder: ``float32``, ``bf16`` or ``int8``, see `asd_lightning.low_precision`.
 
     Attributes:
         machines_: name -> `asd_lightning.detector.machine.Machine`; read from the file when they are asked for.
@@ -80,6 +90,7 @@ class Detector:
         recordings: Path | str | None = None,
         self_contained: bool = False,
         sounds: int = 20,
+        precision: str = "float32",
     ) -> None:
         self.embedder = embedder
         self.false_alarms = false_alarms
@@ -88,6 +99,7 @@ class Detector:
         self.recordings = recordings
         self.self_contained = self_contained
         self.sounds = sounds
+        self.precision = precision
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -114,9 +126,11 @@ class Detector:
             groups: of several files or waveforms, which were cut from one recording.
 
         Raises:
-            UserError: nothing usable, or too few recordings for ``false_alarms``.
+            UserError: nothing usable, too few recordings for ``false_alarms``, or a ``precision`` that is not possible
+                here or in which the recordings rank otherwise than in float32.
         """
         made = self._preset()
+        made = made._replace(hearing=made.hearing.in_precision(self.precision))
         name, pieces = self._normal(X, made.hearing, groups)
         machine, self.learnt_, kept = enrol_machine(name, pieces, made.hearing, made.maker, self.false_alarms)
         self.hearing_ = made.hearing
@@ -185,7 +199,7 @@ class Detector:
             raise UserError(f"{path}: does not tell its machines ({error!s:.99}); enrol them again") from error
         except UserError as error:
             raise error if str(path) in str(error) else UserError(f"{path}: {error}; enrol again") from error
-        detector = cls(clip_seconds=hearing.preprocessing.clip_seconds)
+        detector = cls(clip_seconds=hearing.preprocessing.clip_seconds, precision=hearing.low_precision)
         detector.hearing_ = hearing
         detector.machines_ = Machines({}, file, rows)
         detector._sounds, detector._rows, detector.read_from = {}, rows, file
@@ -263,7 +277,7 @@ class Detector:
     def _build(self) -> None:
         """Build the embedder; what is wrong with it is told of the file."""
         try:
-            _ = self.hearing_.model
+            _ = self.hearing_.scored_by
         except UserError as error:
             raise error if self.read_from is None else UserError(f"{self.read_from.path}: {error}") from error
 

@@ -28,6 +28,7 @@ from asd_lightning.detector.progress import shown
 from asd_lightning.detector.promise import promise
 from asd_lightning.detector.states import LevelStates
 from asd_lightning.errors import UserError
+from asd_lightning.scoring.agreement import LEAST_AGREEMENT, agrees, rank_agreement
 from asd_lightning.scoring.held_out import unheard
 
 logger = logging.getLogger(__name__)
@@ -71,6 +72,7 @@ class Learnt:
         unusable: file -> why it was left out.
         curve: how the scores of normal clips that are left out fall with the number of recordings in the bank.
         settled: whether they have stopped falling; ``None`` where too few recordings tell.
+        agreement: see `asd_lightning.detector.machine.Machine`.
     """
 
     machine: str
@@ -87,6 +89,7 @@ class Learnt:
     unusable: dict[str, str]
     curve: tuple[tuple[int, float], ...]
     settled: bool | None
+    agreement: float | None = None
 
 
 def normal_clips(folder: Path, machine: str, table: Path | None) -> list[Clip]:
@@ -153,14 +156,16 @@ def enrol_machine(
         The machine, what is to be said of the recordings, and the pieces that are in its bank.
 
     Raises:
-        UserError: nothing usable, a single recording, or too few for the rate.
+        UserError: nothing usable, a single recording, too few for the rate, or a precision in which the recordings rank
+            otherwise than in float32.
     """
     rate_of = hearing.preprocessing.sample_rate
 
     def measure(sound: Sound, waveform: Float32[ndarray, " samples"]) -> Look:
         return look(sound, waveform)._replace(sensor=measured(waveform, rate_of))
 
-    heard = hearing.embed(shown(sounds, f"hearing {name}"), measure, batch_size)
+    low = hearing.low_precision != "float32"
+    heard = hearing.embed(shown(sounds, f"hearing {name}"), measure, batch_size, in_float32_too=low)
     silent = [found.silent for found in heard.looks]
     twice = _twice(heard, silent)
     alive = [not (dead or double) for dead, double in zip(silent, twice, strict=True)]
@@ -177,13 +182,19 @@ def enrol_machine(
         hearing.preprocessing.clip_seconds,
     )
     fitted = fit_bank(bank, maker, hearing.reduction)
+    agreement = None
+    if heard.in_float32 is not None:
+        exact = dataclasses.replace(bank, embeddings=heard.in_float32[running])
+        agreement = _agreement(name, hearing, fitted, exact, maker)
     normal = fitted.normal()
     promised = promise(normal, normal.smallest_rate if rate is None else rate)
     # The microphone is known from the machine that stands still too.
     living = [found.sensor for found, keep in zip(heard.looks, alive, strict=True) if keep]
     sensor = SensorReference.of_measured(living, rate_of)
     change = Change("enrolled", now(), normal.recordings, __version__)
-    machine = Machine(name, bank, maker, fitted.scorer, normal, promised, sensor, states, (change,))
+    machine = Machine(
+        name, bank, maker, fitted.scorer, normal, promised, sensor, states, (change,), agreement=agreement
+    )
     curve, settled = learning_curve(bank, maker, hearing)
     learnt = Learnt(
         machine=name,
@@ -200,8 +211,22 @@ def enrol_machine(
         unusable=heard.unreadable,
         curve=curve,
         settled=settled,
+        agreement=agreement,
     )
     return machine, learnt, kept
+
+
+def refuse_disagreement(name: str, precision: str, correlation: float) -> None:
+    """Refuse a lower precision that puts a machine's left-out normal recordings into another order.
+
+    Raises:
+        UserError: names the rank correlation.
+    """
+    if not agrees(correlation):
+        raise UserError(
+            f"{name}: in {precision} its left-out normal recordings rank otherwise than in float32 (rank correlation "
+            f"{correlation:.4f}, and {LEAST_AGREEMENT:g} is needed); take float32"
+        )
 
 
 def items_of(heard: Heard, role: Role, version: int, sample_rate: int) -> tuple[Item, ...]:
@@ -255,6 +280,15 @@ def learning_curve(bank: Bank, maker: Spec, hearing: Hearing) -> tuple[tuple[tup
         return (), None
     low, high = np.percentile(scores, [25, 75])
     return tuple(points), bool(abs(points[-2][1] - points[-1][1]) <= 0.25 * (high - low))
+
+
+def _agreement(name: str, hearing: Hearing, fitted: Fitted, exact: Bank, maker: Spec) -> float:
+    """Rank correlation of left-out scores with those in float32."""
+    with unheard():
+        in_float32 = fit_bank(exact, maker, hearing.reduction)
+    correlation = rank_agreement(in_float32.scores, fitted.scores)
+    refuse_disagreement(name, hearing.precision, correlation)
+    return correlation
 
 
 def _blocked(bank: Bank, clip_seconds: float) -> Bank:

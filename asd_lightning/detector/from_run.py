@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from asd_lightning.data.layout import Clip
 from asd_lightning.detector.bank import Bank, Item, numbered
 from asd_lightning.detector.constructors import Spec, embedder_spec, spec_of
 from asd_lightning.detector.defaults import Preset
-from asd_lightning.detector.enrolment import now
+from asd_lightning.detector.enrolment import now, refuse_disagreement
 from asd_lightning.detector.health import fingerprint
 from asd_lightning.detector.hearing import Hearing, Sound
 from asd_lightning.detector.machine import Change, Machine
@@ -47,7 +49,8 @@ def hearing_of_run(run: Any) -> Hearing:
     head = run.config["loss"].get("head", "joint") if run.config.get("score_after_head", True) else "none"
     spec = embedder_spec(run.config["embedder"], head)
     merge_low_rank(run.embedder)
-    hearing = Hearing(run.preprocessing, spec, run.reduction, _PRECISIONS.get(str(run.dtype), "32-true"))
+    precision = _PRECISIONS.get(str(run.dtype), "32-true") if run.precision == "float32" else run.precision
+    hearing = Hearing(run.preprocessing, spec, run.reduction, precision)
     return hearing.with_weights(run.embedder, keep=True, told={})
 
 
@@ -84,7 +87,8 @@ def machines_of_run(place: Path, rate: float | None = None) -> tuple[Hearing, li
         rate: of false alarms to promise; by default the thresholds are the run's own.
 
     Raises:
-        UserError: no run, no fitted machines, a part that is not this package's own, or too few recordings.
+        UserError: no run, no fitted machines, a part that is not this package's own, too few recordings, or a lower
+            precision in which they rank otherwise than in float32.
     """
     from asd_lightning.experiment.fitted_run import load_run
 
@@ -95,7 +99,12 @@ def machines_of_run(place: Path, rate: float | None = None) -> tuple[Hearing, li
     made = []
     for key, fitted in shown(list(run.machines.items()), "machines"):
         bank, sounds = banks.get(key, (_empty(), []))
-        made.append((_machine(key, fitted, _with_digests(bank, sounds, hearing), maker, rate), sounds))
+        machine = _machine(key, fitted, _with_digests(bank, sounds, hearing), maker, rate)
+        if run.precision != "float32":
+            agreement = run.agreement.get(machine.name)
+            machine = replace(machine, agreement=math.nan if agreement is None else float(agreement))
+            refuse_disagreement(machine.name, run.precision, float(machine.agreement))
+        made.append((machine, sounds))
     return hearing, made
 
 

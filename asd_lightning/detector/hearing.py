@@ -21,12 +21,16 @@ from asd_lightning.detector.constructors import Spec, build_embedder, pretrained
 from asd_lightning.detector.file import Arrays, part_digest
 from asd_lightning.errors import UserError
 from asd_lightning.plain_text import file_name, printable
+from asd_lightning.precision import LOW_PRECISIONS, PRECISIONS, Precision
 from asd_lightning.scoring.machines import WindowReduction
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from asd_lightning.embedder import ScoredEmbedder
 
-_PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+# Those of a trainer, in which a run was tested, and those of an encoder alone.
+_PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", *LOW_PRECISIONS)
 _LOCK = Lock()
 
 
@@ -50,12 +54,14 @@ class Heard:
         embeddings: of the pieces, row for row.
         looks: what was found in each piece's waveform.
         unreadable: file -> why none of it was heard.
+        in_float32: embeddings in float32, where they were asked for beside those in a lower precision.
     """
 
     pieces: list[Sound]
     embeddings: Float32[ndarray, "n dim"]
     looks: list[Any]
     unreadable: dict[str, str]
+    in_float32: Float32[ndarray, "n dim"] | None = None
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,8 @@ class Hearing:
         preprocessing: from a recording to waveforms.
         embedder: its spec, see `asd_lightning.detector.constructors`.
         reduction: from the windows of a recording to its score.
-        precision: of the embedder's products, as Lightning's trainer names it.
+        precision: of the embedder's products, as Lightning's trainer names it; or of its encoder alone, ``bf16`` or
+            ``int8``, see `asd_lightning.low_precision`.
         weights: of the embedder by name, where they travel with the detector; otherwise those that the spec names are
             read from this computer.
         digest: of the weights, "" where there are none; ``None`` before they were looked at.
@@ -90,9 +97,49 @@ class Hearing:
         made.__dict__["model"] = model
         return made
 
+    def in_precision(self, precision: str) -> Hearing:
+        """The same, with an encoder in ``float32`` (or what a run was tested in), ``bf16`` or ``int8``.
+
+        Raises:
+            UserError: an unknown precision, one that is not the run's own, that the encoder does not compute in, or
+                that this processor lacks.
+        """
+        if precision not in PRECISIONS:
+            raise UserError(f"precision {precision!s:.40}: choose one of {', '.join(PRECISIONS)}")
+        if precision == "float32" or precision == self.precision:
+            return self
+        if self.precision != "32-true":
+            raise UserError(
+                f"precision {precision}: the run was tested in {self.precision}, and its embeddings are those; choose "
+                "float32, which leaves it so"
+            )
+        made = replace(self, precision=precision)
+        if "model" in self.__dict__:
+            made.__dict__["model"] = self.model
+        _ = made.scored_by
+        return made
+
+    @property
+    def low_precision(self) -> Precision:
+        """``bf16`` or ``int8``, where the encoder computes in it; else ``float32``."""
+        return self.precision if self.precision in LOW_PRECISIONS else "float32"  # type: ignore[return-value]
+
+    @cached_property
+    def scored_by(self) -> ScoredEmbedder:
+        """The embedder in its precision.
+
+        Raises:
+            UserError: as of ``model``, or this processor lacks the precision.
+        """
+        if self.low_precision == "float32":
+            return self.model
+        from asd_lightning.low_precision import lowered
+
+        return lowered(self.model, self.low_precision)
+
     @cached_property
     def model(self) -> ScoredEmbedder:
-        """The embedder, in evaluation mode.
+        """The embedder in float32, in evaluation mode.
 
         Raises:
             UserError: its weights are not here, or are others than the detector was made with.
@@ -115,13 +162,16 @@ class Hearing:
         names = ("preprocessing", "embedder", "reduction", "precision", "digest")
         return all(getattr(self, name) == getattr(other, name) for name in names)
 
-    def embed(self, pieces: Iterable[Sound], look: Look, batch_size: int = 32) -> Heard:
+    def embed(
+        self, pieces: Iterable[Sound], look: Look, batch_size: int = 32, *, in_float32_too: bool = False
+    ) -> Heard:
         """Hear pieces one after another; a recording of which one cannot be read is left out whole.
 
         Args:
             pieces: in their order.
             look: called with each piece and its waveform, for what is to be known besides.
             batch_size: pieces at a time.
+            in_float32_too: beside a lower precision, for comparison; each recording is decoded once all the same.
         """
         import torch
 
@@ -130,10 +180,16 @@ class Hearing:
         read: list[tuple[Sound, Any]] = []
         unreadable: dict[str, str] = {}
         dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(self.precision)
-        embeddings = embed_windows(self.model, self._windows(pieces, look, read, unreadable), batch_size, dtype)
+        model: nn.Module = self.scored_by
+        if in_float32_too:
+            from asd_lightning.low_precision import SideBySide
+
+            model = SideBySide(model, self.model)
+        embeddings = embed_windows(model, self._windows(pieces, look, read, unreadable), batch_size, dtype)
         kept = [number for number, (sound, _) in enumerate(read) if sound.clip.file not in unreadable]
         pairs = [read[number] for number in kept]
-        return Heard([sound for sound, _ in pairs], embeddings[kept], [found for _, found in pairs], unreadable)
+        own, *exact = np.split(embeddings[kept], 2 if in_float32_too else 1, axis=1)
+        return Heard([sound for sound, _ in pairs], own, [found for _, found in pairs], unreadable, *exact)
 
     def pieces_of(self, clips: Sequence[Clip]) -> list[Sound]:
         """Recordings as pieces: long ones of one's own are cut into windows."""

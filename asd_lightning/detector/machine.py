@@ -64,6 +64,8 @@ class Machine:
         states: levels of the running machine.
         changes: first and last.
         of_run: threshold and such of the run that it was taken from; empty where it was enrolled from recordings.
+        agreement: rank correlation of left-out scores with those in float32, of a detector in a lower precision;
+            ``None`` of any other.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Machine:
     states: LevelStates | None
     changes: tuple[Change, ...]
     of_run: dict[str, Any] = field(default_factory=dict)
+    agreement: float | None = None
 
     def anomaly_score(self, embeddings: Float[ndarray, "m dim"]) -> Float[ndarray, " m"]:
         """Score pieces; higher is more anomalous."""
@@ -141,6 +144,8 @@ class Machine:
             "of_run": self.of_run,
             **self.bank.record(),
         }
+        if self.agreement is not None:
+            record["agreement"] = self.agreement
         arrays = {f"scorer/{name}": array for name, array in state.arrays.items()}
         return arrays | {
             "record": json_array(record),
@@ -169,9 +174,10 @@ class Machine:
             changes = tuple(Change(**change) for change in record["changes"])
             maker = dict(record["maker"])
             bank = Bank.of_record(record, parts["embeddings"])
+            agreement = record.get("agreement")
             return cls(
                 str(record["machine"]), bank, maker, scorer, normal, promised, sensor, states, changes,
-                dict(record["of_run"]),
+                dict(record["of_run"]), None if agreement is None else float(agreement),
             )  # fmt: skip
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, UserError) as error:
             raise UserError(f"{source}: a machine in it cannot be read ({error!s:.300}); enrol it again") from error
@@ -261,7 +267,7 @@ def fit_machine(machine: Machine, bank: Bank, change: Change, reduction: WindowR
     made = promise(normal, max(rate, normal.smallest_rate), alarm_rate)
     return Machine(
         machine.name, bank, machine.maker, fitted.scorer, normal, made, machine.sensor, machine.states,
-        (*machine.changes, change), machine.of_run,
+        (*machine.changes, change), machine.of_run, machine.agreement,
     )  # fmt: skip
 
 

@@ -129,7 +129,12 @@ class BEATs(nn.Module):
         token_dim: width of a token.
         grid: layout of the tokens of a filter bank of 128 bands.
         gradient_checkpointing: recompute each layer in the backward pass, for less memory.
+        bf16: see `asd_lightning.low_precision`.
+        int8_layers: likewise; all linear layers but that of the gate, of which only sums of weights are used.
     """
+
+    bf16 = True
+    int8_layers = ("post_extract_proj", "q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
 
     def __init__(self, config: BEATsConfig | None = None) -> None:
         super().__init__()

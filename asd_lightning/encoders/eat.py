@@ -69,7 +69,12 @@ class EAT(nn.Module):
         token_dim: width of a token.
         grid: layout of the tokens.
         gradient_checkpointing: recompute each block in the backward pass, for less memory.
+        bf16: see `asd_lightning.low_precision`.
+        int8_layers: likewise; all linear layers.
     """
+
+    bf16 = True
+    int8_layers = ("qkv", "proj", "fc1", "fc2")
 
     def __init__(self, config: EATConfig | None = None) -> None:
         super().__init__()

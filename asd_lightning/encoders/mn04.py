@@ -106,6 +106,7 @@ class MN04(nn.Module):
         token_dim: width of a token.
         grid: layout of the tokens.
         beyond_tokens: what has no part in them.
+        bf16: see `asd_lightning.low_precision`.  There is no int8: its time goes into convolutions.
 
     >>> import torch
     >>> encoder = MN04(MN04Config(block=8)).eval()
@@ -114,6 +115,8 @@ class MN04(nn.Module):
     >>> [tuple(output.shape) for output in encoder.block_outputs(torch.zeros(2, 1000, 128), [4, 12])]
     [(2, 16, 16, 125), (2, 48, 8, 63)]
     """
+
+    bf16 = True
 
     def __init__(self, config: MN04Config | None = None) -> None:
         super().__init__()

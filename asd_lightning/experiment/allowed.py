@@ -14,6 +14,7 @@ from asd_lightning.configuration import (
 )
 from asd_lightning.encoders.family import chosen_poolings
 from asd_lightning.errors import UserError
+from asd_lightning.precision import PRECISIONS
 
 # Smallest value of each whole number.
 _LEAST = {
@@ -46,9 +47,10 @@ _TEXTS = {
 _CHOICES = {
     "trainer.precision": ("32-true", "bf16-mixed", "16-mixed", "32", "16", "bf16", 32, 16),
     "trainer.deterministic": ("warn", True, False),
+    "model.scoring_precision": PRECISIONS,
 }
 # Lightning's other words for the same.
-_OTHER_SPELLINGS = ("32", "16", "bf16", 32, 16)
+_OTHER_SPELLINGS = {"trainer.precision": ("32", "16", "bf16", 32, 16)}
 # A generator's seed has 32 bits; windows of a clip are held at a time.
 _MOST = {"seed": 2**32 - 1, "data.seed": 2**32 - 1, "data.hold_out_seed": 2**32 - 1, "data.test_windows": 10_000}
 _MAY_BE_NULL = frozenset({"data.num_workers", "data.truth", "data.recordings", "data.pseudo_classes"})
@@ -82,10 +84,11 @@ def refuse_bad_values(config: DictConfig) -> None:
         _refuse_no_text(key, OmegaConf.select(config, key))
     for key, choices in _CHOICES.items():
         if (value := OmegaConf.select(config, key)) not in choices:
-            told = ", ".join(as_typed(choice) for choice in choices if choice not in _OTHER_SPELLINGS)
+            told = ", ".join(as_typed(one) for one in choices if one not in _OTHER_SPELLINGS.get(key, ()))
             raise UserError(f"{key}={as_typed(value)}: choose one of {told}")
     if config.trainer.get("max_epochs") != 1:
         raise UserError("trainer.max_epochs: a run is one epoch; give its length in updates, trainer.max_steps=N")
+    _refuse_two_precisions(config)
     _refuse_repeated_clips(config)
     for group in ("callbacks", "logger"):
         _refuse_nothing_to_build(group, config.get(group) or {})
@@ -108,6 +111,16 @@ def _refuse_bad_numbers(config: DictConfig) -> None:
             raise UserError(f"{key}={as_typed(value)}: a whole number of at least {least} is needed")
         if value > _MOST.get(key, value):
             raise UserError(f"{key}={value}: at most {_MOST[key]:,} is possible")
+
+
+def _refuse_two_precisions(config: DictConfig) -> None:
+    low, trained = config.model.scoring_precision, str(config.trainer.precision)
+    if low != "float32" and trained not in ("32-true", "32"):
+        raise UserError(
+            f"model.scoring_precision={low} and trainer.precision={trained}: a test has one of them; leave one at its "
+            "default, or train first and then give asd test RUN trainer.precision=32-true "
+            f"model.scoring_precision={low}"
+        )
 
 
 def _refuse_repeated_clips(config: DictConfig) -> None:

@@ -10,12 +10,14 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 from numpy import ndarray
-from torch import nn
 
 from asd_lightning.data.layout import Clip
 from asd_lightning.data.preprocessing import Preprocessing
 from asd_lightning.data.recordings import clips_of, cut_recordings
+from asd_lightning.embedder import ScoredEmbedder
 from asd_lightning.errors import UserError
+from asd_lightning.low_precision import lowered
+from asd_lightning.precision import LOW_PRECISIONS, Precision
 from asd_lightning.run_folder import CHECKPOINT, find_results
 from asd_lightning.scoring.clip_embeddings import embed_windows, heard_of
 from asd_lightning.scoring.clip_scores import ClipScore, WindowScore
@@ -35,16 +37,23 @@ class FittedRun:
         reduction: from the windows of a recording to its score.
         dtype: of the embedder's products, where the test ran in mixed precision.
         config: the ``model`` part of the run's configuration, as its checkpoint has it.
+        precision: of the encoders, where the test was in a lower one.
+        agreement: see `asd_lightning.training.module.TestOutcome`.
+
+    Raises:
+        UserError: this processor lacks the precision.
     """
 
     def __init__(
         self,
-        embedder: nn.Module,
+        embedder: ScoredEmbedder,
         preprocessing: Preprocessing,
         machines: Mapping[MachineKey, FittedMachine],
         reduction: WindowReduction = "max",
         dtype: torch.dtype | None = None,
         config: Mapping[str, Any] | None = None,
+        precision: Precision = "float32",
+        agreement: Mapping[str, float | None] | None = None,
     ) -> None:
         self.embedder = embedder.eval()
         self.preprocessing = preprocessing
@@ -52,6 +61,9 @@ class FittedRun:
         self.reduction: WindowReduction = reduction
         self.dtype = dtype
         self.config = dict(config or {})
+        self.precision: Precision = precision
+        self.agreement = dict(agreement or {})
+        self._scored_by = lowered(self.embedder, precision)
 
     def score(
         self, recordings: Sequence[Path | str] | Path | str, machine: str | None = None, batch_size: int = 32
@@ -92,7 +104,7 @@ class FittedRun:
         self, clips: Sequence[Clip], batch_size: int, far: bool = False
     ) -> Float32[ndarray, "clips dim"]:
         heard = (self.preprocessing.windows(heard_of(clip, self.preprocessing, far)) for clip in clips)
-        return embed_windows(self.embedder, heard, batch_size, self.dtype)
+        return embed_windows(self._scored_by, heard, batch_size, self.dtype)
 
 
 def load_run(place: Path | str) -> FittedRun:
@@ -118,8 +130,11 @@ def load_run(place: Path | str) -> FittedRun:
             f"{results.fitted}: fitted with other weights than {results.run / CHECKPOINT} has; give a test that was "
             f"made with these (RUN/results_2), or make one with asd test {results.run}"
         )
-    dtype = _dtype(place, about)
-    return FittedRun(module.scored_embedder(), preprocessing, machines, reduction, dtype, saved["asd_config"])
+    low: dict[str, Any] = {"precision": about.get("precision"), "agreement": about.get("agreement")}
+    if low["precision"] not in LOW_PRECISIONS:
+        low = {}
+    dtype = None if low else _dtype(place, about)
+    return FittedRun(module.scored_embedder(), preprocessing, machines, reduction, dtype, saved["asd_config"], **low)
 
 
 # From the trainer's name of a precision to the type for autocast; None for full precision.

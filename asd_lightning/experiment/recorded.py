@@ -41,7 +41,7 @@ _RECORDED = frozenset({"model", "data", "seed", "system"})
 _OF_THE_RUN = frozenset({"experiment", "scale", "encoders"})
 # What a test makes something of, and of that what is nevertheless the training's alone.
 _OF_A_TEST = re.compile(
-    r"model[/.](scorer|threshold)(\..+)?|model\.(score_after_head|recording_score)(\..+)?|data\..+|(trainer|callbacks|logger)(\..+)?"
+    r"model[/.](scorer|threshold)(\..+)?|model\.(score_after_head|recording_score|scoring_precision)(\..+)?|data\..+|(trainer|callbacks|logger)(\..+)?"
     r"|seed|system|devices|store_features"
 )
 _OF_A_TRAINING = re.compile(
@@ -50,8 +50,8 @@ _OF_A_TRAINING = re.compile(
 )
 _CHANGEABLE = (
     *("model/scorer", "model/threshold", "model.scorer", "model.threshold", "model.score_after_head"),
-    *("model.recording_score", "data", "trainer", "devices", "callbacks", "logger", "seed", "system"),
-    "store_features",
+    *("model.recording_score", "model.scoring_precision", "data", "trainer", "devices", "callbacks", "logger"),
+    *("seed", "system", "store_features"),
 )
 # Options of the data module that say where a test runs, not what it hears.
 _OF_THE_PLACE = ("cache_dir", "num_workers")

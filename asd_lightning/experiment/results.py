@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -24,6 +25,7 @@ from asd_lightning.evaluation.ground_truth import label_scores
 from asd_lightning.evaluation.metrics import TERMINAL_HEADINGS, EvaluationResult, evaluate, metrics_table, write_metrics
 from asd_lightning.experiment.identity import digest_of
 from asd_lightning.experiment.provenance import commit, packages
+from asd_lightning.low_precision import lowered_branches
 from asd_lightning.pages.plots import plot_roc, plot_scores
 from asd_lightning.plain_text import on_terminal
 from asd_lightning.run_folder import ResultSet
@@ -97,7 +99,7 @@ class ResultsWriter(pl.Callback):
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Listen to the tokens, where they are to be stored."""
         if self._poolings and isinstance(pl_module, AnomalousSoundModule):
-            self._features = TokenFeatures(pl_module.embedder, self._poolings)
+            self._features = TokenFeatures(pl_module.tested_embedder().embedder, self._poolings)
 
     def on_test_batch_end(
         self,
@@ -196,6 +198,9 @@ class ResultsWriter(pl.Callback):
             "score_after_head": module.score_after_head,
             "recording_score": outcome.recording_score,
             "precision": str(trainer.precision),
+            # Only one of the two is ever another than the usual.  Older versions refuse a word that they do not know.
+            **({} if module.scoring_precision == "float32" else {"precision": module.scoring_precision}),
+            "agreement": _agreement(outcome),
         }
         for machine in write_fitted(self.results.fitted, outcome.fitted, about):
             logger.warning("%s: its back-end has no state(), so it is not kept: another test has to fit it", machine)
@@ -211,6 +216,7 @@ class ResultsWriter(pl.Callback):
             "test_clips": digest_of(datamodule.test_clips() | labels),
             "recordings": digest_of(datamodule.recordings_trained_on()),
             "precision": str(trainer.precision),
+            **_scoring_precision(module),
             "macs": count_macs(module.embedder, datamodule.num_samples),
             "num_parameters": sum(parameter.numel() for parameter in module.embedder.parameters()),
             "device": str(trainer.strategy.root_device),
@@ -222,12 +228,28 @@ class ResultsWriter(pl.Callback):
             file.write(json.dumps(summary, indent=2).encode())
 
 
+def _scoring_precision(module: AnomalousSoundModule) -> dict[str, Any]:
+    """For the summary: in which precision what is scored was computed, by which branches, and what that changes."""
+    precision = module.scoring_precision
+    told: dict[str, Any] = {"scoring_precision": precision}
+    if precision != "float32" and module.outcome is not None:
+        branches = lowered_branches(module.embedder, precision)
+        told |= {"scoring_precision_of": branches, "agreement": _agreement(module.outcome)}
+    return told
+
+
+def _agreement(outcome: TestOutcome) -> dict[str, float | None]:
+    # JSON has no nan.
+    return {machine: None if math.isnan(value) else value for machine, value in outcome.agreement.items()}
+
+
 def _cache(datamodule: ClipDataModule, module: AnomalousSoundModule, outcome: TestOutcome) -> EmbeddingCache:
     saved: dict[str, Any] = {}
     module.on_save_checkpoint(saved)
     model = model_digest(module.state_dict(), saved["asd_config"])
     reference, query = (tuple(datamodule.clips[clip_id] for clip_id in ids) for ids in outcome.clip_ids)
-    key = CacheKey(model, datamodule.preprocessing, files_digest([*reference, *query], datamodule.contents))
+    files = files_digest([*reference, *query], datamodule.contents)
+    key = CacheKey(model, datamodule.preprocessing, files, module.scoring_precision)
     return EmbeddingCache(*outcome.embeddings, reference, query, key)
 
 

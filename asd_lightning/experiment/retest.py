@@ -28,7 +28,7 @@ from asd_lightning.training.build import load_module
 logger = logging.getLogger(__name__)
 
 # What a test may change; the embedder and its head are the checkpoint's.
-_CHANGEABLE = ("scorer", "threshold", "score_after_head", "recording_score")
+_CHANGEABLE = ("scorer", "threshold", "score_after_head", "recording_score", "scoring_precision")
 
 
 def retest(run: Path, overrides: Sequence[str] = (), out: Path | None = None) -> ResultSet:

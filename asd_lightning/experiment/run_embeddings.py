@@ -27,12 +27,13 @@ logger = logging.getLogger(__name__)
 class _Expected(NamedTuple):
     """What a cache must have been made with; ``models`` is empty where the run has no checkpoint to compare with.
 
-    ``training_clips`` is a digest, "" where an older checkpoint does not tell them.
+    ``training_clips`` is a digest, "" where an older checkpoint does not tell them; ``precision`` is the encoders'.
     """
 
     models: frozenset[str]
     preprocessing: Preprocessing
     training_clips: str
+    precision: str
 
 
 def embeddings_of_run(run: Path) -> EmbeddingCache:
@@ -87,7 +88,9 @@ def _expected(run: Path) -> _Expected:
     if not isinstance(config, dict) or not isinstance(config.get("data"), dict):
         raise UserError(f"{path}: not the configuration of a run; copy the run again")
     models, training_clips = _of_checkpoint(run / CHECKPOINT)
-    return _Expected(models, Preprocessing.of_options(config["data"]), training_clips)
+    model = config.get("model")
+    precision = model.get("scoring_precision", "float32") if isinstance(model, dict) else "float32"
+    return _Expected(models, Preprocessing.of_options(config["data"]), training_clips, str(precision))
 
 
 def _of_checkpoint(path: Path) -> tuple[frozenset[str], str]:
@@ -127,6 +130,8 @@ def _mismatch(cache: EmbeddingCache, expected: _Expected) -> str:
         made, wanted = asdict(cache.key.preprocessing), asdict(expected.preprocessing)
         odd = ", ".join(name for name in wanted if made[name] != wanted[name])
         return f"made with another {odd} than the run's configuration"
+    if cache.key.precision != expected.precision:
+        return f"made in {cache.key.precision!s:.20}, and the run's configuration says {expected.precision:.20}"
     state = recordings_state(cache)
     if state == "absent":
         logger.warning("the recordings are not where they were: using their embeddings as they are")

@@ -1,7 +1,7 @@
 """The embeddings of one test, kept with the clips they are of, so that other back-ends need no second pass.
 
-A cache is valid for one model, one preprocessing and one state of the recordings; its key says which.  What may change
-freely is the back-end.
+A cache is valid for one model, one preprocessing, one state of the recordings and one precision; its key says which.
+What may change freely is the back-end.
 """
 
 from __future__ import annotations
@@ -42,11 +42,13 @@ class CacheKey:
         model: digest of weights and architecture, see ``model_digest``.
         preprocessing: from the recordings to what the model was fed.
         files: digest of the recordings' names and content, see ``files_digest``.
+        precision: of the encoders, see `asd_lightning.low_precision`.
     """
 
     model: str
     preprocessing: Preprocessing
     files: str
+    precision: str = "float32"
 
     def stored(self) -> dict[str, Any]:
         """As plain data."""
@@ -56,7 +58,9 @@ class CacheKey:
     def of_stored(cls, stored: Any) -> CacheKey:
         """The key that was ``stored()``; raises as a mapping and `Preprocessing.of_options` do."""
         # Older runs kept further options of the data module here, which say nothing of what the model was fed.
-        return cls(stored["model"], Preprocessing.of_options(stored["preprocessing"]), stored["files"])
+        preprocessing = Preprocessing.of_options(stored["preprocessing"])
+        # Nor did they have another precision.
+        return cls(stored["model"], preprocessing, stored["files"], stored.get("precision", "float32"))
 
 
 @dataclass(frozen=True)

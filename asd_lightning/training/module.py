@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, get_args, runtime_checkable
 
 import pytorch_lightning as pl
@@ -20,13 +21,19 @@ from asd_lightning.data.labels import ClassLabel
 from asd_lightning.embedder import Embedder, EmbeddingHead, Head, ScoredEmbedder
 from asd_lightning.errors import UserError
 from asd_lightning.features.mixup import Mixed, mixup, mixup_each
-from asd_lightning.scoring.clip_scores import ClipScore, WindowScore
+from asd_lightning.low_precision import lowered, lowered_branches, refuse_without_support
+from asd_lightning.precision import Precision
+from asd_lightning.scoring.agreement import LEAST_AGREEMENT, agrees, rank_agreement
+from asd_lightning.scoring.clip_scores import ClipScore, WindowScore, machine_name
 from asd_lightning.scoring.fitted import FittedMachine, MachineKey
+from asd_lightning.scoring.held_out import unheard
 from asd_lightning.scoring.machines import WindowReduction, fit_machines, score_clips
 from asd_lightning.scoring.protocol import Scorer
 from asd_lightning.scoring.thresholds import Threshold
 from asd_lightning.training.gather import gather_by_clip_id
 from asd_lightning.training.randomness import seed_step
+
+logger = logging.getLogger(__name__)
 
 _NAMED_AT_MOST = 16
 
@@ -50,6 +57,8 @@ class TestOutcome:
         scores: of the query's recordings, as the clips' names tell them: no further truth has been looked at.
         windows: scores of the windows of those that were cut.
         recording_score: how the windows' scores became the recording's.
+        agreement: of a test in a lower precision: machine -> rank correlation of the left-out scores of its training
+            recordings with those in float32, nan where it has none.
     """
 
     __test__ = False
@@ -60,6 +69,7 @@ class TestOutcome:
     scores: list[ClipScore]
     windows: list[WindowScore]
     recording_score: WindowReduction
+    agreement: dict[str, float] = field(default_factory=dict)
 
 
 class AnomalousSoundModule(pl.LightningModule):
@@ -79,6 +89,7 @@ class AnomalousSoundModule(pl.LightningModule):
         mixup_per_clip: probability with which a clip is mixed, by a weight of its own; ``None``: one weight for all.
         score_after_head: score the head's output, or the embedder's.
         recording_score: of a recording heard in several windows: the largest of their scores, or the mean.
+        scoring_precision: in which the encoders compute what is scored; training has its own, the trainer's.
         decay_all: apply weight decay to biases and norms too.
         seed: of mixup, masks and dropout.
         config: plain data from which the same module can be built again; kept in every checkpoint.
@@ -87,6 +98,7 @@ class AnomalousSoundModule(pl.LightningModule):
         training_clips: name -> digest of each clip trained on; kept in every checkpoint.
         updates: of the weights, so far.
         score_after_head: as given.
+        scoring_precision: as given.
     """
 
     def __init__(  # noqa: PLR0913 - the settings of conf/model
@@ -104,6 +116,7 @@ class AnomalousSoundModule(pl.LightningModule):
         mixup_per_clip: float | None = None,
         score_after_head: bool = True,
         recording_score: WindowReduction = "max",
+        scoring_precision: Precision = "float32",
         decay_all: bool = True,
         seed: int = 0,
         config: dict[str, Any] | None = None,
@@ -126,17 +139,40 @@ class AnomalousSoundModule(pl.LightningModule):
         self._mixup_alpha = mixup_alpha
         self._mixup_per_clip = mixup_per_clip
         self.score_after_head = score_after_head
+        self.scoring_precision: Precision = scoring_precision
         self._recording_score = recording_score
         self._decay_all = decay_all
         self._seed = seed
         self._config = config or {}
         self._losses: list[tuple[Tensor, Tensor]] = []
         self._seen: dict[int, list[tuple[Tensor, Tensor]]] = {}
-        self.scored_embedder()  # what cannot be scored is told now, not when training has ended
+        self._in_float32: list[tuple[Tensor, Tensor]] = []
+        # In a list: it is made of this module's own weights, and no further part of it.
+        self._lowered: list[ScoredEmbedder] = []
+        # What cannot be scored is told now, not when training has ended.
+        self.scored_embedder()
+        lowered_branches(embedder, scoring_precision)
 
     def scored_embedder(self) -> ScoredEmbedder:
         """What is kept for use: it shares this module's weights and holds none of the loss's."""
         return ScoredEmbedder(self.embedder, self.head if self.score_after_head else None)
+
+    def tested_embedder(self) -> ScoredEmbedder:
+        """`scored_embedder` in the precision of the test; the same one until the test ends.
+
+        Raises:
+            UserError: the device lacks the precision.
+        """
+        if self.scoring_precision == "float32":
+            return self.scored_embedder()
+        if not self._lowered:
+            self._lowered = [lowered(self.scored_embedder(), self.scoring_precision)]
+        return self._lowered[0]
+
+    def setup(self, stage: str) -> None:
+        """Refuse a precision that the device lacks, before anything is trained."""
+        if self._trainer is not None:
+            refuse_without_support(self.scoring_precision, self.trainer.strategy.root_device.type)
 
     def forward(self, waveform: Float[Tensor, "batch *windows samples"]) -> Float[Tensor, "batch dim"]:
         """Scored embedding of each clip: mean over its windows where there are several."""
@@ -193,23 +229,25 @@ class AnomalousSoundModule(pl.LightningModule):
         """Forget the outcome of an earlier test."""
         self.outcome = None
         self._seen = {0: [], 1: []}
+        self._in_float32 = []
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Embed the clips; loader 0 serves the reference, loader 1 the query."""
-        embedding = self(batch.waveform)
-        if batch.far is not None:
-            embedding = embedding - self._datamodule().preprocessing.residual * self(batch.far)
-        self._seen[dataloader_idx].append((batch.clip_id, embedding))
+        embedder = self.tested_embedder()
+        self._seen[dataloader_idx].append((batch.clip_id, self._embedded(batch, embedder)))
+        if dataloader_idx == 0 and self.scoring_precision != "float32":
+            self._in_float32.append((batch.clip_id, self._embedded(batch, self.scored_embedder())))
 
     def on_test_epoch_end(self) -> None:
         """Gather the embeddings of all ranks, fit one scorer to each machine, score its test clips."""
         reference, query = (gather_by_clip_id(*_columns(self._seen[loader])) for loader in (0, 1))
-        self._seen = {}
+        self._seen, self._lowered = {}, []
         clips, reduction = self._datamodule().clips, self._recording_score
         fitted = fit_machines(clips, reference, self._make_scorer, self.threshold, reduction)
         scores, windows = score_clips(clips, query, fitted, reduction)
         ids, embeddings = zip(reference, query, strict=True)
-        self.outcome = TestOutcome(ids, embeddings, fitted, scores, windows, reduction)
+        agreement = self._agreement(fitted)
+        self.outcome = TestOutcome(ids, embeddings, fitted, scores, windows, reduction, agreement)
 
     def configure_optimizers(self) -> Any:
         """The optimizer, and the learning-rate schedule, which advances once an update.
@@ -235,6 +273,32 @@ class AnomalousSoundModule(pl.LightningModule):
         """Read a checkpoint of an older version too, and set the number of updates."""
         rename_head(checkpoint)
         self.updates = checkpoint["global_step"]
+
+    def _embedded(self, batch: Batch, embedder: ScoredEmbedder) -> Float[Tensor, "batch dim"]:
+        near: Tensor = embedder(batch.waveform)
+        return near if batch.far is None else near - self._datamodule().preprocessing.residual * embedder(batch.far)
+
+    def _agreement(self, fitted: dict[MachineKey, FittedMachine]) -> dict[str, float]:
+        """Of each machine's left-out training recordings in the test's precision and in float32."""
+        if self.scoring_precision == "float32":
+            return {}
+        reference, self._in_float32 = gather_by_clip_id(*_columns(self._in_float32)), []
+        with unheard():
+            exact = fit_machines(
+                self._datamodule().clips, reference, self._make_scorer, self.threshold, self._recording_score
+            )
+        agreement = {
+            machine_name(*key): rank_agreement(exact[key].training_scores, fitted[key].training_scores)
+            for key in fitted
+        }
+        for name, correlation in agreement.items():
+            if not agrees(correlation):
+                logger.warning(
+                    "%s: in %s its left-out training recordings rank otherwise than in float32 (rank correlation %.4f, "
+                    "below %g): so may others; asd test with model.scoring_precision=float32 tells",
+                    *(name, self.scoring_precision, correlation, LEAST_AGREEMENT),
+                )
+        return agreement
 
     def _mixed(self, batch: Batch) -> Mixed | None:
         if self._mixup_alpha is None:

@@ -75,7 +75,8 @@ def test_model_data_and_seed_are_the_recorded_ones_whatever_the_defaults_are_tod
     monkeypatch.setattr(HydraConfig.instance(), "cfg", HydraConfig.instance().cfg)
     run = run_with(tmp_path / "run", "model/scorer=gmm", "data.clip_seconds=3.5", "seed=7", "model.mixup_alpha=0.1")
     record = (run / "config.yaml").read_text().replace("components: 2", "components: 5")
-    known = [line for line in record.splitlines() if not line.strip().startswith(("hop_seconds", "recording_score"))]
+    newer = ("hop_seconds", "recording_score", "scoring_precision")
+    known = [line for line in record.splitlines() if not line.strip().startswith(newer)]
     (run / "config.yaml").write_text("\n".join(known))
     config = retest_configuration(run, ["+model.scorer.regularization=0.5", "data.machines=[fan]"], tmp_path / "out")
     scorer = config.model.scorer
@@ -84,6 +85,7 @@ def test_model_data_and_seed_are_the_recorded_ones_whatever_the_defaults_are_tod
     assert (config.seed, config.model.mixup_alpha, config.model.seed) == (7, 0.1, 7)
     # What the run is too old to know is as today.
     assert (config.data.hop_seconds, config.model.recording_score) == (None, "max")
+    assert config.model.scoring_precision == "float32"
 
 
 def test_a_part_that_is_chosen_anew_replaces_the_recorded_one_whole(tmp_path, monkeypatch):
@@ -190,7 +192,7 @@ def test_what_a_test_would_make_nothing_of_is_refused(tmp_path, override, messag
         *("system=other", "data.root=elsewhere", "data.machines=null", "data.truth=null", "data.channel=mean"),
         *("data.test_windows=3", "data.num_workers=null", "data.cache_dir=x", "trainer=ddp", "devices=2"),
         *("trainer.accelerator=cpu", "trainer.precision=bf16-mixed", "trainer.precision=32", "~callbacks.progress"),
-        *("logger=[]", "logger=[csv,tensorboard]", "callbacks.progress=null"),
+        *("model.scoring_precision=int8", "logger=[]", "logger=[csv,tensorboard]", "callbacks.progress=null"),
     ],
 )
 def test_what_a_test_uses_can_be_changed(tmp_path, override):

@@ -1,0 +1,187 @@
+"""Embedders for scoring whose encoders compute in bfloat16 or with 8-bit integers; all around them stays float32.
+
+``bf16`` is torch's autocast around the encoder, on a processor as on a GPU: matrix products, convolutions and attention
+read and write bfloat16.  Layer norms are float32 on both, as autocast has them on a GPU; softmax adds up in float32.
+
+``int8`` multiplies 8-bit integers in the encoder's large linear layers, on processors.  Weights are rounded once, each
+output's to its own scale; activations when they come, each clip's to its own, so that no clip's embedding depends on
+those that it is computed with.  Attention, norms and activation functions are float32.  These are the operators of
+``torch.ao.quantization.quantize_dynamic``, which is deprecated in favour of another package; the operators are not.
+
+Front-ends, poolings, projections and heads are float32 in both.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from asd_lightning.encoders.finetuning import merge_low_rank
+from asd_lightning.errors import UserError
+from asd_lightning.precision import PRECISIONS, Precision
+
+if TYPE_CHECKING:
+    from asd_lightning.embedder import Embedder, ScoredEmbedder
+
+# As cpuinfo names them.  Without one of these the products are slower than in float32.
+_NEEDED: Mapping[str, tuple[str, ...]] = {
+    "bf16": ("avx512_bf16", "amx_bf16"),
+    "int8": ("avx512_vnni", "avx_vnni", "amx_int8"),
+}
+_TOLD = {
+    "bf16": "this processor has neither AVX512_BF16 nor AMX, and would be slower in it",
+    "int8": "this processor has no VNNI, and would gain little or nothing",
+}
+_SMALLEST_SCALE = 1e-12
+
+
+class Int8Linear(nn.Module):
+    """A linear layer by products of 8-bit integers, on a processor.
+
+    Args:
+        linear: whose weights are rounded to 255 levels, symmetric about 0, each output's row by its own largest.
+
+    >>> linear = nn.Linear(64, 32)
+    >>> x = torch.randn(2, 10, 64)
+    >>> bool((Int8Linear(linear)(x) - linear(x)).abs().max() < 0.05)
+    True
+    """
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        weight = linear.weight.detach().float()
+        scales = weight.abs().amax(1).clamp_min(_SMALLEST_SCALE).double() / 127
+        zeros = torch.zeros(len(weight), dtype=torch.long)
+        rounded = torch.quantize_per_channel(weight, scales, zeros, 0, torch.qint8)
+        bias = None if linear.bias is None else linear.bias.detach().float()
+        self._packed: Any = torch.ops.quantized.linear_prepack(rounded, bias)
+        # Without VNNI sums of two products are kept in 16 bits, and 7 bits of activation keep them from overflowing.
+        self._seven_bits = not processor_has("int8")
+
+    def forward(self, x: Float[Tensor, "*leading in_dim"]) -> Float[Tensor, "*leading out_dim"]:
+        """(..., in) to (..., out); the last two dimensions but one, a clip's tokens, share a scale."""
+        clips = x.reshape(-1, *x.shape[-2:]) if x.ndim > 2 else x[None]
+        made = torch.stack([torch.ops.quantized.linear_dynamic(clip, self._packed, self._seven_bits) for clip in clips])
+        return made.reshape(*x.shape[:-1], -1)
+
+
+class SideBySide(nn.Module):
+    """Two embedders of the same waveforms: the embeddings of one, then those of the other, in a row."""
+
+    def __init__(self, one: nn.Module, other: nn.Module) -> None:
+        super().__init__()
+        self.one, self.other = one, other
+
+    def forward(self, waveform: Float[Tensor, "batch *windows samples"]) -> Float[Tensor, "batch both"]:
+        """(batch, 2 dim)."""
+        return torch.cat([self.one(waveform), self.other(waveform)], dim=1)
+
+
+def lowered(model: ScoredEmbedder, precision: Precision) -> ScoredEmbedder:
+    """An embedder for scoring in ``precision``; ``model`` itself stays as it is, and shares its weights.
+
+    Low-rank updates are merged into the weights that they update.
+
+    Raises:
+        UserError: no encoder of the system computes in this precision, or its device lacks it.
+    """
+    names = lowered_branches(model.embedder, precision)
+    if not names:
+        return model
+    tensors = [*model.parameters(), *model.buffers()]
+    refuse_without_support(precision, tensors[0].device.type)
+    copied = copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
+    merge_low_rank(copied)
+    for name in names:
+        branch: Any = copied.embedder.branches[name]
+        if precision == "bf16":
+            branch.autocast = torch.bfloat16
+            _keep_norms_in_float32(branch.encoder)
+        else:
+            _with_int8_layers(branch.encoder)
+    return copied.eval()
+
+
+def lowered_branches(embedder: Embedder, precision: Precision) -> list[str]:
+    """Names of the branches whose encoders compute in ``precision``; the others stay in float32.
+
+    Raises:
+        UserError: there is none.
+    """
+    if precision == "float32":
+        return []
+    encoders: dict[str, Any] = {name: branch.encoder for name, branch in embedder.branches.items()}
+    names = [name for name, encoder in encoders.items() if _computes_in(encoder, precision)]
+    if not names:
+        possible = [one for one in PRECISIONS if any(_computes_in(encoder, one) for encoder in encoders.values())]
+        kinds = ", ".join(dict.fromkeys(type(encoder).__name__ for encoder in encoders.values()))
+        raise UserError(f"{precision}: nothing in {kinds} computes in it; choose {' or '.join(possible)}")
+    return names
+
+
+def refuse_without_support(precision: Precision, device: str = "cpu") -> None:
+    """Refuse a precision in which the device is no faster.
+
+    Args:
+        precision: of the encoder.
+        device: torch's word for its type.
+
+    Raises:
+        UserError: says which precision to use.
+    """
+    if precision == "float32":
+        return
+    if device == "cpu":
+        if not processor_has(precision):
+            raise UserError(f"{precision}: {_TOLD[precision]}; choose float32")
+    elif precision == "int8":
+        raise UserError(f"int8: is for processors, and the encoder is on {device}; choose bf16 or float32")
+    elif device != "cuda" or not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise UserError(f"bf16: this {device} device has none; choose float32")
+
+
+def processor_has(precision: Precision) -> bool:
+    """Whether the processor has instructions for products in ``precision``."""
+    return any(processor_features().get(name) for name in _NEEDED[precision])
+
+
+def processor_features() -> Mapping[str, Any]:
+    """What the processor can do, by cpuinfo's names."""
+    if hasattr(torch.cpu, "get_capabilities"):
+        told: Mapping[str, Any] = torch.cpu.get_capabilities()
+        return told
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return {}
+    flags = next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
+    return dict.fromkeys(flags, True)
+
+
+def _computes_in(encoder: nn.Module, precision: str) -> bool:
+    if precision == "float32":
+        return True
+    return bool(getattr(encoder, "int8_layers" if precision == "int8" else "bf16", ()))
+
+
+def _with_int8_layers(encoder: Any) -> None:
+    for parent in [*encoder.modules()]:
+        for name, child in [*parent.named_children()]:
+            if name in encoder.int8_layers and isinstance(child, nn.Linear):
+                setattr(parent, name, Int8Linear(child))
+
+
+def _keep_norms_in_float32(encoder: nn.Module) -> None:
+    for module in encoder.modules():
+        if isinstance(module, nn.LayerNorm):
+            module.register_forward_pre_hook(_in_float32)
+
+
+def _in_float32(_: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(tensor.float() for tensor in given)

@@ -1,0 +1,293 @@
+"""What an encoder gains in bfloat16 and with 8-bit integers, and what it changes.
+
+    python benchmarks/low_precision.py                                      # speed, and agreement of random encoders
+    python benchmarks/low_precision.py --machines DIR --mn04 FILE           # and mn04 on real recordings
+
+Speed: batches of 8 clips of 10 s through front-end, encoder and pooling, full size, on one thread and on two.  Each
+repeat measures float32 and each precision once, in turn, in the processor's time and by the clock; a row has the median
+of the repeats' ratios (float32 / precision by the processor's time) and their range.
+
+Agreement: Spearman's rank correlation with float32 of the left-out scores of normal recordings, and of test scores, and
+how many of the test's decisions change.  Of an encoder with random weights it says nothing about a pretrained one.
+``--machines`` is a folder of machines with ``train`` and ``test``, ``--mn04`` the published file.
+
+A precision that this processor lacks is refused by the package, and its speed is measured only where ``--lacking``
+names it; the table says so.  bfloat16 then takes several times as long as float32.  Writes ``low_precision.json`` and
+``low_precision.md`` beside this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from encoders import processor
+from results import keep
+from torch import Tensor, nn
+
+from asd_lightning import low_precision
+from asd_lightning.embedder import Branch, Embedder, ScoredEmbedder
+from asd_lightning.encoders.beats import BEATs
+from asd_lightning.encoders.eat import EAT
+from asd_lightning.encoders.mn04 import MN04
+from asd_lightning.encoders.over_time import DeviationWeighted, Mean
+from asd_lightning.encoders.pooling import ClsPooling, GridPooling
+from asd_lightning.features.fbank import beats_fbank, eat_fbank
+from asd_lightning.features.mn04_log_mel import MN04LogMel
+from asd_lightning.low_precision import lowered, processor_has
+from asd_lightning.scoring.agreement import rank_agreement
+
+CLIPS, SECONDS, RATE = 8, 10, 16_000
+AIMS = {"bf16": 1.5, "int8": 2.0}
+measured = [*AIMS]
+SYSTEMS = {
+    "BEATs, mean": lambda: (beats_fbank(), BEATs(), partial(GridPooling, over_time=Mean())),
+    "EAT, mean": lambda: (eat_fbank(), EAT(), partial(GridPooling, over_time=Mean())),
+    "EAT, CLS": lambda: (eat_fbank(), EAT(), ClsPooling),
+    "mn04, block 8": lambda: (MN04LogMel(), MN04(), partial(GridPooling, over_time=DeviationWeighted())),
+}
+
+
+def system(name: str, weights: Path | None = None) -> ScoredEmbedder:
+    """With random weights, or mn04 with the published ones."""
+    torch.manual_seed(0)
+    front_end, encoder, pooling = SYSTEMS[name]()
+    if weights is not None:
+        from asd_lightning.encoders.weights.checkpoints import load_encoder
+
+        encoder = load_encoder(str(weights), architecture="mn04")
+    branch = Branch(front_end, encoder, pooling=pooling, embed_dim=None, finetuning="freeze")
+    return ScoredEmbedder(Embedder({"x": branch})).eval()
+
+
+def precisions_of(name: str) -> list[str]:
+    """That the encoder computes in, and that are measured here."""
+    own = ["bf16"] if name.startswith("mn04") else ["bf16", "int8"]
+    return [precision for precision in own if precision in measured]
+
+
+def sound(seed: int = 0, clips: int = CLIPS) -> Tensor:
+    """Hums of different pitch and loudness in noise."""
+    draw = torch.Generator().manual_seed(seed)
+    times = torch.arange(SECONDS * RATE) / RATE
+    pitch = 80 + 160 * torch.rand(clips, 1, generator=draw)
+    tones = sum(torch.sin(2 * torch.pi * k * pitch * times) / k for k in range(1, 6))
+    return 0.05 * (tones + torch.randn(clips, len(times), generator=draw))
+
+
+def spent(model: nn.Module, waveform: Tensor) -> tuple[float, float]:
+    """Seconds of the processor, and by the clock."""
+    clock, used = time.perf_counter(), time.process_time()
+    with torch.inference_mode():
+        model(waveform)
+    return time.process_time() - used, time.perf_counter() - clock
+
+
+def speed(name: str, threads: int, repeats: int, clips: int, weights: Path | None) -> list[dict[str, Any]]:
+    torch.set_num_threads(threads)
+    exact = system(name, weights)
+    models: dict[str, nn.Module] = {"float32": exact}
+    models |= {precision: lowered(exact, precision) for precision in precisions_of(name)}
+    waveform = sound(clips=clips)
+    for model in models.values():
+        spent(model, waveform[:1])
+    taken = [{precision: spent(model, waveform) for precision, model in models.items()} for _ in range(repeats)]
+    rows = []
+    for precision in list(models)[1:]:
+        used = [each["float32"][0] / each[precision][0] for each in taken]
+        clock = [each["float32"][1] / each[precision][1] for each in taken]
+        rows.append(
+            {
+                "system": name,
+                "precision": precision,
+                "threads": threads,
+                "repeats": repeats,
+                "median": statistics.median(used),
+                "min": min(used),
+                "max": max(used),
+                "median_by_the_clock": statistics.median(clock),
+                "float32_seconds_min": min(each["float32"][0] for each in taken),
+            }
+        )
+    return rows
+
+
+def of_real_machines(machines: Path, weights: Path) -> list[dict[str, Any]]:
+    """mn04 with its weights as ``asd enrol`` uses it, in float32 and in bfloat16."""
+    os.environ["ASD_CACHE"] = tempfile.mkdtemp()
+    from asd_lightning import Detector
+    from asd_lightning.encoders.weights.store import import_weights
+
+    import_weights(weights, name="mn04_as")
+    # What is compared is told here, whatever it is.
+    from asd_lightning.detector import enrolment
+
+    enrolment.refuse_disagreement = lambda *_: None
+    rows = []
+    for folder in sorted(path for path in machines.iterdir() if (path / "train").is_dir()):
+        made, judged = {}, {}
+        for precision in ("float32", "bf16"):
+            detector = Detector("mn04_as", clip_seconds=4.0, sounds=0, precision=precision, false_alarms=None)
+            made[precision] = detector.fit(folder)
+            judged[precision] = made[precision].judge(folder / "test")
+        exact, low = judged["float32"], judged["bf16"]
+        scores = [np.array([one.score for one in each]) for each in (exact, low)]
+        rows.append(
+            {
+                "machine": folder.name,
+                "precision": "bf16",
+                "test_clips": len(exact),
+                "agreement": made["bf16"].machines_[folder.name].agreement,
+                "agreement_of_test": rank_agreement(*scores),
+                "decisions_changed": sum(a.decision != b.decision for a, b in zip(exact, low, strict=True)),
+                "largest_change_of_a_score": float(np.max(np.abs(scores[1] / scores[0] - 1))),
+            }
+        )
+    return rows
+
+
+def of_random_weights(name: str, clips: int = 12) -> list[dict[str, Any]]:
+    """Of embeddings, relative to what tells clips apart: their deviation around the mean."""
+    torch.set_num_threads(os.cpu_count() or 1)
+    exact = system(name)
+    with torch.inference_mode():
+        waveform = sound(clips=clips)
+        wanted = exact(waveform)
+        scores = _distances(wanted)
+        rows = []
+        for precision in precisions_of(name):
+            got = lowered(exact, precision)(waveform)
+            change = (got - wanted).norm() / (wanted - wanted.mean(0)).norm()
+            agreement = rank_agreement(scores, _distances(got))
+            rows.append({"system": name, "precision": precision, "change": float(change), "agreement": agreement})
+    return rows
+
+
+def _distances(embeddings: Tensor) -> np.ndarray:
+    """Of each clip to the nearest other one."""
+    between = torch.cdist(embeddings.double(), embeddings.double()).fill_diagonal_(torch.inf)
+    return between.min(1).values.numpy()
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    has = {precision: processor_has(precision) for precision in AIMS}
+    low_precision.refuse_without_support = lambda *_: None
+    measured[:] = [precision for precision in AIMS if has[precision] or precision in arguments.lacking]
+    load = os.getloadavg()[0]
+    names = [name for name in SYSTEMS if any(name.startswith(word) for word in arguments.systems)]
+    result: dict[str, Any] = {
+        "machine": {
+            "processor": processor(),
+            "cores": os.cpu_count(),
+            "torch": torch.__version__,
+            "load_average_at_start": load,
+            "has": has,
+            "clips": arguments.clips,
+            "seconds": SECONDS,
+        },
+        "speed": [
+            row
+            for name in names
+            for threads in (1, 2)
+            for row in speed(
+                *(name, threads, arguments.repeats, arguments.clips),
+                arguments.mn04 if name.startswith("mn04") else None,
+            )
+        ],
+        "random": [row for name in names if not name.startswith("mn04") for row in of_random_weights(name)],
+        "real": [],
+    }
+    if arguments.machines and arguments.mn04:
+        result["real"] = of_real_machines(arguments.machines, arguments.mn04)
+    return result
+
+
+def table(result: dict[str, Any]) -> str:
+    machine = result["machine"]
+    lacks = [precision for precision, there in machine["has"].items() if not there]
+    lines = [
+        "# Lower precision",
+        "",
+        f"Measured on {machine['processor']}, {machine['cores']} cores, torch {machine['torch']}, load average "
+        f"{machine['load_average_at_start']:.1f} at the start. `python benchmarks/low_precision.py` measures it again.",
+        "",
+    ]
+    for precision in lacks:
+        there = any(row["precision"] == precision for row in result["speed"])
+        lines += [
+            f"**This processor lacks the instructions for {precision}, and the package refuses it here.** Its speed is "
+            f"{'measured all the same' if there else 'left out'}; whether the aim of {AIMS[precision]:g} is reached "
+            "where they are, this table does not tell.",
+            "",
+        ]
+    lines += [
+        f"## Times float32, {machine['clips']} clips of {machine['seconds']} s, by the processor's time",
+        "",
+        "| system | precision | threads | median (range) | by the clock | aim | reached |",
+        "|---|---|---:|---:|---:|---:|---|",
+    ]
+    for row in result["speed"]:
+        aim = AIMS[row["precision"]]
+        reached = "yes" if row["median"] >= aim else "no"
+        reached = "not judged" if row["precision"] in lacks else reached
+        lines.append(
+            f"| {row['system']} | {row['precision']} | {row['threads']} | {row['median']:.2f} ({row['min']:.2f} to "
+            f"{row['max']:.2f}) | {row['median_by_the_clock']:.2f} | {aim:g} | "
+            f"{'no aim' if row['system'].startswith('mn04') else reached} |"
+        )
+    lines += [
+        "",
+        "## What changes, random weights (unjudged: no real weights)",
+        "",
+        "Change: of the embeddings, relative to their deviation around the mean. Rank correlation: of distances to the "
+        "nearest other of 12 made clips.",
+        "",
+        "| system | precision | change | rank correlation |",
+        "|---|---|---:|---:|",
+        *(
+            f"| {row['system']} | {row['precision']} | {row['change']:.4f} | {row['agreement']:.4f} |"
+            for row in result["random"]
+        ),
+    ]
+    if result["real"]:
+        lines += [
+            "",
+            "## What changes, mn04 with its weights on real machines",
+            "",
+            "`asd enrol --embedder mn04_as --clip-seconds 4 --precision bf16` against float32.",
+            "",
+            "| machine | precision | rank correlation, left-out normal recordings | of test clips | "
+            "decisions changed | largest change of a score |",
+            "|---|---|---:|---:|---:|---:|",
+            *(
+                f"| {row['machine']} | {row['precision']} | {row['agreement']:.4f} | {row['agreement_of_test']:.4f} | "
+                f"{row['decisions_changed']} of {row['test_clips']} | {100 * row['largest_change_of_a_score']:.2g} % |"
+                for row in result["real"]
+            ),
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--clips", type=int, default=CLIPS, help="of a batch whose time is taken (default 8)")
+    parser.add_argument("--lacking", nargs="+", default=[], choices=[*AIMS], help="measure what the processor lacks")
+    parser.add_argument("--systems", nargs="+", default=["BEATs", "EAT", "mn04"], help="by the first word")
+    parser.add_argument("--machines", type=Path, metavar="DIR")
+    parser.add_argument("--mn04", type=Path, metavar="FILE")
+    arguments = parser.parse_args()
+    result = measure(arguments)
+    keep("low_precision", result, table(result))
+
+
+if __name__ == "__main__":
+    main()
