@@ -38,6 +38,7 @@ STAGES = (
     "pages",
     "experiment",
     "detector",
+    "explanation",
     "live",
     "api",
     "commands",
