@@ -54,11 +54,11 @@ def absurd_share(machine: Machine, judgments: Sequence[Judgment]) -> str:
     found = judged - counts["normal"]
     if judged < _FEWEST or found <= _ABSURD * judged:
         return ""
+    usual = f"{100 * machine.promise.rate:.3g} % of normal ones would be"
     return (
-        f"{machine.name}: {found} of {judged} recordings are warnings or alarms, and {100 * machine.promise.rate:.3g} "
-        "% of normal ones would be: either the machine is failing, or they are not like what was enrolled (another unit, "
-        "place, microphone or kind of operation); listen, and if they are normal, give some to asd calibrate or asd "
-        "accept"
+        f"{machine.name}: {found} of {judged} recordings are warnings or alarms, and {usual}: either the machine is "
+        "failing, or they are not like what was enrolled (another unit, place, microphone or kind of operation); "
+        "listen, and if they are normal, give some to asd calibrate or asd accept"
     )
 
 
