@@ -27,7 +27,7 @@ def judged(scores, machine=None, decision="normal"):
 
 
 def test_drift_is_seldom_told_where_there_is_none(machine):
-    """New scores from the gamma distribution that the left-out ones have; more of it: benchmarks/drift_recordings.md."""
+    """New scores from the gamma distribution of the left-out ones; more of it: benchmarks/drift_recordings.md."""
     normal, draw = machine.normal.scores, np.random.default_rng(0)
     shape = (normal.mean() / normal.std()) ** 2
     told = [
