@@ -15,6 +15,7 @@ from asd_lightning.run_folder import ResultSet, results_of
 
 if TYPE_CHECKING:
     from asd_lightning.comparison.systems import Comparison
+    from asd_lightning.explanation.explanation import Explanation
     from asd_lightning.selection.choice import Selection
     from asd_lightning.selection.normals import Score
     from asd_lightning.submission.writer import Written
@@ -26,6 +27,7 @@ __all__ = [
     "compare",
     "enrol",
     "evaluate",
+    "explain",
     "info",
     "report",
     "score",
@@ -181,6 +183,49 @@ def submit(run: Path | str, label: str, output: Path | str | None = None, info: 
 
     # The folder of the organisers' package.
     return write_submission(Path(run), label, _path(output) or Path("task2") / label, _path(info))
+
+
+def explain(
+    detector: Path | str, recording: Path | str, output: Path | str | None = "why.html", machine: str | None = None
+) -> Explanation:
+    """Why a recording is judged as it is, as ``asd explain`` tells it.
+
+    Args:
+        detector: its file.
+        recording: one recording.
+        output: page to write; ``None`` writes none.
+        machine: whose; by default the only one, or the one whose name is that of a folder above the recording.
+
+    Raises:
+        UserError: not a detector, no single recording, an unknown machine, or ``output`` is there and no page.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np, soundfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> (folder / "normal").mkdir()
+        >>> draw = np.random.default_rng(0)
+        >>> for number in range(10):
+        ...     soundfile.write(folder / f"normal/{number}.wav", draw.normal(scale=0.1, size=16_000), 16_000)
+        >>> _ = enrol(folder / "normal", folder / "fan.asd", clip_seconds=1.0)
+        >>> whine = np.sin(2 * np.pi * 3000 * np.arange(16_000) / 16_000)
+        >>> soundfile.write(folder / "today.wav", draw.normal(scale=0.1, size=16_000) + 0.1 * whine, 16_000)
+        >>> why = explain(folder / "fan.asd", folder / "today.wav", folder / "why.html")
+        >>> band = why.marked_bands()[0]
+        >>> why.judgment.decision, band.low < 3000 < band.high
+        ('alarm', True)
+    """
+    from asd_lightning.detector.detector import Detector
+    from asd_lightning.explanation.explanation import explained
+    from asd_lightning.explanation.page import refuse_other_file, write_explanation
+
+    if output is not None:
+        refuse_other_file(Path(output))
+    loaded = Detector.load(detector)
+    found = explained(loaded, Path(recording), machine)
+    if output is not None:
+        write_explanation(found, loaded.machines_[found.judgment.machine], str(detector), Path(output))
+    return found
 
 
 def _output_folder() -> Path:

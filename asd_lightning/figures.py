@@ -50,6 +50,18 @@ def series_tint(index: int) -> Tint:
     return SERIES[index % len(SERIES)]
 
 
+_DECISIONS = {
+    "normal": _GROUPS["normal", "source"],
+    "warning": _GROUPS["anomaly", "target"],
+    "alarm": _GROUPS["anomaly", "source"],
+}
+
+
+def decision_tint(decision: str) -> Tint:
+    """The color of what a detector decides; of what is not judged, that of the unknown."""
+    return _DECISIONS.get(decision, UNKNOWN)
+
+
 def save_figure(figure: Figure, path: Path, dpi: int = 150) -> Path:
     """Write a figure whole or not at all, in the format of the ending ``.png`` or ``.svg``; returns ``path``."""
     kind = path.suffix.removeprefix(".")

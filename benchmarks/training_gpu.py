@@ -3,8 +3,8 @@
     python benchmarks/training_gpu.py
 
 Steps go through the package's own module, optimizer and data module, on recordings of noise decoded into the clip
-cache.  Weights are random: they cost what pretrained ones cost.  An update of the report's systems sees 128 clips, eight
-batches of 16 as in the report or one of 128; that of ``lora_w1_2026`` sees 8, of two channels.  Writes
+cache.  Weights are random: they cost what pretrained ones cost.  An update of the report's systems sees 128 clips,
+eight batches of 16 as in the report or one of 128; that of ``lora_w1_2026`` sees 8, of two channels.  Writes
 ``training_gpu.json`` and ``training_gpu.md`` beside this file.  Without a CUDA device it runs a few steps of tiny
 encoders on the processor, to show that it works, and writes nothing.
 """

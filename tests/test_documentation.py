@@ -4,6 +4,8 @@ import argparse
 import itertools
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from asd_lightning import cli
 from asd_lightning.commands.test import places
 from asd_lightning.configuration import CONF_DIR
+from tests.detector.sounds import whine, write, write_normal
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -112,3 +115,41 @@ def test_switches(switch):
 def test_a_command_that_does_not_exist_would_be_found():
     text = "```bash\nasd trian data.root=x   # a comment\n```\nand `asd train data.rot=x`"
     assert list(commands(text)) == [("trian", ["data.root=x"]), ("train", ["data.rot=x"])]
+
+
+def test_the_readmes_way_to_an_alarm_is_walked_as_it_stands(tmp_path, monkeypatch, capsys):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = text.split("## From a folder of normal sound to an alarm")[1].split("\n## ")[0]
+    lines = [shlex.split(line, comments=True)[1:] for line in section.splitlines() if line.startswith("asd ")]
+    monkeypatch.chdir(tmp_path)
+    write_normal(Path("pump/normal"), 10)
+    write(Path("today.wav"), whine(50))
+    write_normal(Path("today"), 1, first=412)
+    Path("today/clip_412.wav").rename("today/0412.wav")
+    statuses = {}
+    for line in lines:
+        # Neither a microphone nor a broker is here: the same over the folder, as fast as it goes.
+        place = line.index("--input") if "--input" in line else None
+        arguments = line if place is None else [*line[: place + 1], "today/", "--once"]
+        statuses[line[0]] = cli.main(arguments)
+    assert list(statuses) == ["enrol", "score", "explain", "accept", "watch", "info"]
+    told = capsys.readouterr()
+    assert "alarm" in told.out
+    assert (statuses["enrol"], statuses["explain"], statuses["accept"], statuses["info"]) == (0, 1, 0, 0)
+    assert Path("why.html").read_text().startswith("<!doctype html>")
+    assert len(Path("log.csv").read_text().splitlines()) == 2
+
+
+def test_the_readmes_picture_is_drawn_by_its_script(tmp_path):
+    """With the same words in it; curves may differ in the last digits from one computer to the next."""
+    script = ROOT / "benchmarks/timeline.py"
+    done = subprocess.run(
+        [sys.executable, script, "--output", tmp_path / "timeline.svg"], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    kept, made = (path.read_text() for path in (ROOT / "docs/timeline.svg", tmp_path / "timeline.svg"))
+    assert "(docs/timeline.svg)" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(kept) < 60_000
+    words = [set(re.findall(r"<!-- (.*?) -->", picture)) for picture in (kept, made)]
+    assert words[0] == words[1]
+    assert {"today.wav (pump): alarm", "warning", "alarm above"} <= words[0]

@@ -44,6 +44,7 @@ MODULES = (
     *("detector.detector", "detector.constructors", "detector.evaluation"),
     *("detector.promise", "detector.health", "detector.drift", "detector.states"),
     *("selection.criteria", "selection.choice"),
+    *("scoring.contributions", "explanation.charts", "explanation.occlusion"),
 )
 
 

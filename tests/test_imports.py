@@ -40,6 +40,7 @@ STAGES = (
     "pages",
     "experiment",
     "detector",
+    "explanation",
     "live",
     "api",
     "commands",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from asd_lightning.detector.judging import Judgment
 
 ALL_NORMAL, ALARM, CANNOT_JUDGE = 0, 1, 3
+# One recording in a few windows says nothing of drift.
+_ALONE = 5
 _COLUMNS = ("path", "machine", "score", "threshold", "decision", "p_value", "health", "nearest", "nearest_start")
 
 
@@ -33,6 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--machine", metavar="NAME", help="whose they are, where the detector knows several")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write a table to FILE")
     parser.add_argument("--append", action="store_true", help="add to the table, where there is one")
+    parser.add_argument(
+        "--plot",
+        type=Path,
+        metavar="PLACE",
+        help="draw the scores over time: into a file (.svg, .png), or into a folder an SVG for each recording",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON array, and nothing else")
     parser.add_argument(
         "--events", action="store_true", help="print what asd watch would have said, a line of JSON each"
@@ -54,16 +63,21 @@ def run(args: argparse.Namespace) -> int:
         _refuse_other_file(args.csv)
     if args.append and args.csv is None:
         raise UserError("--append: adds to the table of --csv FILE, which is not given")
+    if args.plot is not None:
+        _refuse_other_picture(args)
     if args.events:
         return _tell_events(args)
     detector = Detector.load(args.detector)
     judgments = _judged(detector, args)
+    _tell_together(detector, judgments, args)
     if args.csv is not None:
         _write_csv(args.csv, judgments, args.append)
     if args.json:
         print(json.dumps([as_json(one) for one in judgments], indent=1))
     else:
         _print(judgments, args.detector)
+    if args.plot is not None:
+        _plot(detector, judgments, args)
     return exit_status(judgments)
 
 
@@ -71,8 +85,8 @@ def _tell_events(args: argparse.Namespace) -> int:
     from asd_lightning.detector.detector import Detector
     from asd_lightning.live.offline import events_of
 
-    if args.json or args.csv is not None or "-" in args.recordings:
-        raise UserError("--events: prints lines of JSON about recordings; give it without --json, --csv and -")
+    if args.json or args.csv is not None or args.plot is not None or "-" in args.recordings:
+        raise UserError("--events: prints lines of JSON about recordings; give it without --json, --csv, --plot and -")
     detector = Detector.load(args.detector)
     by_machine: dict[str, list[Path]] = {}
     for path in _files([Path(word).expanduser() for word in args.recordings]):
@@ -82,6 +96,52 @@ def _tell_events(args: argparse.Namespace) -> int:
         print(json.dumps(event))
     told = {event["kind"] for event in events}
     return ALARM if told & {"warning", "alarm"} else CANNOT_JUDGE if "cannot judge" in told else ALL_NORMAL
+
+
+def _tell_together(detector: Detector, judgments: Sequence[Judgment], args: argparse.Namespace) -> None:
+    """On standard error, what is to be said of the recordings together."""
+    if not args.append and len(judgments) + sum(len(one.windows) for one in judgments) <= _ALONE:
+        return
+    from asd_lightning.live.over_recordings import notes_of
+    from asd_lightning.plain_text import printable
+
+    earlier = _earlier(args.csv, {one.machine: one.threshold for one in judgments}) if args.append else {}
+    for note in notes_of(detector, judgments, earlier):
+        print(f"asd: {printable(note)}", file=sys.stderr)
+
+
+def _earlier(path: Path, thresholds: Mapping[str, float]) -> dict[str, list[float]]:
+    """Machine -> scores in a table that were compared with the threshold of today: others are of another detector."""
+    scores: dict[str, list[float]] = {}
+    if not path.exists():
+        return scores
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            try:
+                score, threshold = float(row["score"] or "nan"), float(row["threshold"] or "nan")
+            except (KeyError, TypeError, ValueError):
+                # Somebody has changed the table by hand.
+                continue
+            machine = row["machine"]
+            known = row["decision"] not in ("cannot judge", "not running")
+            if known and math.isfinite(score) and threshold == thresholds.get(machine):
+                scores.setdefault(machine, []).append(score)
+    return scores
+
+
+def _refuse_other_picture(args: argparse.Namespace) -> None:
+    from asd_lightning.detector.timeline import refuse_other_picture
+
+    refuse_other_picture(args.plot)
+
+
+def _plot(detector: Detector, judgments: Sequence[Judgment], args: argparse.Namespace) -> None:
+    from asd_lightning.detector.timeline import plot_timelines
+
+    alarms = {name: detector.machines_[name].promise.alarm for name in {one.machine for one in judgments}}
+    written = plot_timelines(judgments, alarms, args.plot)
+    if not args.json:
+        print(f"{args.plot}: {'1 picture' if len(written) == 1 else f'{len(written)} pictures'}")
 
 
 def exit_status(judgments: Sequence[Judgment]) -> int:
@@ -94,11 +154,14 @@ def exit_status(judgments: Sequence[Judgment]) -> int:
 
 def as_json(one: Judgment) -> dict[str, Any]:
     """Plain data; ``null`` where there is no number."""
-    told = one._asdict() | {
+    return _with_null(one._asdict()) | {
         "health": list(one.health),
-        "windows": [window._asdict() for window in one.windows],
+        "windows": [_with_null(window._asdict()) for window in one.windows],
         "nearest": None if one.nearest is None else one.nearest._asdict(),
     }
+
+
+def _with_null(told: dict[str, Any]) -> dict[str, Any]:
     return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in told.items()}
 
 

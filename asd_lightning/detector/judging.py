@@ -22,11 +22,12 @@ _FEWEST_FIT = 0.5
 
 
 class Window(NamedTuple):
-    """Score of one window; ``start`` and ``end`` in s."""
+    """Score of one window, and what it is by itself; ``start`` and ``end`` in s."""
 
     start: float
     end: float
     score: float
+    decision: Decision
 
 
 class Place(NamedTuple):
@@ -90,7 +91,7 @@ def judge(
     scores = np.full(len(heard.pieces), np.nan)
     for name in dict.fromkeys(machine for machine, _ in rows):
         own = np.array([row for (machine, _), group in rows.items() if machine == name for row in group])
-        scores[own] = _scores(machines[name], heard.embeddings[own])
+        scores[own] = scores_of(machines[name], heard.embeddings[own])
     order = {(sound.clip.machine, sound.clip.file): str(sound.clip.path) for sound in sounds}
     return [
         _judged(machines[key[0]], heard, rows[key], scores, hearing)
@@ -100,14 +101,14 @@ def judge(
     ]
 
 
-def _scores(machine: Machine, embeddings: Float32[ndarray, "n dim"]) -> Float[ndarray, " n"]:
+def scores_of(machine: Machine, embeddings: Float32[ndarray, "n dim"]) -> Float[ndarray, " n"]:
     """Of each piece; nan of those that the back-end refuses, which are no reason to say nothing of the others."""
     try:
         return machine.anomaly_score(embeddings)
     except UserError:
         if len(embeddings) == 1:
             return np.array([np.nan])
-        return np.concatenate([_scores(machine, row[None]) for row in embeddings])
+        return np.concatenate([scores_of(machine, row[None]) for row in embeddings])
 
 
 def _judged(
@@ -124,8 +125,13 @@ def _judged(
     reasons += [_NO_EMBEDDING] * (not np.isfinite(own).all())
     health = tuple(dict.fromkeys([*reasons, *([machine.undecided] if machine.undecided else [])]))
     windows = tuple(
-        Window(heard.pieces[row].clip.start, heard.pieces[row].clip.start + look.waveform_seconds, float(value))
-        for row, look, value in zip(rows, looks, own, strict=True)
+        Window(
+            heard.pieces[row].clip.start,
+            heard.pieces[row].clip.start + look.waveform_seconds,
+            float(value),
+            _decision(machine, float(value) if is_fit and runs else np.nan, np.array([is_fit]), np.array([runs])),
+        )
+        for row, look, value, is_fit, runs in zip(rows, looks, own, fit.tolist(), running.tolist(), strict=True)
     )
     loudest = rows[int(np.argmax(np.where(fit & running, own, -np.inf)))] if len(heeded) else None
     return Judgment(

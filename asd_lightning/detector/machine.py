@@ -107,12 +107,21 @@ class Machine:
             )
         return self.promise.sentence()
 
-    def nearest(self, embeddings: Float[ndarray, "m dim"]) -> Int[ndarray, " m"]:
+    def nearest(
+        self, embeddings: Float[ndarray, "m dim"], among: Int[ndarray, " few"] | None = None
+    ) -> Int[ndarray, " m"]:
         """Row of the bank's item that each embedding is most like: Euclidean, each dimension in the bank's deviations.
 
         It is for people to listen to, whatever the back-end.
+
+        Args:
+            embeddings: of pieces of sound.
+            among: rows to choose from; by default all that new sound is compared with.
         """
         rows, unit, scaled, squares = self._comparable
+        if among is not None:
+            some = np.isin(rows, among)
+            rows, scaled, squares = rows[some], scaled[some], squares[some]
         queries = embeddings.astype(np.float64) / unit
         # A query's own square is the same for all items.
         return rows[np.array([int(np.argmin(squares - 2 * (scaled @ query))) for query in queries], dtype=np.intp)]

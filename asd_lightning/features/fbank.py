@@ -7,6 +7,7 @@ thousands of small launches, on a CPU a Python loop.  Hence this own version, wh
 from functools import lru_cache
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -68,6 +69,11 @@ class KaldiFbank(nn.Module):
         self.waveform_scale = waveform_scale
         self.remove_clip_mean = remove_clip_mean
         self.target_frames = target_frames
+
+    @property
+    def band_edges(self) -> Float[np.ndarray, " 130"]:
+        """Hz: band b begins at ``[b]``, has its peak at ``[b + 1]`` and ends at ``[b + 2]``."""
+        return _SCALE.edges
 
     @torch.no_grad()
     def forward(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch frames 128"]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -21,6 +22,21 @@ class MelScale:
     sample_rate: int
     low: float
     high: float
+
+    @property
+    def edges(self) -> Float[np.ndarray, " 130"]:
+        """Hz: band b begins at ``edges[b]``, has its peak at ``edges[b + 1]`` and ends at ``edges[b + 2]``."""
+        return mel_edges(self.low, self.high, MEL_BINS)
+
+
+def mel_edges(low: float, high: float, bands: int) -> Float[np.ndarray, " edges"]:
+    """Begins, peaks and ends in Hz of bands that lie evenly on the mel scale, each half over the next.
+
+    >>> mel_edges(0.0, 700.0, 1).round(1).tolist()
+    [0.0, 289.9, 700.0]
+    """
+    places = np.linspace(np.log1p(low / 700.0), np.log1p(high / 700.0), bands + 2)
+    return np.asarray(700.0 * np.expm1(places))
 
 
 def mel_table(scale: MelScale, dtype: torch.dtype) -> Float[Tensor, "bins 128"]:

@@ -75,6 +75,11 @@ class MN04LogMel(nn.Module):
             pieces = torch.split(signal, 1 if signal.device.type == "cpu" else len(signal))
             return torch.cat([_log_mel(piece) for piece in pieces])
 
+    @property
+    def band_edges(self) -> Float[np.ndarray, " 130"]:
+        """Hz: band b begins at ``[b]``, has its peak at ``[b + 1]`` and ends at ``[b + 2]``."""
+        return _SCALE.edges
+
     def resampled(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch resampled"]:
         """The waveform at 32 kHz."""
         return resample(waveform, self.sample_rate, SAMPLE_RATE)  # type: ignore[no-any-return]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torchaudio.functional import melscale_fbanks
 
 from asd_lightning.errors import UserError
+from asd_lightning.features.mel_table import mel_edges
 
 # On a processor the spectra of more than a few ten-second clips leave the cache, and each allocation faults its pages.
 _CLIPS_AT_A_TIME = 4
+_LOWEST = 20.0
 # With the largest values the filters take half a gigabyte.
 _LARGEST = {"num_mels": 4096, "window_length": 65_536, "hop_length": 1 << 20, "sample_rate": 1 << 20}
 
@@ -54,9 +57,12 @@ class LogMelSpectrogram(nn.Module):
                 raise UserError(f"{name}={value!r:.40}: a whole number from 1 to {_LARGEST[name]:,} is needed")
         self._window_length = window_length
         self._hop_length = hop_length
+        self._highest = sample_rate / 2
         # Torchaudio looks at the values, also where a module is built for its shapes alone.
         with torch.device("cpu"):
-            mel = melscale_fbanks(window_length // 2 + 1, 20.0, sample_rate / 2, num_mels, sample_rate, mel_scale="htk")
+            mel = melscale_fbanks(
+                window_length // 2 + 1, _LOWEST, sample_rate / 2, num_mels, sample_rate, mel_scale="htk"
+            )
         # The lowest triangles are narrower than a bin and can be empty: they stay at the floor of -100 dB.
         mel = mel / mel.sum(0).clamp(min=torch.finfo(mel.dtype).tiny)
         self.register_buffer("_mel", mel, persistent=False)
@@ -78,6 +84,11 @@ class LogMelSpectrogram(nn.Module):
         with torch.autocast(waveform.device.type, enabled=False):
             pieces = torch.split(waveform.float(), _CLIPS_AT_A_TIME if waveform.device.type == "cpu" else len(waveform))
             return torch.cat([self._log_mel(piece) for piece in pieces])
+
+    @property
+    def band_edges(self) -> Float[np.ndarray, " edges"]:
+        """Hz: band b begins at ``[b]``, has its peak at ``[b + 1]`` and ends at ``[b + 2]``."""
+        return mel_edges(_LOWEST, self._highest, self._mel.shape[1])
 
     def _log_mel(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch frames mels"]:
         spectrum = torch.stft(

@@ -45,7 +45,7 @@ def clip_media(clip: Clip, channel: int | str = 0) -> ClipMedia:
     waveform = to_float(decode(Path(clip.path), options, clip.start, clip.seconds))
     heard = _middle(waveform, round(AUDIO_SECONDS * SAMPLE_RATE))
     seconds = len(waveform) / SAMPLE_RATE
-    return ClipMedia(_picture(waveform), _flac(heard), seconds, len(heard) / SAMPLE_RATE)
+    return ClipMedia(_picture(waveform), flac_uri(heard), seconds, len(heard) / SAMPLE_RATE)
 
 
 def _middle(waveform: Float[np.ndarray, " samples"], length: int) -> Float[np.ndarray, " part"]:
@@ -53,12 +53,25 @@ def _middle(waveform: Float[np.ndarray, " samples"], length: int) -> Float[np.nd
     return waveform[start : start + length]
 
 
-def _flac(waveform: Float[np.ndarray, " samples"]) -> str:
-    peak = float(np.abs(waveform).max())
-    gain = min(_PEAK / peak, _LARGEST_GAIN) if peak else 1.0
+def gain_for(*waveforms: Float[np.ndarray, " _"]) -> float:
+    """What brings the loudest peak of some waveforms to one level; each then is as loud beside the others as it was."""
+    peak = max(float(np.abs(waveform).max()) for waveform in waveforms)
+    return min(_PEAK / peak, _LARGEST_GAIN) if peak else 1.0
+
+
+def flac_uri(waveform: Float[np.ndarray, " samples"], sample_rate: int = SAMPLE_RATE, gain: float | None = None) -> str:
+    """A FLAC file of 16 bits as a data URI, by default brought to one peak level."""
     buffer = io.BytesIO()
-    soundfile.write(buffer, gain * waveform, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    louder = np.clip((gain_for(waveform) if gain is None else gain) * waveform, -1, 1)
+    soundfile.write(buffer, louder, sample_rate, format="FLAC", subtype="PCM_16")
     return _data_uri("audio/flac", buffer.getvalue())
+
+
+def picture_uri(decibels: Float[np.ndarray, "rows columns"], low: float, high: float) -> str:
+    """Levels in dB as a PNG's data URI, the last row at the top; ``low`` and below is black."""
+    buffer = io.BytesIO()
+    imsave(buffer, decibels[::-1], cmap="magma", vmin=low, vmax=high, format="png")
+    return _data_uri("image/png", buffer.getvalue())
 
 
 def _picture(waveform: Float[np.ndarray, " samples"]) -> str:
@@ -67,9 +80,7 @@ def _picture(waveform: Float[np.ndarray, " samples"]) -> str:
     power = np.abs(spectrum[:-1]) ** 2
     decibels = 10 * np.log10(np.maximum(_shrunk(power), 1e-16))
     top = float(decibels.max())
-    buffer = io.BytesIO()
-    imsave(buffer, decibels[::-1], cmap="magma", vmin=top - _RANGE_DB, vmax=top, format="png")
-    return _data_uri("image/png", buffer.getvalue())
+    return picture_uri(decibels, top - _RANGE_DB, top)
 
 
 def _shrunk(power: Float[np.ndarray, "bins frames"]) -> Float[np.ndarray, "rows columns"]:

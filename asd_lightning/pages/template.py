@@ -15,6 +15,9 @@ from asd_lightning.errors import UserError
 from asd_lightning.figures import TINTS, series_tint
 from asd_lightning.pages.policy import content_policy
 
+OURS = " – anomalous sound detection</title>"
+"""By this a file is known for a page of this package."""
+
 
 def write_page(out: Path, template: str, shown: dict[str, Any]) -> Path:
     """Fill ``template`` with ``shown`` and write it whole or not at all; returns ``out``.
@@ -45,6 +48,7 @@ def render_page(template: str, shown: dict[str, Any]) -> str:
     script = environment.get_template("page.js").render()
     frame = {
         "version": __version__,
+        "ours": Markup(OURS),
         "style": Markup(style),
         "script": Markup(script),
         "policy": content_policy(script, style),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 
+from asd_lightning.scoring.contributions import of_length
 from asd_lightning.scoring.neighbors import Metric, nearest, nearest_others
 
 # Floor of the local distance, which is 0 for an item with an equal one in its bank: dividing by 0 would give NaN.
@@ -49,6 +50,15 @@ class Bank:
     def distances(self, queries: Float[np.ndarray, "m dim"], k: int) -> Float[np.ndarray, "m k"]:
         """Ascending (normalised) distances of queries to their ``min(k, b)`` nearest items."""
         return nearest(queries, self.items, k, self.metric, self.weight)
+
+    def contributions(self, query: Float[np.ndarray, " dim"], k: int) -> Float[np.ndarray, "k dim"]:
+        """What each dimension adds to the distances of one query to its ``min(k, b)`` nearest items."""
+        squares = np.square(query - self.items)
+        weight = np.ones(len(squares)) if self.weight is None else self.weight
+        length = squares.sum(axis=1)
+        nearest = np.argsort((length if self.metric == "cosine" else np.sqrt(length)) * weight, kind="stable")[:k]
+        parts = [squares[item] / 2 if self.metric == "cosine" else of_length(squares[item]) for item in nearest]
+        return np.array(parts).reshape(-1, len(query)) * weight[nearest, None]
 
     def distances_of_others(self, k: int) -> Float[np.ndarray, "b k"]:
         """Ascending (normalised) distances of each item to the bank as it would be without that item."""

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float
 
 from asd_lightning.errors import UserError
 from asd_lightning.scoring.arguments import require_at_least, require_choice
+from asd_lightning.scoring.contributions import Contributions, of_length
 from asd_lightning.scoring.held_out import held_out_scores
 from asd_lightning.scoring.neighbors import Metric, nearest
 from asd_lightning.scoring.protocol import (
@@ -65,6 +66,13 @@ class KMeansScorer:
         """
         queries = query_embeddings(embeddings, self._centers.shape[1])
         return nearest(self._of_metric(queries, "embeddings to score"), self._centers, 1, self.metric)[:, 0]
+
+    def contributions(self, embedding: Float[np.ndarray, " dim"]) -> Contributions:
+        """What each dimension adds to the score of one clip."""
+        query = self._of_metric(query_embeddings(embedding[None], self._centers.shape[1]), "embeddings to score")
+        squares = np.square(query - self._centers)
+        own = squares[int(np.argmin(squares.sum(axis=1)))]
+        return Contributions(own / 2 if self.metric == "cosine" else of_length(own))
 
     def leave_one_out_scores(self) -> Float[np.ndarray, " n"]:
         """Score of each training clip, in the order of ``fit``, by centres of folds without it.

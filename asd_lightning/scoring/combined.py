@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from asd_lightning.errors import UserError
 from asd_lightning.scoring.arguments import require_choice
+from asd_lightning.scoring.contributions import Contributions, SummingScorer
 from asd_lightning.scoring.domains import DacoScorer, DomainScorer
 from asd_lightning.scoring.held_out import fit_with, left_out_scores
 from asd_lightning.scoring.parts import SIMPLE, Kinds, again, checked, packed, unpacked
@@ -74,6 +75,20 @@ class CombinedScorer(FittedByRecording):
             UserError: embeddings that a back-end cannot score.
         """
         return self._fused({name: self._scaled(part.anomaly_score(embeddings)) for name, part in self.parts.items()})
+
+    def contributions(self, embedding: Float[np.ndarray, " dim"]) -> Contributions | None:
+        """What each dimension adds to the score of one clip; ``None`` where a part's score is no such sum."""
+        found = []
+        for name in sorted(self.parts):
+            part, (mean, deviation) = self.parts[name], self._z[name]
+            own = part.contributions(embedding) if isinstance(part, SummingScorer) else None
+            if own is None or self.scale == "log":
+                return None
+            found.append(own.scaled(1 / deviation, -mean / deviation))
+        if self.combination == "min":
+            return min(found, key=lambda one: one.values.sum() + one.constant)
+        values = np.mean([one.values for one in found], axis=0)
+        return Contributions(values, float(np.mean([one.constant for one in found])))
 
     def leave_one_out_scores(self) -> Float[np.ndarray, " n"]:
         """Score of each training clip, in the order of ``fit``, by back-ends without its recording.

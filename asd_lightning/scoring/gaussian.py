@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 
 from asd_lightning.errors import UserError
 from asd_lightning.scoring.arguments import require_at_least, require_between, require_choice
+from asd_lightning.scoring.contributions import Contributions, before_whitening, of_length
 from asd_lightning.scoring.held_out import held_out_scores
 from asd_lightning.scoring.protocol import (
     ScorerState,
@@ -89,10 +90,20 @@ class MahalanobisScorer:
             UserError: another embedding length than in ``fit``, NaN or infinite values, or an all-zero row where
                 ``normalize`` is set.
         """
+        distances = [np.linalg.norm(difference, axis=1) for difference in self._differences(embeddings)]
+        return np.asarray(np.min(distances, axis=0))
+
+    def contributions(self, embedding: Float[np.ndarray, " dim"]) -> Contributions:
+        """What each dimension adds to the score of one clip: exact, below 0 for some, see `Contributions`."""
+        differences = [difference[0] for difference in self._differences(embedding[None])]
+        nearest = int(np.argmin([np.linalg.norm(difference) for difference in differences]))
+        return Contributions(of_length(before_whitening(self._gaussians[nearest].whitening, differences[nearest])))
+
+    def _differences(self, embeddings: Float[np.ndarray, "m dim"]) -> list[Float[np.ndarray, "m dim"]]:
+        """Clips less the mean of each domain, whitened."""
         queries = query_embeddings(embeddings, len(self._gaussians[0].mean))
         queries = unit_length(queries, "embeddings to score") if self.normalize else queries
-        distances = [np.linalg.norm((queries - one.mean) @ one.whitening, axis=1) for one in self._gaussians]
-        return np.asarray(np.min(distances, axis=0))
+        return [(queries - one.mean) @ one.whitening for one in self._gaussians]
 
     def leave_one_out_scores(self) -> Float[np.ndarray, " n"]:
         """Score of each training clip, in the order of ``fit``, by Gaussians of folds without it.

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict
+from functools import partial
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from asd_lightning.errors import UserError
 from asd_lightning.scoring.arguments import require_at_least, require_choice
+from asd_lightning.scoring.contributions import Contributions, before_whitening
 from asd_lightning.scoring.held_out import held_out_scores
 from asd_lightning.scoring.matching import BandOrder, Match, Matching
 from asd_lightning.scoring.mixup import MemMixup, mixtures
@@ -113,6 +115,30 @@ class GridScorer(FittedByRecording):
         """
         queries = self._prepared(query_embeddings(embeddings, len(self._preparation.mean)))
         return self._fused(self.matching.views(queries, "embeddings to score"), None)
+
+    def contributions(self, embedding: Float[np.ndarray, " dim"]) -> Contributions | None:
+        """What each dimension adds to the score of one clip; ``None`` where distances are compared as logarithms."""
+        dim = len(self._preparation.mean)
+        query = self._prepared(query_embeddings(embedding[None], dim))
+        views = self.matching.views(query, "embeddings to score")
+        found = []
+        for bank, view, places in zip(self._banks, views, self.matching.places(dim), strict=True):
+            one = bank.contributions(view, partial(self._squares, places))
+            if one is None:
+                return None
+            found.append(one)
+        if self.band_fusion == "max":
+            return max(found, key=lambda one: one.values.sum() + one.constant)
+        values = np.mean([one.values for one in found], axis=0)
+        return Contributions(values, float(np.mean([one.constant for one in found])))
+
+    def _squares(
+        self, places: Int[np.ndarray, " part"], difference: Float[np.ndarray, " part"]
+    ) -> Float[np.ndarray, " dim"]:
+        """What each dimension of an embedding adds to a difference between views."""
+        whole = np.zeros(len(self._preparation.mean))
+        whole[places] = difference
+        return before_whitening(self._preparation.whitening, whole)
 
     def leave_one_out_scores(self) -> Float[np.ndarray, " n"]:
         """Score of each training clip, in the order of ``fit``, against the bank without its recording.

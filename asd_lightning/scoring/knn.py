@@ -13,6 +13,7 @@ from asd_lightning.errors import UserError
 from asd_lightning.older_names import fusion_of_today
 from asd_lightning.scoring.arguments import require_at_least, require_choice
 from asd_lightning.scoring.bank import Bank
+from asd_lightning.scoring.contributions import Contributions
 from asd_lightning.scoring.neighbors import Metric
 from asd_lightning.scoring.protocol import (
     ScorerState,
@@ -121,6 +122,20 @@ class KNNScorer:
         """
         queries = self._prepared(query_embeddings(embeddings, len(self._mean)), "embeddings to score")
         return self._fused(self._source_bank.distances(queries, self.k), self._target_bank.distances(queries, self.k))
+
+    def contributions(self, embedding: Float[np.ndarray, " dim"]) -> Contributions:
+        """What each dimension adds to the score of one clip: of the domain that decides, the mean over the nearest."""
+        query = self._prepared(query_embeddings(embedding[None], len(self._mean)), "embeddings to score")[0]
+        near = [bank.contributions(query, self.k) for bank in (self._source_bank, self._target_bank)]
+        if self.fusion == "pooled":
+            both = np.concatenate(near)
+            return Contributions(both[np.argsort(both.sum(axis=1), kind="stable")[: self.k]].mean(axis=0))
+        known = [
+            Contributions(own.mean(axis=0)).scaled(1 / deviation, -mean / deviation)
+            for own, (mean, deviation) in zip(near, self._statistics, strict=True)
+            if len(own)
+        ]
+        return min(known, key=lambda one: one.values.sum() + one.constant)
 
     def leave_one_out_scores(self) -> Float[np.ndarray, " n"]:
         """Score of each training clip, in the order of ``fit``, against banks without it.

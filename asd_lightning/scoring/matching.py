@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int, Shaped
 
 from asd_lightning.errors import UserError
 from asd_lightning.scoring.arguments import require_at_least, require_choice
@@ -68,8 +68,16 @@ class Matching:
         joined = vectors.reshape(embeddings.shape) / np.sqrt(bands)
         return [View(joined, missing.mean(axis=1))]
 
+    def places(self, dim: int) -> list[Int[np.ndarray, " _"]]:
+        """Of each view, which dimensions of an embedding its vectors' numbers are."""
+        every = np.arange(dim)[None]
+        if self.match in ("cosine", "euclidean"):
+            return [every[0]]
+        bands = _split(every, self.bands, self.band_order)[0]
+        return list(bands) if self.match == "beam" else [bands.ravel()]
 
-def _split(embeddings: Float[np.ndarray, "n dim"], bands: int, order: BandOrder) -> Float[np.ndarray, "n bands _"]:
+
+def _split(embeddings: Shaped[np.ndarray, "n dim"], bands: int, order: BandOrder) -> Shaped[np.ndarray, "n bands _"]:
     dim = embeddings.shape[1]
     if dim % bands:
         raise UserError(f"bands={bands}: embeddings of {dim} numbers do not divide into so many bands")

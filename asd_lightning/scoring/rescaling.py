@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
 from typing import Literal
@@ -24,10 +25,13 @@ from jaxtyping import Float, Int
 
 from asd_lightning.errors import UserError
 from asd_lightning.scoring.arguments import require_at_least, require_choice
+from asd_lightning.scoring.contributions import Contributions, of_length
 from asd_lightning.scoring.search import SMALLEST_DISTANCE, Kin, Measure, View, Weighing, lowest
 
 Form = Literal["identity", "log", "ratio"]
 Alpha = float | int | Literal["fitted"]
+
+Squares = Callable[[Float[np.ndarray, " _"]], Float[np.ndarray, " dim"]]
 
 SMALLEST_VARIANCE = 1e-12
 """Neighbours' densities that vary no more than this say nothing about alpha."""
@@ -136,6 +140,21 @@ class DensityBank:
     def score(self, queries: View, kin: Kin | None = None) -> Float[np.ndarray, " m"]:
         """Lowest rescaled distance of each query, over the items that are no kin; inf where all are."""
         return lowest(queries, self.view, 1, self.measure, self._weighing, kin).value[:, 0]
+
+    def contributions(self, query: View, squares: Squares) -> Contributions | None:
+        """What each dimension adds to the score of one query; ``None`` of a logarithm, which is no sum.
+
+        Args:
+            query: of one row.
+            squares: from a difference to what each dimension adds to its squared length.
+        """
+        if self._weighing.log:
+            return None
+        item = int(lowest(query, self.view, 1, self.measure, self._weighing).item[0, 0])
+        own = squares(query.vectors[0] - self.view.vectors[item])
+        missing = float(query.missing[0] + self.view.missing[item])
+        distance = Contributions(own / 4, missing / 4) if self.measure == "angle" else Contributions(of_length(own))
+        return distance.scaled(float(self._weighing.scale[item]), -float(self._weighing.offset[item]))
 
 
 def say_of_bank(rescaling: Rescaling, recordings: int, items: int) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from asd_lightning.scoring.arguments import require_at_least, require_between
+from asd_lightning.scoring.contributions import Contributions, before_whitening, of_length
 from asd_lightning.scoring.held_out import held_out_scores
 from asd_lightning.scoring.preparation import Preparation
 from asd_lightning.scoring.protocol import (
@@ -51,6 +52,11 @@ class LedoitWolfScorer(FittedByRecording):
         """
         queries = query_embeddings(embeddings, len(self._preparation.mean))
         return np.asarray(np.linalg.norm(self._preparation(queries), axis=1))
+
+    def contributions(self, embedding: Float[np.ndarray, " dim"]) -> Contributions:
+        """What each dimension adds to the score of one clip: exact, below 0 for some, see `Contributions`."""
+        query = query_embeddings(embedding[None], len(self._preparation.mean))
+        return Contributions(of_length(before_whitening(self._preparation.whitening, self._preparation(query)[0])))
 
     def leave_one_out_scores(self) -> Float[np.ndarray, " n"]:
         """Score of each training clip, in the order of ``fit``, by a covariance of folds without its recording.
@@ -120,9 +126,17 @@ class ResidualScorer(FittedByRecording):
         Raises:
             UserError: another embedding length than in ``fit``, or NaN or infinite values.
         """
+        return np.asarray(np.linalg.norm(self._left(embeddings), axis=1))
+
+    def contributions(self, embedding: Float[np.ndarray, " dim"]) -> Contributions:
+        """What each dimension adds to the score of one clip: its share of the squared length that is left."""
+        return Contributions(of_length(np.square(self._left(embedding[None])[0])))
+
+    def _left(self, embeddings: Float[np.ndarray, "m dim"]) -> Float[np.ndarray, "m dim"]:
+        """What the components do not explain."""
         queries = query_embeddings(embeddings, len(self._center))
         centered = self._preparation(queries) - self._center
-        return np.asarray(np.linalg.norm(centered - centered @ self._components.T @ self._components, axis=1))
+        return np.asarray(centered - centered @ self._components.T @ self._components)
 
     def leave_one_out_scores(self) -> Float[np.ndarray, " n"]:
         """Score of each training clip, in the order of ``fit``, by components of folds without its recording.

@@ -1,0 +1,3 @@
+"""The pump of the detector's tests."""
+
+from tests.detector.conftest import pump as pump
