@@ -51,7 +51,7 @@ MEASURED = (
     Training("system1", 128, 128, 10_000, 20),
     Training("system4", 16, 128, 10_000, 20),
     Training("system4", 128, 128, 10_000, 20),
-    Training("lora_w1_2026", 8, 8, 37_500, 160),
+    Training("lora_w1_2026", 8, 8, 37_500, 40),
 )
 SMALL = (
     Training("system1", 4, 8, 10_000, 2),
