@@ -37,7 +37,7 @@ class ListeningDetector:
         decision = {-1.0: "cannot judge", -2.0: "not running"}.get(score, "normal")
         health = ("silence",) if decision == "cannot judge" else ()
         shown = NAN if score < 0 else score
-        return Judgment("0", machine, shown, 1.0, decision, NAN, health, (Window(0.0, 1.0, shown),), None)
+        return Judgment("0", machine, shown, 1.0, decision, NAN, health, (Window(0.0, 1.0, shown, decision),), None)
 
 
 class Now:
