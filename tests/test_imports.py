@@ -38,6 +38,7 @@ STAGES = (
     "pages",
     "experiment",
     "detector",
+    "archive",
     "live",
     "api",
     "commands",
