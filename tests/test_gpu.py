@@ -18,6 +18,7 @@ from asd_lightning.experiment.retest import retest
 from asd_lightning.experiment.train import train
 from asd_lightning.features.fbank import beats_fbank, eat_fbank
 from asd_lightning.run_folder import results_of
+from asd_lightning.scoring.clip_embeddings import embed_windows
 from asd_lightning.scoring.clip_scores import read_scores
 from tests.experiment.runs import last_checkpoint, tiny_config
 from tests.experiment.test_restart import CHANGES, train_until_killed
@@ -121,3 +122,12 @@ def test_the_gpu_memory_is_logged(tiny_data: Path, tmp_path: Path) -> None:
     with next(tmp_path.rglob("version_0/metrics.csv")).open() as lines:
         logged = [row.get("train/gpu_memory_gib") for row in csv.DictReader(lines)]
     assert any(value and math.isfinite(float(value)) and float(value) > 0 for value in logged)
+
+
+def test_windows_are_embedded_where_the_weights_are() -> None:
+    torch.manual_seed(0)
+    embedder = torch.nn.Linear(1000, 64)
+    windows = np.random.default_rng(0).standard_normal((5, 1, 1000)).astype(np.float32)
+    want = embed_windows(embedder, windows, 2)
+    got = embed_windows(embedder.cuda(), windows, 2)
+    assert relative_error(torch.from_numpy(got), torch.from_numpy(want)) < FLOAT32

@@ -15,6 +15,7 @@ from asd_lightning.errors import UserError
 _OBJECT_STORE_BYTES = 512 << 20
 # Decoding takes a core, and the embedder of one worker leaves a GPU idle meanwhile.
 _WORKERS_OF_GPU = 4
+_STARTS = 3
 
 
 class Workers(NamedTuple):
@@ -48,24 +49,39 @@ def connected() -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
-    address = os.environ.get("RAY_ADDRESS")
-    local = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
-    try:
-        ray.init(
-            address=address or "local",
-            log_to_driver=False,
-            logging_level="ERROR",
-            **({} if address else local),
-        )
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UserError(
-            f"RAY_ADDRESS={address}: no Ray cluster answers there ({' '.join(str(error).split())[:200]}); start one, "
-            "or unset it for this machine's cores"
-        ) from error
+    _start(ray, os.environ.get("RAY_ADDRESS"))
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _start(ray: Any, address: str | None) -> None:
+    if address:
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise UserError(
+                f"RAY_ADDRESS={address}: no Ray cluster answers there ({' '.join(str(error).split())[:200]}); start "
+                "one, or unset it for this machine's cores"
+            ) from error
+        return
+    told = ""
+    for _ in range(_STARTS):
+        try:
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                log_to_driver=False,
+                logging_level="ERROR",
+            )
+            return
+        # Ray gives a node half a minute, which a busy machine does not start one in, and then raises a bare Exception.
+        except Exception as error:
+            told = " ".join(str(error).split())[:200]
+            ray.shutdown()
+    raise UserError(f"Ray does not start on this machine ({told}); give the command again when it is less busy")
 
 
 def workers(resources: dict[str, float], embedder_has_weights: bool) -> Workers:

@@ -207,3 +207,29 @@ def test_workers_are_as_many_as_cores_or_some_for_each_gpu():
     assert workers({"CPU": 16.0, "GPU": 1.0}, False) == (16, 0.0)
     assert workers({"CPU": 2.0, "GPU": 4.0}, True) == (4, 0.25)
     assert cluster.workers({}, False) == (1, 0.0)
+
+
+class BusyRay:
+    """A machine on which a node starts at the third try, or never."""
+
+    def __init__(self, fails):
+        self.fails, self.asked = fails, []
+
+    def init(self, **options):
+        self.asked.append(options)
+        if len(self.asked) <= self.fails:
+            raise ConnectionError("timed out\nduring startup")
+
+    def shutdown(self):
+        pass
+
+
+def test_a_node_that_starts_slowly_is_started_again():
+    busy = BusyRay(2)
+    cluster._start(busy, None)
+    assert [one["address"] for one in busy.asked] == ["local"] * 3
+    assert not any(one["include_dashboard"] for one in busy.asked)
+    with pytest.raises(UserError, match=r"does not start on this machine \(timed out during startup\)"):
+        cluster._start(BusyRay(9), None)
+    with pytest.raises(UserError, match=r"RAY_ADDRESS=10\.0\.0\.1:6379: no Ray cluster answers there"):
+        cluster._start(BusyRay(9), "10.0.0.1:6379")
