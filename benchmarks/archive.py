@@ -1,6 +1,7 @@
 """An archive on a Ray cluster of three nodes, one of them killed, against one process; and an interrupted call.
 
-    python benchmarks/archive.py [--recordings 20000] [--interrupted 4000] [--output benchmarks/archive.md]
+    python benchmarks/archive.py [--recordings 20000] [--interrupted 4000] [--shard 256]
+        [--output benchmarks/archive.md]
 
 Recordings of one second are rendered into a temporary folder, which is removed at the end.  The nodes are processes on
 this machine with one core each: what is measured is that nothing is lost or doubled and what the engine costs, not
@@ -10,6 +11,7 @@ what three machines would give.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import resource
 import signal
@@ -21,6 +23,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+# Read by Ray when it is imported: nothing is sent to its makers.
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+
 import numpy as np
 import soundfile
 
@@ -30,17 +35,20 @@ from asd_lightning.detector.detector import Detector
 
 RATE = 16_000
 NODES = 3
+NODE = {"num_cpus": 1, "object_store_memory": 100 << 20, "include_dashboard": False}
 KILLED_AT = 0.4
-SHARD = 256
 # Every so many recordings one has a whine, and one is damaged.
 FAULTY, DAMAGED = 50, 1000
 
 
 def main() -> None:
     """Render, enrol, score three times, compare, write the table."""
+    from ray.cluster_utils import Cluster
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recordings", type=int, default=20_000)
     parser.add_argument("--interrupted", type=int, default=4_000)
+    parser.add_argument("--shard", type=int, default=256)
     parser.add_argument("--output", type=Path, default=Path("benchmarks/archive.md"))
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -53,16 +61,22 @@ def main() -> None:
         alone = one_process(folder)
         say(f"one process: {alone['seconds']:.0f} s")
         spread = float(Detector.load(folder / "pump.asd").machines_["pump"].normal.scores.std())
+        patient()
+        cluster = Cluster(initialize_head=True, head_node_args=NODE)
+        try:
+            measured = clustered(cluster, folder, args, alone, spread)
+            measured += interrupted(cluster, folder, args)
+        finally:
+            cluster.shutdown()
         lines = [
             "# An archive on a Ray cluster",
             "",
-            f"`python benchmarks/archive.py --recordings {args.recordings} --interrupted {args.interrupted}`: "
-            f"recordings of 1 s, a detector of 100 recordings with `statistics`, shards of {SHARD}.",
+            f"`python benchmarks/archive.py --recordings {args.recordings} --interrupted {args.interrupted} "
+            f"--shard {args.shard}`: recordings of 1 s, a detector of 100 recordings with `statistics`.",
             "",
             "| what | measured |",
             "|---|---|",
-            *clustered(folder, args.recordings, alone, spread),
-            *interrupted(folder, args.interrupted),
+            *measured,
             "",
             f"All on one machine with {os.cpu_count()} cores, which other work shared (load "
             f"{os.getloadavg()[0]:.0f} at the end): the ratio is of two runs one after the other.",
@@ -100,35 +114,48 @@ def one_process(folder: Path) -> dict[str, Any]:
     }
 
 
-def command(folder: Path, what: str) -> list[str]:
+def command(folder: Path, what: str, shard: int) -> list[str]:
     """The command whose shards are in ``what_scores``."""
     words = ["score", folder / "pump.asd", f"{folder / what}/**", "--engine", "ray", "-o", folder / f"{what}_scores"]
-    return [sys.executable, "-m", "asd_lightning.cli", *map(str, words), "--shard", str(SHARD)]
+    return [sys.executable, "-m", "asd_lightning.cli", *map(str, words), "--shard", str(shard)]
 
 
-def clustered(folder: Path, count: int, alone: dict[str, Any], spread: float) -> list[str]:
+def patient() -> None:
+    """Ray gives a node half a minute to start, in which a busy machine does not start one."""
+    from ray._private import services
+
+    plain = services.get_node
+
+    def get_node(*asked: Any) -> Any:
+        for _ in range(300):
+            with contextlib.suppress(RuntimeError):
+                return plain(*asked)
+            time.sleep(1)
+        return plain(*asked)
+
+    services.get_node = get_node
+
+
+def clustered(cluster: Any, folder: Path, args: argparse.Namespace, alone: dict[str, Any], spread: float) -> list[str]:
     """Three nodes, of which one is killed on the way."""
-    from ray.cluster_utils import Cluster
-
-    scores = folder / "archive_scores"
-    node = {"num_cpus": 1, "object_store_memory": 100 << 20, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=node)
-    try:
-        last = [cluster.add_node(**node) for _ in range(NODES - 1)][-1]
-        begun = time.monotonic()
-        process = subprocess.Popen(command(folder, "archive"), env={**os.environ, "RAY_ADDRESS": cluster.address})
-        first, at_kill = 0.0, 0
-        while process.poll() is None:
-            done = len(shards_of(scores))
-            first = first or (time.monotonic() if done else 0.0)
-            if not at_kill and done * SHARD >= KILLED_AT * count:
-                at_kill = done
-                cluster.remove_node(last, allow_graceful=False)
-                say(f"one node killed after {done} shards")
-            time.sleep(0.1)
-        ended = time.monotonic()
-    finally:
-        cluster.shutdown()
+    scores, count = folder / "archive_scores", args.recordings
+    last = [cluster.add_node(**NODE) for _ in range(NODES - 1)][-1]
+    say(f"{NODES} nodes are up")
+    begun = time.monotonic()
+    process = subprocess.Popen(
+        command(folder, "archive", args.shard), env={**os.environ, "RAY_ADDRESS": cluster.address}
+    )
+    first, at_kill = 0.0, 0
+    while process.poll() is None:
+        done = len(shards_of(scores))
+        first = first or (time.monotonic() if done else 0.0)
+        if not at_kill and done * args.shard >= KILLED_AT * count:
+            at_kill = done
+            cluster.remove_node(last, allow_graceful=False)
+            say(f"one node killed after {done} shards")
+        time.sleep(0.1)
+    ended = time.monotonic()
+    say("the archive is scored")
     rows = table_of(shards_of(scores)).to_pylist()
     times = Counter(row["path"] for row in rows)
     judged = alone["judged"]
@@ -162,18 +189,20 @@ def decisions(rows: list[dict[str, Any]]) -> list[tuple[str, int]]:
     return Counter(row["decision"] for row in rows).most_common()
 
 
-def interrupted(folder: Path, count: int) -> list[str]:
-    """Ctrl-C on the way, and the same command again; on the cores of this machine."""
-    scores = folder / "interrupted_scores"
-    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    process = subprocess.Popen(command(folder, "interrupted"), env=environment)
-    while process.poll() is None and len(shards_of(scores)) * SHARD < KILLED_AT * count:
+def interrupted(cluster: Any, folder: Path, args: argparse.Namespace) -> list[str]:
+    """Ctrl-C on the way, and the same command again; on the nodes that are left."""
+    scores, count = folder / "interrupted_scores", args.interrupted
+    environment = {**os.environ, "RAY_ADDRESS": cluster.address}
+    process = subprocess.Popen(command(folder, "interrupted", args.shard), env=environment)
+    while process.poll() is None and len(shards_of(scores)) * args.shard < KILLED_AT * count:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     status = process.wait()
     before = {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in shards_of(scores)}
     say(f"interrupted after {len(before)} shards")
-    again = subprocess.run(command(folder, "interrupted"), env=environment, capture_output=True, text=True, check=False)
+    again = subprocess.run(
+        command(folder, "interrupted", args.shard), env=environment, capture_output=True, text=True, check=False
+    )
     same = {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in before} == before
     rows = table_of(shards_of(scores)).to_pylist()
     times = Counter(row["path"] for row in rows)

@@ -87,7 +87,9 @@ def score_archive(
         done = b"".join(scored_keys(shards_of(folder)))
         now: Counter[str] = Counter()
         # A cluster takes many seconds to start, which a call with nothing to do need not wait for.
-        if next(listed(job, done), None) is not None:
+        if (first := next(listed(job, done), None)) is not None:
+            if first["error"]:
+                raise UserError(first["error"])
             with connected() as ray, _counted(before.total()) as advance:
                 crew = workers(ray.cluster_resources(), bool(loaded.hearing_.digest))
                 for told in _told(ray, job, done, crew):

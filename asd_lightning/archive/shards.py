@@ -17,23 +17,27 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
 
 from asd_lightning.atomic import write_atomically
+from asd_lightning.detector.judging import Judgment, Window
 from asd_lightning.errors import UserError
 from asd_lightning.foreign_files import ForeignFileError, open_foreign, parse_json
 
 if TYPE_CHECKING:
     import pyarrow
 
-    from asd_lightning.detector.judging import Judgment
-
 FORMAT = 1
-COLUMNS = (
-    *("path", "machine", "decision", "score", "threshold", "p_value", "health", "nearest", "nearest_start"),
-    *("window_start", "window_end", "window_score"),
+# A judgment's own fields, each as a column; what has a form of its own in a table is spelt out below.
+_PLAIN = tuple(name for name in Judgment._fields if name not in ("path", "health", "windows", "nearest"))
+COLUMNS = ("path", *_PLAIN, "health", "nearest", "nearest_start", *(f"window_{name}" for name in Window._fields))
+_REALS = frozenset(
+    {
+        "nearest_start",
+        *(name for name in _PLAIN if get_type_hints(Judgment)[name] is float),
+        *(f"window_{name}" for name in Window._fields if get_type_hints(Window)[name] is float),
+    }
 )
-_REALS = frozenset({"score", "threshold", "p_value", "nearest_start", "window_start", "window_end", "window_score"})
 _KEY = b"asd_archive"
 _PATTERN = "scores-*.parquet"
 _DIGEST_BYTES = 16
@@ -179,14 +183,13 @@ def _key(machine: str, path: str) -> bytes:
 
 
 def _rows(one: Judgment) -> Iterator[list[Any]]:
-    nearest = (None, None) if one.nearest is None else one.nearest
-    numbers = [_known(value) for value in (one.score, one.threshold, one.p_value)]
-    head = [text_of(one.path), one.machine, one.decision, *numbers, "; ".join(one.health), *nearest]
+    plain = [_known(getattr(one, name)) for name in _PLAIN]
+    head = [text_of(one.path), *plain, "; ".join(one.health), *(one.nearest or (None, None))]
     for window in one.windows:
-        yield [*head, window.start, window.end, _known(window.score)]
+        yield [*head, *map(_known, window)]
     if not one.windows:
-        yield [*head, None, None, None]
+        yield [*head, *[None] * len(Window._fields)]
 
 
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else value
+def _known(value: Any) -> Any:
+    return None if isinstance(value, float) and math.isnan(value) else value
