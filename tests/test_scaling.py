@@ -31,7 +31,7 @@ GIVEN = {
     "16000",
     "86400",
 }
-GIVEN |= {"1000000", "0.05"}
+GIVEN |= {"1000000", "1000000000", "0.05"}
 STEPS = {ast.Add: operator.add, ast.Mult: operator.mul, ast.Div: operator.truediv}
 
 
