@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-gpu fuzz lint format types gpu-figures wheel clean
+.PHONY: help setup demo test test-slow test-gpu test-ray fuzz lint format types gpu-figures wheel clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -14,7 +14,7 @@ setup: .venv/.ready  ## make .venv with the pinned packages (about 5 GB)
 		|| (echo "Python 3.11, 3.12 or 3.13 is needed; name one with: make PYTHON=python3.12 ..."; exit 1)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade uv
-	$(BIN)/uv pip install --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable '.[dev,sweep,live]'
+	$(BIN)/uv pip install --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable '.[dev,sweep,live,ray]'
 	@touch $@
 
 # The matrices are small: more threads than one would wait for one another.
@@ -27,13 +27,16 @@ demo: .venv/.ready  ## synthetic machines -> training -> tables and a report, in
 
 # By file: what the tests of a module look at is made once.
 test: .venv/.ready  ## all quick tests
-	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not gpu and not network and not weights"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not gpu and not network and not weights and not ray"
 
 test-slow: .venv/.ready  ## full-size encoders, long trainings
 	$(BIN)/pytest -m "slow"
 
 test-gpu: .venv/.ready  ## what a CUDA device computes is what the processor computes
 	$(BIN)/pytest -m "gpu"
+
+test-ray: .venv/.ready  ## an archive on a cluster of several Ray nodes, of which one is killed
+	$(BIN)/pytest -m "ray"
 
 fuzz: .venv/.ready  ## mutated inputs by the ten thousand, which no test has time for
 	@status=0; for target in recordings weights pickles safetensors fitted fitted_bytes npz npy yaml json csv run submission checkpoints detectors; do \

@@ -7,14 +7,17 @@ what is wrong is a `UserError`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, overload
 
-from asd_lightning.detector.actions import accept, calibrate, enrol, evaluate, info, score, undo
+from asd_lightning.detector.actions import accept, calibrate, enrol, evaluate, info, undo
 from asd_lightning.errors import UserError
 from asd_lightning.run_folder import ResultSet, results_of
 
 if TYPE_CHECKING:
+    from asd_lightning.archive.scoring import ScoredArchive
     from asd_lightning.comparison.systems import Comparison
+    from asd_lightning.detector.detector import Recordings
+    from asd_lightning.detector.judging import Judgment
     from asd_lightning.explanation.explanation import Explanation
     from asd_lightning.selection.choice import Selection
     from asd_lightning.selection.normals import Score
@@ -36,6 +39,69 @@ __all__ = [
     "train",
     "undo",
 ]
+
+
+@overload
+def score(
+    detector: Path | str, recordings: Recordings, machine: str | None = None, batch_size: int = 32
+) -> list[Judgment]: ...
+
+
+@overload
+def score(
+    detector: Path | str,
+    recordings: Recordings,
+    machine: str | None = None,
+    batch_size: int = 32,
+    *,
+    engine: Literal["ray"],
+    output: Path | str,
+    shard: int = 256,
+) -> ScoredArchive: ...
+
+
+def score(
+    detector: Path | str,
+    recordings: Recordings,
+    machine: str | None = None,
+    batch_size: int = 32,
+    *,
+    engine: Literal["ray"] | None = None,
+    output: Path | str | None = None,
+    shard: int = 256,
+) -> list[Judgment] | ScoredArchive:
+    """Judge recordings, as ``asd score`` does.
+
+    Args:
+        detector: its file.
+        recordings: a file, a folder, several files, or waveforms in [-1, 1] at the detector's rate; with an engine
+            files, folders and patterns (``archive/**``).
+        machine: whose; by default the only one, or the one whose name is that of a folder above the recording.
+        batch_size: windows at a time.
+        engine: ``ray`` for the nodes of a cluster.
+        output: with an engine, the folder of the Parquet shards.
+        shard: with an engine, recordings of a shard.
+
+    Returns:
+        A judgment for each recording; with an engine what the shards hold, which `asd_lightning.archive.shards` reads.
+
+    Raises:
+        UserError: not a detector, no recordings, an unknown machine, or what `score_archive` raises.
+    """
+    from asd_lightning.detector import actions
+
+    if engine is None:
+        if output is not None:
+            raise UserError(f"output={output}: is of archives; give engine='ray' too")
+        return actions.score(detector, recordings, machine, batch_size)
+    from asd_lightning.archive.scoring import score_archive
+
+    if engine != "ray" or output is None:
+        raise UserError(f"engine={engine}: there is ray, and it needs output=, a folder of shards")
+    words = [recordings] if isinstance(recordings, Path | str) else list(recordings)
+    if not all(isinstance(word, Path | str) for word in words):
+        raise UserError("engine=ray: takes files, folders and patterns; waveforms are judged without it")
+    return score_archive(detector, words, output, machine=machine, shard=shard, batch_size=batch_size)
 
 
 def train(*overrides: str) -> ResultSet:

@@ -43,7 +43,7 @@ MODULES = (
     *("scoring.grid", "scoring.rescaling", "scoring.union", "scoring.domains", "scoring.calibration"),
     *("detector.detector", "detector.constructors", "detector.evaluation"),
     *("detector.promise", "detector.health", "detector.drift", "detector.states"),
-    *("selection.criteria", "selection.choice"),
+    *("selection.criteria", "selection.choice", "archive.listing"),
     *("scoring.contributions", "explanation.charts", "explanation.occlusion"),
 )
 

@@ -20,6 +20,7 @@ from asd_lightning.experiment.train import train
 from asd_lightning.features.fbank import beats_fbank, eat_fbank
 from asd_lightning.low_precision import lowered
 from asd_lightning.run_folder import results_of
+from asd_lightning.scoring.clip_embeddings import embed_windows
 from asd_lightning.scoring.clip_scores import read_scores
 from asd_lightning.scoring.embedding_cache import read_embeddings
 from tests.experiment.runs import last_checkpoint, tiny_config
@@ -160,3 +161,12 @@ def test_a_run_is_tested_in_bfloat16(tiny_data: Path, tmp_path: Path) -> None:
     assert 0.9 < summary["agreement"]["fan"] <= 1
     assert low.key.precision == "bf16"
     assert 0 < relative_error(torch.from_numpy(low.query), torch.from_numpy(exact.query)) < 2e-2
+
+
+def test_windows_are_embedded_where_the_weights_are() -> None:
+    torch.manual_seed(0)
+    embedder = torch.nn.Linear(1000, 64)
+    windows = np.random.default_rng(0).standard_normal((5, 1, 1000)).astype(np.float32)
+    want = embed_windows(embedder, windows, 2)
+    got = embed_windows(embedder.cuda(), windows, 2)
+    assert relative_error(torch.from_numpy(got), torch.from_numpy(want)) < FLOAT32

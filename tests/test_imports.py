@@ -41,6 +41,7 @@ STAGES = (
     "experiment",
     "detector",
     "explanation",
+    "archive",
     "live",
     "api",
     "commands",

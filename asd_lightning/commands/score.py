@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asd_lightning.errors import UserError
 
 if TYPE_CHECKING:
+    from asd_lightning.archive.scoring import ScoredArchive
     from asd_lightning.detector.detector import Detector
     from asd_lightning.detector.judging import Judgment
 
@@ -46,6 +48,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--events", action="store_true", help="print what asd watch would have said, a line of JSON each"
     )
+    archive = parser.add_argument_group("archives past one machine (docs/scaling.md)")
+    archive.add_argument(
+        "--engine", choices=("ray",), help="score on a cluster; patterns such as 'archive/**' are read"
+    )
+    archive.add_argument(
+        "-o", "--output", type=Path, metavar="DIR", help="Parquet shards; what they hold is not redone"
+    )
+    archive.add_argument("--shard", type=int, metavar="N", help="recordings of a shard (256)")
     raw = parser.add_argument_group("raw samples from standard input (default: 16-bit little-endian, mono)")
     raw.add_argument("--rate", type=int, metavar="HZ", help="sampling rate (default: the detector's)")
     raw.add_argument("--channels", type=int, default=1, metavar="N", help="interleaved; the detector's one is heard")
@@ -59,6 +69,10 @@ def run(args: argparse.Namespace) -> int:
     from asd_lightning.detector.detector import Detector
 
     logging.basicConfig(format="asd: %(message)s")
+    if args.engine is not None:
+        return _score_archive(args)
+    if args.output is not None or args.shard is not None:
+        raise UserError("-o, --shard: are about archives; give --engine ray too, or --csv FILE for a table")
     if args.csv is not None:
         _refuse_other_file(args.csv)
     if args.append and args.csv is None:
@@ -144,9 +158,48 @@ def _plot(detector: Detector, judgments: Sequence[Judgment], args: argparse.Name
         print(f"{args.plot}: {'1 picture' if len(written) == 1 else f'{len(written)} pictures'}")
 
 
+def _score_archive(args: argparse.Namespace) -> int:
+    from asd_lightning.archive.scoring import SHARD, score_archive
+
+    others = (args.json, args.events, args.append, args.csv is not None, args.plot is not None)
+    if any(others) or "-" in args.recordings:
+        raise UserError(
+            f"--engine {args.engine}: writes Parquet; give it without --json, --events, --csv, --plot and -"
+        )
+    if args.output is None:
+        raise UserError(f"--engine {args.engine}: writes shards into a folder; give -o DIR")
+    # What Ray says of nodes that are gone is no result.
+    with contextlib.redirect_stdout(sys.stderr):
+        scored = score_archive(
+            args.detector,
+            args.recordings,
+            args.output,
+            machine=args.machine,
+            shard=SHARD if args.shard is None else args.shard,
+        )
+    _print_archive(scored)
+    return status_of(set(scored.decisions))
+
+
+def _print_archive(scored: ScoredArchive) -> None:
+    from asd_lightning.tables import Row, Table, print_table
+
+    rows = [
+        Row((name, f"{count:,}"), "failed" if name in ("warning", "alarm") else "plain")
+        for name, count in scored.decisions.most_common()
+    ]
+    total = Row(("recordings", f"{scored.recordings:,}"), "total")
+    notes = (f"{scored.scored:,} of them were scored by this call",)
+    print_table(Table(str(scored.folder), ("decision", "recordings"), (*rows, total), notes))
+
+
 def exit_status(judgments: Sequence[Judgment]) -> int:
     """What a shell is told."""
-    decisions = {one.decision for one in judgments}
+    return status_of({one.decision for one in judgments})
+
+
+def status_of(decisions: Set[str]) -> int:
+    """What a shell is told of these decisions."""
     if decisions & {"warning", "alarm"}:
         return ALARM
     return CANNOT_JUDGE if "cannot judge" in decisions else ALL_NORMAL

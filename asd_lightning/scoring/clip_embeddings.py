@@ -32,7 +32,7 @@ def embed_windows(
     """Scored embedding of each window; in the batches of a run's test they are the test's to the last bit.
 
     Args:
-        embedder: in evaluation mode.
+        embedder: in evaluation mode; it computes where its weights are.
         windows: each in its crops, as `Preprocessing.windows` gives them; read as they are needed.
         batch_size: windows at a time.
         dtype: of the embedder's products, where they are of mixed precision.
@@ -62,7 +62,8 @@ def _embedded(
     embedder: nn.Module, batch: list[Float32[ndarray, "crops samples"]], dtype: torch.dtype | None
 ) -> Float32[ndarray, "clips dim"]:
     windows = np.stack(batch)
-    waveform = torch.from_numpy(windows[:, 0] if windows.shape[1] == 1 else windows)
-    with torch.autocast("cpu", dtype, enabled=dtype is not None):
-        embedding: Float32[ndarray, "clips dim"] = embedder(waveform).float().numpy()
+    device = next((weights.device for weights in embedder.parameters()), torch.device("cpu"))
+    waveform = torch.from_numpy(windows[:, 0] if windows.shape[1] == 1 else windows).to(device)
+    with torch.autocast(device.type, dtype, enabled=dtype is not None):
+        embedding: Float32[ndarray, "clips dim"] = embedder(waveform).float().cpu().numpy()
     return embedding
