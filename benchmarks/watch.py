@@ -1,10 +1,11 @@
 """An accelerated day of plant sound: what `asd watch` finds, misses and says falsely, and what twenty kills do to it.
 
-    python benchmarks/watch.py [--hours 24] [--kills 20] [--inputs 3] [--folder DIR] [--output benchmarks/watch.md]
+    python benchmarks/watch.py [--hours 24] [--kills 20] [--inputs 3] [--settings 4] [--folder DIR] [--output FILE]
 
 The pump of `plant` is enrolled from 96 minutes, one of each half hour of two days before.  One input has faults (five
 kinds, two levels, one second to five minutes), the others none.  What an alarm's on-delay and overlapping windows do is
-measured on the first two inputs.  With ``--folder`` everything stays, and the same command goes on where it was.
+measured on the first two inputs.  With ``--folder`` everything stays, and the same command goes on where it was;
+``--kills 0`` and ``--settings 1`` leave those parts out.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ def main() -> None:
     parser.add_argument("--hours", type=int, default=24)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--inputs", type=int, default=3)
+    parser.add_argument("--settings", type=int, default=len(SETTINGS))
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--output", type=Path, default=Path("benchmarks/watch.md"))
     args = parser.parse_args()
@@ -84,14 +86,15 @@ def write(args: argparse.Namespace, folder: Path) -> None:
     if not (folder / "pump.asd").exists():
         enrol(folder / "enrolled", folder / "pump.asd", machine="pump", clip_seconds=WINDOW, sounds=0)
     whole = once(folder / "whole.json", lambda: uninterrupted(day))
-    killed = once(folder / "killed.json", lambda: interrupted(day, args.kills))
-    for name, options in list(settings().items())[1:]:
-        once(folder / f"{name}.json", lambda name=name, options=options: shorter(day, name, options))
-    same = comparable(day.events("whole")) == comparable(day.events("killed"))
+    killed = once(folder / "killed.json", lambda: interrupted(day, args.kills)) if args.kills else None
+    names = list(settings())[: args.settings]
+    for name in names[1:]:
+        once(folder / f"{name}.json", lambda name=name: shorter(day, name, settings()[name]))
     lines = [
         "# A day of `asd watch`",
         "",
-        f"`python benchmarks/watch.py --hours {args.hours} --kills {args.kills} --inputs {args.inputs}`",
+        f"`python benchmarks/watch.py --hours {args.hours} --kills {args.kills} --inputs {args.inputs} "
+        f"--settings {args.settings}`",
         "",
         "Seconds are from the fault's beginning to the end of the window that decides.",
         "",
@@ -99,18 +102,26 @@ def write(args: argparse.Namespace, folder: Path) -> None:
         "",
         *summary(day),
         "",
-        *trade(day),
+        *(trade(day, names) if len(names) > 1 else ()),
         "",
         *false_alarms(day),
         f"- {args.inputs} x {args.hours} h take {whole['cpu'] / 60:.1f} minutes of CPU time, "
         f"{args.inputs * args.hours * 3600 / whole['cpu']:.0f} times real time on one core.",
-        f"- {killed['kills']} kills (SIGKILL) at random moments: {len(day.events('killed'))} events, "
-        f"{'equal to' if same else 'DIFFERENT FROM'} the uninterrupted day's, none lost and none twice.",
+        *([] if killed is None else [kills(day, killed["kills"])]),
         f"- Resident memory with {args.inputs} inputs: {whole['first'][0]:.0f} to {whole['first'][1]:.0f} MB in the "
         f"first half of the day, {whole['second'][0]:.0f} to {whole['second'][1]:.0f} MB in the second.",
     ]
     args.output.write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
+
+
+def kills(day: Day, count: int) -> str:
+    """What they have done."""
+    same = comparable(day.events("whole")) == comparable(day.events("killed"))
+    return (
+        f"- {count} kills (SIGKILL) at random moments: {len(day.events('killed'))} events, "
+        f"{'equal to' if same else 'DIFFERENT FROM'} the uninterrupted day's, none lost and none twice."
+    )
 
 
 def once(path: Path, work: Any) -> dict[str, Any]:
@@ -226,12 +237,12 @@ def summary(day: Day) -> Iterator[str]:
 _TOLD = ("alarm", "cannot judge")
 
 
-def trade(day: Day) -> Iterator[str]:
+def trade(day: Day, names: Sequence[str]) -> Iterator[str]:
     """What is found and what is false by setting, on the first input and the second."""
     heads = [f"{seconds} s, told within {BAR:.0f} s" for seconds in SECONDS]
     yield f"| an alarm needs | {' | '.join(heads)} | false alarms in {day.hours} h | warnings | cannot judge |"
     yield "|---|" + "---|" * (len(SECONDS) + 3)
-    for words, name in zip(SETTINGS, settings(), strict=True):
+    for words, name in zip(SETTINGS, names, strict=False):
         told = {fault: found(day, name, fault) for fault in day.faults}
         cells = []
         for seconds in SECONDS:

@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"{name}: {found.sentence()}", file=sys.stderr)
         if found.bound > a_day:
             print(f"{name}: that is too little normal sound to promise {a_day:g} a day; enrol more", file=sys.stderr)
-        if args.hop is not None:
+        if args.hop is not None and args.hop < detector.hearing_.preprocessing.clip_seconds:
             print(f"{name}: windows that overlap (--hop) were not counted: there may be more", file=sys.stderr)
     return _listen(watch, args.metrics)
 

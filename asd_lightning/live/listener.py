@@ -154,6 +154,8 @@ class Listener:
         self._answered: list[Request] = []
         if place is None:
             self._take(_NOTHING._replace(time=time.time(), happened="started"))
+        elif place.origin != source.origin:
+            self._keep()
 
     @property
     def found(self) -> FalseAlarms | None:

@@ -176,6 +176,7 @@ def _sounddevice() -> Any:
         import sounddevice  # type: ignore[import-untyped]
     except (ImportError, OSError) as error:
         raise UserError(
-            f"a microphone needs sounddevice and PortAudio ({error}): pip install asd_lightning[live]"
+            f"a microphone needs sounddevice and PortAudio ({error}): pip install 'asd_lightning[live]', and on Debian "
+            "apt install libportaudio2"
         ) from error
     return sounddevice

@@ -57,12 +57,14 @@ def feed(sink: Sink, journal_path: Path, stop: threading.Event) -> None:
         stop: an unreachable sink is not waited for then: its events stay in the journal.
     """
     journal = Journal(journal_path)
-    sink.recover(journal)
-    pause, taken = _PAUSE, journal.delivered(sink.name)
-    marked = taken
+    pause, taken, marked, recovered = _PAUSE, 0, 0, False
     while True:
         ending = stop.is_set()
         try:
+            if not recovered:
+                sink.recover(journal)
+                taken = marked = journal.delivered(sink.name)
+                recovered = True
             rows = journal.events(taken)
             for row, line in rows:
                 sink.deliver(line)

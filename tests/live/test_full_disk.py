@@ -89,6 +89,19 @@ def test_a_disk_that_stays_full_ends_nothing_and_the_count_says_so(tmp_path, dis
     assert watch.status()["pump1"].windows == len(DAY)
 
 
+def test_a_table_whose_head_finds_no_room_is_begun_later(tmp_path, disk, journal):
+    feed(Csv(tmp_path / "events"), journal, ended())
+    fill(disk)
+    path, stop = disk / "events", threading.Event()
+    feeding = threading.Thread(target=feed, args=(Csv(path), journal, stop), daemon=True)
+    feeding.start()
+    wait(path.exists)
+    (disk / "filling").unlink()
+    wait(lambda: path.read_bytes() == (tmp_path / "events").read_bytes())
+    stop.set()
+    feeding.join(60)
+
+
 @pytest.mark.parametrize("kind", [JsonLines, Csv])
 def test_no_line_is_cut_or_doubled_by_a_full_disk(tmp_path, disk, journal, kind):
     feed(kind(tmp_path / "events"), journal, ended())

@@ -194,7 +194,7 @@ def test_windows_of_a_machine_are_scored_once_for_all_its_inputs_and_changes_aga
     monkeypatch.setattr("asd_lightning.live.prepared.left_out_windows", left_out)
     detector, now = ListeningDetector(("pump", "fan")), Now(ListeningDetector(("pump", "fan")))
     now.in_use = InUse(detector, 0, "")
-    shared = around(tmp_path, detector=now, a_day=1.0, drift=True)
+    shared = around(tmp_path, detector=now, a_day=1.0)
     listeners = [
         Listener(source([0.1] * 4, name, machine), shared)
         for name, machine in (("a", "pump"), ("b", "pump"), ("c", "fan"), ("d", "pump"))

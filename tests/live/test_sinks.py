@@ -106,6 +106,23 @@ def test_rows_are_whole_and_once_after_a_kill_amid_one(tmp_path, journal):
         assert path.read_bytes() == whole
 
 
+def test_a_line_that_is_written_in_part_is_taken_back(tmp_path):
+    resource = pytest.importorskip("resource")
+    path, line = tmp_path / "events.jsonl", event(1).line()
+    JsonLines(path).deliver(line)
+    whole = path.read_bytes()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 10, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            JsonLines(path).deliver(line)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert path.read_bytes() == whole
+    JsonLines(path).deliver(line)
+    assert path.read_bytes() == 2 * whole
+
+
 @pytest.mark.parametrize("kind", [JsonLines, Csv])
 @pytest.mark.parametrize(
     "content", [b"my notes\nmore\n", b"my notes\nmore", b"notes", b"\x00" * 2_000_000, b"a\n" + b"\x00" * 99]
