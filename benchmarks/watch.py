@@ -55,7 +55,7 @@ class Day(NamedTuple):
         words += ["--false-alarms-a-day", "1", *options]
         return [*words, "--journal", str(self.folder / f"{name}.journal"), "-o", str(self.folder / f"{name}.jsonl")]
 
-    def events(self, name: str) -> list[dict]:
+    def events(self, name: str) -> list[dict[str, Any]]:
         """Of a run."""
         return [json.loads(line) for line in (self.folder / f"{name}.jsonl").read_text().splitlines()]
 
@@ -261,7 +261,7 @@ def false_alarms(day: Day) -> Iterator[str]:
         yield f"- `{kind}` on {(day.inputs - 1) * day.hours} hours without a fault: {count}."
 
 
-def comparable(heard: list[dict]) -> list[dict]:
+def comparable(heard: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """All but when the computer's clock said that an input was new, by input."""
     told = [event for event in heard if event["kind"] != "started"]
     return sorted(told, key=lambda event: (event["source"], event["number"]))

@@ -73,7 +73,7 @@ class Mqtt:
             known = parts.scheme in ("mqtt", "mqtts") and parts.hostname and parts.port != 0
         except ValueError:
             known = False
-        if not known:
+        if not known or parts.hostname is None:
             raise UserError(f"{without_credentials(url)}: an address like mqtt://HOST:1883/NODE is needed")
         try:
             from paho.mqtt.client import Client

@@ -201,7 +201,7 @@ def heard(path, name="p1"):
     return 0.0 if place is None else place.position
 
 
-def wait(true, seconds=120.0):
+def wait(true, seconds=600.0):
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "waited too long"
