@@ -1,10 +1,11 @@
 """An accelerated day of plant sound: what `asd watch` finds, misses and says falsely, and what twenty kills do to it.
 
-    python benchmarks/watch.py [--hours 24] [--kills 20] [--inputs 3] [--output benchmarks/watch.md]
+    python benchmarks/watch.py [--hours 24] [--kills 20] [--inputs 3] [--settings 4] [--folder DIR] [--output FILE]
 
-A pump is rendered minute by minute from seeds, with a background that comes and goes; the detector is enrolled on
-minutes of two days before.  One input has faults (five kinds, two levels, one second to five minutes), the others none.
-Memory is that of the process over its second half; everything is written to a folder that is removed at the end.
+The pump of `plant` is enrolled from 96 minutes, one of each half hour of two days before.  One input has faults (five
+kinds, two levels, one second to five minutes), the others none.  What an alarm's on-delay and overlapping windows do is
+measured on the first two inputs.  With ``--folder`` everything stays, and the same command goes on where it was;
+``--kills 0`` and ``--settings 1`` leave those parts out.
 """
 
 from __future__ import annotations
@@ -17,33 +18,46 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
-import numpy as np
-import soundfile
+from plant import KINDS, LEVELS, Fault, render
 
 from asd_lightning.detector.actions import enrol
+from asd_lightning.live.journal import Journal
 
-RATE = 16_000
-MINUTE = 60 * RATE
-DAY = 1_700_000_000
-KINDS = ("tone", "click", "dropout", "level", "bearing")
-LEVELS = ("loud", "quiet")
 SECONDS = (1, 30, 300)
-# A fault is found where an alarm, or that the sound cannot be judged, comes so long after its end at the latest, in s.
-GRACE = 60.0
+WINDOW = 5.0
+# Of an alarm, or of what cannot be judged, after the fault's beginning, in s; later ones are told as late until GRACE
+# after its end.
+BAR, GRACE = 30.0, 60.0
+SETTINGS = {
+    "2 of 3 windows of 5 s (the default)": (),
+    "1 of 1 (`--on 1/1`)": ("--on", "1/1"),
+    "2 of 3, a window each 2.5 s (`--hop 2.5`)": ("--hop", "2.5"),
+    "1 of 1, a window each 2.5 s": ("--on", "1/1", "--hop", "2.5"),
+}
 
 
-@dataclass(frozen=True)
-class Fault:
-    """What is added to the sound from ``start`` on, in s of the day."""
+class Day(NamedTuple):
+    """What is there: folders, detector, faults of the first input."""
 
-    kind: str
-    level: str
-    start: int
-    seconds: int
+    folder: Path
+    hours: int
+    inputs: int
+    faults: tuple[Fault, ...]
+
+    def command(self, name: str, inputs: int, *options: str) -> list[str]:
+        """`asd watch` over some of the inputs."""
+        words = [sys.executable, "-m", "asd_lightning.cli", "watch", str(self.folder / "pump.asd"), "--once"]
+        words += [word for number in range(inputs) for word in ("--input", str(self.folder / f"in{number}"))]
+        words += ["--false-alarms-a-day", "1", *options]
+        return [*words, "--journal", str(self.folder / f"{name}.journal"), "-o", str(self.folder / f"{name}.jsonl")]
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """Of a run."""
+        return [json.loads(line) for line in (self.folder / f"{name}.jsonl").read_text().splitlines()]
 
 
 def main() -> None:
@@ -52,47 +66,71 @@ def main() -> None:
     parser.add_argument("--hours", type=int, default=24)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--inputs", type=int, default=3)
+    parser.add_argument("--settings", type=int, default=len(SETTINGS))
+    parser.add_argument("--folder", type=Path)
     parser.add_argument("--output", type=Path, default=Path("benchmarks/watch.md"))
     args = parser.parse_args()
+    if args.folder is not None:
+        write(args, args.folder)
+        return
     with tempfile.TemporaryDirectory() as folder:
         write(args, Path(folder))
 
 
 def write(args: argparse.Namespace, folder: Path) -> None:
-    """Everything, with its table."""
-    faults = plan(args.hours)
-    for minute in range(96):
-        save(folder / "pump/normal" / f"{minute:04d}.flac", sound(minute, "enrol", ()), minute)
-    enrol(folder / "pump/normal", folder / "pump.asd", clip_seconds=5.0, sounds=0)
+    """Everything, with its tables."""
+    day = Day(folder, args.hours, args.inputs, plan(args.hours))
+    render(folder / "enrolled", "enrolled", range(0, 2880, 30))
     for number in range(args.inputs):
-        own = faults if number == 0 else ()
-        for minute in range(60 * args.hours):
-            save(folder / f"in{number}" / f"{minute:04d}.flac", sound(minute, f"day{number}", own), minute)
-        print(f"rendered input {number}", file=sys.stderr)
-    command = [sys.executable, "-m", "asd_lightning.cli", "watch", str(folder / "pump.asd"), "--once"]
-    command += [word for number in range(args.inputs) for word in ("--input", str(folder / f"in{number}"))]
-    command += ["--false-alarms-a-day", "1"]
-    begun = time.monotonic()
-    memory = watch(command, folder, "whole")
-    seconds = time.monotonic() - begun
-    killed = interrupted(command, folder, args.kills)
-    whole = events(folder / "whole.jsonl")
-    same = comparable(whole) == comparable(events(folder / "killed.jsonl"))
+        render(folder / f"in{number}", f"day{number}", range(60 * args.hours), () if number else day.faults)
+    if not (folder / "pump.asd").exists():
+        enrol(folder / "enrolled", folder / "pump.asd", machine="pump", clip_seconds=WINDOW, sounds=0)
+    whole = once(folder / "whole.json", lambda: uninterrupted(day))
+    killed = once(folder / "killed.json", lambda: interrupted(day, args.kills)) if args.kills else None
+    names = list(settings())[: args.settings]
+    for name in names[1:]:
+        once(folder / f"{name}.json", lambda name=name: shorter(day, name, settings()[name]))
     lines = [
         "# A day of `asd watch`",
         "",
-        f"`python benchmarks/watch.py --hours {args.hours} --kills {args.kills} --inputs {args.inputs}`",
+        f"`python benchmarks/watch.py --hours {args.hours} --kills {args.kills} --inputs {args.inputs} "
+        f"--settings {args.settings}`",
         "",
-        *table(faults, whole),
+        "Seconds are from the fault's beginning to the end of the window that decides.",
         "",
-        *false_alarms(args, whole),
-        f"- {args.inputs} x {args.hours} h heard at {args.inputs * args.hours * 3600 / seconds:.0f} times real time.",
-        f"- {killed} kills at random moments: events of each input {'equal to' if same else 'DIFFERENT FROM'} the "
-        "uninterrupted day's.",
-        f"- Resident memory in the second half of the day: {memory[0]:.0f} to {memory[1]:.0f} MB.",
+        *table(day),
+        "",
+        *summary(day),
+        "",
+        *(trade(day, names) if len(names) > 1 else ()),
+        "",
+        *false_alarms(day),
+        f"- {args.inputs} x {args.hours} h take {whole['cpu'] / 60:.1f} minutes of CPU time, "
+        f"{args.inputs * args.hours * 3600 / whole['cpu']:.0f} times real time on one core.",
+        *([] if killed is None else [kills(day, killed["kills"])]),
+        f"- Resident memory with {args.inputs} inputs: {whole['first'][0]:.0f} to {whole['first'][1]:.0f} MB in the "
+        f"first half of the day, {whole['second'][0]:.0f} to {whole['second'][1]:.0f} MB in the second.",
     ]
     args.output.write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
+
+
+def kills(day: Day, count: int) -> str:
+    """What they have done."""
+    same = comparable(day.events("whole")) == comparable(day.events("killed"))
+    return (
+        f"- {count} kills (SIGKILL) at random moments: {len(day.events('killed'))} events, "
+        f"{'equal to' if same else 'DIFFERENT FROM'} the uninterrupted day's, none lost and none twice."
+    )
+
+
+def once(path: Path, work: Any) -> dict[str, Any]:
+    """The result of a stage, from its file where it was done before."""
+    if not path.exists():
+        path.write_text(json.dumps(work()))
+        print(f"{path.stem}: done", file=sys.stderr, flush=True)
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
 
 
 def plan(hours: int) -> tuple[Fault, ...]:
@@ -105,119 +143,138 @@ def plan(hours: int) -> tuple[Fault, ...]:
     return tuple(Fault(*one[:2], gap * (place + 1) + 7, one[2]) for place, one in enumerate(wanted))
 
 
-def sound(minute: int, day: str, faults: tuple[Fault, ...]) -> np.ndarray:
-    """One minute: shaft and blades with a wandering speed, flow noise, a background that comes and goes."""
-    draw = np.random.default_rng([minute, *day.encode()])
-    slow = np.random.default_rng([minute // 20, *day.encode()])
-    now = np.arange(MINUTE) / RATE + 60 * minute
-    pitch = 48.0 * (1 + 0.004 * np.sin(2 * np.pi * now / 37) + slow.uniform(-0.004, 0.004))
-    phase = 2 * np.pi * np.cumsum(pitch) / RATE
-    tones = sum(np.sin(k * phase) / k for k in range(1, 9)) + 0.4 * np.sin(7 * phase)
-    flow = np.convolve(draw.standard_normal(MINUTE), np.ones(4) / 4, "same")
-    background = np.convolve(draw.standard_normal(MINUTE), np.ones(16) / 16, "same") * slow.uniform(0.2, 0.6)
-    made = 0.05 * (tones + flow + background)
-    for fault in faults:
-        made = with_fault(made, now, fault)
-    return np.clip(made, -1, 1).astype(np.float32)
+def settings() -> dict[str, tuple[str, ...]]:
+    """Name of a run -> its options."""
+    return {f"setting{number}" if number else "whole": options for number, options in enumerate(SETTINGS.values())}
 
 
-def with_fault(made: np.ndarray, now: np.ndarray, fault: Fault) -> np.ndarray:
-    """The minute with what of the fault lies in it."""
-    place = (now >= fault.start) & (now < fault.start + fault.seconds)
-    if not place.any():
-        return made
-    much = 1.0 if fault.level == "loud" else 0.3
-    added = {
-        "tone": 0.2 * much * np.sin(2 * np.pi * 3100 * now),
-        "click": 0.9 * much * (np.modf(now)[0] < 0.002),
-        "bearing": 0.5 * much * (np.modf(now * 97)[0] < 0.05) * np.sin(2 * np.pi * 4200 * now),
-    }.get(fault.kind, np.zeros_like(now))
-    factor = {"dropout": 1 - much * (np.modf(now * 2)[0] < 0.3), "level": 10 ** (-30 * much / 20)}.get(fault.kind, 1.0)
-    return np.where(place, made * factor + added, made)
-
-
-def save(path: Path, waveform: np.ndarray, minute: int) -> None:
-    """A recording whose time is that of its end."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, waveform, RATE, subtype="PCM_16")
-    end = DAY + 60 * (minute + 1)
-    os.utime(path, (end, end))
-
-
-def watch(command: list[str], folder: Path, name: str) -> tuple[float, float]:
-    """One day without interruption; least and most resident memory in its second half, in MB."""
-    process = subprocess.Popen(_of(command, folder, name))
+def uninterrupted(day: Day) -> dict[str, Any]:
+    """One day without interruption: CPU seconds, least and most resident memory of each half in MB."""
+    for left in day.folder.glob("whole.j*"):
+        left.unlink()
+    before, process = sum(os.times()[2:4]), subprocess.Popen(day.command("whole", day.inputs))
     seen: list[float] = []
     while process.poll() is None:
         seen.append(_resident(process.pid))
         time.sleep(0.5)
     assert process.returncode == 0
-    later = [value for value in seen[len(seen) // 2 :] if value]
-    return min(later), max(later)
+    # The start, before anything is heard, is no part of the day.
+    seen = [value for value in seen[20:] if value]
+    half = len(seen) // 2
+    return {
+        "cpu": sum(os.times()[2:4]) - before,
+        "first": (min(seen[:half]), max(seen[:half])),
+        "second": (min(seen[half:]), max(seen[half:])),
+    }
 
 
-def interrupted(command: list[str], folder: Path, kills: int) -> int:
-    """The same day, killed at random moments, each a while after the start; how many kills there were."""
+def interrupted(day: Day, kills: int) -> dict[str, Any]:
+    """The same day, killed at random moments of its sound, each so long after the start that something was heard."""
+    for left in day.folder.glob("killed.j*"):
+        left.unlink()
     draw, done = random.Random(1), 0
+    # By events of time alone a slow computer would be killed before it hears anything.
+    places = sorted(draw.uniform(0.01, 0.99) * day.hours * 3600 for _ in range(kills))
     while True:
-        process = subprocess.Popen(_of(command, folder, "killed"))
-        wait = draw.uniform(4.0, 12.0) if done < kills else None
-        try:
-            process.wait(wait)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            done += 1
-            print(f"killed {done} of {kills}", file=sys.stderr)
+        process = subprocess.Popen(day.command("killed", day.inputs))
+        while process.poll() is None:
+            if done < kills and _heard(day.folder / "killed.journal") >= places[done]:
+                time.sleep(draw.uniform(0, 0.5))
+                process.kill()
+                done += process.wait() != 0
+                print(f"killed {done} of {kills}", file=sys.stderr, flush=True)
+                break
+            time.sleep(0.1)
         else:
-            return done
+            assert process.returncode == 0
+            return {"kills": done}
 
 
-def table(faults: tuple[Fault, ...], heard: list[dict]) -> Iterator[str]:
+def shorter(day: Day, name: str, options: Sequence[str]) -> dict[str, Any]:
+    """The first two inputs with other options."""
+    for left in day.folder.glob(f"{name}.j*"):
+        left.unlink()
+    subprocess.run(day.command(name, 2, *options), check=True)
+    return {"options": list(options)}
+
+
+def found(day: Day, name: str, fault: Fault) -> tuple[float, str] | None:
+    """When and what is first told of a fault."""
+    for event in day.events(name):
+        if event["source"] == "in0" and event["kind"] in ("alarm", "cannot judge"):
+            after = int(Path(event["file"]).stem) * 60 + event["offset"] + WINDOW - fault.start
+            if 0 <= after <= fault.seconds + GRACE:
+                return after, event["kind"]
+    return None
+
+
+def table(day: Day) -> Iterator[str]:
     """Found of each kind, level and length, and after how long."""
-    told = [
-        (_second(event), event["kind"])
-        for event in heard
-        if event["source"] == "in0" and event["kind"] in ("alarm", "cannot judge")
-    ]
     yield "| fault | level | " + " | ".join(f"{seconds} s" for seconds in SECONDS) + " |"
     yield "|---|---|" + "---|" * len(SECONDS)
     for kind in KINDS:
         for level in LEVELS:
-            cells = []
-            for seconds in SECONDS:
-                fault = next(one for one in faults if (one.kind, one.level, one.seconds) == (kind, level, seconds))
-                found = [(at - fault.start, kind) for at, kind in told if 0 <= at - fault.start <= seconds + GRACE]
-                cells.append(f"{found[0][1]} after {found[0][0]:.0f} s" if found else "missed")
+            own = [fault for fault in day.faults if (fault.kind, fault.level) == (kind, level)]
+            told = [found(day, "whole", fault) for fault in sorted(own, key=lambda fault: fault.seconds)]
+            cells = ["missed" if one is None else f"{one[1]} after {one[0]:.0f} s" for one in told]
             yield f"| {kind} | {level} | {' | '.join(cells)} |"
 
 
-def false_alarms(args: argparse.Namespace, heard: list[dict]) -> Iterator[str]:
+def summary(day: Day) -> Iterator[str]:
+    """How many are told within the bar."""
+    for level in LEVELS:
+        for seconds in SECONDS:
+            own = [fault for fault in day.faults if (fault.level, fault.seconds) == (level, seconds)]
+            told = [found(day, "whole", fault) for fault in own]
+            counts = [sum(one is not None and one[0] <= BAR and one[1] == kind for one in told) for kind in _TOLD]
+            yield (
+                f"- {level.capitalize()} faults of {seconds} s: {counts[0]} of {len(own)} raise an alarm within "
+                f"{BAR:.0f} s, {counts[1]} are told as `cannot judge` within {BAR:.0f} s, "
+                f"{sum(one is None for one in told)} are missed."
+            )
+
+
+_TOLD = ("alarm", "cannot judge")
+
+
+def trade(day: Day, names: Sequence[str]) -> Iterator[str]:
+    """What is found and what is false by setting, on the first input and the second."""
+    heads = [f"{seconds} s, told within {BAR:.0f} s" for seconds in SECONDS]
+    yield f"| an alarm needs | {' | '.join(heads)} | false alarms in {day.hours} h | warnings | cannot judge |"
+    yield "|---|" + "---|" * (len(SECONDS) + 3)
+    for words, name in zip(SETTINGS, names, strict=False):
+        told = {fault: found(day, name, fault) for fault in day.faults}
+        cells = []
+        for seconds in SECONDS:
+            own = [one for fault, one in told.items() if fault.seconds == seconds]
+            cells.append(f"{sum(one is not None and one[0] <= BAR for one in own)} of {len(own)}")
+        normal = [event["kind"] for event in day.events(name) if event["source"] == "in1"]
+        cells += [str(normal.count(kind)) for kind in ("alarm", "warning", "cannot judge")]
+        yield f"| {words} | {' | '.join(cells)} |"
+
+
+def false_alarms(day: Day) -> Iterator[str]:
     """Alarms, warnings and the rest on the inputs without a fault."""
-    normal = [event for event in heard if event["source"] != "in0"]
-    days = (args.inputs - 1) * args.hours / 24
+    normal = [event for event in day.events("whole") if event["source"] != "in0"]
     for kind in ("alarm", "warning", "cannot judge", "drift"):
         count = sum(event["kind"] == kind for event in normal)
-        yield f"- `{kind}` on {24 * days:g} hours without a fault: {count}."
+        yield f"- `{kind}` on {(day.inputs - 1) * day.hours} hours without a fault: {count}."
 
 
-def events(path: Path) -> list[dict]:
-    """Of a file of JSON lines."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def comparable(heard: list[dict]) -> list[dict]:
+def comparable(heard: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """All but when the computer's clock said that an input was new, by input."""
     told = [event for event in heard if event["kind"] != "started"]
     return sorted(told, key=lambda event: (event["source"], event["number"]))
 
 
-def _second(event: dict) -> float:
-    return int(Path(event["file"]).stem) * 60 + event["offset"]
-
-
-def _of(command: list[str], folder: Path, name: str) -> list[str]:
-    return [*command, "--journal", str(folder / f"{name}.journal"), "-o", str(folder / f"{name}.jsonl")]
+def _heard(journal: Path) -> float:
+    """Seconds of sound of the first input."""
+    if not journal.exists():
+        return 0.0
+    kept = Journal(journal)
+    place = kept.place("in0")
+    kept.close()
+    return 0.0 if place is None else place.position
 
 
 def _resident(pid: int) -> float:

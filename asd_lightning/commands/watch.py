@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from asd_lightning.live.sinks import Sink
     from asd_lightning.live.watch import Watch
 
-_LONGEST_NAME = 100
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """``asd watch DETECTOR --input ... [...]``."""
@@ -73,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
     a_day = args.false_alarms_a_day
     if a_day is not None and not a_day >= 0:
         raise UserError(f"--false-alarms-a-day {a_day}: a number of alarms is needed, 0 or more")
+    _check_apart(args, sources)
     for path in (args.output, args.csv):
         if path is not None and path.absolute() in (args.detector.absolute(), journal.absolute()):
             raise UserError(f"{path}: is the detector or its journal; name another file for the events")
@@ -81,6 +80,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"{name}: {found.sentence()}", file=sys.stderr)
         if found.bound > a_day:
             print(f"{name}: that is too little normal sound to promise {a_day:g} a day; enrol more", file=sys.stderr)
+        if args.hop is not None and args.hop < detector.hearing_.preprocessing.clip_seconds:
+            print(f"{name}: windows that overlap (--hop) were not counted: there may be more", file=sys.stderr)
     return _listen(watch, args.metrics)
 
 
@@ -109,25 +110,51 @@ def _sources(args: argparse.Namespace, detector: Detector) -> list[Source]:
         raise UserError(f"--machine {idle[0]}=...: there is no such input; there are {', '.join(names)}")
     return [
         Source(
-            name, machines.get(name) or machines.get("") or _machine(name, what, detector), _input(what, args, detector)
+            name,
+            machines.get(name) or machines.get("") or _machine(name, what, detector),
+            _input(what, args, detector),
+            _origin(what),
+            named=bool(told),
         )
-        for name, (_, what) in zip(names, given, strict=True)
+        for name, (told, what) in zip(names, given, strict=True)
     ]
 
 
+def _check_apart(args: argparse.Namespace, sources: list[Source]) -> None:
+    """That excerpts are not heard again, nor recordings taken for old excerpts."""
+    from asd_lightning.live.folder import FolderInput
+
+    if args.excerpts is None:
+        return
+    place = args.excerpts.expanduser().resolve()
+    for source in sources:
+        if isinstance(source.input, FolderInput) and place.is_relative_to(source.input.folder.resolve()):
+            raise UserError(f"--excerpts {args.excerpts}: is in the folder that is heard; name another")
+
+
 def _named(text: str) -> tuple[str, str]:
+    from asd_lightning.live.listener import check_name
+
     name, sign, rest = text.partition("=")
     if not sign or "/" in name:
         return "", text
-    if not name or len(name) > _LONGEST_NAME or not all(sign.isalnum() or sign in "-_." for sign in name):
-        raise UserError(f"{text}: an input's name is made of letters, digits, - _ and .")
+    check_name(name)
     return name, rest
 
 
 def _name_of(what: str) -> str:
     """What an input without a name is called."""
-    name = {"-": "stream"}.get(what) or (Path(what).expanduser().resolve().name if ":" not in what else what)
+    name = {"-": "stream"}.get(what) or (what if _is_microphone(what) else Path(what).expanduser().resolve().name)
     return "".join(sign if sign.isalnum() or sign in "-_." else "_" for sign in name) or "input"
+
+
+def _origin(what: str) -> str:
+    """Where the sound of an input comes from, as the journal keeps it."""
+    return str(Path(what).expanduser().resolve()) if what != "-" and not _is_microphone(what) else what
+
+
+def _is_microphone(what: str) -> bool:
+    return what.partition(":")[0] == "microphone"
 
 
 def _machine(name: str, what: str, detector: Detector) -> str:
@@ -144,15 +171,16 @@ def _machine(name: str, what: str, detector: Detector) -> str:
 def _input(what: str, args: argparse.Namespace, detector: Detector) -> Input:
     from dataclasses import replace
 
-    from asd_lightning.live.inputs import FolderInput
-    from asd_lightning.live.streams import MicrophoneInput, StreamInput
+    from asd_lightning.live.folder import FolderInput
+    from asd_lightning.live.microphone import MicrophoneInput
+    from asd_lightning.live.streams import StreamInput
 
     heard = detector.hearing_.preprocessing
     heard = heard if args.hop is None else replace(heard, hop_seconds=args.hop)
     if what == "-":
         return StreamInput(sys.stdin.buffer, heard)
-    kind, _, device = what.partition(":")
-    if kind == "microphone":
+    if _is_microphone(what):
+        device = what.partition(":")[2]
         return MicrophoneInput(int(device) if device.isdecimal() else device or None, heard)
     folder = Path(what).expanduser()
     if not folder.is_dir():
@@ -169,7 +197,9 @@ def _sinks(args: argparse.Namespace, journal: Path) -> list[Sink]:
     if args.csv is not None:
         chosen.append(sinks.Csv(args.csv))
     if args.webhook is not None:
-        chosen.append(sinks.Webhook(args.webhook))
+        from asd_lightning.live.webhook import Webhook
+
+        chosen.append(Webhook(args.webhook))
     if args.mqtt is not None:
         from asd_lightning.live.mqtt import Mqtt
 

@@ -138,13 +138,21 @@ class Detector:
         self._sounds = {name: excerpts(kept, made.hearing, self.sounds)}
         return self
 
-    def judge(self, X: Recordings, machine: str | None = None, batch_size: int = 32) -> list[Judgment]:  # noqa: N803
+    def judge(
+        self,
+        X: Recordings,  # noqa: N803
+        machine: str | None = None,
+        batch_size: int = 32,
+        *,
+        progress: bool = True,
+    ) -> list[Judgment]:
         """Judge recordings; see `Judgment`.
 
         Args:
             X: a folder, files, or waveforms.
             machine: whose; by default the only one, or the one whose name is that of a folder above the recording.
             batch_size: windows at a time.
+            progress: show a bar, where somebody sees it.
 
         Raises:
             UserError: an unknown machine, or nothing there.
@@ -153,7 +161,7 @@ class Detector:
         self._build()
         sounds = self.sounds_given(X, machine)
         own = {name: self.machines_[name] for name in {sound.clip.machine for sound in sounds}}
-        return judge(sounds, self.hearing_, own, batch_size)
+        return judge(sounds, self.hearing_, own, batch_size, progress)
 
     def score_samples(self, X: Recordings, machine: str | None = None) -> Float[ndarray, " n"]:  # noqa: N803
         """Minus the anomaly score of each recording; nan of what could not be scored."""

@@ -143,12 +143,11 @@ class SensorReference:
             far=_farthest_neighbor(spectra),
         )
 
-    def reasons(self, waveform: Float[np.ndarray, " samples"], previous: str = "") -> tuple[str, ...]:
+    def reasons(self, waveform: Float[np.ndarray, " samples"]) -> tuple[str, ...]:
         """Why the clip cannot be judged, a sentence each; empty where it can.
 
         Args:
             waveform: raw, in [-1, 1], at the reference's sampling rate.
-            previous: :func:`fingerprint` of the clip before; "" where there is none.
         """
         useless = _useless(waveform, self.sample_rate)
         if useless:
@@ -156,7 +155,6 @@ class SensorReference:
         clip = _measure(waveform, self.sample_rate)
         quiet = self._quiet(clip)
         found = [
-            self._same_as(waveform, previous),
             self._loop(clip),
             self._dropout(clip),
             self._clipping(clip),
@@ -189,10 +187,6 @@ class SensorReference:
             raise UserError("sensor reference: the kept state is not one; fit the detector again")
         kept_above, kept_spectra = tuple(above.tolist()), tuple(map(tuple, spectra.tolist()))
         return cls(rate, repeats=repeats, least_above=kept_above, spectra=kept_spectra, **numbers)
-
-    def _same_as(self, waveform: Float[np.ndarray, " samples"], previous: str) -> str:
-        same = previous and previous == fingerprint(waveform)
-        return "the same samples as the clip before: the input stands still" if same else ""
 
     def _loop(self, clip: Features) -> str:
         if self.repeats or not clip.repeats:
@@ -248,6 +242,16 @@ class SensorReference:
 def fingerprint(waveform: Float[np.ndarray, " samples"]) -> str:
     """Digest of the samples: two clips of a microphone never have the same."""
     return hashlib.sha256(np.ascontiguousarray(waveform, np.float32).tobytes()).hexdigest()
+
+
+def standing_still(digest: str, previous: str) -> str:
+    """Why a clip cannot be judged that is the one before once more; "" where it is another.
+
+    Args:
+        digest: :func:`fingerprint` of it.
+        previous: of the clip before; "" where there is none.
+    """
+    return "the same samples as the clip before: the input stands still" if previous and previous == digest else ""
 
 
 def measured(waveform: Float[np.ndarray, " samples"], sample_rate: int) -> Features | None:

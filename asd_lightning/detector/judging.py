@@ -63,7 +63,11 @@ class _Look(NamedTuple):
 
 
 def judge(
-    sounds: Sequence[Sound], hearing: Hearing, machines: Mapping[str, Machine], batch_size: int = 32
+    sounds: Sequence[Sound],
+    hearing: Hearing,
+    machines: Mapping[str, Machine],
+    batch_size: int = 32,
+    progress: bool = True,
 ) -> list[Judgment]:
     """Judge recordings, each in its pieces.
 
@@ -72,6 +76,7 @@ def judge(
         hearing: of the detector.
         machines: by name.
         batch_size: pieces at a time, of whichever machines.
+        progress: show a bar, where somebody sees it.
 
     Returns:
         A judgement for each recording, in the order of their first pieces.
@@ -83,7 +88,7 @@ def judge(
         seconds = len(waveform) / hearing.preprocessing.sample_rate
         return _Look(seconds, level_db(waveform.astype(np.float64)), reasons)
 
-    heard = hearing.embed(shown(sounds, "listening"), look, batch_size)
+    heard = hearing.embed(shown(sounds, "listening") if progress else sounds, look, batch_size)
     rows: dict[tuple[str, str], list[int]] = {}
     for row, sound in enumerate(heard.pieces):
         rows.setdefault((sound.clip.machine, sound.clip.file), []).append(row)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ from numpy import ndarray
 
 from asd_lightning.atomic import write_atomically
 from asd_lightning.live.events import Event
+
+_NAME = re.compile(r"[^/]+-\d{8,}\.wav")
 
 
 class Excerpts:
@@ -43,10 +46,19 @@ class Excerpts:
             wavfile.write(file, sample_rate, samples)
 
     def make_room(self) -> None:
-        """Remove the oldest until the rest fits; the newest stays whatever its size."""
-        files = sorted(self.folder.glob("*.wav"), key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
+        """Remove the oldest until the rest fits; the newest stays whatever its size, and so does what is no excerpt."""
+        files = sorted(self._age(path) for path in self.folder.glob("*-*.wav") if _NAME.fullmatch(path.name))
         total = 0
-        for number, path in enumerate(files):
-            total += path.stat().st_size
+        for number, (_, path, size) in enumerate(reversed(files)):
+            total += size
             if number and total > self.largest:
                 path.unlink(missing_ok=True)
+
+    @staticmethod
+    def _age(path: Path) -> tuple[int, Path, int]:
+        """Time, path and size; of one that another input has just removed nothing counts."""
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            return 0, path, 0
+        return status.st_mtime_ns, path, status.st_size

@@ -1,26 +1,25 @@
-"""Where the sound comes from: what an input is, and a folder that recordings arrive in.
+"""Where the sound comes from: what an input is, and a recording as stretches of windows.
 
 An input gives stretches of windows and says where to go on after them, so that a restart hears no window twice.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import soundfile
 from jaxtyping import Float32
 from numpy import ndarray
 
 from asd_lightning.data.audio import BadAudioError, read_header
-from asd_lightning.data.folders import recordings
 from asd_lightning.data.preprocessing import Preprocessing
-from asd_lightning.errors import UserError
 from asd_lightning.live.events import Kind
 
 Waveform = Float32[ndarray, " samples"]
+# As libsndfile calls what the operating system refuses.
+_SYSTEM_ERROR = 2
 
 
 class Stretch(NamedTuple):
@@ -63,66 +62,6 @@ class Input(Protocol):
         ...
 
 
-@dataclass
-class FolderInput:
-    """Recordings in a folder, oldest first, and those that come later.
-
-    A recording is heard once it has been left alone for ``settle`` seconds: one that is still being written waits.
-
-    Args:
-        folder: with WAV or FLAC files, at any depth.
-        preprocessing: of the detector; its ``hop_seconds`` says how windows overlap.
-        once: end when all that is there was heard.
-        settle: in s.
-        windows: of one stretch.
-        now: seconds since 1970.
-    """
-
-    folder: Path
-    preprocessing: Preprocessing
-    once: bool = False
-    settle: float = 2.0
-    windows: int = 32
-    now: Callable[[], float] = time.time
-    _since: dict[str, tuple[tuple[int, int], float]] = field(default_factory=dict, repr=False)
-
-    def stretches(self, place: dict[str, Any], was_heard: Callable[[str], bool]) -> Iterator[Stretch | None]:
-        """See `Input`."""
-        while True:
-            fresh = [found for found in self._found() if not was_heard(found[1])]
-            for path, key in fresh:
-                first = place.get("next", 0) if place.get("key") == key else 0
-                name = _name(path, self.folder)
-                yield from heard_in_stretches(path, name, key, self.preprocessing, self.windows, first)
-            if not fresh and self.once and not self._since:
-                return
-            if not fresh:
-                yield None
-
-    def _found(self) -> list[tuple[Path, str]]:
-        """Recordings that nobody writes any more, oldest first."""
-        if not self.folder.is_dir():
-            raise UserError(f"{self.folder}: no such folder; make it, or name another with --input")
-        found = []
-        waiting: dict[str, tuple[tuple[int, int], float]] = {}
-        for path in recordings(self.folder):
-            try:
-                status = path.stat()
-            except FileNotFoundError:
-                continue
-            seen = (status.st_size, status.st_mtime_ns)
-            name = _name(path, self.folder)
-            # By both clocks: a recording's own time may be of another computer, or be kept by a copy.
-            since = self._since.get(name, (seen, self.now()))
-            since = since if since[0] == seen else (seen, self.now())
-            if self.now() - min(status.st_mtime, since[1]) >= self.settle:
-                found.append((seen[1], f"{name}:{seen[0]}:{seen[1]}", path))
-            else:
-                waiting[name] = since
-        self._since = waiting
-        return [(path, key) for _, key, path in sorted(found)]
-
-
 def heard_in_stretches(
     path: Path, name: str, key: str, preprocessing: Preprocessing, windows: int = 32, first: int = 0
 ) -> Iterator[Stretch]:
@@ -136,28 +75,62 @@ def heard_in_stretches(
         windows: of one stretch.
         first: window to begin with.
     """
-    end = 0.0
     try:
-        end = path.stat().st_mtime
-        seconds = read_header(path).seconds
-        starts = preprocessing.places(seconds)
-        length = None if len(starts) == 1 else preprocessing.clip_seconds
-        for begin in range(first, len(starts), windows):
-            part = starts[begin : begin + windows]
-            last = begin + windows >= len(starts)
-            yield Stretch(
-                windows=[preprocessing.read(path, start, length) for start in part],
-                offsets=part,
-                seconds=(seconds if last else starts[begin + windows]) - part[0],
-                place={"key": key, "next": begin + windows},
-                file=name,
-                heard=key if last else "",
-                time=end - seconds + part[0],
-            )
+        yield from read_in_stretches(path, name, key, preprocessing, windows, first)
     except (BadAudioError, OSError) as error:
-        yield Stretch([], [], 0.0, {"key": key, "next": 0}, name, key, end, "unreadable", str(error))
+        yield unreadable(name, key, error, _end(path))
 
 
-def _name(path: Path, folder: Path) -> str:
-    """Path below the folder; bytes that are no text are written out."""
-    return path.relative_to(folder).as_posix().encode("utf-8", "backslashreplace").decode()
+def read_in_stretches(
+    path: Path, name: str, key: str, preprocessing: Preprocessing, windows: int = 32, first: int = 0
+) -> Iterator[Stretch]:
+    """As `heard_in_stretches`, but what cannot be read is raised.
+
+    Raises:
+        BadAudioError: unreadable, or not audio.
+        OSError: gone.
+    """
+    end = path.stat().st_mtime
+    seconds = read_header(path).seconds
+    starts = preprocessing.places(seconds)
+    length = None if len(starts) == 1 else preprocessing.clip_seconds
+    for begin in range(first, len(starts), windows):
+        part = starts[begin : begin + windows]
+        last = begin + windows >= len(starts)
+        yield Stretch(
+            windows=[preprocessing.read(path, start, length) for start in part],
+            offsets=part,
+            seconds=(seconds if last else starts[begin + windows]) - part[0],
+            place={"key": key, "next": begin + windows},
+            file=name,
+            heard=key if last else "",
+            time=end - seconds + part[0],
+        )
+
+
+def unreadable(name: str, key: str, error: Exception, time: float) -> Stretch:
+    """What is said of a recording that cannot be heard.
+
+    Args:
+        name: as events call it.
+        key: of it in the journal; "" where it may still come back.
+        error: why.
+        time: in s since 1970.
+    """
+    return Stretch([], [], 0.0, {"key": key, "next": 0}, name, key, time, "unreadable", str(error))
+
+
+def may_pass(error: BaseException | None) -> bool:
+    """Whether a recording could not be read because of its disk or network, and not because of what it is."""
+    if error is None:
+        return False
+    system = isinstance(error, soundfile.LibsndfileError) and error.code == _SYSTEM_ERROR
+    return system or isinstance(error, OSError) or may_pass(error.__cause__)
+
+
+def _end(path: Path) -> float:
+    """When a recording was written, in s since 1970; 0 where that is not known."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0

@@ -20,11 +20,10 @@ from asd_lightning.errors import UserError
 from asd_lightning.live.events import Event
 from asd_lightning.live.logic import State
 
-_VERSION = 1
+_VERSION = 2
 _TABLES = """
-CREATE TABLE input(source TEXT PRIMARY KEY, machine TEXT NOT NULL, state TEXT NOT NULL, place TEXT NOT NULL,
-    position REAL NOT NULL, events INTEGER NOT NULL, previous TEXT NOT NULL,
-    drift TEXT NOT NULL);
+CREATE TABLE input(source TEXT PRIMARY KEY, machine TEXT NOT NULL, origin TEXT NOT NULL, state TEXT NOT NULL,
+    place TEXT NOT NULL, position REAL NOT NULL, events INTEGER NOT NULL, previous TEXT NOT NULL, drift TEXT NOT NULL);
 CREATE TABLE event(row INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, number INTEGER NOT NULL,
     line TEXT NOT NULL, UNIQUE(source, number));
 CREATE TABLE heard(source TEXT NOT NULL, file TEXT NOT NULL, PRIMARY KEY(source, file)) WITHOUT ROWID;
@@ -48,6 +47,7 @@ class Place:
         events: number of its last event.
         previous: fingerprint of the last window.
         drift: state of the drift test.
+        origin: where the sound comes from, such as a folder's path.
     """
 
     machine: str
@@ -57,6 +57,7 @@ class Place:
     events: int = 0
     previous: str = ""
     drift: DriftState = field(default_factory=DriftState)
+    origin: str = ""
 
 
 class Request(NamedTuple):
@@ -110,7 +111,10 @@ class Journal:
                     self._base.execute(table)
                 self._base.execute(f"PRAGMA user_version={_VERSION}")
             elif version != _VERSION:
-                raise UserError(f"{self.path}: a journal of version {version}, and {_VERSION} is what is read here")
+                raise UserError(
+                    f"{self.path}: a journal of version {version}, and {_VERSION} is what is read here; name another "
+                    "with --journal"
+                )
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -129,13 +133,14 @@ class Journal:
     def place(self, source: str) -> Place | None:
         """Where an input stands; ``None`` where it was never heard."""
         row = self._base.execute(
-            "SELECT machine, state, place, drift, position, events, previous FROM input WHERE source = ?", (source,)
+            "SELECT machine, origin, state, place, drift, position, events, previous FROM input WHERE source = ?",
+            (source,),
         ).fetchone()
         if row is None:
             return None
-        machine, state, place, drift, position, events, previous = row
-        kept = DriftState.from_dict(json.loads(drift))
-        return Place(machine, State.from_dict(json.loads(state)), json.loads(place), position, events, previous, kept)
+        machine, origin, state, place, drift, position, events, previous = row
+        kept = State.from_dict(json.loads(state)), json.loads(place), position, events, previous
+        return Place(machine, *kept, DriftState.from_dict(json.loads(drift)), origin)
 
     def was_heard(self, source: str, file: str) -> bool:
         """Whether a recording was heard to its end."""
@@ -164,9 +169,10 @@ class Journal:
         """
         with self._transaction():
             self._base.execute(
-                "INSERT OR REPLACE INTO input VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO input VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
-                    *(source, place.machine, json.dumps(place.state.to_dict()), json.dumps(place.place)),
+                    *(source, place.machine, place.origin),
+                    *(json.dumps(place.state.to_dict()), json.dumps(place.place)),
                     *(place.position, place.events, place.previous, json.dumps(asdict(place.drift))),
                 ),
             )

@@ -6,30 +6,30 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from asd_lightning.detector.detector import Detector
-from asd_lightning.detector.drift import DriftState, DriftTest
-from asd_lightning.detector.health import fingerprint
+from asd_lightning.detector.drift import DriftState
+from asd_lightning.detector.health import fingerprint, standing_still
 from asd_lightning.detector.judging import Judgment
 from asd_lightning.errors import UserError
-from asd_lightning.live.current import CurrentDetector
+from asd_lightning.live.current import CurrentDetector, InUse
 from asd_lightning.live.events import Event, utc
 from asd_lightning.live.excerpts import Excerpts
-from asd_lightning.live.false_alarms import FalseAlarms, level_for
+from asd_lightning.live.false_alarms import FalseAlarms
 from asd_lightning.live.inputs import Input, Stretch
 from asd_lightning.live.journal import Journal, Place, Request
-from asd_lightning.live.levels import LeftOut, drift_of, left_out_windows, levels_of
 from asd_lightning.live.logic import Options, State, Told, Window, acknowledge, advance, shelve
+from asd_lightning.live.prepared import Preparing
 
 log = logging.getLogger(__name__)
 
 # Sound is kept of what somebody will want to listen to.
 _WORTH_HEARING = ("warning", "alarm")
+_LONGEST_NAME = 100
 # Between two looks at an input without new sound, in s.
 _PAUSE = 0.5
 _NOTHING = Stretch([], [], 0.0, {})
@@ -40,14 +40,34 @@ class Source:
     """An input under its name.
 
     Attributes:
-        name: of letters that a topic and a file name may have.
+        name: of letters that a topic and a file name may have, see `check_name`.
         machine: which of the detector's machines is heard there.
         input: gives the sound.
+        origin: where the sound comes from, such as a folder's path.
+        named: somebody has given the name; otherwise it follows from ``origin``, and is of no other.
     """
 
     name: str
     machine: str
     input: Input
+    origin: str = ""
+    named: bool = True
+
+
+def check_name(name: str) -> None:
+    """Names of inputs are parts of topics, file names and ids.
+
+    Raises:
+        UserError: it has other letters, or too many.
+
+    >>> check_name("pump/1")
+    Traceback (most recent call last):
+    asd_lightning.errors.UserError: 'pump/1': an input's name is made of letters, digits, - _ and ., at most 100
+    """
+    if not 0 < len(name) <= _LONGEST_NAME or not all(sign.isalnum() or sign in "-_." for sign in name):
+        raise UserError(
+            f"{name!r:.120}: an input's name is made of letters, digits, - _ and ., at most {_LONGEST_NAME}"
+        )
 
 
 @dataclass
@@ -89,6 +109,11 @@ class Surroundings:
     a_day: float | None = None
     drift: bool = True
 
+    @cached_property
+    def preparing(self) -> Preparing:
+        """Prepares machines, each once for all inputs."""
+        return Preparing(self.options, self.a_day, self.drift)
+
 
 class _Said(NamedTuple):
     told: Told
@@ -107,32 +132,35 @@ class Listener:
         around: what all inputs share.
 
     Raises:
-        UserError: the detector does not know the machine, or the journal knows the input as another machine's.
+        UserError: the detector does not know the machine, or the journal knows the input as another machine's, or one
+            of that name that somebody else's sound came from.
     """
-
-    found: FalseAlarms | None
 
     def __init__(self, source: Source, around: Surroundings) -> None:
         self.source = source
         self.around = around
-        detector, self._change, _ = around.detector.get()
-        if source.machine not in detector.machines_:
-            known = ", ".join(detector.machines_)
+        self._in_use = around.detector.get()
+        if source.machine not in self._in_use.detector.machines_:
+            known = ", ".join(self._in_use.detector.machines_)
             raise UserError(f"machine {source.machine}: the detector knows {known}; name one of them")
         self._journal = Journal(around.journal, other_threads=True)
         place = self._journal.place(source.name)
-        if place is not None and place.machine != source.machine:
-            raise UserError(
-                f"{around.journal}: {source.name} was {place.machine} so far, and is {source.machine} now; give the "
-                "input another name"
-            )
-        self._prepare(detector)
-        self.status = Status(place or Place(source.machine))
+        if place is not None:
+            self._check_same(place)
+        self._prepared = around.preparing.of(self._in_use, source.machine)
+        self.status = Status(replace(place or Place(source.machine), origin=source.origin))
         self._events: list[Event] = []
         self._heard: list[str] = []
         self._answered: list[Request] = []
         if place is None:
             self._take(_NOTHING._replace(time=time.time(), happened="started"))
+        elif place.origin != source.origin:
+            self._keep()
+
+    @property
+    def found(self) -> FalseAlarms | None:
+        """See the class."""
+        return self._prepared.found
 
     def run(self, stop: threading.Event) -> None:
         """Hear until the input ends, or ``stop`` is set.
@@ -140,11 +168,8 @@ class Listener:
         Raises:
             UserError: the input cannot be used at all.
         """
-        name = self.source.name
         try:
-            for stretch in self.source.input.stretches(
-                self.status.place.place, lambda key: key in self._heard or self._journal.was_heard(name, key)
-            ):
+            for stretch in self.source.input.stretches(self.status.place.place, self._was_heard):
                 if stop.is_set():
                     return
                 self._take(stretch or _NOTHING)
@@ -153,19 +178,35 @@ class Listener:
         finally:
             self._journal.close()
 
+    def _was_heard(self, key: str) -> bool:
+        return key in self._heard or self._journal.was_heard(self.source.name, key)
+
+    def _check_same(self, place: Place) -> None:
+        """That the journal's input of this name is this one."""
+        source, journal = self.source, self.around.journal
+        if place.machine != source.machine:
+            raise UserError(
+                f"{journal}: {source.name} was {place.machine} so far, and is {source.machine} now; give the input "
+                "another name"
+            )
+        if place.origin != source.origin and not source.named:
+            raise UserError(
+                f"{journal}: {source.name} was {place.origin} so far, and is {source.origin} now; give the input a "
+                f"name of its own (--input NAME=...), or that one (--input {source.name}=...) where it has only moved"
+            )
+        if place.origin != source.origin:
+            log.warning("%s: was %s so far, and goes on with %s", source.name, place.origin, source.origin)
+
     def _take(self, stretch: Stretch) -> None:
         """From waveforms to what is written."""
-        requests = [one for one in self._journal.requests(self.source.name) if one not in self._answered]
-        detector, change, note = self.around.detector.get()
-        renewed = []
-        if change != self._change:
-            renewed, self._change = [_Said(Told("detector", note=note), None)], change
-            self._prepare(detector)
-            self.status.place = replace(self.status.place, drift=DriftState())
+        requests = self._requests()
+        renewed = [_Said(told, None) for told in self._renewed()]
         if stretch is _NOTHING and not (requests or renewed or self._events):
             return
-        judged = detector.judge(stretch.windows, self.source.machine, len(stretch.windows)) if stretch.windows else []
-        place, said = self._heard_of(detector, stretch, judged, requests)
+        detector, judged = self._in_use.detector, []
+        if stretch.windows:
+            judged = detector.judge(stretch.windows, self.source.machine, len(stretch.windows), progress=False)
+        place, said = self._heard_of(stretch, judged, requests)
         events = [self._event(stretch, judged, number, one) for number, one in enumerate([*renewed, *said], start=1)]
         self._events += events
         self._heard += [stretch.heard] if stretch.heard else []
@@ -176,8 +217,30 @@ class Listener:
             self.status.score, self.status.threshold = judged[-1].score, judged[-1].threshold
         self._keep()
 
+    def _requests(self) -> list[Request]:
+        """What was asked and not yet followed; a disk that cannot be read is asked again later."""
+        try:
+            return [one for one in self._journal.requests(self.source.name) if one not in self._answered]
+        except sqlite3.Error as error:
+            log.warning("%s: the journal cannot be read (%s)", self.source.name, error)
+            return []
+
+    def _renewed(self) -> list[Told]:
+        """What is said of a detector that was written anew since the last stretch."""
+        fresh = self.around.detector.get()
+        if fresh.change == self._in_use.change:
+            return []
+        try:
+            self._prepared = self.around.preparing.of(fresh, self.source.machine)
+        except UserError as error:
+            fresh = InUse(self._in_use.detector, fresh.change, f"the detector from before goes on: {error}")
+        else:
+            self.status.place = replace(self.status.place, drift=DriftState())
+        self._in_use = fresh
+        return [Told("detector", note=fresh.note)]
+
     def _heard_of(
-        self, detector: Detector, stretch: Stretch, judged: Sequence[Judgment], requests: Sequence[Request]
+        self, stretch: Stretch, judged: Sequence[Judgment], requests: Sequence[Request]
     ) -> tuple[Place, list[_Said]]:
         """Where the input stands after a stretch, and what is to be said of it."""
         before = self.status.place
@@ -186,11 +249,10 @@ class Listener:
         for request in requests:
             state, told = _answer(state, before.position, request)
             said += [_Said(one, None) for one in told]
-        levels = self._levels
         for number, (judgment, waveform) in enumerate(zip(judged, stretch.windows, strict=True)):
             now = fingerprint(waveform)
-            window = _window(judgment, before.position + _end(stretch, judged, number), now == previous)
-            state, told = advance(self.around.options, levels, state, window)
+            window = _window(judgment, before.position + _end(stretch, judged, number), standing_still(now, previous))
+            state, told = advance(self.around.options, self._prepared.levels, state, window)
             said += [_Said(one, number) for one in told]
             drift, told = self._drifted(drift, window)
             said += [_Said(one, number) for one in told]
@@ -199,33 +261,12 @@ class Listener:
         position = before.position + stretch.seconds
         return replace(before, state=state, place=place, position=position, previous=previous, drift=drift), said
 
-    def _prepare(self, detector: Detector) -> None:
-        """Everything that hangs on what the detector has learnt."""
-        machine, seconds = detector.machines_[self.source.machine], detector.hearing_.preprocessing.clip_seconds
-        self._drift: DriftTest | None = None
-        self._levels, self.found = levels_of(machine), None
-        # It costs as much as enrolling: made once, where it is wanted.
-        left_out = cache(partial(left_out_windows, machine, seconds))
-        if self.around.a_day is not None:
-            scores, _, ends = left_out()
-            self.found = level_for(self.around.a_day, scores, ends, self._levels, self.around.options)
-            self._levels = levels_of(machine, self.found.level)
-        if self.around.drift:
-            self._drift = self._drift_test(left_out)
-
-    def _drift_test(self, left_out: Callable[[], LeftOut]) -> DriftTest | None:
-        try:
-            return drift_of(left_out())
-        except UserError as error:
-            # Alarms do without.
-            log.warning("%s: drift is not told: %s", self.source.name, error)
-            return None
-
     def _drifted(self, state: DriftState, window: Window) -> tuple[DriftState, list[Told]]:
         """Said once; a new detector begins anew."""
-        if self._drift is None or state.drifted_at or window.unfit or not window.running:
+        test = self._prepared.drift
+        if test is None or state.drifted_at or window.unfit or not window.running:
             return state, []
-        after = self._drift.update(state, window.score)
+        after = test.update(state, window.score)
         note = "sound has moved away from what was enrolled: listen; if it is normal, give it to asd calibrate"
         return after, [Told("drift", note=note)] if after.drifted_at else []
 
@@ -251,7 +292,7 @@ class Listener:
         return self._with_sound(event, stretch, window, self.around.excerpts)
 
     def _with_sound(self, event: Event, stretch: Stretch, window: int, excerpts: Excerpts) -> Event:
-        rate = self.around.detector.get().detector.hearing_.preprocessing.sample_rate
+        rate = self._in_use.detector.hearing_.preprocessing.sample_rate
         try:
             excerpts.keep(Excerpts.name(event), stretch.windows[window], rate)
             excerpts.make_room()
@@ -287,8 +328,6 @@ def _end(stretch: Stretch, judged: Sequence[Judgment], number: int) -> float:
     return stretch.offsets[number] - stretch.offsets[0] + length
 
 
-def _window(judgment: Judgment, end: float, repeated: bool) -> Window:
+def _window(judgment: Judgment, end: float, still: str) -> Window:
     unfit = "; ".join(judgment.health) if judgment.decision == "cannot judge" else ""
-    if repeated:
-        unfit = "the same samples again: the input stands still"
-    return Window(end, judgment.score, unfit, judgment.decision != "not running")
+    return Window(end, judgment.score, still or unfit, judgment.decision != "not running")

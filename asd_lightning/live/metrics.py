@@ -34,7 +34,7 @@ def as_text(inputs: Mapping[str, Status]) -> str:
     for name, kind, meaning, value in families:
         lines += [f"# HELP {name} {meaning}", f"# TYPE {name} {kind}"]
         lines += [
-            f'{name}{{input="{source}",machine="{one.place.machine}"}} {_number(float(value(one)))}'
+            f'{name}{{input="{_label(source)}",machine="{_label(one.place.machine)}"}} {_number(float(value(one)))}'
             for source, one in sorted(inputs.items())
         ]
     return "\n".join(lines) + "\n"
@@ -72,6 +72,11 @@ def serve(port: int, inputs: Callable[[], Mapping[str, Status]]) -> ThreadingHTT
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server
+
+
+def _label(text: str) -> str:
+    """A label's value, without its quotes."""
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
 def _number(value: float) -> str:

@@ -8,8 +8,10 @@ below ``homeassistant/`` (https://www.home-assistant.io/integrations/mqtt, "MQTT
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
+import re
 import sqlite3
 import threading
 from collections.abc import Mapping
@@ -20,7 +22,7 @@ from urllib.parse import unquote, urlsplit
 from asd_lightning import __version__
 from asd_lightning.errors import UserError
 from asd_lightning.live.journal import Journal
-from asd_lightning.plain_text import without_credentials
+from asd_lightning.plain_text import has_control, printable, without_credentials
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +68,12 @@ class Mqtt:
     """
 
     def __init__(self, url: str, journal: Path, seconds: float = 10.0) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
+        try:
+            parts = urlsplit(url)
+            known = parts.scheme in ("mqtt", "mqtts") and parts.hostname and parts.port != 0
+        except ValueError:
+            known = False
+        if not known or parts.hostname is None:
             raise UserError(f"{without_credentials(url)}: an address like mqtt://HOST:1883/NODE is needed")
         try:
             from paho.mqtt.client import Client
@@ -75,8 +81,8 @@ class Mqtt:
         except ImportError as error:
             raise UserError("MQTT needs paho-mqtt: pip install 'asd_lightning[live]'") from error
         self.node = parts.path.strip("/") or "asd"
-        if any(sign in self.node for sign in "/+#"):
-            raise UserError(f"{self.node}: the node's name must be without / + #")
+        if any(sign in self.node for sign in "/+#") or has_control(self.node):
+            raise UserError(f"{printable(self.node)}: the node's name must be without / + # and control characters")
         self.name = f"mqtt:{parts.hostname}:{parts.port or ''}/{self.node}"
         self._journal, self._seconds = journal, seconds
         self._states: dict[str, dict[str, Any]] = {}
@@ -180,9 +186,19 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _identity(name: str) -> str:
+    """A name that Home Assistant finds: of a-z, A-Z, 0-9, _ and -; others are replaced, and a digest tells them apart.
+
+    >>> _identity("asd_plant_pump-1"), _identity("asd_plant_pump.1")
+    ('asd_plant_pump-1', 'asd_plant_pump_1-1dcc4cac')
+    """
+    known = re.sub("[^a-zA-Z0-9_-]", "_", name)
+    return known if known == name else f"{known}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
 def discovery(node: str, source: str, machine: str) -> dict[str, dict[str, Any]]:
     """Topic -> what Home Assistant is told of one input: an alarm, whether it is heard well, and its level."""
-    base, identity = f"asd/{node}/{source}", f"asd_{node}_{source}"
+    base, identity = f"asd/{node}/{source}", _identity(f"asd_{node}_{source}")
     common = {
         "state_topic": f"{base}/state",
         "json_attributes_topic": f"{base}/state",

@@ -11,16 +11,14 @@ import io
 import json
 import logging
 import os
+import sqlite3
 import sys
 import threading
-import urllib.request
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
-from urllib.parse import urlsplit
+from typing import Protocol, runtime_checkable
 
 from asd_lightning.errors import UserError
 from asd_lightning.live.journal import Journal
-from asd_lightning.plain_text import without_credentials
 
 log = logging.getLogger(__name__)
 
@@ -59,26 +57,43 @@ def feed(sink: Sink, journal_path: Path, stop: threading.Event) -> None:
         stop: an unreachable sink is not waited for then: its events stay in the journal.
     """
     journal = Journal(journal_path)
-    sink.recover(journal)
-    pause, taken = _PAUSE, journal.delivered(sink.name)
+    pause, taken, marked, recovered = _PAUSE, 0, 0, False
     while True:
         ending = stop.is_set()
-        rows = journal.events(taken)
         try:
+            if not recovered:
+                sink.recover(journal)
+                taken = marked = journal.delivered(sink.name)
+                recovered = True
+            rows = journal.events(taken)
             for row, line in rows:
                 sink.deliver(line)
+                # A full disk keeps the mark from being written, and what was taken is not given again for that.
                 taken = row
-                journal.mark_delivered(sink.name, row)
+                marked = _marked(journal, sink.name, taken, marked)
+            marked = _marked(journal, sink.name, taken, marked)
             pause = _PAUSE
-        except OSError as error:
+        except (OSError, sqlite3.Error) as error:
             pause = min(2 * pause, _LONGEST_PAUSE)
             log.warning("%s: %s; tried again in %.1f s", sink.name, error, pause)
             if ending:
                 break
-        if ending and not rows:
-            break
+        else:
+            if ending and not rows:
+                break
         stop.wait(pause)
     journal.close()
+
+
+def _marked(journal: Journal, name: str, taken: int, marked: int) -> int:
+    """The row that the journal knows as taken now; one more attempt comes with the next event."""
+    if taken != marked:
+        try:
+            journal.mark_delivered(name, taken)
+        except sqlite3.Error as error:
+            log.warning("%s: what it has taken is not written (%s); tried again", name, error)
+            return marked
+    return taken
 
 
 class JsonLines:
@@ -157,69 +172,30 @@ class Standard:
 
     name = "standard output"
 
+    def __init__(self) -> None:
+        self._line, self._rest = "", b""
+
     def recover(self, journal: Journal) -> None:
         """Nothing is known of what was read."""
 
     def deliver(self, line: str) -> None:
-        """Print a line."""
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
-
-
-class Webhook:
-    """An address that each event is posted to as JSON.
-
-    The header ``Idempotency-Key`` is the event's id: it may come twice where an answer was lost.
-
-    Args:
-        url: http or https.
-        seconds: that an answer is waited for.
-
-    Raises:
-        UserError: another kind of address.
-    """
-
-    def __init__(self, url: str, seconds: float = 10.0) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UserError(f"{without_credentials(url)}: an address of http:// or https:// is needed")
-        self.url = url
-        self.seconds = seconds
-        self.name = f"webhook:{parts.scheme}://{parts.hostname}:{parts.port or ''}{parts.path}"
-
-    def recover(self, journal: Journal) -> None:
-        """The receiver knows ids."""
-
-    def deliver(self, line: str) -> None:
-        """Post one event."""
-        request = urllib.request.Request(
-            self.url,
-            line.encode(),
-            {"Content-Type": "application/json", "Idempotency-Key": str(json.loads(line)["id"])},
-            method="POST",
-        )
-        # HTTPError and timeouts are kinds of OSError.
-        with _OPENER.open(request, timeout=self.seconds) as answer:
-            answer.read(1)
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """An event goes to the address that was given and to no other."""
-
-    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
-        return None
-
-
-_OPENER = urllib.request.build_opener(_NoRedirect)
+        """Print a line; the rest of one that was not taken whole goes first."""
+        if line != self._line or not self._rest:
+            self._line, self._rest = line, f"{line}\n".encode()
+        # Without a buffer, which would keep what was refused and write it twice.
+        raw = getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
+        while self._rest:
+            self._rest = self._rest[raw.write(self._rest) :]
 
 
 def _append(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
-        before = file.tell()
+    # Without a buffer: what a full disk did not take must not be written when the file is closed.
+    with path.open("ab", buffering=0) as file:
+        before, rest = file.tell(), memoryview(text.encode())
         try:
-            file.write(text.encode())
-            file.flush()
+            while rest:
+                rest = rest[file.write(rest) :]
         except OSError:
             # Half a line must not stay before the next.
             os.truncate(path, before)

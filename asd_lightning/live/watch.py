@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from asd_lightning.live.false_alarms import FalseAlarms
 from asd_lightning.live.journal import Journal
-from asd_lightning.live.listener import Listener, Source, Status, Surroundings
+from asd_lightning.live.listener import Listener, Source, Status, Surroundings, check_name
 from asd_lightning.live.sinks import Sink, feed
 
-# In s, for what an input does last.
-_PATIENCE = 10.0
+# In s, for what an input does last, and for a sink that takes nothing more.
+_PATIENCE, _LONG_PATIENCE = 10.0, 30.0
 
 
 class Watch:
@@ -24,10 +25,13 @@ class Watch:
         sinks: where events go.
 
     Raises:
-        UserError: a machine that the detector does not know, or a journal of other inputs.
+        UserError: a name that no input can have, a machine that the detector does not know, or a journal of other
+            inputs.
     """
 
     def __init__(self, sources: Sequence[Source], around: Surroundings, sinks: Sequence[Sink] = ()) -> None:
+        for source in sources:
+            check_name(source.name)
         self.journal: Path = around.journal
         self.sinks = list(sinks)
         self._listeners = {source.name: Listener(source, around) for source in sources}
@@ -76,10 +80,18 @@ class Watch:
                 # One may be waiting for a pipe that gives nothing; what it has heard is in the journal.
                 thread.join(_PATIENCE)
             self._ended.set()
-            for thread in outputs:
-                thread.join()
+            self._emptied(outputs)
         if self._failures:
             raise self._failures[0]
+
+    def _emptied(self, outputs: Sequence[threading.Thread]) -> None:
+        """Wait while sinks take events; one that is stuck, such as a pipe that nobody reads, is left alone."""
+        left, since = self.waiting(), time.monotonic()
+        while any(thread.is_alive() for thread in outputs) and time.monotonic() - since < _LONG_PATIENCE:
+            for thread in outputs:
+                thread.join(0.1)
+            now = self.waiting()
+            left, since = (now, time.monotonic()) if now != left else (left, since)
 
     def _thread(self, work: Callable[..., None], *arguments: object) -> threading.Thread:
         def run() -> None:

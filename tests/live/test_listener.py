@@ -17,7 +17,10 @@ from asd_lightning.live.latch import LatchOptions
 from asd_lightning.live.levels import LeftOut
 from asd_lightning.live.listener import Listener, Source
 from asd_lightning.live.logic import Options
+from asd_lightning.live.sinks import Csv, JsonLines
+from asd_lightning.live.watch import Watch
 from tests.live.plant import ListeningDetector, Now, Scores, around
+from tests.live.test_sinks import Slow
 
 # The detector is none.
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -181,11 +184,113 @@ def test_an_input_that_repeats_its_samples_cannot_be_judged(tmp_path):
     assert "stands still" in told(tmp_path / "journal")[1]["note"]
 
 
+def test_windows_of_a_machine_are_scored_once_for_all_its_inputs_and_changes_again(tmp_path, monkeypatch):
+    scored = []
+
+    def left_out(machine, seconds):
+        scored.append(machine)
+        return LeftOut(np.linspace(0.0, 0.9, 60), [str(number) for number in range(60)], np.arange(1.0, 61.0))
+
+    monkeypatch.setattr("asd_lightning.live.prepared.left_out_windows", left_out)
+    detector, now = ListeningDetector(("pump", "fan")), Now(ListeningDetector(("pump", "fan")))
+    now.in_use = InUse(detector, 0, "")
+    shared = around(tmp_path, detector=now, a_day=1.0)
+    listeners = [
+        Listener(source([0.1] * 4, name, machine), shared)
+        for name, machine in (("a", "pump"), ("b", "pump"), ("c", "fan"), ("d", "pump"))
+    ]
+    assert scored == [detector.machines_["pump"], detector.machines_["fan"]]
+    assert len({listener.found for listener in listeners}) == 1
+    fresh = ListeningDetector(("pump", "fan"))
+    now.in_use = InUse(fresh, 1, "written anew")
+    for listener in listeners:
+        listener.run(threading.Event())
+    assert scored[2:] == [fresh.machines_["pump"], fresh.machines_["fan"]]
+
+
+def test_a_new_detector_that_cannot_be_used_leaves_the_one_before(tmp_path, monkeypatch):
+    def left_out(machine, seconds):
+        if machine is unusable.machines_["pump"]:
+            raise UserError("there is one recording")
+        return LeftOut(np.linspace(0.0, 0.9, 60), [str(number) for number in range(60)], np.arange(1.0, 61.0))
+
+    monkeypatch.setattr("asd_lightning.live.prepared.left_out_windows", left_out)
+    unusable, now = ListeningDetector(alarm=99.0), Now()
+    listener = Listener(source([0.1, 0.1, 3.0, 3.0]), around(tmp_path, detector=now, a_day=1.0))
+    now.in_use = InUse(unusable, 1, "written anew")
+    listener.run(threading.Event())
+    events = told(tmp_path / "journal")
+    assert [event["kind"] for event in events] == ["started", "detector", "alarm"]
+    assert events[1]["note"] == "the detector from before goes on: there is one recording"
+
+
+def test_an_input_that_nobody_has_named_is_of_one_folder(tmp_path, caplog):
+    def heard(origin, named):
+        input_ = Source("in", "pump", Scores(DAY), origin, named)
+        Listener(input_, around(tmp_path)).run(threading.Event())
+
+    heard("/plant/a/in", named=False)
+    heard("/plant/a/in", named=False)
+    with pytest.raises(UserError, match=r"in was /plant/a/in so far, and is /plant/b/in now; give the input a name"):
+        heard("/plant/b/in", named=False)
+    assert caplog.text == ""
+    heard("/plant/b/in", named=True)
+    assert "in: was /plant/a/in so far, and goes on with /plant/b/in" in caplog.text
+    heard("/plant/b/in", named=False)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a b", "a+", "#", 'a"b', "a\nb", "a" * 101])
+def test_names_of_inputs_are_parts_of_topics_and_file_names(tmp_path, name):
+    with pytest.raises(UserError, match="letters, digits, - _ and") as caught:
+        Watch([source(DAY, name=name)], around(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_machine_of_any_name_is_watched(tmp_path):
+    odd = 'Pümpe "A"/1+#\n\\'
+    detector = ListeningDetector((odd,))
+    excerpts = Excerpts(tmp_path / "sound")
+    watch = Watch(
+        [source(DAY, machine=odd)],
+        around(tmp_path, detector=Now(detector), options=OPTIONS, excerpts=excerpts),
+        [JsonLines(tmp_path / "events.jsonl"), Csv(tmp_path / "events.csv")],
+    )
+    watch.run()
+    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert {event["machine"] for event in events} == {odd}
+    assert len(events) == 9
+    assert len((tmp_path / "events.csv").read_text().splitlines()) == 10
+    assert len(list((tmp_path / "sound").iterdir())) == 3
+
+
+def test_a_sink_that_is_stuck_does_not_keep_a_watch_from_ending(tmp_path, monkeypatch):
+    monkeypatch.setattr("asd_lightning.live.watch._LONG_PATIENCE", 0.2)
+    stuck = Slow()
+    watch = Watch([source(DAY)], around(tmp_path, options=OPTIONS), [stuck, JsonLines(tmp_path / "events.jsonl")])
+    watch.run()
+    assert watch.waiting() == {"slow": 9}
+    assert len((tmp_path / "events.jsonl").read_text().splitlines()) == 9
+    stuck.may.set()
+
+
+def test_recordings_of_ones_own_beside_excerpts_stay(tmp_path):
+    sound = tmp_path / "sound"
+    sound.mkdir()
+    for name in ("mine.wav", "pump-2024.wav", "notes.txt"):
+        (sound / name).write_bytes(bytes(5000))
+    events = hear(tmp_path, DAY, excerpts=Excerpts(sound, largest=600))
+    kept = {path.name for path in sound.iterdir()}
+    assert kept >= {"mine.wav", "pump-2024.wav", "notes.txt"}
+    assert kept - {"mine.wav", "pump-2024.wav", "notes.txt"} == {
+        event["excerpt"] for event in [event for event in events if event["excerpt"]][-2:]
+    }
+
+
 def test_drift_is_told_once_across_a_restart_and_again_of_a_new_detector(tmp_path, monkeypatch):
     """Of scores a little higher than the enrolled ones, none of which is above a level."""
     rng = np.random.default_rng(0)
     enrolled = LeftOut(rng.normal(0.3, 0.05, 60), [str(number) for number in range(60)], np.arange(60.0))
-    monkeypatch.setattr("asd_lightning.live.listener.left_out_windows", lambda *_: enrolled)
+    monkeypatch.setattr("asd_lightning.live.prepared.left_out_windows", lambda *_: enrolled)
     scores = [*rng.normal(0.3, 0.05, 40), *rng.normal(0.6, 0.05, 40)]
     for end in (60, 80):
         Listener(source(scores[:end]), around(tmp_path, drift=True)).run(threading.Event())
@@ -203,9 +308,9 @@ def test_a_machine_without_a_test_for_drift_is_watched_all_the_same(tmp_path, mo
     def too_few(*_):
         raise UserError("there is one recording")
 
-    monkeypatch.setattr("asd_lightning.live.listener.left_out_windows", too_few)
+    monkeypatch.setattr("asd_lightning.live.prepared.left_out_windows", too_few)
     events = hear(tmp_path, DAY, drift=True)
-    assert "pump1: drift is not told: there is one recording" in caplog.text
+    assert "pump: drift is not told: there is one recording" in caplog.text
     assert [event["kind"] for event in events].count("alarm") == 2
     with pytest.raises(UserError, match="one recording"):
         Listener(source(DAY), around(tmp_path, a_day=1.0))

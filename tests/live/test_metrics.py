@@ -1,5 +1,6 @@
 """What Prometheus reads."""
 
+import re
 import urllib.error
 import urllib.request
 
@@ -40,6 +41,16 @@ def test_each_input_is_a_series_of_each_family():
     assert values['asd_heard_seconds_total{input="left",machine="pump"}'] == 120.5
     assert len(values) == 2 * len(types)
     assert all((kind == "counter") == name.endswith("_total") for name, kind in types.items())
+
+
+def test_names_of_machines_with_odd_characters_are_escaped():
+    odd = 'pump "A"\\B\nC'
+    text = as_text({"left": Status(Place(odd))})
+    values, types = parsed(text)
+    assert len(values) == len(types)
+    for series in values:
+        label = re.fullmatch(r'\w+\{input="left",machine="((?:[^"\\\n]|\\[\\"n])*)"\}', series).group(1)
+        assert re.sub(r"\\(.)", lambda sign: "\n" if sign[1] == "n" else sign[1], label) == odd
 
 
 def test_it_is_served_on_this_computer():

@@ -1,6 +1,7 @@
 """Against a real broker, where mosquitto is installed."""
 
 import json
+import re
 import shutil
 import signal
 import socket
@@ -193,11 +194,29 @@ def test_a_broker_that_is_not_there_keeps_events_in_the_journal(tmp_path):
 
 @pytest.mark.parametrize(
     ("url", "words"),
-    [("http://host", "mqtt://HOST"), ("mqtt://", "mqtt://HOST"), ("mqtt://host/a/b", "without / \\+ #")],
+    [
+        ("http://host", "mqtt://HOST"),
+        ("mqtt://", "mqtt://HOST"),
+        ("mqtt://host/a/b", "without / \\+ #"),
+        ("mqtt://host/a+", "without / \\+ #"),
+        ("mqtt://host/a\x00", "control characters"),
+        ("mqtt://host:port/a", "mqtt://HOST"),
+    ],
 )
 def test_addresses_that_are_none(tmp_path, url, words):
     with pytest.raises(UserError, match=words):
         Mqtt(url, tmp_path / "journal")
+
+
+def test_home_assistant_finds_inputs_of_any_name():
+    names = ["pump-1", "pump.1", "pump_1", "Pümpe", "a" * 100]
+    topics = [topic for name in names for topic in discovery("plant", name, 'pump "A"\n')]
+    assert len(set(topics)) == 3 * len(names)
+    # As its MQTT integration reads them.
+    topic = re.compile(
+        r"homeassistant/(?P<component>\w+)/(?:(?P<node>[a-zA-Z0-9_-]+)/)?(?P<object>[a-zA-Z0-9_-]+)/config"
+    )
+    assert all(topic.fullmatch(one) for one in topics)
 
 
 def test_a_password_is_not_in_what_is_said(tmp_path):

@@ -1,15 +1,18 @@
 """Every event reaches every sink, in order, whatever happens to the sink."""
 
 import csv
+import itertools
 import json
+import sqlite3
 import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
+import time
+import types
 
 import pytest
 
 from asd_lightning.errors import UserError
 from asd_lightning.live.journal import Journal, Place
-from asd_lightning.live.sinks import COLUMNS, Csv, JsonLines, Webhook, feed
+from asd_lightning.live.sinks import COLUMNS, Csv, JsonLines, Standard, feed
 from tests.live.test_journal import event
 
 
@@ -103,6 +106,23 @@ def test_rows_are_whole_and_once_after_a_kill_amid_one(tmp_path, journal):
         assert path.read_bytes() == whole
 
 
+def test_a_line_that_is_written_in_part_is_taken_back(tmp_path):
+    resource = pytest.importorskip("resource")
+    path, line = tmp_path / "events.jsonl", event(1).line()
+    JsonLines(path).deliver(line)
+    whole = path.read_bytes()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 10, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            JsonLines(path).deliver(line)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert path.read_bytes() == whole
+    JsonLines(path).deliver(line)
+    assert path.read_bytes() == 2 * whole
+
+
 @pytest.mark.parametrize("kind", [JsonLines, Csv])
 @pytest.mark.parametrize(
     "content", [b"my notes\nmore\n", b"my notes\nmore", b"notes", b"\x00" * 2_000_000, b"a\n" + b"\x00" * 99]
@@ -117,45 +137,79 @@ def test_a_file_of_something_else_is_left_alone(tmp_path, journal, kind, content
         feed(kind(tmp_path), journal, ended())
 
 
-@pytest.fixture
-def server():
-    """An address, what was posted to it, and the statuses that it answers with, 200 by default."""
-    posted, statuses = [], []
+class Slow:
+    """Takes nothing until it may."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            content = self.rfile.read(int(self.headers["Content-Length"])).decode()
-            posted.append((self.path, self.headers["Idempotency-Key"], content))
-            self.send_response(statuses.pop(0) if statuses else 200)
-            self.send_header("Location", "/elsewhere")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+    name = "slow"
 
-        def log_message(self, *arguments):
-            pass
+    def __init__(self):
+        self.may, self.taken = threading.Event(), []
 
-    running = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=running.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{running.server_port}/hook", posted, statuses
-    running.shutdown()
+    def recover(self, journal):
+        pass
+
+    def deliver(self, line):
+        assert self.may.wait(60)
+        self.taken.append(line)
 
 
-def test_events_are_posted_until_they_are_taken(journal, server, monkeypatch):
-    address, posted, statuses = server
-    statuses += [200, 503, 302]
-    for _ in range(3):
-        feed(Webhook(address), journal, ended())
-    ids = [json.loads(line)["id"] for line in lines_of(journal)]
-    assert [key for _, key, _ in posted] == [ids[0], ids[1], ids[1], *ids[1:]]
-    assert [content for _, _, content in posted[-4:]] == lines_of(journal)[1:]
-    assert {path for path, _, _ in posted} == {"/hook"}
+def test_a_slow_sink_holds_up_no_other(tmp_path, journal):
+    slow, quick, stop = Slow(), Flaky([]), threading.Event()
+    threads = [threading.Thread(target=feed, args=(sink, journal, stop), daemon=True) for sink in (slow, quick)]
+    for thread in threads:
+        thread.start()
+    wait(lambda: len(quick.taken) == 5)
+    assert slow.taken == []
+    slow.may.set()
+    stop.set()
+    for thread in threads:
+        thread.join(60)
+    assert slow.taken == quick.taken == lines_of(journal)
 
 
-@pytest.mark.parametrize("address", ["ftp://host/x", "file:///etc/passwd", "host", "http:///x"])
-def test_an_address_of_another_kind_is_refused(address):
-    with pytest.raises(UserError, match="http:// or https://"):
-        Webhook(address)
+def wait(true):
+    end = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.01)
 
 
-def test_the_name_of_an_address_has_no_password():
-    assert "secret" not in Webhook("https://me:secret@host/x?key=secret").name
+def test_what_a_full_disk_keeps_from_being_marked_is_given_once(journal, monkeypatch, caplog):
+    mark, count = Journal.mark_delivered, itertools.count()
+
+    def full(self, *arguments):
+        if next(count) < 3:
+            raise sqlite3.OperationalError("database or disk is full")
+        mark(self, *arguments)
+
+    monkeypatch.setattr(Journal, "mark_delivered", full)
+    sink = Flaky([])
+    feed(sink, journal, ended())
+    assert sink.taken == lines_of(journal)
+    assert Journal(journal).delivered("flaky") == 5
+    assert "is not written (database or disk is full)" in caplog.text
+
+
+def test_a_line_that_standard_output_took_in_part_is_ended_and_not_repeated(monkeypatch):
+    taken = []
+
+    class Narrow:
+        """Takes ten bytes, and then nothing for a moment."""
+
+        def write(self, content):
+            if len(taken) % 2:
+                taken.append(b"")
+                raise OSError("No space left on device")
+            taken.append(bytes(content[:10]))
+            return len(taken[-1])
+
+    monkeypatch.setattr("sys.stdout", types.SimpleNamespace(buffer=types.SimpleNamespace(raw=Narrow())))
+    sink = Standard()
+    for line in ("a line that is longer", "another"):
+        for _ in range(9):
+            try:
+                sink.deliver(line)
+            except OSError:
+                continue
+            break
+    assert b"".join(taken) == b"a line that is longer\nanother\n"

@@ -1,5 +1,6 @@
 """The command, with a detector and recordings."""
 
+import itertools
 import json
 import os
 import signal
@@ -10,9 +11,10 @@ import time
 
 import numpy as np
 import pytest
+import soundfile
 
 from asd_lightning.cli import main
-from asd_lightning.detector.actions import accept
+from asd_lightning.detector.actions import accept, calibrate
 from asd_lightning.detector.detector import Detector
 from asd_lightning.live.journal import Journal
 from asd_lightning.live.levels import drift_of, left_out_windows, levels_of
@@ -69,10 +71,11 @@ def test_a_fault_of_some_recordings_begins_and_ends(day, pump, capsys):
 
 
 def test_a_level_by_false_alarms_a_day_is_told(day, pump, capsys):
-    assert watch(day, pump, "--false-alarms-a-day", "0") == 0
+    assert watch(day, pump, "--false-alarms-a-day", "0", "--hop", "0.5") == 0
     error = capsys.readouterr().err
     assert "p1: alarms above" in error
     assert "too little normal sound to promise 0 a day" in error
+    assert "windows that overlap (--hop) were not counted" in error
     machine = Detector.load(pump / "pump.asd").machines_["pump"]
     left_out = left_out_windows(machine, 1.0)
     scores, names, ends = left_out
@@ -83,6 +86,46 @@ def test_a_level_by_false_alarms_a_day_is_told(day, pump, capsys):
     levels = levels_of(machine)
     assert levels.release < levels.warning <= levels.alarm
     assert drift_of(left_out).clips == 2000
+
+
+def test_windows_that_overlap_are_heard_in_their_order(day, pump):
+    assert watch(day, pump, "--hop", "0.5") == 0
+    told = next(event for event in events_of(day / "events.jsonl") if event["kind"] in ("warning", "alarm"))
+    detector = Detector.load(pump / "pump.asd")
+    machine, above = detector.machines_["pump"], []
+    for number, start in itertools.product(range(14), (0.0, 0.5, 1.0)):
+        waveform = soundfile.read(day / "in" / f"{number:02d}.wav", dtype="float32")[0]
+        window = waveform[round(start * RATE) : round((start + 1.0) * RATE)]
+        (judged,) = detector.judge([window])
+        above.append(judged.score > machine.promise.warning)
+        if sum(above[-3:]) >= 2:
+            break
+    assert (told["file"], told["offset"]) == (f"{number:02d}.wav", start)
+    assert told["score"] == pytest.approx(judged.score, rel=1e-5)
+    assert told["position"] == 2 * number + start + 1.0
+    assert heard(day / "journal") == 28.0
+
+
+def test_a_bar_is_not_drawn_for_each_stretch(day, pump, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("asd_lightning.detector.judging.shown", lambda items, words: drawn.append(words) or items)
+    assert watch(day, pump) == 0
+    assert drawn == []
+    Detector.load(pump / "pump.asd").judge([day / "in" / "00.wav"])
+    assert drawn == ["listening"]
+
+
+def test_two_folders_of_one_name_do_not_share_a_place(day, pump, capsys):
+    write_day(day / "other" / "in", files=2)
+    words = ["watch", str(pump / "pump.asd"), "--journal", str(day / "journal"), "--once", "--input"]
+    assert main([*words, str(day / "in")]) == 0
+    capsys.readouterr()
+    assert main([*words, str(day / "other" / "in")]) == 2
+    (error,) = capsys.readouterr().err.strip().splitlines()
+    assert f"in was {day / 'in'} so far, and is {day / 'other' / 'in'} now; give the input a name" in error
+    assert main([*words, f"other={day / 'other' / 'in'}"]) == 0
+    assert heard(day / "journal", "other") == 4.0
+    assert main([*words, str(day / "in")]) == 0
 
 
 def test_recordings_that_are_there_give_the_same_events(day, pump, capsys):
@@ -121,6 +164,13 @@ def test_a_detector_that_is_written_anew_judges_at_once(day, pump, tmp_path):
         write(tmp_path / "more" / "new.wav", hum(7777))
         accept(copy, tmp_path / "more" / "new.wav", machine="pump")
         wait(lambda: kinds(events_of(tmp_path / "out.jsonl"))[-1] == "detector")
+        # No sound is passed over, and none is heard again.
+        write(day / "in" / "more.wav", hum(8888))
+        wait(lambda: heard(journal) == 29)
+        calibrate(copy, [tmp_path / "more" / "new.wav", day / "in" / "more.wav"], machine="pump")
+        wait(lambda: kinds(events_of(tmp_path / "out.jsonl")).count("detector") == 2)
+        write(day / "in" / "most.wav", hum(9999))
+        wait(lambda: heard(journal) == 30)
         process.send_signal(signal.SIGTERM)
         assert process.wait(120) == 0
     finally:
@@ -146,12 +196,12 @@ def kill_at(position, journal, command):
     process.wait()
 
 
-def heard(path):
-    place = Journal(path).place("p1") if path.exists() else None
+def heard(path, name="p1"):
+    place = Journal(path).place(name) if path.exists() else None
     return 0.0 if place is None else place.position
 
 
-def wait(true, seconds=120.0):
+def wait(true, seconds=600.0):
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "waited too long"
@@ -180,6 +230,9 @@ def test_raw_samples_from_a_pipe(pump, tmp_path):
         (["--input", "in", "--machine", "y=pump"], "there is no such input"),
         (["--input", "in", "--machine", "fan"], "the detector knows pump"),
         (["--input", "a b=in"], "letters, digits"),
+        (["--input", "a+=in"], "letters, digits"),
+        (["--input", "a\nb=in"], "letters, digits"),
+        (["--input", "in", "--excerpts", "in/sound"], "is in the folder that is heard"),
         (["--input", "nowhere", "--once"], "no such folder"),
         (["--input", "in", "--webhook", "x"], "http:// or https://"),
         (["--input", "in", "--hop", "99"], "hop_seconds=99"),
