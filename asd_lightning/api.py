@@ -14,11 +14,14 @@ from asd_lightning.errors import UserError
 from asd_lightning.run_folder import ResultSet, results_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from asd_lightning.archive.scoring import ScoredArchive
     from asd_lightning.comparison.systems import Comparison
     from asd_lightning.detector.detector import Recordings
     from asd_lightning.detector.judging import Judgment
     from asd_lightning.explanation.explanation import Explanation
+    from asd_lightning.scoring.fusion import Method
     from asd_lightning.selection.choice import Selection
     from asd_lightning.selection.normals import Score
     from asd_lightning.submission.writer import Written
@@ -31,6 +34,7 @@ __all__ = [
     "enrol",
     "evaluate",
     "explain",
+    "fuse",
     "info",
     "report",
     "score",
@@ -216,6 +220,31 @@ def select(
     if output is not None:
         write_selection(selection, Path(output))
     return selection
+
+
+def fuse(
+    *runs: Path | str, output: Path | str, by: Method = "mean_z", weights: Sequence[float] | None = None
+) -> list[ResultSet]:
+    """Several runs of the same recordings as one result set, as ``asd fuse`` makes it.
+
+    Args:
+        runs: runs, results of tests, or folders with runs below them; where all systems have the same seeds, those of
+            one seed are fused.
+        output: a new folder for the results; of several seeds, for a folder of each.
+        by: ``mean_z``, ``z_min`` or ``rank``, see ``asd_lightning.scoring.fusion.fuse_scores``.
+        weights: a number above 0 for each system, in their order; by default all count alike.
+
+    Returns:
+        The results, one for each seed.
+
+    Raises:
+        UserError: fewer than two tests, tests of other recordings, one without valid embeddings or whose embeddings do
+            not give its scores again, weights that do not fit, or a filled folder.
+    """
+    from asd_lightning.experiment.fused import fuse_runs
+
+    numbers = None if weights is None else [float(weight) for weight in weights]
+    return fuse_runs([Path(run) for run in runs], Path(output), by, numbers)
 
 
 def report(*runs: Path | str, output: Path | str = "report.html") -> Path:

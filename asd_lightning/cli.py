@@ -40,6 +40,7 @@ COMMANDS = {
     "test": "score a trained run again (takes Hydra overrides)",
     "compare": "one table from many runs",
     "score-sweep": "many back-ends over one run's embeddings",
+    "fuse": "several runs of the same recordings as one",
     "select": "which of several embeddings, from normal clips alone",
     "report": "one self-contained HTML page about runs",
     "submit": "write or check a challenge submission",

@@ -78,6 +78,16 @@ class ResultSet:
             raise UserError(f"{self.summary}: expected a JSON object")
         return content
 
+    def refuse_fusion(self, remedy: str) -> None:
+        """Raise ``UserError`` where these are no results of a test but of several, fused: there are no embeddings.
+
+        Args:
+            remedy: what to do instead.
+        """
+        fusion = self.read_summary().get("fusion") if self.summary.is_file() else None
+        if fusion is not None:
+            raise UserError(f"{self.folder}: a fusion of runs, which has no embeddings; {remedy}")
+
     @property
     def config(self) -> Path:
         """The configuration of the test; absent in tests of older versions."""
@@ -194,6 +204,27 @@ def claim_results(run: Path, first: int = 1) -> ResultSet:
                 f"{folder}: cannot be made ({error.strerror}); give another folder with --output"
             ) from error
         return ResultSet(folder)
+
+
+def refuse_filled(folder: Path) -> None:
+    """Raise ``UserError`` where a folder for new results holds files."""
+    if folder.is_dir() and any(folder.iterdir()):
+        raise UserError(f"{folder}: holds files already; give a new folder with --output")
+
+
+def new_results(folder: Path) -> ResultSet:
+    """A folder for results, made for whoever asks first; one that is there and empty may have been made for them.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    try:
+        if folder.is_dir():
+            folder.rmdir()
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be made ({error.strerror}); give another folder with --output") from error
+    return ResultSet(folder)
 
 
 def _number(name: str) -> int:

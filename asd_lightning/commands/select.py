@@ -43,7 +43,9 @@ def run(args: argparse.Namespace) -> int:
     from asd_lightning.tables import print_table
 
     poolings = chosen_sources(choices.get("pooling", OWN))
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    # Elsewhere it would leave an empty line.
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         selection = select_runs(runs, score, poolings, progress)
     print_table(selection_table(selection))
     print(selection.reason)

@@ -8,6 +8,7 @@ from dataclasses import astuple
 from pathlib import Path
 
 from asd_lightning.comparison.back_ends import BASELINE, OWN, Swept
+from asd_lightning.comparison.elsewhere import ChosenElsewhere, choice_note, chosen_elsewhere
 from asd_lightning.evaluation.intervals import Interval
 from asd_lightning.evaluation.metrics import ALL
 from asd_lightning.scoring.clip_scores import machine_name
@@ -47,17 +48,32 @@ def sweep_table(swept: Sequence[Swept], title: str, at_most: int | None = None) 
     failures = [
         f"{f'{one.pooling}, ' if pooled else ''}{one.name} failed: {one.failure}" for one in swept if one.failure
     ]
-    explanation = EXPLANATION.format(against=against)
-    return Table(
-        title, (*heading, f"difference to {against}"), tuple(rows), (*more, explanation, *failures), 2 if pooled else 1
-    )
+    elsewhere = choice_note(_choices(swept))
+    notes = (*more, EXPLANATION.format(against=against), *filter(None, [elsewhere]), *failures)
+    return Table(title, (*heading, f"difference to {against}"), tuple(rows), notes, 2 if pooled else 1)
 
 
 def write_sweep(swept: Sequence[Swept], title: str, out: Path) -> list[str]:
-    """Write ``scorers.csv`` (one number a row, exact fractions), ``scorers.md`` and ``.tex``; returns their names."""
+    """Write ``scorers.csv`` (one number a row, exact fractions), ``scorers.md`` and ``.tex``; returns their names.
+
+    ``scorers_choice.csv`` has for each machine the row that is best on the others.
+    """
     write_csv(out / "scorers.csv", COLUMNS, _numbers(swept))
+    write_csv(out / "scorers_choice.csv", ChosenElsewhere._fields, _choices(swept))
     write_tables(out / "scorers", sweep_table(swept, title))
-    return ["scorers.csv", "scorers.md", "scorers.tex"]
+    return ["scorers.csv", "scorers_choice.csv", "scorers.md", "scorers.tex"]
+
+
+def _choices(swept: Sequence[Swept]) -> list[ChosenElsewhere]:
+    """For each machine the row that is best on the others."""
+    values = {
+        f"{one.pooling}, {one.name}" if one.pooling != OWN else one.name: {
+            (_machine(row), row.metric): row.estimate for row in one.intervals
+        }
+        for one in swept
+        if one.intervals
+    }
+    return list(chosen_elsewhere(values))
 
 
 def _numbers(swept: Sequence[Swept]) -> Iterator[tuple[object, ...]]:

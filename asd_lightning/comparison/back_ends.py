@@ -96,7 +96,7 @@ def load_threshold(name: str, seed: int = 0) -> Threshold:
     known = choices_of("model/threshold")
     if name not in known:
         raise UserError(f"threshold={name}: choose from {', '.join(known)}")
-    threshold: Threshold = _instantiated(read_part(_place("threshold", name, ()), "model", seed))
+    threshold: Threshold = instantiated(read_part(_place("threshold", name, ()), "model", seed))
     return threshold
 
 
@@ -128,7 +128,7 @@ def sweep(
     for source in sources:
         for name, path in back_ends.items():
             try:
-                scorer = _instantiated(_with_bands(read_part(path, "model", seed), source.bands))
+                scorer = instantiated(_with_bands(read_part(path, "model", seed), source.bands))
                 swept[source.pooling, name] = tuple(label(_scores(source.cache, scorer, threshold, reduction))), ""
             except UserError as error:
                 swept[source.pooling, name] = (), str(error)
@@ -178,5 +178,6 @@ def _place(group: str, name: str, folders: Sequence[Path]) -> Path:
     return next(place for place in places if place.is_file())
 
 
-def _instantiated(part: Any) -> Any:
+def instantiated(part: Any) -> Any:
+    """What a part of a configuration (plain data, of trusted targets) describes."""
     return instantiate(OmegaConf.create(part), _convert_="all")

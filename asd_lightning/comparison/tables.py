@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from asd_lightning.comparison.over_seeds import PairedDifference, paired_differences
+from asd_lightning.comparison.elsewhere import ChosenElsewhere, choice_note, chosen_elsewhere
+from asd_lightning.comparison.over_seeds import PairedDifference
 from asd_lightning.comparison.published import (
     AS_PRINTED,
     AS_REPORTED,
@@ -38,22 +39,26 @@ def published_row(system: str, machine: str, machines: Sequence[str]) -> Publish
     return TABLE_2[system].get(machine)
 
 
-def write_comparison_tables(comparison: Comparison, out: Path) -> list[str]:
+def write_comparison_tables(
+    comparison: Comparison, out: Path, differences: Sequence[PairedDifference] = ()
+) -> list[str]:
     """Write one number a row, exact fractions, and the tables in per cent; returns the files' names.
 
-    ``comparison.csv`` has means over seeds, ``comparison_seeds.csv`` the values of single runs, and
-    ``comparison_differences.csv`` what systems differ by over the seeds that they share.
+    ``comparison.csv`` has means over seeds, ``comparison_seeds.csv`` the values of single runs,
+    ``comparison_differences.csv`` what systems differ by over the seeds that they share and over test clips, and
+    ``comparison_choice.csv`` for each machine the system that is best on the others.
     """
     write_csv(out / "comparison.csv", COLUMNS, _means(comparison))
     write_csv(out / "comparison_seeds.csv", SEED_COLUMNS, _values_of_seeds(comparison))
-    write_csv(out / "comparison_differences.csv", PairedDifference._fields, paired_differences(comparison.systems))
-    write_tables(out / "comparison", metrics_table(comparison))
-    names = ("comparison.csv", "comparison_seeds.csv", "comparison_differences.csv", "comparison.md", "comparison.tex")
-    return list(names)
+    write_csv(out / "comparison_differences.csv", PairedDifference._fields, differences)
+    write_csv(out / "comparison_choice.csv", ChosenElsewhere._fields, _choices(comparison))
+    write_tables(out / "comparison", metrics_table(comparison, differences))
+    tables = ("comparison.csv", *(f"comparison_{name}.csv" for name in ("seeds", "differences", "choice")))
+    return [*tables, "comparison.md", "comparison.tex"]
 
 
-def hmean_table(comparison: Comparison) -> Table:
-    """``hmean`` of every machine and the official score."""
+def hmean_table(comparison: Comparison, differences: Sequence[PairedDifference] = ()) -> Table:
+    """``hmean`` of every machine and the official score; of the differences, which are within noise."""
     published = shown_published(comparison)
     ours = tuple(system.name for system in comparison.systems)
     rows = []
@@ -64,10 +69,12 @@ def hmean_table(comparison: Comparison) -> Table:
     rows += _last_rows(comparison, 1, len(published))
     muted = frozenset(range(1 + len(ours), 1 + len(ours) + len(published)))
     title = "hmean in %, mean ± standard deviation over seeds"
-    return Table(title, ("machine", *ours, *published), tuple(rows), tuple(_footnotes(comparison)), muted=muted)
+    return Table(
+        title, ("machine", *ours, *published), tuple(rows), tuple(_footnotes(comparison, differences)), muted=muted
+    )
 
 
-def metrics_table(comparison: Comparison) -> Table:
+def metrics_table(comparison: Comparison, differences: Sequence[PairedDifference] = ()) -> Table:
     """Four metrics of every machine, and the official score."""
     published = shown_published(comparison)
     rows = []
@@ -77,7 +84,7 @@ def metrics_table(comparison: Comparison) -> Table:
             label = ("official score", "") if last else (machine, short)
             rows.append(Row((*label, *_cells_of(comparison, machine, metric, published)), "total" if last else "plain"))
     rows += _last_rows(comparison, 2, len(published))
-    notes = ["Per cent; mean ± sample standard deviation over seeds.", *_footnotes(comparison)]
+    notes = ["Per cent; mean ± sample standard deviation over seeds.", *_footnotes(comparison, differences)]
     if published:
         reported = "; ".join(
             f"{row.system} {_number(row.development)} / {_number(row.evaluation)}" for row in AS_REPORTED
@@ -127,13 +134,39 @@ def _values_of_seeds(comparison: Comparison) -> Iterator[tuple[object, ...]]:
                 yield system.name, run.seed, run.folder, machine, metric, value
 
 
-def _footnotes(comparison: Comparison) -> list[str]:
+def _choices(comparison: Comparison) -> list[ChosenElsewhere]:
+    means = {
+        system.name: {key: spread.mean for key, spread in system.spread.items()}
+        for system in comparison.systems
+        if system.finished
+    }
+    return list(chosen_elsewhere(means))
+
+
+def _noise_note(comparison: Comparison, differences: Sequence[PairedDifference]) -> str:
+    """Which systems are within noise of the one with the highest official score; "" where that cannot be said."""
+    scores = {system.name: system.spread[ALL, "hmean"].mean for system in comparison.systems if system.finished}
+    known = {name: score for name, score in scores.items() if not math.isnan(score)}
+    best = max(known, key=lambda name: known[name], default="")
+    near = []
+    for row in differences:
+        if (row.machine, row.metric) == (ALL, "hmean") and best in row[:2] and row.within_noise:
+            other, sign = (row.system, 1) if row.baseline == best else (row.baseline, -1)
+            low, high = sorted((sign * row.low, sign * row.high))
+            clips = "" if math.isnan(low) else f", {100 * low:+.2f} to {100 * high:+.2f} over clips"
+            seeds = "" if math.isnan(row.p_value) else f", p = {row.p_value:.2f} over {row.seeds} seeds"
+            near.append(f"{other} ({100 * sign * row.difference:+.2f}{clips}{seeds})")
+    return f"Within noise of the best, {best}: {'; '.join(near)}." if near else ""
+
+
+def _footnotes(comparison: Comparison, differences: Sequence[PairedDifference]) -> list[str]:
     failures = [
         f"failed: {run.folder} (seed {'?' if run.seed is None else run.seed}): {run.failure}"
         for system in comparison.systems
         for run in system.failed
     ]
-    notes = [*comparison.notes, *failures]
+    told = (_noise_note(comparison, differences), choice_note(_choices(comparison)))
+    notes = [*comparison.notes, *failures, *filter(None, told)]
     if shown_published(comparison):
         notes.append("XJU: Table 2 of the report; its averages are harmonic means, cut to two decimals.")
         if CORRECTED[1] in comparison.machines:

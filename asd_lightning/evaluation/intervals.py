@@ -97,6 +97,54 @@ def bootstrap_many(
         yield _intervals(own, of_first, confidence), differences
 
 
+@dataclass(frozen=True)
+class Resampled:
+    """One system's numbers on the clips that it was scored on, and on what the bootstrap draws of them.
+
+    Attributes:
+        clips: machine, section, file, domain and condition of each, sorted.
+        rows: the metrics, of the machines and over all.
+        replicates: the same of every resample, by machine and section.
+    """
+
+    clips: tuple[tuple[str, ...], ...]
+    rows: tuple[MachineMetrics, ...]
+    replicates: Mapping[tuple[str, str], Replicates]
+
+
+def resampled(scores: Sequence[ClipScore], resamples: int = 1000, seed: int = 0) -> Resampled:
+    """Draw clips, the same ones whoever has scored them, and evaluate each draw."""
+    ordered = sorted(scores)
+    replicates = _replicates(ordered, _draws(ordered, resamples, seed), resamples)
+    return Resampled(tuple(score[:5] for score in ordered), tuple(_rows(ordered)), replicates)
+
+
+def mean_difference(pairs: Sequence[tuple[Resampled, Resampled]], confidence: float = 0.95) -> list[Interval]:
+    """Intervals of the mean of ``first - second`` over pairs, such as two systems trained with each of some seeds.
+
+    Of one pair these are the numbers of ``bootstrap_difference``.  The pairs are fixed, the clips are drawn.
+
+    Args:
+        pairs: of the same machines.
+        confidence: of the intervals.
+
+    Raises:
+        ValueError: a pair is of other clips or another truth.
+    """
+    for first, second in pairs:
+        if odd := sorted(set(first.clips) ^ set(second.clips)):
+            raise ValueError(f"first and second must score the same clips with the same truth; they differ in {odd[0]}")
+    found = []
+    for place, row in enumerate(pairs[0][0].rows):
+        group = row.machine, row.section
+        for metric in METRICS:
+            ends = [(getattr(one.rows[place], metric), getattr(other.rows[place], metric)) for one, other in pairs]
+            drawn = [one.replicates[group][metric] - other.replicates[group][metric] for one, other in pairs]
+            estimate = float(np.mean([one - other for one, other in ends]))
+            found.append(_interval(row, metric, estimate, np.mean(drawn, axis=0), confidence))
+    return found
+
+
 def weighted_auc(
     anomaly_score: Float[ndarray, " clips"],
     is_anomaly: Bool[ndarray, " clips"],

@@ -26,7 +26,8 @@ from asd_lightning.data.datamodule import ClipDataModule
 from asd_lightning.evaluation.metrics import MachineMetrics
 from asd_lightning.evaluation.worst_clips import worst_clips
 from asd_lightning.experiment.multirun import is_sweep
-from asd_lightning.experiment.results import Evaluated, evaluated
+from asd_lightning.experiment.result_files import Evaluated
+from asd_lightning.experiment.results import evaluated
 from asd_lightning.foreign_files import first_line
 from asd_lightning.scoring.clip_scores import ClipScore, machine_name
 from asd_lightning.training.module import AnomalousSoundModule

@@ -31,7 +31,7 @@ from asd_lightning.experiment.claim import is_first_process
 from asd_lightning.experiment.identity import with_absolute_paths
 from asd_lightning.foreign_files import load_yaml
 from asd_lightning.plain_text import did_you_mean, is_name
-from asd_lightning.run_folder import CONFIG
+from asd_lightning.run_folder import CONFIG, ResultSet
 from asd_lightning.trust import read_part, refuse_foreign_targets
 
 # What a test may take from a folder that the run remembers.
@@ -149,6 +149,7 @@ def _stored_configuration(run: Path) -> dict[str, Any]:
     path = run / CONFIG
     if not path.is_file():
         raise UserError(f"{run}: not the folder of a run, {CONFIG} is missing; give one of asd train")
+    ResultSet(run).refuse_fusion("test one of the runs in it")
     content: Any = of_today(load_yaml(path))
     if not isinstance(content, dict) or not all(isinstance(content.get(part), dict) for part in ("model", "data")):
         raise UserError(f"{path}: not the configuration of a run: model and data are missing; copy the run again")

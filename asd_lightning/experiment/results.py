@@ -2,40 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
-import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from rich.console import Console
 
-from asd_lightning.atomic import write_atomically, write_text_atomically
 from asd_lightning.data.batch import Batch
 from asd_lightning.data.datamodule import ClipDataModule
 from asd_lightning.encoders.family import chosen_poolings
-from asd_lightning.evaluation.attributes import write_attributes
 from asd_lightning.evaluation.complexity import count_macs
 from asd_lightning.evaluation.ground_truth import label_scores
-from asd_lightning.evaluation.metrics import TERMINAL_HEADINGS, EvaluationResult, evaluate, metrics_table, write_metrics
+from asd_lightning.evaluation.metrics import evaluate
 from asd_lightning.experiment.identity import digest_of
-from asd_lightning.experiment.provenance import commit, packages
+from asd_lightning.experiment.result_files import Evaluated, write_result_files
 from asd_lightning.low_precision import lowered_branches
-from asd_lightning.pages.plots import plot_roc, plot_scores
-from asd_lightning.plain_text import on_terminal
 from asd_lightning.run_folder import ResultSet
-from asd_lightning.scoring.clip_scores import (
-    ClipScore,
-    alarm_lines,
-    write_challenge_files,
-    write_scores,
-    write_windows,
-)
+from asd_lightning.scoring.clip_scores import write_windows
 from asd_lightning.scoring.embedding_cache import (
     CacheKey,
     EmbeddingCache,
@@ -45,21 +31,10 @@ from asd_lightning.scoring.embedding_cache import (
 )
 from asd_lightning.scoring.feature_store import StoredFeatures, write_features
 from asd_lightning.scoring.fitted import write_fitted
-from asd_lightning.tables import as_terminal
 from asd_lightning.training.module import AnomalousSoundModule, TestOutcome
 from asd_lightning.training.token_features import TokenFeatures
 
 logger = logging.getLogger(__name__)
-
-_VERSIONS = ("asd-lightning", "torch", "torchaudio", "pytorch-lightning", "scikit-learn", "imbalanced-learn")
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """Scores of a test with what is known of their clips, and the metrics of those that are labelled."""
-
-    scores: list[ClipScore]
-    result: EvaluationResult
 
 
 class ResultsWriter(pl.Callback):
@@ -143,32 +118,13 @@ class ResultsWriter(pl.Callback):
         evaluated: Evaluated,
         cache: EmbeddingCache,
     ) -> None:
-        results, scores, result = self.results, evaluated.scores, evaluated.result
+        results = self.results
         results.folder.mkdir(parents=True, exist_ok=True)
-        write_scores(results.scores, scores)
         if outcome.windows:
             write_windows(results.windows, outcome.windows)
         write_embeddings(results.embeddings, cache)
         self._write_fitted(trainer, module, cache.key.model, outcome)
-        write_challenge_files(results.challenge, scores)
-        if self.config:
-            with write_atomically(results.config) as file:
-                file.write(self.config.encode())
-        write_text_atomically(results.packages, packages())
-        self._write_summary(trainer, module, evaluated)
-        # After all that is read from a run, which counts as finished when its metrics are there; before the pictures
-        # and what is printed: where those fail, no number is lost.
-        write_attributes(scores, results.folder)
-        write_metrics(result, results.folder)
-        plot_scores(scores, results.score_plot)
-        if result.machines:
-            plot_roc(scores, results.roc_plot)
-        console = Console()
-        if result.machines:
-            console.print(as_terminal(metrics_table(result, TERMINAL_HEADINGS)))
-        for line in [*alarm_lines(scores), *(() if result.machines else result.notes)]:
-            console.print(on_terminal(line), highlight=False)
-        console.print(on_terminal(f"Results: {results.folder}"), soft_wrap=True)
+        write_result_files(results, evaluated, self.config, self._summary(trainer, module, evaluated))
 
     def _write_features(self, trainer: pl.Trainer, key: CacheKey) -> None:
         """Gather on every process, each of which has embedded some of the clips; write on the first."""
@@ -205,11 +161,10 @@ class ResultsWriter(pl.Callback):
         for machine in write_fitted(self.results.fitted, outcome.fitted, about):
             logger.warning("%s: its back-end has no state(), so it is not kept: another test has to fit it", machine)
 
-    def _write_summary(self, trainer: pl.Trainer, module: AnomalousSoundModule, evaluated: Evaluated) -> None:
+    def _summary(self, trainer: pl.Trainer, module: AnomalousSoundModule, evaluated: Evaluated) -> dict[str, Any]:
         datamodule: ClipDataModule = trainer.datamodule  # type: ignore[attr-defined]
         labels = {f"{s.machine}/{s.file} is": f"{s.domain} {s.condition}" for s in evaluated.scores}
-        summary = self.about | {
-            "official_score": evaluated.result.official_score,
+        return self.about | {
             "updates": module.updates,
             "classes": len(module.classes),
             "training_clips": digest_of(datamodule.training_clips()),
@@ -221,11 +176,7 @@ class ResultsWriter(pl.Callback):
             "num_parameters": sum(parameter.numel() for parameter in module.embedder.parameters()),
             "device": str(trainer.strategy.root_device),
             "world_size": trainer.world_size,
-            "commit": commit(),
-            "versions": {name: version(name) for name in _VERSIONS} | {"python": platform.python_version()},
         }
-        with write_atomically(self.results.summary) as file:
-            file.write(json.dumps(summary, indent=2).encode())
 
 
 def _scoring_precision(module: AnomalousSoundModule) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from asd_lightning.experiment.identity import warn_of_other_training
 from asd_lightning.experiment.quiet import hide_irrelevant_messages
 from asd_lightning.experiment.recorded import retest_configuration
 from asd_lightning.experiment.train import make_trainer, users_mistake
-from asd_lightning.run_folder import CHECKPOINT, CONFIG, ResultSet, claim_results
+from asd_lightning.run_folder import CHECKPOINT, CONFIG, ResultSet, claim_results, new_results, refuse_filled
 from asd_lightning.scoring.machines import warn_of_too_few
 from asd_lightning.training.build import load_module
 
@@ -86,8 +86,8 @@ def _datamodule(run: Path, config: DictConfig) -> ClipDataModule:
 
 def _refuse_places(root: Path, out: Path | None) -> None:
     # Only the first process looks: it makes the folder, which the others then find there.
-    if is_first_process() and out is not None and out.is_dir() and any(out.iterdir()):
-        raise UserError(f"{out}: holds files already; give a new folder with --output")
+    if is_first_process() and out is not None:
+        refuse_filled(out)
     if not root.is_dir():
         raise UserError(
             f"data.root={root}: no such folder, and the run's recordings were there; say where they are now with "
@@ -107,13 +107,4 @@ def _claimed(run: Path, out: Path | None, trained: bool) -> ResultSet:
     """The folder of this test, made by its first process and by nobody else."""
     if not is_first_process():
         return ResultSet(out or run)
-    if out is None:
-        return claim_results(run, first=1 if trained else 2)
-    try:
-        # One that is there and empty may have been made for this test.
-        if out.is_dir():
-            out.rmdir()
-        out.mkdir(parents=True)
-    except OSError as error:
-        raise UserError(f"{out}: cannot be made ({error.strerror}); give another folder with --output") from error
-    return ResultSet(out)
+    return claim_results(run, first=1 if trained else 2) if out is None else new_results(out)

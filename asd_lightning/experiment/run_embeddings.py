@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from asd_lightning.configuration import of_today
 from asd_lightning.data.preprocessing import Preprocessing
@@ -22,6 +22,8 @@ from asd_lightning.scoring.embedding_cache import (
 )
 
 logger = logging.getLogger(__name__)
+
+_AGAIN = "test the run again (asd test RUN)"
 
 
 class _Expected(NamedTuple):
@@ -62,6 +64,31 @@ def valid_embeddings(run: Path, reasons: list[str]) -> Iterator[tuple[ResultSet,
     return _valid(run, _expected(run), reasons)
 
 
+def embeddings_of_test(results: ResultSet) -> EmbeddingCache:
+    """The embeddings that one test has left, where they are those of its run's weights and of the recordings.
+
+    Raises:
+        UserError: there are none, or they are not.
+    """
+    results.refuse_fusion("give the runs that are in it")
+    path = results.config_of_run
+    config = load_yaml(path) if path else None
+    try:
+        heard = Preprocessing.of_options(config["data"])
+        after_head = {"score_after_head": config["model"]["score_after_head"]}
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{results.folder}: does not say how its scores were made; {_AGAIN}") from None
+    models: frozenset[str] = frozenset()
+    if results.run is None:
+        logger.warning("%s: lies outside of a run: nothing tells whether it is of the last weights", results.folder)
+    else:
+        models, _ = _of_checkpoint(results.run / CHECKPOINT, after_head)
+    cache = read_embeddings(results.embeddings)
+    if reason := _mismatch(cache, _Expected(models, heard, "")):
+        raise UserError(f"{results.embeddings}: {reason}; {_AGAIN}")
+    return cache
+
+
 def _valid(run: Path, expected: _Expected, reasons: list[str]) -> Iterator[tuple[ResultSet, EmbeddingCache]]:
     for results in result_sets(run):
         if not results.embeddings.is_file():
@@ -81,6 +108,7 @@ def _valid(run: Path, expected: _Expected, reasons: list[str]) -> Iterator[tuple
 def _expected(run: Path) -> _Expected:
     path = run / CONFIG
     if is_result_set(run):
+        ResultSet(run).refuse_fusion("give one of the runs in it")
         raise UserError(f"{run}: holds one test; give the folder of its run, and which of its embeddings fit is found")
     if not path.is_file():
         raise UserError(f"{run}: not the folder of a run, {CONFIG} is missing; give one of asd train")
@@ -93,8 +121,12 @@ def _expected(run: Path) -> _Expected:
     return _Expected(models, Preprocessing.of_options(config["data"]), training_clips, str(precision))
 
 
-def _of_checkpoint(path: Path) -> tuple[frozenset[str], str]:
+def _of_checkpoint(path: Path, changes: Mapping[str, Any] | None = None) -> tuple[frozenset[str], str]:
     """Digests of a checkpoint's model, and the digest of the clips it was trained on.
+
+    Args:
+        path: of the checkpoint.
+        changes: what a test has of the model's settings in place of the run's.
 
     An older checkpoint has two digests: of names and configuration as they are stored, which its own tests recorded,
     and as they are today.
@@ -111,10 +143,10 @@ def _of_checkpoint(path: Path) -> tuple[frozenset[str], str]:
         # Memory-mapped: the optimizer's state, most of the file, is not read.
         read_pickled(path)
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        at_its_time = model_digest(content["state_dict"], content["asd_config"])
+        at_its_time = model_digest(content["state_dict"], content["asd_config"] | (changes or {}))
         rename_head(content)
         clips = content.get("asd_training_clips")
-        today = model_digest(content["state_dict"], of_today(content["asd_config"]))
+        today = model_digest(content["state_dict"], of_today(content["asd_config"]) | (changes or {}))
         return frozenset({at_its_time, today}), digest_of(clips) if clips else ""
     except Exception as error:
         raise UserError(

@@ -12,6 +12,7 @@ from asd_lightning.errors import UserError
 from asd_lightning.scoring.arguments import require_choice
 from asd_lightning.scoring.contributions import Contributions, SummingScorer
 from asd_lightning.scoring.domains import DacoScorer, DomainScorer
+from asd_lightning.scoring.fusion import lowest, mean_of
 from asd_lightning.scoring.held_out import fit_with, left_out_scores
 from asd_lightning.scoring.parts import SIMPLE, Kinds, again, checked, packed, unpacked
 from asd_lightning.scoring.protocol import FittedByRecording, Scorer, ScorerState, kept_array
@@ -120,7 +121,7 @@ class CombinedScorer(FittedByRecording):
     def _fused(self, scores: Mapping[str, Float[np.ndarray, " m"]]) -> Float[np.ndarray, " m"]:
         # In the order of the names, which a file keeps: sums are the same to the last bit.
         z = [(scores[name] - self._z[name][0]) / self._z[name][1] for name in sorted(scores)]
-        return np.asarray(np.mean(z, axis=0) if self.combination == "mean" else np.min(z, axis=0))
+        return mean_of(z, [1.0] * len(z)) if self.combination == "mean" else lowest(z)
 
     def _scaled(self, scores: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
         return np.log(np.maximum(scores, SMALLEST_DISTANCE)) if self.scale == "log" else scores

@@ -55,7 +55,12 @@ class FittedMachine:
 
     def decision(self, anomaly_score: float) -> int | None:
         """1 = anomaly, 0 = normal; ``None`` where there is no threshold and so no decision."""
-        return None if math.isnan(self.threshold) else int(anomaly_score > self.threshold)
+        return decision(anomaly_score, self.threshold)
+
+
+def decision(anomaly_score: float, threshold: float) -> int | None:
+    """1 = anomaly, 0 = normal; ``None`` where there is no threshold (nan) and so no decision."""
+    return None if math.isnan(threshold) else int(anomaly_score > threshold)
 
 
 def write_fitted(path: Path, machines: Mapping[MachineKey, FittedMachine], about: Mapping[str, Any]) -> list[str]:

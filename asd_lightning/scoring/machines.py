@@ -154,19 +154,19 @@ def _fit_machine(
     files, scores = reduced([clip.file for clip in clips], left_out, reduction)
     _name_outliers(clips[0].machine, files, scores)
     first = _numbered([clip.file for clip in clips])
-    return _with_threshold(scorer, scores, is_target[np.unique(first, return_index=True)[1]], threshold)
+    of_recordings = is_target[np.unique(first, return_index=True)[1]]
+    return FittedMachine(scorer, *fit_threshold(threshold, scores, of_recordings), scores)
 
 
-def _with_threshold(
-    scorer: Scorer, scores: Float[ndarray, " n"], is_target: Bool[ndarray, " n"], threshold: Threshold
-) -> FittedMachine:
-    """Fit the threshold; where that fails the machine has scores and no decisions, with the reason."""
+def fit_threshold(
+    threshold: Threshold, scores: Float[ndarray, " n"], is_target: Bool[ndarray, " n"]
+) -> tuple[float, str]:
+    """The threshold among left-out training scores; where that fails nan, with the reason ("" for none)."""
     try:
         limit = threshold.fit(scores, is_target)
     except UserError as error:
-        return FittedMachine(scorer, math.nan, str(error), scores)
-    undecided = "the rule gave no number" if math.isnan(limit) else ""
-    return FittedMachine(scorer, limit, undecided, scores)
+        return math.nan, str(error)
+    return limit, "the rule gave no number" if math.isnan(limit) else ""
 
 
 def _numbered(names: Sequence[str]) -> Int[ndarray, " n"]:

@@ -109,7 +109,7 @@ def describe(label: str, summary: Mapping[str, Any], development: Sequence[Machi
             ],
         },
         "system": {
-            "description": dict(DESCRIPTION_FIELDS),
+            "description": DESCRIPTION_FIELDS | {"ensemble_method_subsystem_count": _fused(summary)},
             "complexity": {
                 "total_parameters": f"{TODO}: a whole number" if parameters is None else parameters,
                 "MACS": f"{TODO}: multiply-accumulates for one clip" if macs is None else macs,
@@ -136,6 +136,12 @@ def _filled(meta: dict[str, Any], info: Path | None) -> dict[str, Any]:
     if not isinstance(given, dict):
         raise UserError(f"--info {info}: expected a mapping with submission: and system:")
     return _merged(meta, given, str(info))
+
+
+def _fused(summary: Mapping[str, Any]) -> int | None:
+    """How many systems are one in these results; ``None`` where they are of one."""
+    fusion = summary.get("fusion")
+    return len(fusion["parts"]) if isinstance(fusion, dict) and isinstance(fusion.get("parts"), list) else None
 
 
 def _merged(template: dict[str, Any], given: Mapping[str, Any], where: str) -> dict[str, Any]:

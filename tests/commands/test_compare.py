@@ -9,6 +9,7 @@ TABLES = (
     "comparison.csv",
     "comparison.md",
     "comparison.tex",
+    "comparison_choice.csv",
     "comparison_differences.csv",
     "comparison_seeds.csv",
 )

@@ -8,11 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.stats import ttest_rel
+from scipy.stats import hmean, ttest_rel
+from sklearn.metrics import roc_auc_score
 
-from asd_lightning.comparison.over_seeds import paired_differences
+from asd_lightning.comparison.over_seeds import paired_differences, resample_runs
 from asd_lightning.comparison.systems import Run, compare_runs
-from asd_lightning.comparison.tables import write_comparison_tables
+from asd_lightning.comparison.tables import hmean_table, write_comparison_tables
+from asd_lightning.evaluation.intervals import _draws, resampled
+from asd_lightning.evaluation.metrics import ALL, evaluate, write_metrics
+from asd_lightning.run_folder import results_of
+from asd_lightning.scoring.clip_scores import ClipScore, read_scores, write_scores
 from tests.comparison.runs import finished_run
 
 
@@ -55,7 +60,8 @@ def test_means_over_other_machines_do_not_compare(tmp_path: Path) -> None:
 
 def test_the_values_of_each_run_and_the_differences_are_written(folder: Path) -> None:
     comparison = compare_runs([folder])
-    write_comparison_tables(comparison, folder / "out")
+    differences = list(paired_differences(comparison.systems, resample_runs(comparison.systems)))
+    write_comparison_tables(comparison, folder / "out", differences)
     with (folder / "out/comparison_seeds.csv").open(newline="") as lines:
         rows = list(csv.DictReader(lines))
     runs = {str(run.folder): run for system in comparison.systems for run in system.finished}
@@ -66,6 +72,85 @@ def test_the_values_of_each_run_and_the_differences_are_written(folder: Path) ->
         assert row["seed"] == str(runs[row["run"]].seed)
     with (folder / "out/comparison_differences.csv").open(newline="") as lines:
         written = list(csv.DictReader(lines))
-    assert [repr(float(row["p_value"])) for row in written] == [
-        repr(row.p_value) for row in paired_differences(comparison.systems)
+    for name in ("p_value", "low", "high"):
+        assert [repr(float(row[name])) for row in written] == [repr(getattr(row, name)) for row in differences]
+
+
+def shifted(folder: Path, name: str, seed: int, shift: float) -> Path:
+    """A run whose anomalies lie further out than those of ``finished_run``, and the rest where it is."""
+    results = results_of(finished_run(folder, name, seed))
+    scores = [
+        score._replace(anomaly_score=score.anomaly_score + shift * (score.condition == "anomaly"))
+        for score in read_scores(results.scores)
     ]
+    write_scores(results.scores, scores)
+    write_metrics(evaluate(scores), results.folder)
+    return folder
+
+
+def test_intervals_over_clips_by_a_slow_loop(tmp_path: Path) -> None:
+    """Of the official score of two seeds: each resample evaluated by scikit-learn, clip by clip."""
+    for seed in (1, 2):
+        finished_run(tmp_path / f"a{seed}", "one", seed)
+        shifted(tmp_path / f"b{seed}", "two", seed, 0.3)
+    systems = compare_runs([tmp_path]).systems
+    scores = {run.folder: sorted(read_scores(run.results.scores)) for each in systems for run in each.finished}
+    count = 15
+    found = {run: resampled(clips, count) for run, clips in scores.items()}
+    rows = {(row.machine, row.metric): row for row in paired_differences(systems, found)}
+    drawn = []
+    for number in range(count):
+        of_seeds = []
+        for one, two in zip(*(system.finished for system in systems), strict=True):
+            first, second = (official_score(scores[run.folder], number, count) for run in (one, two))
+            of_seeds.append(second - first)
+        drawn.append(np.mean(of_seeds))
+    row = rows[ALL, "hmean"]
+    np.testing.assert_allclose([row.low, row.high], np.quantile(drawn, [0.025, 0.975]), atol=1e-12)
+    assert row.low < row.difference < row.high
+
+
+def official_score(clips: list[ClipScore], number: int, count: int) -> float:
+    """Of one resample, whose draws are those that single systems' intervals have."""
+    values = []
+    for draw in _draws(clips, count, 0).values():
+        own = [clips[index] for index in draw.clips]
+        often = draw.often[number]
+        truth = np.array([clip.condition == "anomaly" for clip in own])
+        score = np.array([clip.anomaly_score for clip in own])
+        for domain in ("source", "target"):
+            taken = often * np.array([clip.domain == domain or clip.condition == "anomaly" for clip in own])
+            values.append(roc_auc_score(np.repeat(truth, taken), np.repeat(score, taken)))
+        values.append(roc_auc_score(np.repeat(truth, often), np.repeat(score, often), max_fpr=0.1))
+    return float(hmean(values))
+
+
+def test_without_scores_or_of_other_clips_there_is_no_interval(tmp_path: Path) -> None:
+    finished_run(tmp_path / "a", "one", 1)
+    finished_run(tmp_path / "b", "two", 1, draw=1)
+    finished_run(tmp_path / "c", "three", 1, machines=("fan",))
+    (tmp_path / "b/results/scores.csv").unlink()
+    systems = compare_runs([tmp_path]).systems
+    rows = list(paired_differences(systems, resample_runs(systems)))
+    assert rows
+    assert all(math.isnan(row.low) and math.isnan(row.high) for row in rows)
+    assert not any(row.within_noise for row in rows)
+
+
+def test_what_is_within_noise_of_the_best_is_named(tmp_path: Path) -> None:
+    shifted(tmp_path / "a", "best", 1, 1.0)
+    shifted(tmp_path / "b", "near", 1, 0.99)
+    finished_run(tmp_path / "c", "far", 1)
+    comparison = compare_runs([tmp_path])
+    differences = list(paired_differences(comparison.systems, resample_runs(comparison.systems)))
+    (told,) = (note for note in hmean_table(comparison, differences).notes if note.startswith("Within noise"))
+    (row,) = (row for row in differences if (*row[:2], *row[2:4]) == ("near", "best", ALL, "hmean"))
+    assert told == (
+        f"Within noise of the best, best: near ({100 * row.difference:+.2f}, {100 * row.low:+.2f} to "
+        f"{100 * row.high:+.2f} over clips)."
+    )
+    one = row._replace(low=0.01, high=0.02, p_value=0.2)
+    assert one.within_noise
+    assert not one._replace(p_value=0.01).within_noise
+    assert not one._replace(p_value=math.nan).within_noise
+    assert one._replace(p_value=0.01, low=-0.01).within_noise

@@ -19,7 +19,7 @@ from asd_lightning import cli
 from asd_lightning.data.layout import find_clips
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.metrics import read_metrics
-from asd_lightning.experiment import provenance
+from asd_lightning.experiment import provenance, result_files
 from asd_lightning.experiment import results as written
 from asd_lightning.experiment.retest import retest
 from asd_lightning.experiment.train import train, users_mistake
@@ -92,7 +92,7 @@ def test_a_full_disk(tiny_data, tmp_path, monkeypatch, capsys, full):
     monkeypatch.setattr(HydraConfig.instance(), "cfg", HydraConfig.instance().cfg)
     command = ["train", *tiny_overrides(tiny_data, "statistics", updates=0), "hydra.run.dir=run", "resume=true"]
     with monkeypatch.context() as patch:
-        patch.setattr(written, full, no_space)
+        patch.setattr(written if hasattr(written, full) else result_files, full, no_space)
         with pytest.raises(SystemExit, match="2"):
             cli.main(command)
     told = capsys.readouterr().err
@@ -139,7 +139,7 @@ def test_a_plot_that_fails_loses_no_number(tiny_data, tmp_path, monkeypatch):
     def failing(*_):
         raise RuntimeError("no picture")
 
-    monkeypatch.setattr(written, "plot_scores", failing)
+    monkeypatch.setattr(result_files, "plot_scores", failing)
     with pytest.raises(RuntimeError, match="no picture"):
         train(tiny_config(tmp_path, tiny_data, "statistics", updates=0), tmp_path)
     results = tmp_path / "results"
