@@ -32,6 +32,7 @@ def enrol(  # noqa: PLR0913 - the options of the command
     clip_seconds: float = CLIP_SECONDS,
     self_contained: bool = False,
     sounds: int = 20,
+    bank_size: int | None = None,
 ) -> Detector:
     """Make a detector of normal recordings, or of a run, as ``asd enrol`` does.
 
@@ -48,6 +49,7 @@ def enrol(  # noqa: PLR0913 - the options of the command
         clip_seconds: length of the windows that are compared.
         self_contained: keep the weights of a fetched encoder in the file.
         sounds: how many excerpts of normal sound are kept in the file.
+        bank_size: clips at most that new sound is compared with; by default all.
 
     Raises:
         UserError: nothing usable, too few recordings for ``false_alarms``, or a file that has such a machine.
@@ -57,6 +59,10 @@ def enrol(  # noqa: PLR0913 - the options of the command
     if is_run(source) or is_result_set(source):
         if before is not None:
             raise UserError(f"{output}: is there already; a run becomes a detector of its own")
+        if bank_size is not None:
+            raise UserError(
+                f"{source}: a run's back-end is fitted already; --bank-size is for recordings (--embedder RUN)"
+            )
         detector = _of_run(source, false_alarms, sounds)
     else:
         detector = Detector(
@@ -67,6 +73,7 @@ def enrol(  # noqa: PLR0913 - the options of the command
             recordings=recordings,
             self_contained=self_contained,
             sounds=sounds,
+            bank_size=bank_size,
         )
         if before is not None:
             _refuse_known(before, output, machine or detector.name_of(source))
@@ -261,6 +268,7 @@ def _about(detector: Detector, name: str) -> dict[str, Any]:
         "clips": len(set(machine.bank.of_role("bank").files())),
         "recordings": machine.normal.recordings,
         "back_end": machine.maker.get("kind", type(machine.scorer).__name__),
+        "compression": None if machine.compression is None else machine.compression.sentence(),
         "warning": machine.promise.warning,
         "alarm": machine.promise.alarm,
         "promise": machine.sentence(),

@@ -14,6 +14,7 @@ from numpy import ndarray
 
 from asd_lightning.data.layout import Clip
 from asd_lightning.data.recordings import RecordingsTable, clips_of
+from asd_lightning.detector.compression import compressed
 from asd_lightning.detector.defaults import CLIP_SECONDS, STATISTICS, Preset, preset
 from asd_lightning.detector.enrolment import Learnt, enrol_machine, normal_clips
 from asd_lightning.detector.excerpts import excerpts
@@ -27,7 +28,16 @@ from asd_lightning.run_folder import is_result_set, is_run
 Recordings = Path | str | Sequence[Path | str] | Sequence[Float32[ndarray, " _"]] | Float32[ndarray, "n samples"]
 """A folder, a file, several files, or waveforms in [-1, 1] at the detector's rate."""
 
-_PARAMETERS = ("embedder", "false_alarms", "clip_seconds", "machine", "recordings", "self_contained", "sounds")
+_PARAMETERS = (
+    "embedder",
+    "false_alarms",
+    "clip_seconds",
+    "machine",
+    "recordings",
+    "self_contained",
+    "sounds",
+    "bank_size",
+)
 
 
 class Detector:
@@ -48,6 +58,7 @@ class Detector:
         recordings: a table ``file,recording`` of what was cut from one recording.
         self_contained: keep the weights of a fetched encoder in the detector's file.
         sounds: how many excerpts of the bank's sound are kept, to listen to.
+        bank_size: clips at most that the back-end is fitted to (`asd_lightning.scoring.compressed`); by default all.
 
     Attributes:
         machines_: name -> `asd_lightning.detector.machine.Machine`; read from the file when they are asked for.
@@ -80,6 +91,7 @@ class Detector:
         recordings: Path | str | None = None,
         self_contained: bool = False,
         sounds: int = 20,
+        bank_size: int | None = None,
     ) -> None:
         self.embedder = embedder
         self.false_alarms = false_alarms
@@ -88,6 +100,7 @@ class Detector:
         self.recordings = recordings
         self.self_contained = self_contained
         self.sounds = sounds
+        self.bank_size = bank_size
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -117,8 +130,9 @@ class Detector:
             UserError: nothing usable, or too few recordings for ``false_alarms``.
         """
         made = self._preset()
+        maker = made.maker if self.bank_size is None else compressed(made.maker, self.bank_size)
         name, pieces = self._normal(X, made.hearing, groups)
-        machine, self.learnt_, kept = enrol_machine(name, pieces, made.hearing, made.maker, self.false_alarms)
+        machine, self.learnt_, kept = enrol_machine(name, pieces, made.hearing, maker, self.false_alarms)
         self.hearing_ = made.hearing
         self.machines_ = Machines({name: machine})
         self._sounds = {name: excerpts(kept, made.hearing, self.sounds)}

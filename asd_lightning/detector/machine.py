@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from asd_lightning.detector.bank import Bank, numbered, spread_over
+from asd_lightning.detector.compression import Compression, compression
 from asd_lightning.detector.constructors import Spec, scorer_maker
 from asd_lightning.detector.file import Arrays, json_array, json_of
 from asd_lightning.detector.health import SensorReference
@@ -64,6 +65,7 @@ class Machine:
         states: levels of the running machine.
         changes: first and last.
         of_run: threshold and such of the run that it was taken from; empty where it was enrolled from recordings.
+        compression: what a bank of limited size costs; ``None`` where the back-end has the whole.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Machine:
     states: LevelStates | None
     changes: tuple[Change, ...]
     of_run: dict[str, Any] = field(default_factory=dict)
+    compression: Compression | None = None
 
     def anomaly_score(self, embeddings: Float[ndarray, "m dim"]) -> Float[ndarray, " m"]:
         """Score pieces; higher is more anomalous."""
@@ -139,6 +142,7 @@ class Machine:
             "states": None if self.states is None else self.states.boundary,
             "changes": [asdict(change) for change in self.changes],
             "of_run": self.of_run,
+            "compression": None if self.compression is None else self.compression.record(),
             **self.bank.record(),
         }
         arrays = {f"scorer/{name}": array for name, array in state.arrays.items()}
@@ -169,9 +173,11 @@ class Machine:
             changes = tuple(Change(**change) for change in record["changes"])
             maker = dict(record["maker"])
             bank = Bank.of_record(record, parts["embeddings"])
+            # Detectors of before have none.
+            smaller = record.get("compression")
             return cls(
                 str(record["machine"]), bank, maker, scorer, normal, promised, sensor, states, changes,
-                dict(record["of_run"]),
+                dict(record["of_run"]), None if smaller is None else Compression.of_record(smaller),
             )  # fmt: skip
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, UserError) as error:
             raise UserError(f"{source}: a machine in it cannot be read ({error!s:.300}); enrol it again") from error
@@ -201,6 +207,23 @@ class Fitted:
         return NormalScores.fit(self.scores, numbered(self.recordings))
 
 
+def fit_scorer(bank: Bank, maker: Spec) -> Scorer:
+    """Fit the back-end to the items of the bank.
+
+    Raises:
+        UserError: there is a single recording, or the back-end cannot be fitted.
+    """
+    own = bank.of_role("bank")
+    group = numbered(own.recordings())
+    scorer = fit_with(scorer_maker(maker)(), own.embeddings.astype(np.float64), own.is_target, group)
+    if group.max() == 0:
+        raise UserError(
+            "there is one recording, and a threshold needs scores of recordings that were left out; give more, or a "
+            "longer one"
+        )
+    return scorer
+
+
 def fit_bank(bank: Bank, maker: Spec, reduction: WindowReduction) -> Fitted:
     """Fit the back-end to the items of the bank, and score each without all that is of the same recording.
 
@@ -212,12 +235,7 @@ def fit_bank(bank: Bank, maker: Spec, reduction: WindowReduction) -> Fitted:
     names = own.recordings()
     group = numbered(names)
     embeddings = own.embeddings.astype(np.float64)
-    scorer = fit_with(make(), embeddings, own.is_target, group)
-    if group.max() == 0:
-        raise UserError(
-            "there is one recording, and a threshold needs scores of recordings that were left out; give more, or a "
-            "longer one"
-        )
+    scorer = fit_scorer(bank, maker)
     if own.blocking is None:
         scores = left_out_scores(scorer, make, embeddings, own.is_target, group)
     else:
@@ -259,9 +277,10 @@ def fit_machine(machine: Machine, bank: Bank, change: Change, reduction: WindowR
     rate, alarm_rate = machine.promise.rate, machine.promise.alarm_rate
     normal = normal_scores(fitted, bank, rate, reduction)
     made = promise(normal, max(rate, normal.smallest_rate), alarm_rate)
+    smaller = compression(bank, machine.maker, reduction, fitted, rate)
     return Machine(
         machine.name, bank, machine.maker, fitted.scorer, normal, made, machine.sensor, machine.states,
-        (*machine.changes, change), machine.of_run,
+        (*machine.changes, change), machine.of_run, smaller,
     )  # fmt: skip
 
 
