@@ -21,6 +21,7 @@ from safetensors.numpy import save
 from asd_lightning.errors import UserError
 from asd_lightning.scoring.centers import KMeansScorer
 from asd_lightning.scoring.combined import CombinedScorer
+from asd_lightning.scoring.compressed import CompressedScorer
 from asd_lightning.scoring.domains import DacoScorer, DomainScorer
 from asd_lightning.scoring.fitted import FittedMachine, read_fitted, write_fitted
 from asd_lightning.scoring.gaussian import GaussianMixtureScorer, MahalanobisScorer
@@ -36,6 +37,7 @@ SCORERS = (
     partial(GridScorer, "euclidean", mixup=MemMixup()),
     partial(DomainScorer, GridScorer),
     partial(DacoScorer, GridScorer),
+    partial(CompressedScorer, KNNScorer, 8),
     partial(CombinedScorer, {"one": KNNScorer, "two": partial(DomainScorer, GridScorer)}),
 )
 _DIM = 4

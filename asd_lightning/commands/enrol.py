@@ -41,6 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--clip-seconds", type=float, default=10.0, metavar="S", help="length of the windows compared (default 10)"
     )
+    parser.add_argument(
+        "--bank-size",
+        type=int,
+        metavar="N",
+        help="clips at most that new sound is compared with, for machines with very many (default: all)",
+    )
     parser.add_argument("--self-contained", action="store_true", help="keep the weights of a fetched encoder too")
     parser.add_argument(
         "--precision",
@@ -63,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
 
     logging.basicConfig(format="asd: %(message)s")
     options = ("machine", "embedder", "recordings", "false_alarms", "clip_seconds", "self_contained", "sounds")
-    given = {name: getattr(args, name) for name in (*options, "precision")}
+    given = {name: getattr(args, name) for name in (*options, "precision", "bank_size")}
     detector = enrol(args.source, args.output, **given)
     learnt = detector.learnt_
     for line in _of_run(detector) if learnt is None else what_was_learnt(learnt, args.false_alarms is None):
@@ -88,6 +94,8 @@ def what_was_learnt(learnt: Learnt, smallest: bool) -> Iterator[str]:
     yield f"  recordings needed for a rate: {', '.join(needed)}; there are {learnt.recordings}"
     if learnt.blocks:
         yield "  blocks of one recording promise for that recording; calibrate with those of other days"
+    if learnt.compression:
+        yield f"compressed: {learnt.compression}"
     yield from _curve(learnt)
     for names, what in (
         (learnt.unlike, "unlike the rest: listen to them, each raises the threshold"),

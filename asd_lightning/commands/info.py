@@ -72,6 +72,7 @@ def _lines(about: dict[str, Any]) -> list[str]:
             f"  {machine['promise']}",
             *agreement_line(machine["agreement"], about["precision"]),
             f"  warning above {machine['warning']:.6g}, alarm above {machine['alarm']:.6g}",
+            *([f"  {machine['compression']}"] if machine["compression"] else []),
             f"  {machine['excerpts']} excerpts of sound, {machine['excerpt_bytes'] / 1e6:.2f} MB",
             *(f"  {one['time']} {one['what']}: {one['recordings']} recordings" for one in machine["changes"]),
         ]

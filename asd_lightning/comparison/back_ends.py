@@ -18,6 +18,7 @@ from asd_lightning.scoring.clip_scores import ClipScore
 from asd_lightning.scoring.embedding_cache import EmbeddingCache
 from asd_lightning.scoring.machines import WindowReduction, score_machines
 from asd_lightning.scoring.protocol import Scorer
+from asd_lightning.scoring.shared_fits import shared_fits
 from asd_lightning.scoring.thresholds import Threshold
 from asd_lightning.trust import read_part
 
@@ -126,13 +127,15 @@ def sweep(
     """
     swept: dict[tuple[str, str], tuple[tuple[ClipScore, ...], str]] = {}
     for source in sources:
-        for name, path in back_ends.items():
-            try:
-                scorer = instantiated(_with_bands(read_part(path, "model", seed), source.bands))
-                swept[source.pooling, name] = tuple(label(_scores(source.cache, scorer, threshold, reduction))), ""
-            except UserError as error:
-                swept[source.pooling, name] = (), str(error)
-            advance()
+        # Back-ends that whiten fit the same to the same clips, whole and by folds.
+        with shared_fits():
+            for name, path in back_ends.items():
+                try:
+                    scorer = instantiated(_with_bands(read_part(path, "model", seed), source.bands))
+                    swept[source.pooling, name] = tuple(label(_scores(source.cache, scorer, threshold, reduction))), ""
+                except UserError as error:
+                    swept[source.pooling, name] = (), str(error)
+                advance()
     first = next(iter(swept), (OWN, ""))[0]
     baseline = swept.get((first, BASELINE), ((), ""))[0]
     found = (

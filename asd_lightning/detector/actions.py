@@ -33,6 +33,7 @@ def enrol(  # noqa: PLR0913 - the options of the command
     self_contained: bool = False,
     sounds: int = 20,
     precision: str = "float32",
+    bank_size: int | None = None,
 ) -> Detector:
     """Make a detector of normal recordings, or of a run, as ``asd enrol`` does.
 
@@ -50,6 +51,7 @@ def enrol(  # noqa: PLR0913 - the options of the command
         self_contained: keep the weights of a fetched encoder in the file.
         sounds: how many excerpts of normal sound are kept in the file.
         precision: of the encoder: ``float32``, ``bf16`` or ``int8``; a run has that of its test.
+        bank_size: clips at most that new sound is compared with; by default all.
 
     Raises:
         UserError: nothing usable, too few recordings for ``false_alarms``, a file that has such a machine, or a
@@ -65,6 +67,10 @@ def enrol(  # noqa: PLR0913 - the options of the command
                 f"--precision {precision}: a run's detector has the precision of its test; first "
                 f"asd test {source} model.scoring_precision={precision}, and enrol that test's folder"
             )
+        if bank_size is not None:
+            raise UserError(
+                f"{source}: a run's back-end is fitted already; --bank-size is for recordings (--embedder RUN)"
+            )
         detector = _of_run(source, false_alarms, sounds)
     else:
         detector = Detector(
@@ -76,6 +82,7 @@ def enrol(  # noqa: PLR0913 - the options of the command
             self_contained=self_contained,
             sounds=sounds,
             precision=precision,
+            bank_size=bank_size,
         )
         if before is not None:
             _refuse_known(before, output, machine or detector.name_of(source))
@@ -273,6 +280,7 @@ def _about(detector: Detector, name: str) -> dict[str, Any]:
         "clips": len(set(machine.bank.of_role("bank").files())),
         "recordings": machine.normal.recordings,
         "back_end": machine.maker.get("kind", type(machine.scorer).__name__),
+        "compression": None if machine.compression is None else machine.compression.sentence(),
         "warning": machine.promise.warning,
         "alarm": machine.promise.alarm,
         "promise": machine.sentence(),

@@ -48,6 +48,7 @@ _SCORERS = {
     "DomainScorer": "scoring.domains",
     "DacoScorer": "scoring.domains",
     "CombinedScorer": "scoring.combined",
+    "CompressedScorer": "scoring.compressed",
 }
 _SETTINGS = {"Smote": "scoring.smote", "MemMixup": "scoring.mixup"}
 KINDS: Mapping[str, str] = _FRONT_ENDS | _ENCODERS | _POOLINGS | _OVER_TIME | _SCORERS | _SETTINGS

@@ -14,6 +14,7 @@ from numpy import ndarray
 
 from asd_lightning.data.layout import Clip
 from asd_lightning.data.recordings import RecordingsTable, clips_of
+from asd_lightning.detector.compression import compressed
 from asd_lightning.detector.defaults import CLIP_SECONDS, STATISTICS, Preset, preset
 from asd_lightning.detector.enrolment import Learnt, enrol_machine, normal_clips
 from asd_lightning.detector.excerpts import excerpts
@@ -36,6 +37,7 @@ _PARAMETERS = (
     "self_contained",
     "sounds",
     "precision",
+    "bank_size",
 )
 
 
@@ -58,6 +60,7 @@ class Detector:
         self_contained: keep the weights of a fetched encoder in the detector's file.
         sounds: how many excerpts of the bank's sound are kept, to listen to.
         precision: of the encoder: ``float32``, ``bf16`` or ``int8``, see `asd_lightning.low_precision`.
+        bank_size: clips at most that the back-end is fitted to (`asd_lightning.scoring.compressed`); by default all.
 
     Attributes:
         machines_: name -> `asd_lightning.detector.machine.Machine`; read from the file when they are asked for.
@@ -91,6 +94,7 @@ class Detector:
         self_contained: bool = False,
         sounds: int = 20,
         precision: str = "float32",
+        bank_size: int | None = None,
     ) -> None:
         self.embedder = embedder
         self.false_alarms = false_alarms
@@ -100,6 +104,7 @@ class Detector:
         self.self_contained = self_contained
         self.sounds = sounds
         self.precision = precision
+        self.bank_size = bank_size
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -131,8 +136,9 @@ class Detector:
         """
         made = self._preset()
         made = made._replace(hearing=made.hearing.in_precision(self.precision))
+        maker = made.maker if self.bank_size is None else compressed(made.maker, self.bank_size)
         name, pieces = self._normal(X, made.hearing, groups)
-        machine, self.learnt_, kept = enrol_machine(name, pieces, made.hearing, made.maker, self.false_alarms)
+        machine, self.learnt_, kept = enrol_machine(name, pieces, made.hearing, maker, self.false_alarms)
         self.hearing_ = made.hearing
         self.machines_ = Machines({name: machine})
         self._sounds = {name: excerpts(kept, made.hearing, self.sounds)}

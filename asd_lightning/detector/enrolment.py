@@ -20,10 +20,11 @@ from asd_lightning.data.layout import Clip
 from asd_lightning.data.measurement import clipped_share, level_db
 from asd_lightning.data.recordings import RecordingsTable, clips_of, find_table
 from asd_lightning.detector.bank import Bank, Blocking, Item, Role
+from asd_lightning.detector.compression import compression
 from asd_lightning.detector.constructors import Spec
 from asd_lightning.detector.health import Features, SensorReference, fingerprint, measured
 from asd_lightning.detector.hearing import Heard, Hearing, Sound
-from asd_lightning.detector.machine import Change, Fitted, Machine, fit_bank
+from asd_lightning.detector.machine import Change, Fitted, Machine, fit_bank, fit_scorer
 from asd_lightning.detector.progress import shown
 from asd_lightning.detector.promise import promise
 from asd_lightning.detector.states import LevelStates
@@ -73,6 +74,7 @@ class Learnt:
         curve: how the scores of normal clips that are left out fall with the number of recordings in the bank.
         settled: whether they have stopped falling; ``None`` where too few recordings tell.
         agreement: see `asd_lightning.detector.machine.Machine`.
+        compression: what a bank of limited size costs, in words; "" where there is none.
     """
 
     machine: str
@@ -90,6 +92,7 @@ class Learnt:
     curve: tuple[tuple[int, float], ...]
     settled: bool | None
     agreement: float | None = None
+    compression: str = ""
 
 
 def normal_clips(folder: Path, machine: str, table: Path | None) -> list[Clip]:
@@ -192,8 +195,19 @@ def enrol_machine(
     living = [found.sensor for found, keep in zip(heard.looks, alive, strict=True) if keep]
     sensor = SensorReference.of_measured(living, rate_of)
     change = Change("enrolled", now(), normal.recordings, __version__)
+    smaller = compression(bank, maker, hearing.reduction, fitted, promised.rate)
     machine = Machine(
-        name, bank, maker, fitted.scorer, normal, promised, sensor, states, (change,), agreement=agreement
+        name,
+        bank,
+        maker,
+        fitted.scorer,
+        normal,
+        promised,
+        sensor,
+        states,
+        (change,),
+        agreement=agreement,
+        compression=smaller,
     )
     curve, settled = learning_curve(bank, maker, hearing)
     learnt = Learnt(
@@ -212,6 +226,7 @@ def enrol_machine(
         curve=curve,
         settled=settled,
         agreement=agreement,
+        compression="" if smaller is None else smaller.sentence(),
     )
     return machine, learnt, kept
 
@@ -271,10 +286,10 @@ def learning_curve(bank: Bank, maker: Spec, hearing: Hearing) -> tuple[tuple[tup
         some = others[::share]
         try:
             with unheard():
-                fitted = fit_bank(own.where(np.isin(names, some).tolist()), maker, hearing.reduction)
+                scorer = fit_scorer(own.where(np.isin(names, some).tolist()), maker)
         except UserError:
             continue
-        scores = fitted.scorer.anomaly_score(own.embeddings[probe].astype(np.float64))
+        scores = scorer.anomaly_score(own.embeddings[probe].astype(np.float64))
         points.append((len(some), float(np.median(scores))))
     if len(points) < 2:
         return (), None

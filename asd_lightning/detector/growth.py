@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from asd_lightning import __version__
 from asd_lightning.detector.bank import Item, Role
+from asd_lightning.detector.compression import compression
 from asd_lightning.detector.enrolment import items_of, look, now
 from asd_lightning.detector.file import part_digest
 from asd_lightning.detector.hearing import Heard, Hearing, Sound
@@ -92,7 +93,8 @@ def _as_enrolled(machine: Machine, hearing: Hearing) -> Machine:
     else:
         normal = fitted.normal()
         made = promise(normal, machine.promise.rate, machine.promise.alarm_rate)
-    return dataclasses.replace(machine, scorer=fitted.scorer, normal=normal, promise=made)
+    smaller = compression(machine.bank, machine.maker, hearing.reduction, fitted, made.rate)
+    return dataclasses.replace(machine, scorer=fitted.scorer, normal=normal, promise=made, compression=smaller)
 
 
 def _reasons(machine: Machine, heard: Heard, role: Role) -> list[str]:

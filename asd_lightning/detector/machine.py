@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from asd_lightning.detector.bank import Bank, numbered, spread_over
+from asd_lightning.detector.compression import Compression, compression
 from asd_lightning.detector.constructors import Spec, scorer_maker
 from asd_lightning.detector.file import Arrays, json_array, json_of
 from asd_lightning.detector.health import SensorReference
@@ -66,6 +67,7 @@ class Machine:
         of_run: threshold and such of the run that it was taken from; empty where it was enrolled from recordings.
         agreement: rank correlation of left-out scores with those in float32, of a detector in a lower precision;
             ``None`` of any other.
+        compression: what a bank of limited size costs; ``None`` where the back-end has the whole.
     """
 
     name: str
@@ -79,6 +81,7 @@ class Machine:
     changes: tuple[Change, ...]
     of_run: dict[str, Any] = field(default_factory=dict)
     agreement: float | None = None
+    compression: Compression | None = None
 
     def anomaly_score(self, embeddings: Float[ndarray, "m dim"]) -> Float[ndarray, " m"]:
         """Score pieces; higher is more anomalous."""
@@ -151,6 +154,7 @@ class Machine:
             "states": None if self.states is None else self.states.boundary,
             "changes": [asdict(change) for change in self.changes],
             "of_run": self.of_run,
+            "compression": None if self.compression is None else self.compression.record(),
             **self.bank.record(),
         }
         if self.agreement is not None:
@@ -184,9 +188,12 @@ class Machine:
             maker = dict(record["maker"])
             bank = Bank.of_record(record, parts["embeddings"])
             agreement = record.get("agreement")
+            # Detectors of before have none.
+            smaller = record.get("compression")
             return cls(
                 str(record["machine"]), bank, maker, scorer, normal, promised, sensor, states, changes,
                 dict(record["of_run"]), None if agreement is None else float(agreement),
+                None if smaller is None else Compression.of_record(smaller),
             )  # fmt: skip
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, UserError) as error:
             raise UserError(f"{source}: a machine in it cannot be read ({error!s:.300}); enrol it again") from error
@@ -216,6 +223,23 @@ class Fitted:
         return NormalScores.fit(self.scores, numbered(self.recordings))
 
 
+def fit_scorer(bank: Bank, maker: Spec) -> Scorer:
+    """Fit the back-end to the items of the bank.
+
+    Raises:
+        UserError: there is a single recording, or the back-end cannot be fitted.
+    """
+    own = bank.of_role("bank")
+    group = numbered(own.recordings())
+    scorer = fit_with(scorer_maker(maker)(), own.embeddings.astype(np.float64), own.is_target, group)
+    if group.max() == 0:
+        raise UserError(
+            "there is one recording, and a threshold needs scores of recordings that were left out; give more, or a "
+            "longer one"
+        )
+    return scorer
+
+
 def fit_bank(bank: Bank, maker: Spec, reduction: WindowReduction) -> Fitted:
     """Fit the back-end to the items of the bank, and score each without all that is of the same recording.
 
@@ -227,12 +251,7 @@ def fit_bank(bank: Bank, maker: Spec, reduction: WindowReduction) -> Fitted:
     names = own.recordings()
     group = numbered(names)
     embeddings = own.embeddings.astype(np.float64)
-    scorer = fit_with(make(), embeddings, own.is_target, group)
-    if group.max() == 0:
-        raise UserError(
-            "there is one recording, and a threshold needs scores of recordings that were left out; give more, or a "
-            "longer one"
-        )
+    scorer = fit_scorer(bank, maker)
     if own.blocking is None:
         scores = left_out_scores(scorer, make, embeddings, own.is_target, group)
     else:
@@ -274,9 +293,10 @@ def fit_machine(machine: Machine, bank: Bank, change: Change, reduction: WindowR
     rate, alarm_rate = machine.promise.rate, machine.promise.alarm_rate
     normal = normal_scores(fitted, bank, rate, reduction)
     made = promise(normal, max(rate, normal.smallest_rate), alarm_rate)
+    smaller = compression(bank, machine.maker, reduction, fitted, rate)
     return Machine(
         machine.name, bank, machine.maker, fitted.scorer, normal, made, machine.sensor, machine.states,
-        (*machine.changes, change), machine.of_run, machine.agreement,
+        (*machine.changes, change), machine.of_run, machine.agreement, smaller,
     )  # fmt: skip
 
 

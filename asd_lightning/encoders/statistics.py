@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -65,14 +66,18 @@ class TemporalStatistics(nn.Module):
 
     def forward(self, features: Float[Tensor, "batch frames bands"]) -> Float[Tensor, "batch dim"]:
         """The first statistic of all bands, then the second of all bands, and so on."""
-        return torch.cat([statistic(features) for statistic in self._statistics], dim=1)
+        # Sorting takes longer than all else: once for all percentiles.
+        ordered = _ordered(features) if any(isinstance(one, float) for one in self._statistics) else features
+        parts = [_percentile(ordered, one) if isinstance(one, float) else one(features) for one in self._statistics]
+        return torch.cat(parts, dim=1)
 
 
-def _statistic(name: str, frame_rate: float) -> Statistic:
+def _statistic(name: str, frame_rate: float) -> Statistic | float:
+    """What computes it; of a percentile its share, from 0 to 1."""
     if name in _PLAIN:
         return _PLAIN[name]
     if (match := _PERCENTILE.fullmatch(name)) and float(match[1]) <= 100:
-        return partial(_percentile, share=float(match[1]) / 100)
+        return float(match[1]) / 100
     if (match := _MODULATION.fullmatch(name)) and float(match[1]) < float(match[2]):
         return partial(_modulation, low=float(match[1]) / frame_rate, high=float(match[2]) / frame_rate)
     raise UserError(f"statistics: {name!r:.40} is none; there are {_NAMES}")
@@ -92,10 +97,16 @@ def _change(features: Float[Tensor, "batch frames bands"]) -> Float[Tensor, "bat
     return features.diff(dim=1).std(1, correction=0)
 
 
-def _percentile(features: Float[Tensor, "batch frames bands"], share: float) -> Float[Tensor, "batch bands"]:
-    """By sorting: torch's own quantile takes no more than 16 million numbers, the frames of a few hours."""
-    ordered = features.sort(1).values
-    position = share * (features.shape[1] - 1)
+def _ordered(features: Float[Tensor, "batch frames bands"]) -> Float[Tensor, "batch frames bands"]:
+    """Each band's values, ascending; on a processor by numpy, which is six times faster."""
+    if features.device.type != "cpu" or features.requires_grad or features.dtype not in (torch.float32, torch.float64):
+        return features.sort(1).values
+    return torch.from_numpy(np.sort(features.numpy(), axis=1))
+
+
+def _percentile(ordered: Float[Tensor, "batch frames bands"], share: float) -> Float[Tensor, "batch bands"]:
+    """Of sorted frames: torch's own quantile takes no more than 16 million numbers, the frames of a few hours."""
+    position = share * (ordered.shape[1] - 1)
     return ordered[:, math.floor(position)].lerp(ordered[:, math.ceil(position)], position % 1)
 
 

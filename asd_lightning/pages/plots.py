@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +16,13 @@ from asd_lightning.evaluation.metrics import MAX_FPR
 from asd_lightning.figures import UNKNOWN, group_tint, save_figure
 from asd_lightning.pages.curves import histogram, roc
 from asd_lightning.plain_text import printable
-from asd_lightning.scoring.clip_scores import ClipScore
+from asd_lightning.scoring.clip_scores import ClipScore, by_machine
+
+logger = logging.getLogger(__name__)
 
 _COLUMNS = 4
+MOST_PANELS = 120
+"""Of more machines a picture would be too high to be looked at, and beyond some 700 to be drawn."""
 
 
 def plot_scores(scores: Sequence[ClipScore], path: Path) -> None:
@@ -36,14 +42,17 @@ def _plot_machines(
     x_label: str,
     y_label: str,
 ) -> None:
-    """One panel for each machine and one legend for all."""
-    machines = sorted({score.machine for score in scores})
+    """One panel for each machine and one legend for all; of very many machines the first."""
+    machines = by_machine(scores)
+    if len(machines) > MOST_PANELS:
+        logger.info("%s: the first %d of %d machines are drawn", path, MOST_PANELS, len(machines))
+        machines = dict(islice(machines.items(), MOST_PANELS))
     columns = min(_COLUMNS, len(machines))
     rows = math.ceil(len(machines) / columns)
     figure = Figure(figsize=(max(4.2 * columns, 8.0), 3.0 * rows + 0.5), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axis, machine in zip(axes, machines, strict=False):
-        draw(axis, [score for score in scores if score.machine == machine])
+    for axis, (machine, own) in zip(axes, machines.items(), strict=False):
+        draw(axis, own)
         axis.set_title(printable(machine), parse_math=False)
     for axis in axes[len(machines) :]:
         axis.set_axis_off()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,14 @@ class ReportedRun:
 
     def clips_of(self, key: MachineKey) -> list[ClipScore]:
         """Scores of one machine's clips."""
-        return [score for score in self.scores if (score.machine, score.section) == key]
+        return self._by_key.get(key, [])
+
+    @cached_property
+    def _by_key(self) -> dict[MachineKey, list[ClipScore]]:
+        own: dict[MachineKey, list[ClipScore]] = {}
+        for score in self.scores:
+            own.setdefault((score.machine, score.section), []).append(score)
+        return own
 
     def interval(self, key: MachineKey, metric: str) -> Interval | None:
         """Estimate and interval of a metric; ``None`` for a machine that this run has no metric of."""

@@ -72,8 +72,15 @@ def alarm_lines(scores: Sequence[ClipScore]) -> list[str]:
     Where the conditions are unknown the loudest alarms are named.  A threshold that calls most normal clips anomalous
     is said to be too low.
     """
-    machines = sorted({score.machine for score in scores})
-    return [_alarm_line(machine, [score for score in scores if score.machine == machine]) for machine in machines]
+    return [_alarm_line(machine, own) for machine, own in by_machine(scores).items()]
+
+
+def by_machine(scores: Sequence[ClipScore]) -> dict[str, list[ClipScore]]:
+    """The scores of each machine, in their order; machines in the order of the alphabet."""
+    own: dict[str, list[ClipScore]] = {machine: [] for machine in sorted({score.machine for score in scores})}
+    for score in scores:
+        own[score.machine].append(score)
+    return own
 
 
 def _alarm_line(machine: str, scores: Sequence[ClipScore]) -> str:

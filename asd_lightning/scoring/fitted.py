@@ -20,13 +20,14 @@ from asd_lightning.errors import UserError
 from asd_lightning.foreign_files import parse_json
 from asd_lightning.plain_text import is_name
 from asd_lightning.scoring.combined import PARTS, CombinedScorer
+from asd_lightning.scoring.compressed import CompressedScorer
 from asd_lightning.scoring.parts import Kinds, can_be_kept
 from asd_lightning.scoring.protocol import KeptScorer, Scorer, ScorerState
 
 MachineKey = tuple[str, str]
 """Machine and section."""
 
-KINDS: Kinds = {**PARTS, "CombinedScorer": CombinedScorer}
+KINDS: Kinds = {**PARTS, "CombinedScorer": CombinedScorer, "CompressedScorer": CompressedScorer}
 """The only back-ends that are made from a file of fitted machines, or of a detector."""
 _FORMAT = 1
 _LARGEST_HEADER = 10_000_000

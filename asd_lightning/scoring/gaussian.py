@@ -19,6 +19,7 @@ from asd_lightning.scoring.protocol import (
     training_embeddings,
     unit_length,
 )
+from asd_lightning.scoring.shared_fits import fitted_once
 
 Covariance = Literal["shared", "per_domain"]
 MixtureCovariance = Literal["full", "tied", "diag", "spherical"]
@@ -136,6 +137,10 @@ class MahalanobisScorer:
 
     def _whitening(self, centered: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, "dim dim"]:
         """W with ``W W^T`` the inverse of the shrunk covariance of clips whose mean is 0."""
+        what = f"whitening shrunk by {self.shrinkage!r}"
+        return fitted_once(what, centered, lambda: (self._computed_whitening(centered),))[0]
+
+    def _computed_whitening(self, centered: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, "dim dim"]:
         # Imported where something is fitted alone: it takes a second, and scoring has no use for it.
         from sklearn.covariance import empirical_covariance, shrunk_covariance
 

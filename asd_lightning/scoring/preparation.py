@@ -10,6 +10,7 @@ from jaxtyping import Float
 from asd_lightning.errors import UserError
 from asd_lightning.scoring.gaussian import SMALLEST_RELATIVE_VARIANCE
 from asd_lightning.scoring.protocol import ScorerState, kept_array
+from asd_lightning.scoring.shared_fits import fitted_once
 
 # Added to a deviation before dividing by it: a dimension that hardly varies must not decide.
 DEVIATION_FLOOR = 1e-3
@@ -45,7 +46,11 @@ class Preparation(NamedTuple):
         dim = clips.shape[1]
         mean = clips.mean(axis=0) if standardize or whiten else np.zeros(dim)
         deviation = clips.std(axis=0) + DEVIATION_FLOOR if standardize else np.ones(dim)
-        return cls(mean, deviation, whitening_of((clips - mean) / deviation) if whiten else None)
+        if not whiten:
+            return cls(mean, deviation, None)
+        centered = (clips - mean) / deviation
+        (whitening,) = fitted_once("Ledoit-Wolf whitening", centered, lambda: (whitening_of(centered),))
+        return cls(mean, deviation, whitening)
 
     def __call__(self, embeddings: Float[np.ndarray, "m dim"]) -> Float[np.ndarray, "m dim"]:
         """Embeddings as they are compared."""

@@ -15,6 +15,7 @@ from asd_lightning.scoring.protocol import (
     kept_array,
     query_embeddings,
 )
+from asd_lightning.scoring.shared_fits import fitted_once
 
 
 class LedoitWolfScorer(FittedByRecording):
@@ -114,11 +115,12 @@ class ResidualScorer(FittedByRecording):
         self._preparation = Preparation.fit(self._training, self.standardize, whiten=False)
         standard = self._preparation(self._training)
         self._center = standard.mean(axis=0)
-        _, length, direction = np.linalg.svd(standard - self._center, full_matrices=False)
+        length, direction = fitted_once("directions", standard, lambda: _directions(standard - self._center))
         held = np.cumsum(np.square(length))
         # At least one direction; of clips that do not differ, none holds anything.
         count = int(np.searchsorted(held, self.share * held[-1])) + 1 if held[-1] > 0 else 0
-        self._components = direction[:count]
+        # A copy: the rest of the directions need not stay.
+        self._components = direction[:count].copy()
 
     def anomaly_score(self, embeddings: Float[np.ndarray, "m dim"]) -> Float[np.ndarray, " m"]:
         """Score clips, 0 or more; higher is more anomalous.
@@ -164,3 +166,11 @@ class ResidualScorer(FittedByRecording):
         scorer._center = kept_array(state.arrays, "center", len(scorer._preparation.mean))
         scorer._components = kept_array(state.arrays, "components", None, len(scorer._center))
         return scorer
+
+
+def _directions(
+    centered: Float[np.ndarray, "n dim"],
+) -> tuple[Float[np.ndarray, " rank"], Float[np.ndarray, "rank dim"]]:
+    """Singular values, descending, and the directions that they belong to."""
+    _, length, direction = np.linalg.svd(centered, full_matrices=False)
+    return length, direction

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from asd_lightning.errors import UserError
 from asd_lightning.scoring.centers import KMeansScorer
 from asd_lightning.scoring.combined import CombinedScorer
+from asd_lightning.scoring.compressed import CompressedScorer
 from asd_lightning.scoring.domains import DacoScorer, DomainScorer
 from asd_lightning.scoring.gaussian import GaussianMixtureScorer, MahalanobisScorer
 from asd_lightning.scoring.grid import GridScorer
@@ -44,6 +45,7 @@ BACK_ENDS = {
     "domain_z_beam": lambda: DomainScorer(partial(GridScorer, "beam", bands=4)),
     "daco_soft": lambda: DacoScorer(GridScorer),
     "daco_hard": lambda: DacoScorer(GridScorer, "zscore", "hard"),
+    "compressed": lambda: CompressedScorer(GridScorer, 40),
     "z_min": lambda: CombinedScorer({"c": GridScorer, "b": MahalanobisScorer, "a": ResidualScorer}, "min"),
     "z_mean_of_logs": lambda: CombinedScorer(
         {"far": LedoitWolfScorer, "by": lambda: DomainScorer(GridScorer, "min")}, scale="log"

@@ -1,0 +1,72 @@
+"""What several back-ends fit alike to the same clips, fitted once while many back-ends are compared."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+Arrays = tuple[ndarray, ...]
+
+MOST_BYTES = 1 << 30
+"""Kept at most; what has not been asked for the longest goes first."""
+
+
+class _Kept:
+    def __init__(self, most_bytes: int) -> None:
+        self._most, self._bytes = most_bytes, 0
+        self._found: OrderedDict[bytes, Arrays] = OrderedDict()
+
+    def of(self, key: bytes, compute: Callable[[], Arrays]) -> Arrays:
+        if key in self._found:
+            self._found.move_to_end(key)
+            return self._found[key]
+        found = compute()
+        for array in found:
+            # One array is many back-ends' now.
+            array.flags.writeable = False
+        self._found[key] = found
+        self._bytes += sum(array.nbytes for array in found)
+        while self._bytes > self._most and len(self._found) > 1:
+            _, gone = self._found.popitem(last=False)
+            self._bytes -= sum(array.nbytes for array in gone)
+        return found
+
+
+_KEPT: ContextVar[_Kept | None] = ContextVar("asd_shared_fits", default=None)
+
+
+@contextmanager
+def shared_fits(most_bytes: int = MOST_BYTES) -> Iterator[None]:
+    """While it lasts, `fitted_once` remembers; results are the same to the last bit.
+
+    Args:
+        most_bytes: of what is remembered.
+    """
+    token = _KEPT.set(_Kept(most_bytes))
+    try:
+        yield
+    finally:
+        _KEPT.reset(token)
+
+
+def fitted_once(what: str, clips: Float[ndarray, "n dim"], compute: Callable[[], Arrays]) -> Arrays:
+    """What ``compute()`` returns, which depends on ``what`` and on these clips alone.
+
+    Args:
+        what: the fit, with its settings.
+        clips: that it is of.
+        compute: the fit.
+    """
+    kept = _KEPT.get()
+    if kept is None:
+        return compute()
+    digest = hashlib.blake2b(f"{what} {clips.shape} {clips.dtype}".encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(clips).data)
+    return kept.of(digest.digest(), compute)

@@ -1,0 +1,74 @@
+"""Fits that are shared while many back-ends are compared: nothing of the scores changes."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+from asd_lightning.scoring.gaussian import MahalanobisScorer
+from asd_lightning.scoring.grid import GridScorer
+from asd_lightning.scoring.shared_fits import fitted_once, shared_fits
+from asd_lightning.scoring.union import LedoitWolfScorer, ResidualScorer
+from tests.scoring.clips import machine
+
+WHITENED = partial(GridScorer, "euclidean", standardize=True, whiten=True)
+MAKE = (
+    LedoitWolfScorer,
+    WHITENED,
+    partial(WHITENED, rescale="ratio", alpha=1.0),
+    partial(GridScorer, "euclidean", whiten=True),
+    ResidualScorer,
+    partial(ResidualScorer, share=0.5),
+    MahalanobisScorer,
+    partial(MahalanobisScorer, shrinkage=0.5),
+    partial(MahalanobisScorer, "per_domain"),
+)
+
+
+def scored(seed):
+    clips, is_target, queries = machine(seed)
+    fitted = [make().fit(clips, is_target) for make in MAKE]
+    return [np.concatenate([one.anomaly_score(queries), one.leave_one_out_scores()]) for one in fitted]
+
+
+@pytest.mark.parametrize("most_bytes", [1 << 20, 3000, 0])
+def test_scores_are_the_same_to_the_last_bit(most_bytes):
+    alone = [scored(seed) for seed in (0, 1)]
+    with shared_fits(most_bytes):
+        # Twice, so that everything is asked for again; two machines, whose fits must not be mistaken for each other's.
+        together = [[scored(seed) for seed in (0, 1)] for _ in range(2)]
+    for shared in together:
+        np.testing.assert_array_equal(shared, alone)
+
+
+def test_the_same_fit_is_made_once_and_another_anew():
+    clips, calls = np.arange(6.0).reshape(3, 2), []
+
+    def fit():
+        calls.append(1)
+        return (np.ones(2),)
+
+    with shared_fits():
+        first = fitted_once("a", clips, fit)
+        assert fitted_once("a", clips.copy(), fit) is first
+        assert len(calls) == 1
+        for what, others in (("b", clips), ("a", clips.reshape(2, 3)), ("a", clips + 1), ("a", clips.astype("f4"))):
+            fitted_once(what, others, fit)
+        assert len(calls) == 5
+        with pytest.raises(ValueError, match="read-only"):
+            first[0][0] = 2.0
+    fitted_once("a", clips, fit)
+    assert len(calls) == 6
+
+
+def test_what_has_not_been_asked_for_the_longest_goes_first():
+    calls = []
+
+    def fit(number):
+        calls.append(number)
+        return (np.zeros(10),)
+
+    with shared_fits(160):
+        for number in (1, 2, 1, 3, 1, 2):
+            fitted_once("a", np.full((1, 1), float(number)), partial(fit, number))
+    assert calls == [1, 2, 3, 2]
