@@ -12,6 +12,7 @@ from asd_lightning import cli
 from asd_lightning.commands.test import places
 from asd_lightning.configuration import CONF_DIR
 from tests.comparison.runs import finished_run
+from tests.forked import run_forked
 
 HEAVY = ("torch", "pytorch_lightning", "sklearn", "matplotlib", "wandb", "hydra", "scipy")
 
@@ -287,8 +288,7 @@ def test_help_of_train_names_every_choice(capsys):
 def test_a_run_that_fails_at_its_start_leaves_no_folder(tiny_data, tmp_path):
     """Only the objects know that this back-end is impossible, and Hydra has made the folder by then."""
     options = ["experiment=statistics", "scale=demo", f"data.root={tiny_data}", "model/scorer=knn", "model.scorer.k=0"]
-    command = [sys.executable, "-m", "asd_lightning.cli", "train", *options]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    done = run_forked(["train", *options], tmp_path)
     assert done.returncode == 2
     assert "asd: k=0: must be at least 1" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr

@@ -125,6 +125,7 @@ def test_a_machine_named_all_is_not_the_overall_row(tmp_path: Path) -> None:
     assert spread["all", "hmean"].seeds == 1
 
 
+@pytest.mark.usefixtures("painted")
 def test_pictures_of_odd_names(scores: list[ClipScore], tmp_path: Path) -> None:
     plot_scores(scores, tmp_path / "scores.png")
     plot_roc(scores, tmp_path / "roc.png")

@@ -93,9 +93,9 @@ def composed(tmp_path, system):
     return compose_train([f"experiment={system}", "encoders=tiny", "name=x"], tmp_path)
 
 
-@pytest.fixture(params=SYSTEMS)
-def built(request, tmp_path):
-    config = composed(tmp_path, request.param)
+@pytest.fixture(scope="module", params=SYSTEMS)
+def built(request, tmp_path_factory):
+    config = composed(tmp_path_factory.mktemp("built"), request.param)
     return request.param, config, build_module(plain(config.model), CLASSES)
 
 

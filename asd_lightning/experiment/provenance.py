@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -27,8 +28,12 @@ def commit() -> str | None:
     return commit_of(Path(asd_lightning.__file__).parent)
 
 
+@cache
 def packages() -> str:
-    """``name==version`` of every installed package, a line each, as ``pip install -r`` takes them."""
+    """``name==version`` of every installed package, a line each, as ``pip install -r`` takes them.
+
+    Read once for a process: it takes a good part of a second, and a sweep asks after every run.
+    """
     found = {each.metadata["Name"]: each.version for each in distributions() if each.metadata["Name"]}
     return "".join(f"{name}=={found[name]}\n" for name in sorted(found, key=str.lower))
 

@@ -83,7 +83,8 @@ def _histogram(axis: Axes, scores: Sequence[ClipScore]) -> None:
     for condition, domain in sorted(found.counts, key=lambda group: (group[0] != "normal", group[1])):
         count = found.counts[condition, domain]
         color, label = group_tint(condition, domain).light, f"{condition}, {domain}"
-        axis.bar(found.edges[:-1], count, np.diff(found.edges), base, align="edge", color=color, label=label)
+        # One outline for all bars: a patch for each takes most of the time that a plot does.
+        axis.stairs(base + count, found.edges, baseline=base, fill=True, color=color, label=label)
         base = base + count
     if not math.isnan(scores[0].threshold):
         axis.axvline(scores[0].threshold, color="black", linestyle="--", linewidth=1, label="threshold")

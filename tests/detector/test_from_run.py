@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +16,7 @@ from asd_lightning.run_folder import results_of
 from asd_lightning.scoring.clip_scores import read_scores
 from tests.detector.sounds import hum, write
 from tests.experiment.runs import tiny_config
+from tests.forked import run_forked
 from tests.reference import needs_reference, shared_dir
 
 # In the batches of a run's test, and one by one: machine, file, score, decision; and what a command prints.
@@ -72,10 +71,9 @@ def detectors(runs, tmp_path_factory):
 def elsewhere(runs, detectors, bare, tmp_path_factory):
     """From a process that has the detectors' files and the test recordings alone; and what its command prints."""
     paths = [str(detectors / f"{name}.asd") for name in runs]
-    command = [sys.executable, "-c", FRESH_PROCESS, str(bare), *paths]
-    folder = tmp_path_factory.mktemp("elsewhere")
-    output = subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder).stdout
-    lines = output.splitlines()
+    done = run_forked([bare, *paths], tmp_path_factory.mktemp("elsewhere"), code=FRESH_PROCESS)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
     return dict(zip(runs, map(json.loads, lines), strict=False)), json.loads("\n".join(lines[len(paths) :]))
 
 

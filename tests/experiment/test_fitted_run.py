@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +19,7 @@ from asd_lightning.run_folder import results_of
 from asd_lightning.scoring.clip_scores import read_scores
 from asd_lightning.scoring.fitted import read_fitted, write_fitted
 from tests.experiment.runs import tiny_config
+from tests.forked import run_forked
 
 SYSTEMS = ("system1", "system2", "system3", "system4")
 
@@ -56,9 +55,11 @@ root, *places = sys.argv[1:]
 clips = sorted((c for c in find_clips(Path(root)) if c.split == "test"), key=lambda c: (c.machine, c.name))
 for place in places:
     run = load_run(place)
+    known = {machine for machine, _ in run.machines}
+    own = [clip for clip in clips if clip.machine in known]
     scored = []
     for batch_size in (32, 1):
-        rows, _ = run.score_clips(clips, batch_size)
+        rows, _ = run.score_clips(own, batch_size)
         scored.append([[row.machine, row.file, row.anomaly_score, row.decision] for row in sorted(rows)])
     print(json.dumps(scored))
 """
@@ -83,7 +84,16 @@ def statistics(tiny_data, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def tested(statistics, tiny_data, tmp_path_factory):
+def fan(tiny_data, tmp_path_factory):
+    """The statistics of one machine: a back-end has each to itself, and there are many back-ends."""
+    run = tmp_path_factory.mktemp("fan") / "run"
+    run.mkdir()
+    train(tiny_config(run, tiny_data, "statistics", ["data.machines=[fan]"], updates=0), run)
+    return run
+
+
+@pytest.fixture(scope="module")
+def tested(fan, tiny_data, tmp_path_factory):
     """The four systems, and the statistics with each back-end: the result sets of their tests."""
     sets = {}
     for system in SYSTEMS:
@@ -91,7 +101,7 @@ def tested(statistics, tiny_data, tmp_path_factory):
         train(tiny_config(run, tiny_data, system, updates=2), run)
         sets[system] = results_of(run)
     for scorer in BACK_ENDS:
-        sets[scorer] = retest(statistics, [f"model/scorer={scorer}", *QUIET])
+        sets[scorer] = retest(fan, [f"model/scorer={scorer}", *QUIET])
     return sets
 
 
@@ -104,9 +114,9 @@ def scored(tested, bare, tmp_path_factory):
 def scored_elsewhere(tested, bare, tmp_path_factory):
     places = [str(results.folder) for results in tested.values()]
     folder = tmp_path_factory.mktemp("elsewhere")
-    command = [sys.executable, "-c", FRESH_PROCESS, str(bare), *places]
-    output = subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder).stdout
-    return dict(zip(tested, map(json.loads, output.splitlines()), strict=True))
+    done = run_forked([bare, *places], folder, code=FRESH_PROCESS)
+    assert done.returncode == 0, done.stderr
+    return dict(zip(tested, map(json.loads, done.stdout.splitlines()), strict=True))
 
 
 @pytest.mark.parametrize("name", [*SYSTEMS, *BACK_ENDS])
@@ -119,17 +129,17 @@ def test_scores_as_the_run_did(name, tested, scored):
 def test_a_detector_made_of_it_scores_as_the_run_did(name, tested, bare, tmp_path):
     """In the batches of the test to the last bit, with the decisions of the run's own thresholds."""
     enrol(tested[name].folder, tmp_path / "x.asd", sounds=0)
-    clips = sorted(bare.glob("*/test/*.wav"), key=lambda path: (path.parts[-3], path.name))
-    rows = score(tmp_path / "x.asd", clips)
     before = sorted(read_scores(tested[name].scores))
+    own = [path for machine in {row.machine for row in before} for path in bare.glob(f"{machine}/test/*.wav")]
+    rows = score(tmp_path / "x.asd", sorted(own, key=lambda path: (path.parts[-3], path.name)))
     found = sorted((row.machine, Path(row.path).name, row.score, row.decision) for row in rows)
     assert [row[:3] for row in found] == [(row.machine, row.file, row.anomaly_score) for row in before]
     assert [row[3] in ("warning", "alarm") for row in found] == [bool(row.decision) for row in before]
 
 
 @pytest.mark.slow
-def test_scores_of_all_other_back_ends(statistics, bare, tmp_path_factory):
-    tested = {scorer: retest(statistics, [f"model/scorer={scorer}", *QUIET]) for scorer in OTHERS}
+def test_scores_of_all_other_back_ends(fan, bare, tmp_path_factory):
+    tested = {scorer: retest(fan, [f"model/scorer={scorer}", *QUIET]) for scorer in OTHERS}
     scored = scored_elsewhere(tested, bare, tmp_path_factory)
     for name in OTHERS:
         check_scores(name, tested, scored)

@@ -21,6 +21,7 @@ from asd_lightning.experiment.retest import retest
 from asd_lightning.experiment.train import train
 from asd_lightning.training.checkpoint import AtomicCheckpointIO, InterruptedRunError
 from tests.experiment.runs import assert_identical, last_checkpoint, tiny_config, tiny_overrides
+from tests.forked import Forked, run_forked
 
 RESTORED = ("state_dict", "current_model_state", "averaging_state", "optimizer_states", "lr_schedulers", "global_step")
 # Dropout, layer-drop, masks, mixup and accumulation: every draw there is.
@@ -42,6 +43,26 @@ def limited(self, *arguments, **options):
     saved.append(save(self, *arguments, **options))
 
 AtomicCheckpointIO.save_checkpoint = limited
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+# The command, which waits to be killed before the second half of update 3.
+WAITING = """
+import sys, time
+from pathlib import Path
+from asd_lightning.cli import main
+from asd_lightning.training.module import AnomalousSoundModule
+
+start = AnomalousSoundModule.on_train_batch_start
+
+def wait(self, batch, batch_idx):
+    if batch_idx == 5:
+        Path("waits").touch()
+        time.sleep(3600)
+    start(self, batch, batch_idx)
+
+AnomalousSoundModule.on_train_batch_start = wait
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -164,8 +185,7 @@ def test_what_a_killed_training_has_left_half_written_is_removed(tmp_path):
 
 def test_a_full_disk_at_a_checkpoint(tiny_data, tmp_path):
     """Told in one line; the checkpoint before it is whole, and the same command goes on from it."""
-    command = [sys.executable, "-c", FULL_DISK, "train", *tiny_overrides(tiny_data), *CHANGES, "hydra.run.dir=run"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = run_forked(words(tiny_data), tmp_path, code=FULL_DISK)
     assert done.returncode == 2, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert "run/checkpoints/last.ckpt: cannot be written" in done.stderr
@@ -252,52 +272,47 @@ def test_a_test_that_is_interrupted_leaves_nothing(tiny_data, tmp_path, monkeypa
     assert not (tmp_path / "new").exists()
 
 
-def asd_train(tmp_path, tiny_data, *more, own_group=False):
-    overrides = [*tiny_overrides(tiny_data, updates=40), *CHANGES, "hydra.run.dir=run", *more]
-    environment = os.environ | {"OMP_NUM_THREADS": "2"}
-    command = [sys.executable, "-m", "asd_lightning.cli", "train", *overrides]
-    return subprocess.Popen(
-        command,
-        cwd=tmp_path,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=own_group,
-    )
+def words(tiny_data, *more):
+    return ["train", *tiny_overrides(tiny_data), *CHANGES, "hydra.run.dir=run", *more]
+
+
+def two_threads():
+    # They need not wait for one another in busy loops, which cost the tests beside these their time.
+    return os.environ | {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "passive"}
+
+
+def wait_for(checkpoint, process):
+    while not checkpoint.exists() and process.poll() is None:
+        time.sleep(0.01)
 
 
 def test_survives_sigkill(tiny_data, tmp_path):
-    """The command itself, killed for real once it has checkpoints, twice, against an uninterrupted run."""
-    whole = tmp_path / "whole"
-    whole.mkdir()
-    straight = asd_train(whole, tiny_data)
-    killed = tmp_path / "killed"
+    """The command itself, killed for real amid update 3, against an uninterrupted run; it goes on from a new start."""
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    straight.mkdir()
     killed.mkdir()
-    process = asd_train(killed, tiny_data)
-    checkpoint = killed / "run/checkpoints/last.ckpt"
-    while not checkpoint.exists() and process.poll() is None:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, process.stdout.read().decode()
-    assert 0 < last_checkpoint(killed / "run")["global_step"] < 40
-    process = asd_train(killed, tiny_data, "resume=true")
-    output, _ = process.communicate()
-    assert process.returncode == 0, output.decode()
-    output, _ = straight.communicate()
-    assert straight.returncode == 0, output.decode()
+    done = run_forked(words(tiny_data), straight, env=two_threads())
+    assert done.returncode == 0, done.stderr
+    process = Forked(words(tiny_data), killed, env=two_threads(), code=WAITING)
+    wait_for(killed / "waits", process)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL, process.done()
+    assert last_checkpoint(killed / "run")["global_step"] == 2
+    command = [sys.executable, "-m", "asd_lightning.cli", *words(tiny_data, "resume=true")]
+    resumed = subprocess.run(command, cwd=killed, env=two_threads(), capture_output=True, text=True, check=False)
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     for key in RESTORED:
-        assert_identical(last_checkpoint(killed / "run")[key], last_checkpoint(whole / "run")[key], key)
+        assert_identical(last_checkpoint(killed / "run")[key], last_checkpoint(straight / "run")[key], key)
 
 
 def test_ctrl_c_in_the_terminal(tiny_data, tmp_path):
     """It reaches the processes that read ahead too, and the update needs their batches."""
-    process = asd_train(tmp_path, tiny_data, "data.num_workers=2", "trainer.max_steps=4000", own_group=True)
-    checkpoint = tmp_path / "run/checkpoints/last.ckpt"
-    while not checkpoint.exists() and process.poll() is None:
-        time.sleep(0.01)
+    endless = words(tiny_data, "data.num_workers=2", "trainer.max_steps=4000")
+    process = Forked(endless, tmp_path, env=two_threads(), merged=True, own_group=True)
+    wait_for(tmp_path / "run/checkpoints/last.ckpt", process)
     os.killpg(process.pid, signal.SIGINT)
-    output = process.communicate()[0].decode()
-    assert process.returncode == 130, output
+    status, output, _ = process.done()
+    assert status == 130, output
     assert "Traceback" not in output
     assert "asd: finishing the update in progress" in output
     assert "asd: interrupted; the same command with name=tiny resume=true goes on from the last checkpoint" in output

@@ -2,10 +2,8 @@
 
 import csv
 import json
-import os
 import re
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from asd_lightning.experiment import train as training
 from asd_lightning.experiment.retest import retest
 from tests.experiment.runs import tiny_overrides
 from tests.experiment.wandb_files import offline_runs
+from tests.forked import run_forked
 
 WAY_OUT = r"a sweep of runs of 2 processes each would run whole in every process; sweep with devices=1"
 
@@ -206,9 +205,7 @@ def test_a_job_of_a_sweep_is_tested_again(tiny_data, asd_train):
 def launched(tmp_path: Path, data: Path, *launcher: str) -> None:
     """Two jobs, one of them broken, by the command itself and a launcher that starts processes of its own."""
     overrides = overrides_of(data, f"data.root={data},{tmp_path}/missing", "experiment=statistics", *launcher)
-    command = [sys.executable, "-m", "asd_lightning.cli", "train", *overrides]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    process = run_forked(["train", *overrides], tmp_path)
     assert process.returncode == 1, process.stderr
     assert "Traceback" not in process.stdout + process.stderr
     folder = tmp_path / "runs/swept"
@@ -222,8 +219,7 @@ def test_the_four_systems_by_the_command(tmp_path, tiny_data):
     """The challenge entry in one line of a shell: a run of each system, a table and a figure."""
     systems = ["system1", "system2", "system3", "system4"]
     overrides = overrides_of(tiny_data, f"data.root={tiny_data}", f"experiment={','.join(systems)}")
-    command = [sys.executable, "-m", "asd_lightning.cli", "train", *overrides]
-    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    process = run_forked(["train", *overrides], tmp_path)
     assert process.returncode == 0, process.stdout + process.stderr
     folder = tmp_path / "runs/swept"
     rows = [

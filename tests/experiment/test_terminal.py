@@ -1,26 +1,19 @@
 """What a run prints: what a reader can use, in order, in 80 columns."""
 
 import re
-import subprocess
-import sys
 
 import pytest
 
 from tests.experiment.runs import tiny_overrides
+from tests.forked import run_forked
 
 
 @pytest.fixture(scope="module")
 def printed(tiny_data, tmp_path_factory):
     """Lines of a short run, its standard output and error in one pipe."""
     overrides = [text for text in tiny_overrides(tiny_data, "fft", updates=12) if not text.startswith("~")]
-    done = subprocess.run(
-        [sys.executable, "-m", "asd_lightning.cli", "train", *overrides, "test=true"],
-        cwd=tmp_path_factory.mktemp("run"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=True,
-    )
+    done = run_forked(["train", *overrides, "test=true"], tmp_path_factory.mktemp("run"), merged=True)
+    assert done.returncode == 0, done.stdout
     return [line.rstrip() for line in done.stdout.splitlines() if line.strip()]
 
 

@@ -19,6 +19,7 @@ from asd_lightning.detector.detector import Detector
 from asd_lightning.live.journal import Journal
 from asd_lightning.live.levels import drift_of, left_out_windows, levels_of
 from tests.detector.sounds import RATE, hum, whine, write
+from tests.forked import Forked, run_forked
 
 DAY = 1_700_000_000
 
@@ -180,17 +181,16 @@ def test_a_detector_that_is_written_anew_judges_at_once(day, pump, tmp_path):
 def test_killed_three_times_a_day_the_events_are_those_of_a_whole_day(day, pump, tmp_path):
     assert watch(day, pump) == 0
     expected = events_of(day / "events.jsonl")[1:]
-    words = [str(pump / "pump.asd"), "--input", f"p1={day / 'in'}", "--journal", str(tmp_path / "second"), "--once"]
-    command = [sys.executable, "-m", "asd_lightning.cli", "watch", *words, "-o", str(tmp_path / "second.jsonl")]
+    words = ["watch", pump / "pump.asd", "--input", f"p1={day / 'in'}", "--journal", tmp_path / "second", "--once"]
+    words += ["-o", tmp_path / "second.jsonl"]
     for position in (5, 13, 21):
-        kill_at(position, tmp_path / "second", command)
-    assert subprocess.run(command, check=False).returncode == 0
+        kill_at(position, tmp_path / "second", Forked(words, tmp_path))
+    assert run_forked(words, tmp_path).returncode == 0
     again = events_of(tmp_path / "second.jsonl")[1:]
     assert again == expected
 
 
-def kill_at(position, journal, command):
-    process = subprocess.Popen(command)
+def kill_at(position, journal, process):
     wait(lambda: heard(journal) >= position or process.poll() is not None)
     process.kill()
     process.wait()
