@@ -83,7 +83,7 @@ class Detector:
     _sounds: dict[str, Arrays]
     _rows: dict[str, int]
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - parameters in scikit-learn's sense
         self,
         embedder: str = STATISTICS,
         *,
