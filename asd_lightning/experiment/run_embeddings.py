@@ -72,10 +72,12 @@ def embeddings_of_test(results: ResultSet) -> EmbeddingCache:
     """
     results.refuse_fusion("give the runs that are in it")
     path = results.config_of_run
-    config = load_yaml(path) if path else None
+    config: Any = load_yaml(path) if path else None
     try:
         heard = Preprocessing.of_options(config["data"])
         after_head = {"score_after_head": config["model"]["score_after_head"]}
+        # Tests of before had no other.
+        precision = str(config["model"].get("scoring_precision", "float32"))
     except (KeyError, TypeError, ValueError):
         raise UserError(f"{results.folder}: does not say how its scores were made; {_AGAIN}") from None
     models: frozenset[str] = frozenset()
@@ -84,7 +86,7 @@ def embeddings_of_test(results: ResultSet) -> EmbeddingCache:
     else:
         models, _ = _of_checkpoint(results.run / CHECKPOINT, after_head)
     cache = read_embeddings(results.embeddings)
-    if reason := _mismatch(cache, _Expected(models, heard, "")):
+    if reason := _mismatch(cache, _Expected(models, heard, "", precision)):
         raise UserError(f"{results.embeddings}: {reason}; {_AGAIN}")
     return cache
 
