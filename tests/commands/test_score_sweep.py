@@ -44,7 +44,9 @@ def test_the_run_stays_as_it_was(run, tmp_path):
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     assert main(["score-sweep", str(run), "scorer=knn", "--out", str(tmp_path / "out")]) == 0
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["scorers.csv", "scorers.md", "scorers.tex"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        *("scorers.csv", "scorers.md", "scorers.tex", "scorers_choice.csv"),
+    ]
 
 
 def test_wrong_words_are_named(run, capsys):
