@@ -17,6 +17,8 @@ from asd_lightning.detector.file import DetectorFile
 from asd_lightning.detector.growth import grown, taken_back
 from asd_lightning.detector.hearing import Sound
 from asd_lightning.detector.judging import Judgment
+from asd_lightning.detector.machine import Machine
+from asd_lightning.detector.states import NamedStates, StatesFrom
 from asd_lightning.errors import UserError
 from asd_lightning.run_folder import is_result_set, is_run
 
@@ -32,6 +34,7 @@ def enrol(  # noqa: PLR0913 - the options of the command
     clip_seconds: float = CLIP_SECONDS,
     self_contained: bool = False,
     sounds: int = 20,
+    states: StatesFrom = "level",
 ) -> Detector:
     """Make a detector of normal recordings, or of a run, as ``asd enrol`` does.
 
@@ -48,6 +51,7 @@ def enrol(  # noqa: PLR0913 - the options of the command
         clip_seconds: length of the windows that are compared.
         self_contained: keep the weights of a fetched encoder in the file.
         sounds: how many excerpts of normal sound are kept in the file.
+        states: what tells the machine's states: ``level``, ``folders`` or ``none``, see `Detector`.
 
     Raises:
         UserError: nothing usable, too few recordings for ``false_alarms``, or a file that has such a machine.
@@ -67,6 +71,7 @@ def enrol(  # noqa: PLR0913 - the options of the command
             recordings=recordings,
             self_contained=self_contained,
             sounds=sounds,
+            states=states,
         )
         if before is not None:
             _refuse_known(before, output, machine or detector.name_of(source))
@@ -253,6 +258,25 @@ def _save(detector: Detector, path: Path) -> Detector:
     return detector
 
 
+def _states(machine: Machine) -> list[dict[str, Any]]:
+    """Each state by name, where there are several: whether the machine runs, and its thresholds."""
+    if not isinstance(machine.states, NamedStates) or len(machine.states.names) < 2:
+        return []
+    told = []
+    for name in machine.states.names:
+        own = None if name in machine.states.still else machine.thresholds(name)
+        told.append(
+            {
+                "state": name,
+                "running": own is not None,
+                "recordings": None if own is None else own.normal.recordings,
+                "warning": None if own is None else own.promise.warning,
+                "alarm": None if own is None else own.promise.alarm,
+            }
+        )
+    return told
+
+
 def _about(detector: Detector, name: str) -> dict[str, Any]:
     machine = detector.machines_[name]
     sounds = detector.sounds_of(name)
@@ -264,6 +288,7 @@ def _about(detector: Detector, name: str) -> dict[str, Any]:
         "warning": machine.promise.warning,
         "alarm": machine.promise.alarm,
         "promise": machine.sentence(),
+        "states": _states(machine),
         "excerpts": len(sounds),
         "excerpt_bytes": sum(sound.nbytes for sound in sounds.values()),
         "changes": [dataclasses.asdict(change) for change in machine.changes],

@@ -21,13 +21,18 @@ from asd_lightning.detector.file import Arrays, DetectorFile, write_detector
 from asd_lightning.detector.hearing import Hearing, Sound, parent_name
 from asd_lightning.detector.judging import Judgment, judge
 from asd_lightning.detector.machine import Machine
+from asd_lightning.detector.sorting import Sorted, folders_of
+from asd_lightning.detector.states import StatesFrom
 from asd_lightning.errors import UserError
 from asd_lightning.run_folder import is_result_set, is_run
+from asd_lightning.scoring.arguments import require_choice
 
 Recordings = Path | str | Sequence[Path | str] | Sequence[Float32[ndarray, " _"]] | Float32[ndarray, "n samples"]
 """A folder, a file, several files, or waveforms in [-1, 1] at the detector's rate."""
 
-_PARAMETERS = ("embedder", "false_alarms", "clip_seconds", "machine", "recordings", "self_contained", "sounds")
+_PARAMETERS = (
+    *("embedder", "false_alarms", "clip_seconds", "machine", "recordings", "self_contained", "sounds", "states"),
+)
 
 
 class Detector:
@@ -48,6 +53,8 @@ class Detector:
         recordings: a table ``file,recording`` of what was cut from one recording.
         self_contained: keep the weights of a fetched encoder in the detector's file.
         sounds: how many excerpts of the bank's sound are kept, to listen to.
+        states: what tells the machine's states, each with a threshold of its own: ``level`` (whether it runs),
+            ``folders`` (sub-folders of the normal recordings) or ``none``.
 
     Attributes:
         machines_: name -> `asd_lightning.detector.machine.Machine`; read from the file when they are asked for.
@@ -80,6 +87,7 @@ class Detector:
         recordings: Path | str | None = None,
         self_contained: bool = False,
         sounds: int = 20,
+        states: StatesFrom = "level",
     ) -> None:
         self.embedder = embedder
         self.false_alarms = false_alarms
@@ -88,6 +96,7 @@ class Detector:
         self.recordings = recordings
         self.self_contained = self_contained
         self.sounds = sounds
+        self.states = states
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -105,20 +114,30 @@ class Detector:
             setattr(self, name, value)
         return self
 
-    def fit(self, X: Recordings, y: object = None, groups: Sequence[object] | None = None) -> Self:  # noqa: N803
+    def fit(
+        self,
+        X: Recordings,  # noqa: N803
+        y: object = None,
+        groups: Sequence[object] | None = None,
+        filed: Sequence[str] | None = None,
+    ) -> Self:
         """Learn from recordings of normal sound.
 
         Args:
             X: a folder, files, or waveforms.
             y: not looked at.
             groups: of several files or waveforms, which were cut from one recording.
+            filed: of several files or waveforms, the state of each, by name.
 
         Raises:
             UserError: nothing usable, or too few recordings for ``false_alarms``.
         """
+        require_choice("states", self.states, StatesFrom)
         made = self._preset()
         name, pieces = self._normal(X, made.hearing, groups)
-        machine, self.learnt_, kept = enrol_machine(name, pieces, made.hearing, made.maker, self.false_alarms)
+        machine, self.learnt_, kept = enrol_machine(
+            name, pieces, made.hearing, made.maker, self.false_alarms, sorting=self._sorting(X, pieces, filed)
+        )
         self.hearing_ = made.hearing
         self.machines_ = Machines({name: machine})
         self._sounds = {name: excerpts(kept, made.hearing, self.sounds)}
@@ -259,6 +278,16 @@ class Detector:
         if groups is not None:
             clips = [dataclasses.replace(clip, recording=str(n)) for clip, n in zip(clips, groups, strict=True)]
         return name, _pieces(clips, waveforms, hearing)
+
+    def _sorting(self, X: Recordings, pieces: Sequence[Sound], filed: Sequence[str] | None) -> Sorted:  # noqa: N803
+        clips = list({sound.clip.file: sound.clip for sound in pieces}.values())
+        if filed is not None:
+            return Sorted({clip.file: str(state) for clip, state in zip(clips, filed, strict=True)}, "folders")
+        if isinstance(X, Path | str) and Path(X).is_dir():
+            return Sorted(folders_of(Path(X), clips), self.states)
+        if self.states == "folders":
+            raise UserError("states from folders: give a folder of recordings, or fit(..., filed=[...])")
+        return Sorted({}, self.states)
 
     def _build(self) -> None:
         """Build the embedder; what is wrong with it is told of the file."""

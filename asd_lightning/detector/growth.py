@@ -6,14 +6,19 @@ import dataclasses
 import logging
 from collections.abc import Sequence
 
+import numpy as np
+from jaxtyping import Float32
+from numpy import ndarray
+
 from asd_lightning import __version__
 from asd_lightning.detector.bank import Item, Role
-from asd_lightning.detector.enrolment import items_of, look, now
+from asd_lightning.detector.enrolment import Look, items_of, look, now
 from asd_lightning.detector.file import part_digest
 from asd_lightning.detector.hearing import Heard, Hearing, Sound
-from asd_lightning.detector.machine import Change, Machine, fit_bank, fit_machine
+from asd_lightning.detector.machine import Change, Machine, fit_machine
 from asd_lightning.detector.progress import shown
 from asd_lightning.detector.promise import promise
+from asd_lightning.detector.thresholds import fit_bank, thresholds_in_states
 from asd_lightning.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -39,7 +44,12 @@ def grown(machine: Machine, sounds: Sequence[Sound], hearing: Hearing, role: Rol
     if not machine.maker or not machine.bank.items:
         raise UserError(f"{machine.name}: its run does not tell how to fit it again; enrol it from its recordings")
     word, version = _WORDS[role], len(machine.changes)
-    heard = hearing.embed(shown(sounds, "hearing"), look)
+    rate_of = hearing.preprocessing.sample_rate
+
+    def measure(sound: Sound, waveform: Float32[ndarray, " samples"]) -> Look:
+        return look(sound, waveform)._replace(features=machine.state_features(waveform, rate_of))
+
+    heard = hearing.embed(shown(sounds, "hearing"), measure)
     for why in heard.unreadable.values():
         logger.warning("%s; left out", why)
     reasons = _reasons(machine, heard, role)
@@ -49,9 +59,10 @@ def grown(machine: Machine, sounds: Sequence[Sound], hearing: Hearing, role: Rol
     wanted = [not why for why in reasons]
     if not any(wanted):
         raise UserError(f"{machine.name}: nothing new among {len(sounds)} pieces of sound")
+    states = _states(machine, heard)
     items = [
-        _of_change(item, word, version)
-        for item, keep in zip(items_of(heard, role, version, hearing.preprocessing.sample_rate), wanted, strict=True)
+        _of_change(item, word, version)._replace(state=state if state in machine.in_states else "")
+        for item, state, keep in zip(items_of(heard, role, version, rate_of), states, wanted, strict=True)
         if keep
     ]
     bank = machine.bank.plus(items, heard.embeddings[wanted])
@@ -92,7 +103,16 @@ def _as_enrolled(machine: Machine, hearing: Hearing) -> Machine:
     else:
         normal = fitted.normal()
         made = promise(normal, machine.promise.rate, machine.promise.alarm_rate)
-    return dataclasses.replace(machine, scorer=fitted.scorer, normal=normal, promise=made)
+    rates = machine.promise.rate, machine.promise.alarm_rate
+    in_states = thresholds_in_states(fitted, machine.bank, machine.states, rates, hearing.reduction)
+    return dataclasses.replace(machine, scorer=fitted.scorer, normal=normal, promise=made, in_states=in_states)
+
+
+def _states(machine: Machine, heard: Heard) -> list[str]:
+    """Name of the state that each piece is in; "" where the machine has none."""
+    if machine.states is None or not heard.looks:
+        return [""] * len(heard.looks)
+    return machine.states.of(np.stack([found.features for found in heard.looks]))
 
 
 def _reasons(machine: Machine, heard: Heard, role: Role) -> list[str]:
@@ -100,11 +120,13 @@ def _reasons(machine: Machine, heard: Heard, role: Role) -> list[str]:
     known = {item.digest for item in machine.bank.items}
     # A file's own name says nothing: there is a today.wav every day.
     told = {item.recording for item in machine.bank.items if item.role == "bank" and item.recording != item.file}
+    still = () if machine.states is None else machine.states.still
     reasons = []
-    for sound, found in zip(heard.pieces, heard.looks, strict=True):
+    for sound, found, state in zip(heard.pieces, heard.looks, _states(machine, heard), strict=True):
         seen = role == "calibration" and sound.clip.recording != sound.clip.file and sound.clip.recording in told
         why = "in the detector already" if found.digest in known else ""
         why = f"cut from {sound.clip.recording}, which the bank has heard" if seen and not why else why
+        why = "of a machine that is not running" if state in still and not why else why
         reasons.append("silent" if found.silent else why)
         known.add(found.digest)
     return reasons

@@ -23,7 +23,7 @@ from asd_lightning.live.excerpts import Excerpts
 from asd_lightning.live.false_alarms import FalseAlarms, level_for
 from asd_lightning.live.inputs import Input, Stretch
 from asd_lightning.live.journal import Journal, Place, Request
-from asd_lightning.live.levels import LeftOut, drift_of, left_out_windows, levels_of
+from asd_lightning.live.levels import LeftOut, common, common_levels, drift_of, left_out_windows, levels_of
 from asd_lightning.live.logic import Options, State, Told, Window, acknowledge, advance, shelve
 
 log = logging.getLogger(__name__)
@@ -186,13 +186,13 @@ class Listener:
         for request in requests:
             state, told = _answer(state, before.position, request)
             said += [_Said(one, None) for one in told]
-        levels = self._levels
         for number, (judgment, waveform) in enumerate(zip(judged, stretch.windows, strict=True)):
             now = fingerprint(waveform)
             window = _window(judgment, before.position + _end(stretch, judged, number), now == previous)
+            levels = self._levels.get(judgment.state, self._levels[""])
             state, told = advance(self.around.options, levels, state, window)
             said += [_Said(one, number) for one in told]
-            drift, told = self._drifted(drift, window)
+            drift, told = self._drifted(drift, window, common(detector.machines_[judgment.machine], *_scored(judgment)))
             said += [_Said(one, number) for one in told]
             previous = now
         place = before.place if stretch is _NOTHING else stretch.place
@@ -203,13 +203,14 @@ class Listener:
         """Everything that hangs on what the detector has learnt."""
         machine, seconds = detector.machines_[self.source.machine], detector.hearing_.preprocessing.clip_seconds
         self._drift: DriftTest | None = None
-        self._levels, self.found = levels_of(machine), None
+        states = ("", *machine.in_states)
+        self._levels, self.found = {name: levels_of(machine, state=name) for name in states}, None
         # It costs as much as enrolling: made once, where it is wanted.
         left_out = cache(partial(left_out_windows, machine, seconds))
         if self.around.a_day is not None:
             scores, _, ends = left_out()
-            self.found = level_for(self.around.a_day, scores, ends, self._levels, self.around.options)
-            self._levels = levels_of(machine, self.found.level)
+            self.found = level_for(self.around.a_day, scores, ends, common_levels(machine), self.around.options)
+            self._levels = {name: levels_of(machine, self.found.level, name) for name in states}
         if self.around.drift:
             self._drift = self._drift_test(left_out)
 
@@ -221,11 +222,11 @@ class Listener:
             log.warning("%s: drift is not told: %s", self.source.name, error)
             return None
 
-    def _drifted(self, state: DriftState, window: Window) -> tuple[DriftState, list[Told]]:
+    def _drifted(self, state: DriftState, window: Window, score: float) -> tuple[DriftState, list[Told]]:
         """Said once; a new detector begins anew."""
         if self._drift is None or state.drifted_at or window.unfit or not window.running:
             return state, []
-        after = self._drift.update(state, window.score)
+        after = self._drift.update(state, score)
         note = "sound has moved away from what was enrolled: listen; if it is normal, give it to asd calibrate"
         return after, [Told("drift", note=note)] if after.drifted_at else []
 
@@ -245,6 +246,7 @@ class Listener:
             file=stretch.file,
             offset=offset,
             note=told.note,
+            state="" if window is None else judged[window].state,
         )
         if window is None or told.kind not in _WORTH_HEARING or self.around.excerpts is None:
             return event
@@ -285,6 +287,10 @@ def _end(stretch: Stretch, judged: Sequence[Judgment], number: int) -> float:
     """Seconds from the stretch's start to the end of one of its windows."""
     length = judged[number].windows[0].end if judged[number].windows else 0.0
     return stretch.offsets[number] - stretch.offsets[0] + length
+
+
+def _scored(judgment: Judgment) -> tuple[float, str]:
+    return judgment.score, judgment.state
 
 
 def _window(judgment: Judgment, end: float, repeated: bool) -> Window:

@@ -77,10 +77,10 @@ def test_score_prints_one_array_and_the_status_says_what_was_found(pump, capsys,
     status, rows = judged(capsys, detector, test / "normal")
     assert (status, len(rows), {row["decision"] for row in rows}) == (0, 4, {"normal"})
     assert list(rows[0]) == [
-        *("path", "machine", "score", "threshold", "decision", "p_value", "health", "windows", "nearest")
+        *("path", "machine", "score", "threshold", "decision", "p_value", "health", "windows", "nearest", "state")
     ]
     assert rows[0]["path"] == str(test / "normal/clip_100.wav")
-    assert list(rows[0]["windows"][0]) == ["start", "end", "score"]
+    assert list(rows[0]["windows"][0]) == ["start", "end", "score", "state"]
     assert list(rows[0]["nearest"]) == ["recording", "start"]
     bad = write(tmp_path / "dead.wav", np.zeros(16_000))
     status, rows = judged(capsys, detector, bad, test / "normal/clip_100.wav")

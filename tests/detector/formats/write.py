@@ -35,17 +35,21 @@ def sound(seed: int, period: int = 100, whine: bool = False) -> np.ndarray:
     return (made + (0.1 * (places % 6 - 2.5) / 6 if whine else 0)).astype(np.float32) - np.float32(0.1)
 
 
-def queries() -> list[np.ndarray]:
-    """Normal, whining, and silent."""
-    return [sound(100), sound(101), sound(102, whine=True), np.zeros(RATE // 2, np.float32)]
+def off(seed: int) -> np.ndarray:
+    """The machine does not run."""
+    return (0.001 * noise(seed)).astype(np.float32)
 
 
-def told(detector: Detector) -> list[dict]:
-    """What is compared between versions."""
-    return [
-        {"score": repr(one.score), "threshold": one.threshold, "decision": one.decision, "p_value": repr(one.p_value)}
-        for one in detector.judge(queries())
-    ]
+def queries(written: int) -> list[np.ndarray]:
+    """Normal, whining, and silent; from format 2 on of another speed too, and off."""
+    made = [sound(100), sound(101), sound(102, whine=True), np.zeros(RATE // 2, np.float32)]
+    return made if written == 1 else [*made, sound(103, 40), sound(104, 40, whine=True), off(105)]
+
+
+def told(detector: Detector, written: int) -> list[dict[str, str]]:
+    """What is compared between versions, of a detector of some format."""
+    names = ("score", "threshold", "decision", "p_value", "state")
+    return [{name: str(getattr(one, name)) for name in names} for one in detector.judge(queries(written))]
 
 
 def main() -> None:
@@ -53,9 +57,12 @@ def main() -> None:
     target = HERE / f"format_{FORMAT}.asd"
     if target.exists():
         raise SystemExit(f"{target}: is there already")
-    detector = Detector(clip_seconds=0.5, sounds=0).fit([sound(seed) for seed in range(9)])
+    normal = {"slow": [sound(seed) for seed in range(4)], "fast": [sound(seed, 40) for seed in range(10, 14)]}
+    normal["off"] = [off(20), off(21)]
+    waveforms, filed = zip(*((one, name) for name, own in normal.items() for one in own), strict=True)
+    detector = Detector(clip_seconds=0.5, sounds=0).fit(waveforms, filed=filed)
     detector.save(target)
-    target.with_suffix(".json").write_text(json.dumps(told(detector), indent=1) + "\n")
+    target.with_suffix(".json").write_text(json.dumps(told(detector, FORMAT), indent=1) + "\n")
 
 
 if __name__ == "__main__":
