@@ -167,8 +167,8 @@ def report(rows: list[Measured], arguments: argparse.Namespace) -> list[str]:
         *markdown_lines(Table("", heading, tuple(table_rows))),
         "",
         f"Above: {100 * shares.mean():.1f} ± {100 * shares.std(ddof=1) / np.sqrt(len(shares)):.1f} % (standard error "
-        f"over {len(shares)} machines and seeds); of all clips {100 * np.mean([row.unfit for row in rows]):.2g} % could "
-        "not be judged.",
+        f"over {len(shares)} machines and seeds).",
+        f"Of the clips {100 * np.mean([row.unfit for row in rows]):.2g} % could not be judged.",
     ]
 
 
