@@ -31,6 +31,8 @@ from asd_lightning.synthetic.sessions import recordings_of
 from asd_lightning.tables import Row, Table, csv_text, markdown_lines, percent
 
 RECORDINGS, CLIPS = 15, 4
+KINDS = (str, int, int, float, float, float, int, float, int)
+"""Of the columns of the table."""
 PLACE = REPOSITORY / "benchmarks" / "promise_sessions.csv"
 
 
@@ -103,11 +105,7 @@ def kept() -> list[Measured]:
         return []
     with PLACE.open() as file:
         rows = list(csv.DictReader(file))
-    kinds = Measured.__annotations__
-    return [
-        Measured(*({"str": str, "int": int}.get(str(kind), float)(row[name]) for name, kind in kinds.items()))
-        for row in rows
-    ]
+    return [Measured(*(kind(row[name]) for name, kind in zip(Measured._fields, KINDS, strict=True))) for row in rows]
 
 
 def main() -> None:

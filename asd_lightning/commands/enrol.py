@@ -83,7 +83,7 @@ def what_was_learnt(learnt: Learnt, smallest: bool) -> Iterator[str]:
     """In sentences, for whoever has made the recordings."""
     from asd_lightning.detector.promise import fewest_recordings
 
-    kind = "blocks of one recording" if learnt.blocks else "independent recordings"
+    kind, unit = ("blocks of one recording", "blocks") if learnt.blocks else ("independent recordings", "recordings")
     yield f"{learnt.machine}: {learnt.clips} clips of {learnt.recordings} {kind}, {learnt.hours:.2g} h of sound"
     yield f"promised: {learnt.promise}"
     yield from _states(learnt)
@@ -91,7 +91,7 @@ def what_was_learnt(learnt: Learnt, smallest: bool) -> Iterator[str]:
         yield "  this is the smallest rate that they allow; a higher one hears more faults: --false-alarms R"
     needed = [f"{100 * rate:g} % takes {fewest_recordings(rate)}" for rate in _USUAL_RATES]
     there = ", ".join(f"{count} in {name}" for name, count in learnt.states.items()) or str(learnt.recordings)
-    yield f"  recordings needed for a rate: {', '.join(needed)}; there are {there}"
+    yield f"  {unit} needed for a rate: {', '.join(needed)}; there are {there}"
     if learnt.blocks:
         yield "  blocks of one recording promise for that recording; calibrate with those of other days"
     yield from _curve(learnt)
@@ -127,9 +127,10 @@ def _curve(learnt: Learnt) -> Iterator[str]:
     if learnt.settled is None:
         yield "learning curve: too few recordings to tell whether more would help; 8 or more tell"
         return
+    unit = "blocks" if learnt.blocks else "recordings"
     told = ", ".join(f"{score:.4g} with {count}" for count, score in learnt.curve)
     verdict = "more of the same would change little" if learnt.settled else "more normal sound would still help"
-    yield f"learning curve: median score of left-out normal clips {told} recordings: {verdict}"
+    yield f"learning curve: median score of left-out normal clips {told} {unit}: {verdict}"
 
 
 def _of_run(detector: Detector) -> Iterator[str]:

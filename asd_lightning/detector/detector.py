@@ -24,6 +24,7 @@ from asd_lightning.detector.machine import Machine
 from asd_lightning.detector.sorting import Sorted, folders_of
 from asd_lightning.detector.states import StatesFrom
 from asd_lightning.errors import UserError
+from asd_lightning.plain_text import is_name
 from asd_lightning.run_folder import is_result_set, is_run
 from asd_lightning.scoring.arguments import require_choice
 
@@ -133,6 +134,10 @@ class Detector:
             UserError: nothing usable, or too few recordings for ``false_alarms``.
         """
         require_choice("states", self.states, StatesFrom)
+        if self.machine is not None and not is_name(self.machine):
+            raise UserError(
+                f"--machine {self.machine!r:.60}: a name has neither a slash nor a line's end; give another"
+            )
         made = self._preset()
         name, pieces = self._normal(X, made.hearing, groups)
         machine, self.learnt_, kept = enrol_machine(
@@ -176,9 +181,11 @@ class Detector:
         """Write one file with everything; returns its path.
 
         Raises:
-            UserError: not fitted.
+            UserError: not fitted, or ``path`` is a folder.
         """
         self._check_fitted()
+        if Path(path).is_dir():
+            raise UserError(f"{path}: is a folder; give the name of a file in it, such as {Path(path) / 'pump.asd'}")
         parts: dict[str, Arrays] = {"embedder": self.hearing_.weights} if self.hearing_.weights else {}
         rows = []
         for number, name in enumerate(self.machines_):

@@ -185,6 +185,11 @@ def enrol_machine(
     alive = [not (dead or double) for dead, double in zip(silent, twice, strict=True)]
     if not any(alive):
         raise UserError(f"{name}: none of its recordings can be used{_first(heard.unreadable)}")
+    if sum(alive) == 1 and any(twice):
+        raise UserError(
+            f"{name}: its {len(heard.pieces)} pieces of sound are all the same, sample by sample; give recordings of "
+            "different times"
+        )
     parted = parted_by(name, heard, alive, sorting)
     states, running = parted.states, parted.running
     still = [keep and not runs for keep, runs in zip(alive, running, strict=True)]

@@ -45,8 +45,11 @@ def grown(machine: Machine, sounds: Sequence[Sound], hearing: Hearing, role: Rol
         raise UserError(f"{machine.name}: its run does not tell how to fit it again; enrol it from its recordings")
     word, version = _WORDS[role], len(machine.changes)
     rate_of = hearing.preprocessing.sample_rate
+    refused: dict[str, str] = {}
 
     def measure(sound: Sound, waveform: Float32[ndarray, " samples"]) -> Look:
+        if role == "bank" and machine.sensor is not None and (told := machine.sensor.reasons(waveform)):
+            refused.setdefault(sound.clip.name, told[0])
         return look(sound, waveform)._replace(features=machine.state_features(waveform, rate_of))
 
     heard = hearing.embed(shown(sounds, "hearing"), measure)
@@ -56,6 +59,12 @@ def grown(machine: Machine, sounds: Sequence[Sound], hearing: Hearing, role: Rol
     for name, why in dict(zip((sound.clip.name for sound in heard.pieces), reasons, strict=True)).items():
         if why:
             logger.warning("%s: %s; left out", name, why)
+        elif name in refused:
+            logger.warning(
+                "%s: taken into the bank, but what sounds so still cannot be judged (%s): what the microphone gives is "
+                "known from enrolling alone; enrol again with such recordings",
+                *(name, refused[name]),
+            )
     wanted = [not why for why in reasons]
     if not any(wanted):
         raise UserError(f"{machine.name}: nothing new among {len(sounds)} pieces of sound")

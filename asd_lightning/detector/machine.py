@@ -119,7 +119,8 @@ class Machine:
                 "nothing is promised"
             )
         if not self.in_states:
-            return self.promise.sentence()
+            blocked = self.bank.blocking is not None and len(self.bank.blocked) == len(self.bank.items)
+            return self.promise.sentence("blocks of one recording" if blocked else "recordings")
         return "; ".join(f"in state {name} {own.promise.sentence()}" for name, own in self.in_states.items())
 
     def nearest(self, embeddings: Float[ndarray, "m dim"]) -> Int[ndarray, " m"]:
