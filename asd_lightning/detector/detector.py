@@ -288,6 +288,8 @@ class Detector:
 
     def _sorting(self, X: Recordings, pieces: Sequence[Sound], filed: Sequence[str] | None) -> Sorted:  # noqa: N803
         clips = list({sound.clip.file: sound.clip for sound in pieces}.values())
+        if filed is not None and len(filed) != len(clips):
+            raise UserError(f"filed: {len(filed)} states of {len(clips)} recordings; give one of each")
         if filed is not None:
             return Sorted({clip.file: str(state) for clip, state in zip(clips, filed, strict=True)}, "folders")
         if isinstance(X, Path | str) and Path(X).is_dir():

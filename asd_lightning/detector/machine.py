@@ -18,7 +18,7 @@ from asd_lightning.detector.constructors import Spec
 from asd_lightning.detector.file import Arrays, json_array, json_of
 from asd_lightning.detector.health import SensorReference
 from asd_lightning.detector.promise import NormalScores, Promise, promise
-from asd_lightning.detector.states import NamedStates, States, states_of_record
+from asd_lightning.detector.states import FEATURES, NamedStates, States, states_of_record
 from asd_lightning.detector.thresholds import Thresholds, fit_bank, normal_scores, thresholds_in_states
 from asd_lightning.errors import UserError
 from asd_lightning.scoring.fitted import KINDS
@@ -194,6 +194,8 @@ class Machine:
             }
             sensor = None if record["sensor"] is None else SensorReference.from_dict(record["sensor"])
             states = states_of_record(record["states"])
+            if isinstance(states, NamedStates) and len(states.deviations) != FEATURES:
+                raise ValueError(f"states: of {len(states.deviations)} features, and there are {FEATURES}")
             if in_states and not (isinstance(states, NamedStates) and {*in_states} == {*states.running}):
                 raise ValueError("in_states: thresholds of other states than it has")
             changes = tuple(Change(**change) for change in record["changes"])

@@ -36,6 +36,8 @@ _SMALLEST_DEVIATION = 1e-9
 # The spectrum that tells states apart: from frames so long, the upper half-octaves with one band for all below.
 _FRAME_SECONDS, _HALF_OCTAVES = 0.128, 13
 _LEAST_SHARE = 1e-8
+FEATURES = _HALF_OCTAVES + 2
+"""Numbers that `state_features` gives."""
 
 
 def state_features(waveform: Float[np.ndarray, " samples"], sample_rate: int) -> Float[np.ndarray, " dim"]:

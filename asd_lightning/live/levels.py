@@ -59,8 +59,8 @@ def common_levels(machine: Machine) -> Levels:
 
 
 def _middle(machine: Machine, state: str) -> float:
-    normal, promise = machine.thresholds(state)
-    return min(float(np.median(normal.scores)), promise.warning)
+    own = machine.thresholds(state)
+    return min(float(np.median(own.normal.scores)), own.promise.warning)
 
 
 def _unit(machine: Machine, state: str) -> float:

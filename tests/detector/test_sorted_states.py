@@ -10,6 +10,7 @@ import pytest
 import asd_lightning
 from asd_lightning.cli import main
 from asd_lightning.detector.detector import Detector
+from asd_lightning.detector.machine import Machine
 from asd_lightning.detector.promise import NormalScores, promise
 from asd_lightning.detector.sorting import folders_of
 from asd_lightning.detector.states import NamedStates, fit_named, state_features
@@ -137,6 +138,19 @@ def test_the_promise_is_kept_in_each_state(detector):
             above[name].append(np.exp(-made[name].promise.warning / scale))
     assert np.mean(above["a"]) == pytest.approx(1 / 10, abs=0.015)
     assert np.mean(above["b"]) == pytest.approx(1 / 15, abs=0.01)
+
+
+def test_absurd_states_in_a_file_are_refused(detector, unchecked):
+    parts = detector.machines_["pump"].parts()
+    told = json.loads(parts["record"].tobytes())
+    one = told["states"]
+    fewer = one | {"means": [row[:2] for row in one["means"]], "deviations": one["deviations"][:2]}
+    for change in ({"states": None}, {"states": fewer}, {"states": "x"}, {"in_states": [{}]}, {"in_states": 3}):
+        record = np.frombuffer(json.dumps(told | change).encode(), np.uint8)
+        with pytest.raises(UserError, match=r"odd\.asd: a machine in it cannot be read"):
+            Machine.of_parts(parts | {"record": record}, "odd.asd")
+    with pytest.raises(UserError, match="1 states of 2 recordings"):
+        Detector(**OPTIONS).fit(NORMAL[:2], filed=["a"])
 
 
 def test_a_state_with_too_few_recordings_is_refused_in_one_line():
