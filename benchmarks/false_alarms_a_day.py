@@ -25,8 +25,9 @@ from asd_lightning.data.layout import Clip
 from asd_lightning.detector.bank import Bank, Item
 from asd_lightning.detector.defaults import Preset, preset
 from asd_lightning.detector.hearing import Hearing, Sound
-from asd_lightning.detector.machine import Machine, fit_bank
+from asd_lightning.detector.machine import Machine
 from asd_lightning.detector.promise import promise
+from asd_lightning.detector.thresholds import fit_bank
 from asd_lightning.live.false_alarms import FalseAlarms, false_alarms, level_for
 from asd_lightning.live.levels import left_out_windows, levels_of
 from asd_lightning.live.logic import Options

@@ -54,6 +54,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="float32",
         help="of the encoder; a lower one is refused where it would rank the recordings otherwise (default float32)",
     )
+    parser.add_argument(
+        "--states",
+        choices=("level", "folders", "none"),
+        default="level",
+        help="what tells the machine's states, each with a threshold of its own: level (default: off where some clips "
+        "are far quieter), folders (sub-folders of NORMAL_DIR; off, stopped, idle, standstill: not running) or none",
+    )
     sound = parser.add_mutually_exclusive_group()
     sound.add_argument("--sounds", type=int, default=20, metavar="N", help="excerpts of sound to keep (default 20)")
     sound.add_argument("--no-sound", action="store_const", dest="sounds", const=0, help="keep none")
@@ -69,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
 
     logging.basicConfig(format="asd: %(message)s")
     options = ("machine", "embedder", "recordings", "false_alarms", "clip_seconds", "self_contained", "sounds")
-    given = {name: getattr(args, name) for name in (*options, "precision", "bank_size")}
+    given = {name: getattr(args, name) for name in (*options, "precision", "bank_size", "states")}
     detector = enrol(args.source, args.output, **given)
     learnt = detector.learnt_
     for line in _of_run(detector) if learnt is None else what_was_learnt(learnt, args.false_alarms is None):
@@ -85,13 +92,15 @@ def what_was_learnt(learnt: Learnt, smallest: bool) -> Iterator[str]:
     """In sentences, for whoever has made the recordings."""
     from asd_lightning.detector.promise import fewest_recordings
 
-    kind = "blocks of one recording" if learnt.blocks else "independent recordings"
+    kind, unit = ("blocks of one recording", "blocks") if learnt.blocks else ("independent recordings", "recordings")
     yield f"{learnt.machine}: {learnt.clips} clips of {learnt.recordings} {kind}, {learnt.hours:.2g} h of sound"
     yield f"promised: {learnt.promise}"
+    yield from _states(learnt)
     if smallest:
         yield "  this is the smallest rate that they allow; a higher one hears more faults: --false-alarms R"
     needed = [f"{100 * rate:g} % takes {fewest_recordings(rate)}" for rate in _USUAL_RATES]
-    yield f"  recordings needed for a rate: {', '.join(needed)}; there are {learnt.recordings}"
+    there = ", ".join(f"{count} in {name}" for name, count in learnt.states.items()) or str(learnt.recordings)
+    yield f"  {unit} needed for a rate: {', '.join(needed)}; there are {there}"
     if learnt.blocks:
         yield "  blocks of one recording promise for that recording; calibrate with those of other days"
     if learnt.compression:
@@ -112,13 +121,27 @@ def what_was_learnt(learnt: Learnt, smallest: bool) -> Iterator[str]:
         yield f"left out: {len(learnt.unusable) - _NAMED_AT_MOST} more recordings that cannot be used"
 
 
+def _states(learnt: Learnt) -> Iterator[str]:
+    if names := [*learnt.states, *learnt.still_states]:
+        told = f"; no alarms where it is not running: {', '.join(learnt.still_states)}" if learnt.still_states else ""
+        yield f"states: {', '.join(names)}{told}"
+        if joined := [name for name in names if "+" in name]:
+            yield f"  joined, since left-out recordings of one are taken for another: {', '.join(joined)}"
+    if learnt.seem_states:
+        yield (
+            f"the sub-folders {_listed(learnt.seem_states)} sound different: if they are states of the machine (off, "
+            "speeds) and not days, --states folders gives each a threshold"
+        )
+
+
 def _curve(learnt: Learnt) -> Iterator[str]:
     if learnt.settled is None:
         yield "learning curve: too few recordings to tell whether more would help; 8 or more tell"
         return
+    unit = "blocks" if learnt.blocks else "recordings"
     told = ", ".join(f"{score:.4g} with {count}" for count, score in learnt.curve)
     verdict = "more of the same would change little" if learnt.settled else "more normal sound would still help"
-    yield f"learning curve: median score of left-out normal clips {told} recordings: {verdict}"
+    yield f"learning curve: median score of left-out normal clips {told} {unit}: {verdict}"
 
 
 def _of_run(detector: Detector) -> Iterator[str]:

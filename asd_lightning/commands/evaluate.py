@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     rows = (
         row("faults that raised a warning or an alarm", found.hits),
         row("faults that raised an alarm", found.alarms),
-        row("normal recordings that got any decision but normal", found.false_alarms),
+        row("normal recordings that got any decision but normal or not running", found.false_alarms),
     )
     counts = [
         f"{condition}: {', '.join(f'{count} {decision}' for decision, count in sorted(own.items()))}"

@@ -74,6 +74,16 @@ def _lines(about: dict[str, Any]) -> list[str]:
             f"  warning above {machine['warning']:.6g}, alarm above {machine['alarm']:.6g}",
             *([f"  {machine['compression']}"] if machine["compression"] else []),
             f"  {machine['excerpts']} excerpts of sound, {machine['excerpt_bytes'] / 1e6:.2f} MB",
+            *map(_state, machine["states"]),
             *(f"  {one['time']} {one['what']}: {one['recordings']} recordings" for one in machine["changes"]),
         ]
     return lines
+
+
+def _state(one: dict[str, Any]) -> str:
+    if not one["running"]:
+        return f"  state {one['state']}: not running, no alarms"
+    return (
+        f"  state {one['state']}: {one['recordings']} recordings, warning above {one['warning']:.6g}, alarm above "
+        f"{one['alarm']:.6g}"
+    )

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 ALL_NORMAL, ALARM, CANNOT_JUDGE = 0, 1, 3
 # One recording in a few windows says nothing of drift.
 _ALONE = 5
-_COLUMNS = ("path", "machine", "score", "threshold", "decision", "p_value", "health", "nearest", "nearest_start")
+_COLUMNS = (
+    *("path", "machine", "score", "threshold", "decision", "p_value", "health", "nearest", "nearest_start"),
+    "state",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -150,10 +153,13 @@ def _refuse_other_picture(args: argparse.Namespace) -> None:
 
 
 def _plot(detector: Detector, judgments: Sequence[Judgment], args: argparse.Namespace) -> None:
+    from asd_lightning.detector.judging import on_common_scale
     from asd_lightning.detector.timeline import plot_timelines
 
-    alarms = {name: detector.machines_[name].promise.alarm for name in {one.machine for one in judgments}}
-    written = plot_timelines(judgments, alarms, args.plot)
+    machines = {one.machine: detector.machines_[one.machine] for one in judgments}
+    # Each state has its own: there the color tells alarms.
+    alarms = {name: machine.promise.alarm for name, machine in machines.items() if not machine.in_states}
+    written = plot_timelines([on_common_scale(one, machines[one.machine]) for one in judgments], alarms, args.plot)
     if not args.json:
         print(f"{args.plot}: {'1 picture' if len(written) == 1 else f'{len(written)} pictures'}")
 
@@ -209,8 +215,9 @@ def as_json(one: Judgment) -> dict[str, Any]:
     """Plain data; ``null`` where there is no number."""
     return _with_null(one._asdict()) | {
         "health": list(one.health),
-        "windows": [_with_null(window._asdict()) for window in one.windows],
+        "windows": [_with_null(window._asdict()) | {"state": window.state or None} for window in one.windows],
         "nearest": None if one.nearest is None else one.nearest._asdict(),
+        "state": one.state or None,
     }
 
 
@@ -263,20 +270,25 @@ def _row(one: Judgment) -> list[Any]:
     numbers = [None if math.isnan(value) else value for value in (one.score, one.threshold)]
     p_value = None if math.isnan(one.p_value) else one.p_value
     path = one.path.encode("utf-8", "backslashreplace").decode()
-    return [path, one.machine, *numbers, one.decision, p_value, "; ".join(one.health), recording, start]
+    return [path, one.machine, *numbers, one.decision, p_value, "; ".join(one.health), recording, start, one.state]
 
 
 def _print(judgments: Sequence[Judgment], detector: Path) -> None:
     from asd_lightning.tables import Row, Table, print_table
 
-    rows = tuple(Row(_cells(one), "failed" if one.decision in ("warning", "alarm") else "plain") for one in judgments)
-    heading = ("recording", "machine", "decision", "score", "threshold", "p", "loudest at", "health")
+    several = any(one.state for one in judgments)
+    rows = tuple(
+        Row(_cells(one, several), "failed" if one.decision in ("warning", "alarm") else "plain") for one in judgments
+    )
+    state = ("state",) if several else ()
+    heading = ("recording", "machine", *state, "decision", "score", "threshold", "p", "loudest at", "health")
     notes = ("score: higher is more anomalous; p: share of normal recordings that score as high",)
-    print_table(Table(str(detector), heading, rows, notes, words=3))
+    print_table(Table(str(detector), heading, rows, notes, words=3 + several))
 
 
-def _cells(one: Judgment) -> tuple[str, ...]:
+def _cells(one: Judgment, several: bool) -> tuple[str, ...]:
     numbers = ["-" if math.isnan(value) else f"{value:.4g}" for value in (one.score, one.threshold, one.p_value)]
     loudest = max(one.windows, key=lambda window: window.score) if len(one.windows) > 1 else None
     at = "" if loudest is None else f"{loudest.start:.0f} s"
-    return (one.path, one.machine, one.decision, *numbers, at, "; ".join(one.health))
+    state = (one.state,) if several else ()
+    return (one.path, one.machine, *state, one.decision, *numbers, at, "; ".join(one.health))

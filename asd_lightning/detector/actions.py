@@ -17,6 +17,8 @@ from asd_lightning.detector.file import DetectorFile
 from asd_lightning.detector.growth import grown, taken_back
 from asd_lightning.detector.hearing import Sound
 from asd_lightning.detector.judging import Judgment
+from asd_lightning.detector.machine import Machine
+from asd_lightning.detector.states import NamedStates, StatesFrom
 from asd_lightning.errors import UserError
 from asd_lightning.run_folder import is_result_set, is_run
 
@@ -34,6 +36,7 @@ def enrol(  # noqa: PLR0913 - the options of the command
     sounds: int = 20,
     precision: str = "float32",
     bank_size: int | None = None,
+    states: StatesFrom = "level",
 ) -> Detector:
     """Make a detector of normal recordings, or of a run, as ``asd enrol`` does.
 
@@ -52,6 +55,7 @@ def enrol(  # noqa: PLR0913 - the options of the command
         sounds: how many excerpts of normal sound are kept in the file.
         precision: of the encoder: ``float32``, ``bf16`` or ``int8``; a run has that of its test.
         bank_size: clips at most that new sound is compared with; by default all.
+        states: what tells the machine's states: ``level``, ``folders`` or ``none``, see `Detector`.
 
     Raises:
         UserError: nothing usable, too few recordings for ``false_alarms``, a file that has such a machine, or a
@@ -83,6 +87,7 @@ def enrol(  # noqa: PLR0913 - the options of the command
             sounds=sounds,
             precision=precision,
             bank_size=bank_size,
+            states=states,
         )
         if before is not None:
             _refuse_known(before, output, machine or detector.name_of(source))
@@ -272,6 +277,25 @@ def _save(detector: Detector, path: Path) -> Detector:
     return detector
 
 
+def _states(machine: Machine) -> list[dict[str, Any]]:
+    """Each state by name, where there are several: whether the machine runs, and its thresholds."""
+    if not isinstance(machine.states, NamedStates) or len(machine.states.names) < 2:
+        return []
+    told = []
+    for name in machine.states.names:
+        own = None if name in machine.states.still else machine.thresholds(name)
+        told.append(
+            {
+                "state": name,
+                "running": own is not None,
+                "recordings": None if own is None else own.normal.recordings,
+                "warning": None if own is None else own.promise.warning,
+                "alarm": None if own is None else own.promise.alarm,
+            }
+        )
+    return told
+
+
 def _about(detector: Detector, name: str) -> dict[str, Any]:
     machine = detector.machines_[name]
     sounds = detector.sounds_of(name)
@@ -285,6 +309,7 @@ def _about(detector: Detector, name: str) -> dict[str, Any]:
         "alarm": machine.promise.alarm,
         "promise": machine.sentence(),
         "agreement": machine.agreement,
+        "states": _states(machine),
         "excerpts": len(sounds),
         "excerpt_bytes": sum(sound.nbytes for sound in sounds.values()),
         "changes": [dataclasses.asdict(change) for change in machine.changes],

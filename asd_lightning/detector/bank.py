@@ -21,7 +21,8 @@ class Item(NamedTuple):
 
     ``recording`` is what it was cut from (pieces of one are left out together), ``file`` what its score is of,
     ``start`` and ``seconds`` its place in it (0.0 s long: all of it, of a length that is not known), ``digest`` of its
-    samples, ``domain`` source or target, ``version`` the change of the detector that brought it, from 0.
+    samples, ``domain`` source or target, ``version`` the change of the detector that brought it, from 0, ``state`` the
+    one of the machine's states that it is taken for by the other recordings; "" where there is one.
     """
 
     recording: str
@@ -32,6 +33,7 @@ class Item(NamedTuple):
     domain: str
     role: Role
     version: int
+    state: str = ""
 
 
 _TYPES = {"start": float, "seconds": float, "version": int}
@@ -127,8 +129,10 @@ class Bank:
         return blocks(starts, max(self.items[rows[0]].seconds, 1e-3), self.blocking.count, self.blocking.gap)
 
     def record(self) -> dict[str, Any]:
-        """Plain data: a list for each column of the items."""
+        """Plain data: a list for each column of the items; without states none for them, as in format 1."""
         columns = {name: [getattr(item, name) for item in self.items] for name in Item._fields}
+        if not any(columns["state"]):
+            del columns["state"]
         return {"items": columns, "blocking": None if self.blocking is None else asdict(self.blocking)}
 
     @classmethod
@@ -139,7 +143,9 @@ class Bank:
             UserError: something is missing, or not what it should be.
         """
         try:
-            columns = [_column(name, record["items"][name]) for name in Item._fields]
+            told = record["items"]
+            names = [name for name in Item._fields if name != "state" or name in told]
+            columns = [_column(name, told[name]) for name in names]
             items = tuple(Item(*row) for row in zip(*columns, strict=True))
             told = record["blocking"]
             blocking = None if told is None else Blocking(str(told["file"]), int(told["count"]), float(told["gap"]))

@@ -13,7 +13,7 @@ from asd_lightning.errors import UserError
 
 if TYPE_CHECKING:
     from asd_lightning.detector.bank import Bank
-    from asd_lightning.detector.machine import Fitted
+    from asd_lightning.detector.thresholds import Fitted
     from asd_lightning.scoring.machines import WindowReduction
 
 _KIND = "CompressedScorer"
@@ -92,7 +92,7 @@ def compression(bank: Bank, maker: Spec, reduction: WindowReduction, fitted: Fit
         fitted: the back-end, with its left-out scores.
         rate: of warnings; the smallest that the recordings of the bank allow where that is more.
     """
-    from asd_lightning.detector.machine import fit_bank
+    from asd_lightning.detector.thresholds import fit_bank
 
     clips = len(bank.of_role("bank").items)
     if maker.get("kind") != _KIND or clips <= maker["size"]:

@@ -22,22 +22,19 @@ from asd_lightning.detector.file import Arrays, DetectorFile, write_detector
 from asd_lightning.detector.hearing import Hearing, Sound, parent_name
 from asd_lightning.detector.judging import Judgment, judge
 from asd_lightning.detector.machine import Machine
+from asd_lightning.detector.sorting import Sorted, folders_of
+from asd_lightning.detector.states import StatesFrom
 from asd_lightning.errors import UserError
+from asd_lightning.plain_text import is_name
 from asd_lightning.run_folder import is_result_set, is_run
+from asd_lightning.scoring.arguments import require_choice
 
 Recordings = Path | str | Sequence[Path | str] | Sequence[Float32[ndarray, " _"]] | Float32[ndarray, "n samples"]
 """A folder, a file, several files, or waveforms in [-1, 1] at the detector's rate."""
 
 _PARAMETERS = (
-    "embedder",
-    "false_alarms",
-    "clip_seconds",
-    "machine",
-    "recordings",
-    "self_contained",
-    "sounds",
-    "precision",
-    "bank_size",
+    *("embedder", "false_alarms", "clip_seconds", "machine", "recordings", "self_contained", "sounds", "precision"),
+    *("bank_size", "states"),
 )
 
 
@@ -61,6 +58,8 @@ class Detector:
         sounds: how many excerpts of the bank's sound are kept, to listen to.
         precision: of the encoder: ``float32``, ``bf16`` or ``int8``, see `asd_lightning.low_precision`.
         bank_size: clips at most that the back-end is fitted to (`asd_lightning.scoring.compressed`); by default all.
+        states: what tells the machine's states, each with a threshold of its own: ``level`` (whether it runs),
+            ``folders`` (sub-folders of the normal recordings) or ``none``.
 
     Attributes:
         machines_: name -> `asd_lightning.detector.machine.Machine`; read from the file when they are asked for.
@@ -95,6 +94,7 @@ class Detector:
         sounds: int = 20,
         precision: str = "float32",
         bank_size: int | None = None,
+        states: StatesFrom = "level",
     ) -> None:
         self.embedder = embedder
         self.false_alarms = false_alarms
@@ -105,6 +105,7 @@ class Detector:
         self.sounds = sounds
         self.precision = precision
         self.bank_size = bank_size
+        self.states = states
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -122,23 +123,37 @@ class Detector:
             setattr(self, name, value)
         return self
 
-    def fit(self, X: Recordings, y: object = None, groups: Sequence[object] | None = None) -> Self:  # noqa: N803
+    def fit(
+        self,
+        X: Recordings,  # noqa: N803
+        y: object = None,
+        groups: Sequence[object] | None = None,
+        filed: Sequence[str] | None = None,
+    ) -> Self:
         """Learn from recordings of normal sound.
 
         Args:
             X: a folder, files, or waveforms.
             y: not looked at.
             groups: of several files or waveforms, which were cut from one recording.
+            filed: of several files or waveforms, the state of each, by name.
 
         Raises:
             UserError: nothing usable, too few recordings for ``false_alarms``, or a ``precision`` that is not possible
                 here or in which the recordings rank otherwise than in float32.
         """
+        require_choice("states", self.states, StatesFrom)
+        if self.machine is not None and not is_name(self.machine):
+            raise UserError(
+                f"--machine {self.machine!r:.60}: a name has neither a slash nor a line's end; give another"
+            )
         made = self._preset()
         made = made._replace(hearing=made.hearing.in_precision(self.precision))
         maker = made.maker if self.bank_size is None else compressed(made.maker, self.bank_size)
         name, pieces = self._normal(X, made.hearing, groups)
-        machine, self.learnt_, kept = enrol_machine(name, pieces, made.hearing, maker, self.false_alarms)
+        machine, self.learnt_, kept = enrol_machine(
+            name, pieces, made.hearing, maker, self.false_alarms, sorting=self._sorting(X, pieces, filed)
+        )
         self.hearing_ = made.hearing
         self.machines_ = Machines({name: machine})
         self._sounds = {name: excerpts(kept, made.hearing, self.sounds)}
@@ -185,9 +200,11 @@ class Detector:
         """Write one file with everything; returns its path.
 
         Raises:
-            UserError: not fitted.
+            UserError: not fitted, or ``path`` is a folder.
         """
         self._check_fitted()
+        if Path(path).is_dir():
+            raise UserError(f"{path}: is a folder; give the name of a file in it, such as {Path(path) / 'pump.asd'}")
         parts: dict[str, Arrays] = {"embedder": self.hearing_.weights} if self.hearing_.weights else {}
         rows = []
         for number, name in enumerate(self.machines_):
@@ -287,6 +304,18 @@ class Detector:
         if groups is not None:
             clips = [dataclasses.replace(clip, recording=str(n)) for clip, n in zip(clips, groups, strict=True)]
         return name, _pieces(clips, waveforms, hearing)
+
+    def _sorting(self, X: Recordings, pieces: Sequence[Sound], filed: Sequence[str] | None) -> Sorted:  # noqa: N803
+        clips = list({sound.clip.file: sound.clip for sound in pieces}.values())
+        if filed is not None and len(filed) != len(clips):
+            raise UserError(f"filed: {len(filed)} states of {len(clips)} recordings; give one of each")
+        if filed is not None:
+            return Sorted({clip.file: str(state) for clip, state in zip(clips, filed, strict=True)}, "folders")
+        if isinstance(X, Path | str) and Path(X).is_dir():
+            return Sorted(folders_of(Path(X), clips), self.states)
+        if self.states == "folders":
+            raise UserError("states from folders: give a folder of recordings, or fit(..., filed=[...])")
+        return Sorted({}, self.states)
 
     def _build(self) -> None:
         """Build the embedder; what is wrong with it is told of the file."""

@@ -24,10 +24,12 @@ from asd_lightning.detector.compression import compression
 from asd_lightning.detector.constructors import Spec
 from asd_lightning.detector.health import Features, SensorReference, fingerprint, measured
 from asd_lightning.detector.hearing import Heard, Hearing, Sound
-from asd_lightning.detector.machine import Change, Fitted, Machine, fit_bank, fit_scorer
+from asd_lightning.detector.machine import Change, Machine
 from asd_lightning.detector.progress import shown
 from asd_lightning.detector.promise import promise
-from asd_lightning.detector.states import LevelStates
+from asd_lightning.detector.sorting import Sorted, parted_by
+from asd_lightning.detector.states import NamedStates, state_features
+from asd_lightning.detector.thresholds import Fitted, fit_bank, fit_scorer, thresholds_in_states
 from asd_lightning.errors import UserError
 from asd_lightning.scoring.agreement import LEAST_AGREEMENT, agrees, rank_agreement
 from asd_lightning.scoring.held_out import unheard
@@ -52,6 +54,7 @@ class Look(NamedTuple):
     silent: bool
     samples: int
     sensor: Features | None = None
+    features: ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,9 @@ class Learnt:
         settled: whether they have stopped falling; ``None`` where too few recordings tell.
         agreement: see `asd_lightning.detector.machine.Machine`.
         compression: what a bank of limited size costs, in words; "" where there is none.
+        states: state in which the machine runs -> recordings of it; empty where there is one.
+        still_states: states in which it does not run.
+        seem_states: folders whose sound differs as that of states does, though they were not asked to be any.
     """
 
     machine: str
@@ -93,6 +99,9 @@ class Learnt:
     settled: bool | None
     agreement: float | None = None
     compression: str = ""
+    states: dict[str, int] = dataclasses.field(default_factory=dict)
+    still_states: tuple[str, ...] = ()
+    seem_states: tuple[str, ...] = ()
 
 
 def normal_clips(folder: Path, machine: str, table: Path | None) -> list[Clip]:
@@ -143,7 +152,13 @@ def look(sound: Sound, waveform: Float32[ndarray, " samples"]) -> Look:
 
 
 def enrol_machine(
-    name: str, sounds: Sequence[Sound], hearing: Hearing, maker: Spec, rate: float | None = None, batch_size: int = 32
+    name: str,
+    sounds: Sequence[Sound],
+    hearing: Hearing,
+    maker: Spec,
+    rate: float | None = None,
+    batch_size: int = 32,
+    sorting: Sorted | None = None,
 ) -> tuple[Machine, Learnt, list[Sound]]:
     """Learn what is normal for a machine.
 
@@ -154,61 +169,61 @@ def enrol_machine(
         maker: spec of the back-end.
         rate: of false alarms to promise; by default the smallest that the recordings allow.
         batch_size: pieces at a time.
+        sorting: the recordings' states; by default the level tells whether the machine runs.
 
     Returns:
         The machine, what is to be said of the recordings, and the pieces that are in its bank.
 
     Raises:
-        UserError: nothing usable, a single recording, too few for the rate, or a precision in which the recordings rank
-            otherwise than in float32.
+        UserError: nothing usable, a single recording, too few for the rate, in a state too, or a precision in which the
+            recordings rank otherwise than in float32.
     """
     rate_of = hearing.preprocessing.sample_rate
+    sorting = Sorted() if sorting is None else sorting
+    several = len(set(sorting.filed.values())) > 1
 
     def measure(sound: Sound, waveform: Float32[ndarray, " samples"]) -> Look:
-        return look(sound, waveform)._replace(sensor=measured(waveform, rate_of))
+        features = state_features(waveform, rate_of) if several else None
+        return look(sound, waveform)._replace(sensor=measured(waveform, rate_of), features=features)
 
     low = hearing.low_precision != "float32"
     heard = hearing.embed(shown(sounds, f"hearing {name}"), measure, batch_size, in_float32_too=low)
     silent = [found.silent for found in heard.looks]
     twice = _twice(heard, silent)
     alive = [not (dead or double) for dead, double in zip(silent, twice, strict=True)]
-    levels = np.array([found.level for found, keep in zip(heard.looks, alive, strict=True) if keep])
-    if not levels.size:
+    if not any(alive):
         raise UserError(f"{name}: none of its recordings can be used{_first(heard.unreadable)}")
-    states = LevelStates.fit(levels)
-    running = np.zeros(len(alive), dtype=bool)
-    running[alive] = states.assign(levels) == 0
-    still = np.array(alive) & ~running
+    if sum(alive) == 1 and any(twice):
+        raise UserError(
+            f"{name}: its {len(heard.pieces)} pieces of sound are all the same, sample by sample; give recordings of "
+            "different times"
+        )
+    parted = parted_by(name, heard, alive, sorting)
+    states, running = parted.states, parted.running
+    still = [keep and not runs for keep, runs in zip(alive, running, strict=True)]
     kept = [sound for sound, keep in zip(heard.pieces, running, strict=True) if keep]
-    bank = _blocked(
-        Bank(items_of(heard, "bank", 0, rate_of), heard.embeddings).where(running.tolist()),
-        hearing.preprocessing.clip_seconds,
-    )
+    items = items_of(heard, "bank", 0, rate_of)
+    if any(parted.taken):
+        items = tuple(item._replace(state=state) for item, state in zip(items, parted.taken, strict=True))
+    bank = _blocked(Bank(items, heard.embeddings).where(running), hearing.preprocessing.clip_seconds)
     fitted = fit_bank(bank, maker, hearing.reduction)
     agreement = None
     if heard.in_float32 is not None:
-        exact = dataclasses.replace(bank, embeddings=heard.in_float32[running])
+        exact = dataclasses.replace(bank, embeddings=heard.in_float32[np.array(running)])
         agreement = _agreement(name, hearing, fitted, exact, maker)
     normal = fitted.normal()
-    promised = promise(normal, normal.smallest_rate if rate is None else rate)
+    in_states = thresholds_in_states(fitted, bank, states, (rate, None), hearing.reduction)
+    rates = [own.promise.rate for own in in_states.values()] or [normal.smallest_rate if rate is None else rate]
+    promised = promise(normal, rates[0])
     # The microphone is known from the machine that stands still too.
     living = [found.sensor for found, keep in zip(heard.looks, alive, strict=True) if keep]
     sensor = SensorReference.of_measured(living, rate_of)
     change = Change("enrolled", now(), normal.recordings, __version__)
     smaller = compression(bank, maker, hearing.reduction, fitted, promised.rate)
     machine = Machine(
-        name,
-        bank,
-        maker,
-        fitted.scorer,
-        normal,
-        promised,
-        sensor,
-        states,
-        (change,),
-        agreement=agreement,
-        compression=smaller,
-    )
+        name, bank, maker, fitted.scorer, normal, promised, sensor, states, (change,),
+        in_states=in_states, agreement=agreement, compression=smaller,
+    )  # fmt: skip
     curve, settled = learning_curve(bank, maker, hearing)
     learnt = Learnt(
         machine=name,
@@ -216,17 +231,20 @@ def enrol_machine(
         clips=len(set(bank.files())),
         hours=sum(found.samples for found, keep in zip(heard.looks, running, strict=True) if keep) / rate_of / 3600,
         blocks=bank.blocking is not None,
-        promise=promised.sentence(),
+        promise=machine.sentence(),
         unlike=_unlike(fitted),
         duplicates=_named(heard, twice),
         clipped=_named(heard, [found.clipped > _CLIPPED for found in heard.looks]),
         silent=_named(heard, silent),
-        still=_named(heard, still.tolist()),
+        still=_named(heard, still),
         unusable=heard.unreadable,
         curve=curve,
         settled=settled,
         agreement=agreement,
         compression="" if smaller is None else smaller.sentence(),
+        states={name: own.normal.recordings for name, own in in_states.items()},
+        still_states=states.still if isinstance(states, NamedStates) else (),
+        seem_states=parted.seem,
     )
     return machine, learnt, kept
 

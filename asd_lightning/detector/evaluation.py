@@ -27,7 +27,7 @@ class Evaluation(NamedTuple):
     """How many of the sorted recordings got which decision.
 
     ``hits``: faults with a warning or an alarm; ``alarms``: faults with an alarm; ``false_alarms``: normal recordings
-    with any decision but normal; ``decisions``: how many of each condition got which.
+    with any decision but normal and not running; ``decisions``: how many of each condition got which.
     """
 
     hits: Share
@@ -59,7 +59,7 @@ def evaluate_judgments(judgments: Sequence[Judgment], conditions: Sequence[Condi
     return Evaluation(
         hits=share(faults["warning"] + faults["alarm"], faults.total()),
         alarms=share(faults["alarm"], faults.total()),
-        false_alarms=share(normal.total() - normal["normal"], normal.total()),
+        false_alarms=share(normal.total() - normal["normal"] - normal["not running"], normal.total()),
         decisions={condition: dict(own) for condition, own in counts.items()},
     )
 

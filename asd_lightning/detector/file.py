@@ -23,7 +23,8 @@ from asd_lightning.atomic import write_atomically
 from asd_lightning.errors import UserError
 from asd_lightning.foreign_files import open_foreign, parse_json
 
-FORMAT = 1
+FORMAT = 2
+"""2 has states by name, with thresholds of their own; 1 is read."""
 SUFFIX = ".asd"
 Arrays = dict[str, NDArray[Any]]
 

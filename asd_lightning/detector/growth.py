@@ -6,15 +6,20 @@ import dataclasses
 import logging
 from collections.abc import Sequence
 
+import numpy as np
+from jaxtyping import Float32
+from numpy import ndarray
+
 from asd_lightning import __version__
 from asd_lightning.detector.bank import Item, Role
 from asd_lightning.detector.compression import compression
-from asd_lightning.detector.enrolment import items_of, look, now
+from asd_lightning.detector.enrolment import Look, items_of, look, now
 from asd_lightning.detector.file import part_digest
 from asd_lightning.detector.hearing import Heard, Hearing, Sound
-from asd_lightning.detector.machine import Change, Machine, fit_bank, fit_machine
+from asd_lightning.detector.machine import Change, Machine, fit_machine
 from asd_lightning.detector.progress import shown
 from asd_lightning.detector.promise import promise
+from asd_lightning.detector.thresholds import fit_bank, thresholds_in_states
 from asd_lightning.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -40,19 +45,34 @@ def grown(machine: Machine, sounds: Sequence[Sound], hearing: Hearing, role: Rol
     if not machine.maker or not machine.bank.items:
         raise UserError(f"{machine.name}: its run does not tell how to fit it again; enrol it from its recordings")
     word, version = _WORDS[role], len(machine.changes)
-    heard = hearing.embed(shown(sounds, "hearing"), look)
+    rate_of = hearing.preprocessing.sample_rate
+    refused: dict[str, str] = {}
+
+    def measure(sound: Sound, waveform: Float32[ndarray, " samples"]) -> Look:
+        if role == "bank" and machine.sensor is not None and (told := machine.sensor.reasons(waveform)):
+            refused.setdefault(sound.clip.name, told[0])
+        return look(sound, waveform)._replace(features=machine.state_features(waveform, rate_of))
+
+    heard = hearing.embed(shown(sounds, "hearing"), measure)
     for why in heard.unreadable.values():
         logger.warning("%s; left out", why)
     reasons = _reasons(machine, heard, role)
     for name, why in dict(zip((sound.clip.name for sound in heard.pieces), reasons, strict=True)).items():
         if why:
             logger.warning("%s: %s; left out", name, why)
+        elif name in refused:
+            logger.warning(
+                "%s: taken into the bank, but what sounds so still cannot be judged (%s): what the microphone gives is "
+                "known from enrolling alone; enrol again with such recordings",
+                *(name, refused[name]),
+            )
     wanted = [not why for why in reasons]
     if not any(wanted):
         raise UserError(f"{machine.name}: nothing new among {len(sounds)} pieces of sound")
+    states = _states(machine, heard)
     items = [
-        _of_change(item, word, version)
-        for item, keep in zip(items_of(heard, role, version, hearing.preprocessing.sample_rate), wanted, strict=True)
+        _of_change(item, word, version)._replace(state=state if state in machine.in_states else "")
+        for item, state, keep in zip(items_of(heard, role, version, rate_of), states, wanted, strict=True)
         if keep
     ]
     bank = machine.bank.plus(items, heard.embeddings[wanted])
@@ -94,7 +114,18 @@ def _as_enrolled(machine: Machine, hearing: Hearing) -> Machine:
         normal = fitted.normal()
         made = promise(normal, machine.promise.rate, machine.promise.alarm_rate)
     smaller = compression(machine.bank, machine.maker, hearing.reduction, fitted, made.rate)
-    return dataclasses.replace(machine, scorer=fitted.scorer, normal=normal, promise=made, compression=smaller)
+    rates = machine.promise.rate, machine.promise.alarm_rate
+    in_states = thresholds_in_states(fitted, machine.bank, machine.states, rates, hearing.reduction)
+    return dataclasses.replace(
+        machine, scorer=fitted.scorer, normal=normal, promise=made, in_states=in_states, compression=smaller
+    )
+
+
+def _states(machine: Machine, heard: Heard) -> list[str]:
+    """Name of the state that each piece is in; "" where the machine has none."""
+    if machine.states is None or not heard.looks:
+        return [""] * len(heard.looks)
+    return machine.states.of(np.stack([found.features for found in heard.looks]))
 
 
 def _reasons(machine: Machine, heard: Heard, role: Role) -> list[str]:
@@ -102,11 +133,13 @@ def _reasons(machine: Machine, heard: Heard, role: Role) -> list[str]:
     known = {item.digest for item in machine.bank.items}
     # A file's own name says nothing: there is a today.wav every day.
     told = {item.recording for item in machine.bank.items if item.role == "bank" and item.recording != item.file}
+    still = () if machine.states is None else machine.states.still
     reasons = []
-    for sound, found in zip(heard.pieces, heard.looks, strict=True):
+    for sound, found, state in zip(heard.pieces, heard.looks, _states(machine, heard), strict=True):
         seen = role == "calibration" and sound.clip.recording != sound.clip.file and sound.clip.recording in told
         why = "in the detector already" if found.digest in known else ""
         why = f"cut from {sound.clip.recording}, which the bank has heard" if seen and not why else why
+        why = "of a machine that is not running" if state in still and not why else why
         reasons.append("silent" if found.silent else why)
         known.add(found.digest)
     return reasons

@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Float, Float32
 from numpy import ndarray
 
-from asd_lightning.data.measurement import level_db
 from asd_lightning.detector.hearing import Heard, Hearing, Sound
 from asd_lightning.detector.machine import Decision, Machine
 from asd_lightning.detector.progress import shown
@@ -22,12 +21,13 @@ _FEWEST_FIT = 0.5
 
 
 class Window(NamedTuple):
-    """Score of one window, and what it is by itself; ``start`` and ``end`` in s."""
+    """Score of one window, and what it is by itself; ``start`` and ``end`` in s; ``state``: see `Judgment`."""
 
     start: float
     end: float
     score: float
     decision: Decision
+    state: str = ""
 
 
 class Place(NamedTuple):
@@ -42,7 +42,9 @@ class Judgment(NamedTuple):
 
     ``score`` is higher the more anomalous, and nan where nothing could be scored; above ``threshold`` it is a warning.
     ``p_value`` is how usual the score is among normal recordings, from 1/(n + 1) to 1.  ``health`` says what is wrong
-    with the sound, a sentence each.  ``nearest`` belongs to the window with the largest score.
+    with the sound, a sentence each.  ``nearest`` belongs to the window with the largest score.  ``state`` is the
+    machine's; "" where it has one.  Of a recording through several, score, threshold, p-value and nearest are those of
+    the state that decided: with the gravest decision, and of several the smallest p-value.
     """
 
     path: str
@@ -54,12 +56,21 @@ class Judgment(NamedTuple):
     health: tuple[str, ...]
     windows: tuple[Window, ...]
     nearest: Place | None
+    state: str = ""
 
 
 class _Look(NamedTuple):
     waveform_seconds: float
-    level: float
+    features: ndarray | None
     reasons: tuple[str, ...]
+
+
+class _Part(NamedTuple):
+    """What of a recording is in one state: its score, and the windows of it."""
+
+    state: str
+    score: float
+    heeded: ndarray
 
 
 def judge(
@@ -83,10 +94,9 @@ def judge(
     """
 
     def look(sound: Sound, waveform: Float32[ndarray, " samples"]) -> _Look:
-        sensor = machines[sound.clip.machine].sensor
-        reasons = () if sensor is None else sensor.reasons(waveform)
-        seconds = len(waveform) / hearing.preprocessing.sample_rate
-        return _Look(seconds, level_db(waveform.astype(np.float64)), reasons)
+        machine, rate = machines[sound.clip.machine], hearing.preprocessing.sample_rate
+        reasons = () if machine.sensor is None else machine.sensor.reasons(waveform)
+        return _Look(len(waveform) / rate, machine.state_features(waveform, rate), reasons)
 
     heard = hearing.embed(shown(sounds, "listening") if progress else sounds, look, batch_size)
     rows: dict[tuple[str, str], list[int]] = {}
@@ -122,10 +132,10 @@ def _judged(
     looks = [heard.looks[row] for row in rows]
     own = scores[np.array(rows)]
     fit = np.array([not look.reasons for look in looks]) & np.isfinite(own)
-    levels = np.array([look.level for look in looks])
-    running = np.ones(len(rows), bool) if machine.states is None else machine.states.assign(levels) == 0
-    heeded = own[fit & running]
-    score = float(reduced([""] * len(heeded), heeded, hearing.reduction)[1][0]) if len(heeded) else float("nan")
+    states = _states(machine, looks)
+    still = () if machine.states is None else machine.states.still
+    running = np.array([state not in still for state in states])
+    part = _deciding(machine, own, fit & running, states, hearing)
     reasons = [reason for look in looks for reason in look.reasons]
     reasons += [_NO_EMBEDDING] * (not np.isfinite(own).all())
     health = tuple(dict.fromkeys([*reasons, *([machine.undecided] if machine.undecided else [])]))
@@ -133,28 +143,73 @@ def _judged(
         Window(
             heard.pieces[row].clip.start,
             heard.pieces[row].clip.start + look.waveform_seconds,
-            float(value),
-            _decision(machine, float(value) if is_fit and runs else np.nan, np.array([is_fit]), np.array([runs])),
+            value,
+            _decision(machine, _alone(state, value, one), one[:1], one[1:]),
+            machine.shown(state),
         )
-        for row, look, value, is_fit, runs in zip(rows, looks, own, fit.tolist(), running.tolist(), strict=True)
+        for row, look, value, state, one in zip(
+            rows, looks, own.tolist(), states, np.stack([fit, running], axis=1), strict=True
+        )
     )
-    loudest = rows[int(np.argmax(np.where(fit & running, own, -np.inf)))] if len(heeded) else None
+    loudest = rows[int(np.argmax(np.where(part.heeded, own, -np.inf)))] if part.heeded.any() else None
+    levels = machine.thresholds(part.state)
     return Judgment(
         path=str(heard.pieces[rows[0]].clip.path),
         machine=machine.name,
-        score=score,
-        threshold=machine.promise.warning,
-        decision=_decision(machine, score, fit, running),
-        p_value=float(machine.normal.p_value(np.array([score]))[0]) if len(heeded) else float("nan"),
+        score=part.score,
+        threshold=levels.promise.warning,
+        decision=_decision(machine, part, fit, running),
+        p_value=float("nan") if loudest is None else _p_value(machine, part),
         health=health,
         windows=windows,
         nearest=None if loudest is None else _nearest(machine, heard.embeddings[loudest : loudest + 1]),
+        state=machine.shown(part.state),
     )
 
 
-def _decision(machine: Machine, score: float, fit: ndarray, running: ndarray) -> Decision:
+def _alone(state: str, score: float, fit_and_running: ndarray) -> _Part:
+    """One window as a recording of its own."""
+    heeded = bool(fit_and_running.all())
+    return _Part(state, score if heeded else float("nan"), np.array([heeded]))
+
+
+def _states(machine: Machine, looks: Sequence[_Look]) -> list[str]:
+    """Name of each window's state; "" where the machine has none."""
+    if machine.states is None:
+        return [""] * len(looks)
+    return machine.states.of(np.stack([look.features for look in looks if look.features is not None]))
+
+
+def _deciding(
+    machine: Machine, scores: Float[ndarray, " n"], heeded: ndarray, states: Sequence[str], hearing: Hearing
+) -> _Part:
+    """What of the recording decides: the state with the gravest decision, and of several the least usual."""
+    parts = []
+    for state in dict.fromkeys(states):
+        own = heeded & np.array([one == state for one in states])
+        if own.any():
+            score = float(reduced([""] * int(own.sum()), scores[own], hearing.reduction)[1][0])
+            parts.append(_Part(state, score, own))
+    if not parts:
+        # The state of most windows, for people.
+        return _Part(max(dict.fromkeys(states), key=list(states).count), float("nan"), heeded)
+    return max(parts, key=lambda part: _gravity(machine, part))
+
+
+def _gravity(machine: Machine, part: _Part) -> tuple[int, float, float]:
+    order: tuple[Decision, ...] = ("normal", "warning", "alarm")
+    decision = machine.decision(part.score, part.state)
+    excess = part.score - machine.thresholds(part.state).promise.warning
+    return order.index(decision) if decision in order else -1, -_p_value(machine, part), excess
+
+
+def _p_value(machine: Machine, part: _Part) -> float:
+    return float(machine.thresholds(part.state).normal.p_value(np.array([part.score]))[0])
+
+
+def _decision(machine: Machine, part: _Part, fit: ndarray, running: ndarray) -> Decision:
     """What was heard well enough to raise an alarm raises it; nothing is called normal that was not heard."""
-    told = machine.decision(score) if not np.isnan(score) else "normal"
+    told = "normal" if np.isnan(part.score) else machine.decision(part.score, part.state)
     if told != "normal":
         return told
     if fit.mean() < _FEWEST_FIT:
@@ -172,3 +227,11 @@ def _nearest(machine: Machine, embedding: Float32[ndarray, "1 dim"]) -> Place | 
 def _unheard(path: str, machine: Machine, why: str) -> Judgment:
     nan = float("nan")
     return Judgment(path, machine.name, nan, machine.promise.warning, "cannot judge", nan, (why,), (), None)
+
+
+def on_common_scale(one: Judgment, machine: Machine) -> Judgment:
+    """The same with scores on the scale that all states of its machine share (`Machine.common`), to be drawn as one."""
+    if not machine.in_states:
+        return one
+    windows = tuple(window._replace(score=machine.common(window.score, window.state)) for window in one.windows)
+    return one._replace(score=machine.common(one.score, one.state), threshold=1.0, windows=windows)

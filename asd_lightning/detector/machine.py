@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float32, Int
 from numpy import ndarray
 
-from asd_lightning.detector.bank import Bank, numbered, spread_over
+from asd_lightning.detector.bank import Bank, spread_over
 from asd_lightning.detector.compression import Compression, compression
-from asd_lightning.detector.constructors import Spec, scorer_maker
+from asd_lightning.detector.constructors import Spec
 from asd_lightning.detector.file import Arrays, json_array, json_of
 from asd_lightning.detector.health import SensorReference
-from asd_lightning.detector.promise import NormalScores, Promise, fewest_recordings, promise
-from asd_lightning.detector.states import LevelStates
+from asd_lightning.detector.promise import NormalScores, Promise, promise
+from asd_lightning.detector.states import FEATURES, NamedStates, States, states_of_record
+from asd_lightning.detector.thresholds import Thresholds, fit_bank, normal_scores, thresholds_in_states
 from asd_lightning.errors import UserError
 from asd_lightning.scoring.fitted import KINDS
-from asd_lightning.scoring.held_out import fit_with, left_out_scores
-from asd_lightning.scoring.machines import WindowReduction, reduced
+from asd_lightning.scoring.machines import WindowReduction
 from asd_lightning.scoring.protocol import KeptScorer, Scorer, ScorerState
 
 logger = logging.getLogger(__name__)
@@ -59,15 +59,17 @@ class Machine:
         bank: normal sound.
         maker: spec of its back-end.
         scorer: the back-end, fitted to the bank.
-        normal: left-out scores of normal clips, for p-values.
-        promise: thresholds, and what they promise.
+        normal: left-out scores of normal clips in all states, for p-values.
+        promise: thresholds, and what they promise: over all states.
         sensor: what the microphone gives of normal sound.
-        states: levels of the running machine.
+        states: of the machine: whether it runs, and how.
         changes: first and last.
         of_run: threshold and such of the run that it was taken from; empty where it was enrolled from recordings.
         agreement: rank correlation of left-out scores with those in float32, of a detector in a lower precision;
             ``None`` of any other.
         compression: what a bank of limited size costs; ``None`` where the back-end has the whole.
+        in_states: what stands in the place of ``normal`` and ``promise`` in each state of the running machine, where
+            there are several.
     """
 
     name: str
@@ -77,23 +79,54 @@ class Machine:
     normal: NormalScores
     promise: Promise
     sensor: SensorReference | None
-    states: LevelStates | None
+    states: States | None
     changes: tuple[Change, ...]
     of_run: dict[str, Any] = field(default_factory=dict)
     agreement: float | None = None
     compression: Compression | None = None
+    in_states: dict[str, Thresholds] = field(default_factory=dict)
 
     def anomaly_score(self, embeddings: Float[ndarray, "m dim"]) -> Float[ndarray, " m"]:
         """Score pieces; higher is more anomalous."""
         return self.scorer.anomaly_score(embeddings.astype(np.float64))
 
-    def decision(self, score: float) -> Decision:
+    def thresholds(self, state: str = "") -> Thresholds:
+        """Those of a state; those of all where the machine has one, or no such state."""
+        return self.in_states.get(state) or Thresholds(self.normal, self.promise)
+
+    def shown(self, state: str) -> str:
+        """A state's name for people; "" where the machine has one, or is known to run by its level alone."""
+        return state if isinstance(self.states, NamedStates) and len(self.states.names) > 1 else ""
+
+    def middle(self, state: str = "") -> float:
+        """Of normal sound's scores in a state; not above its level of warnings."""
+        own = self.thresholds(state)
+        return min(float(np.median(own.normal.scores)), own.promise.warning)
+
+    def unit(self, state: str = "") -> float:
+        """From the middle of normal sound to warnings; 1 where they are the same."""
+        return (self.thresholds(state).promise.warning - self.middle(state)) or 1.0
+
+    def common(self, score: float, state: str) -> float:
+        """A score on the scale that all states share; of a machine with one state the score itself.
+
+        0 is the middle of the state's normal sound, 1 its level of warnings: a machine that runs fast for a day has not
+        drifted from one that runs fast and slow.
+        """
+        return (score - self.middle(state)) / self.unit(state) if self.in_states else score
+
+    def state_features(self, waveform: Float32[ndarray, " samples"], sample_rate: int) -> Float[ndarray, " dim"] | None:
+        """What ``states`` tells states by; ``None`` where the machine has none."""
+        return None if self.states is None else self.states.features(waveform, sample_rate)
+
+    def decision(self, score: float, state: str = "") -> Decision:
         """By the thresholds alone."""
-        if math.isnan(self.promise.warning):
+        levels = self.thresholds(state).promise
+        if math.isnan(levels.warning):
             return "cannot judge"
-        if score > self.promise.alarm:
+        if score > levels.alarm:
             return "alarm"
-        return "warning" if score > self.promise.warning else "normal"
+        return "warning" if score > levels.warning else "normal"
 
     @property
     def undecided(self) -> str:
@@ -108,7 +141,10 @@ class Machine:
                 f"warnings above the run's own threshold, which {share:.3g} % of the left-out training clips are; "
                 "nothing is promised"
             )
-        return self.promise.sentence()
+        if not self.in_states:
+            blocked = self.bank.blocking is not None and len(self.bank.blocked) == len(self.bank.items)
+            return self.promise.sentence("blocks of one recording" if blocked else "recordings")
+        return "; ".join(f"in state {name} {own.promise.sentence()}" for name, own in self.in_states.items())
 
     def nearest(
         self, embeddings: Float[ndarray, "m dim"], among: Int[ndarray, " few"] | None = None
@@ -148,10 +184,10 @@ class Machine:
             "machine": self.name,
             "maker": self.maker,
             "scorer": {"kind": type(self.scorer).__name__, "options": state.options},
-            "promise": asdict(self.promise) | {name: repr(getattr(self.promise, name)) for name in _REALS},
+            "promise": _promise_record(self.promise),
             "recordings": self.normal.recordings,
             "sensor": None if self.sensor is None else self.sensor.to_dict(),
-            "states": None if self.states is None else self.states.boundary,
+            "states": None if self.states is None else self.states.record(),
             "changes": [asdict(change) for change in self.changes],
             "of_run": self.of_run,
             "compression": None if self.compression is None else self.compression.record(),
@@ -160,6 +196,13 @@ class Machine:
         if self.agreement is not None:
             record["agreement"] = self.agreement
         arrays = {f"scorer/{name}": array for name, array in state.arrays.items()}
+        if self.in_states:
+            record["in_states"] = [
+                {"state": name, "promise": _promise_record(own.promise), "recordings": own.normal.recordings}
+                for name, own in self.in_states.items()
+            ]
+            for number, own in enumerate(self.in_states.values()):
+                arrays |= {f"state/{number}/scores": own.normal.scores, f"state/{number}/weights": own.normal.weights}
         return arrays | {
             "record": json_array(record),
             "embeddings": self.bank.embeddings,
@@ -179,11 +222,17 @@ class Machine:
             told = record["scorer"]
             arrays = {name.removeprefix("scorer/"): array for name, array in parts.items() if name[:7] == "scorer/"}
             scorer = KINDS[told["kind"]].from_state(ScorerState(dict(told["options"]), arrays))
-            kept = {name: parts[f"normal/{name}"] for name in ("scores", "weights")}
-            normal = NormalScores.from_dict(kept | {"recordings": record["recordings"]})
-            promised = Promise(**record["promise"] | {name: float(record["promise"][name]) for name in _REALS})
+            normal, promised = _thresholds(parts, "normal", record)
+            in_states = {
+                str(own["state"]): _thresholds(parts, f"state/{number}", own)
+                for number, own in enumerate(record.get("in_states", []))
+            }
             sensor = None if record["sensor"] is None else SensorReference.from_dict(record["sensor"])
-            states = None if record["states"] is None else LevelStates(float(record["states"]))
+            states = states_of_record(record["states"])
+            if isinstance(states, NamedStates) and len(states.deviations) != FEATURES:
+                raise ValueError(f"states: of {len(states.deviations)} features, and there are {FEATURES}")
+            if in_states and not (isinstance(states, NamedStates) and {*in_states} == {*states.running}):
+                raise ValueError("in_states: thresholds of other states than it has")
             changes = tuple(Change(**change) for change in record["changes"])
             maker = dict(record["maker"])
             bank = Bank.of_record(record, parts["embeddings"])
@@ -193,7 +242,7 @@ class Machine:
             return cls(
                 str(record["machine"]), bank, maker, scorer, normal, promised, sensor, states, changes,
                 dict(record["of_run"]), None if agreement is None else float(agreement),
-                None if smaller is None else Compression.of_record(smaller),
+                None if smaller is None else Compression.of_record(smaller), in_states,
             )  # fmt: skip
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, UserError) as error:
             raise UserError(f"{source}: a machine in it cannot be read ({error!s:.300}); enrol it again") from error
@@ -202,79 +251,14 @@ class Machine:
 _REALS = ("rate", "alarm_rate", "warning", "alarm", "bound")
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """A back-end, and scores that normal clips have when they are left out of it.
-
-    Attributes:
-        scorer: fitted to the bank.
-        files: a clip each.
-        recordings: of each clip.
-        scores: of each clip.
-    """
-
-    scorer: Scorer
-    files: list[str]
-    recordings: list[str]
-    scores: Float[ndarray, " clips"]
-
-    def normal(self) -> NormalScores:
-        """For thresholds and p-values."""
-        return NormalScores.fit(self.scores, numbered(self.recordings))
+def _promise_record(own: Promise) -> dict[str, Any]:
+    return asdict(own) | {name: repr(getattr(own, name)) for name in _REALS}
 
 
-def fit_scorer(bank: Bank, maker: Spec) -> Scorer:
-    """Fit the back-end to the items of the bank.
-
-    Raises:
-        UserError: there is a single recording, or the back-end cannot be fitted.
-    """
-    own = bank.of_role("bank")
-    group = numbered(own.recordings())
-    scorer = fit_with(scorer_maker(maker)(), own.embeddings.astype(np.float64), own.is_target, group)
-    if group.max() == 0:
-        raise UserError(
-            "there is one recording, and a threshold needs scores of recordings that were left out; give more, or a "
-            "longer one"
-        )
-    return scorer
-
-
-def fit_bank(bank: Bank, maker: Spec, reduction: WindowReduction) -> Fitted:
-    """Fit the back-end to the items of the bank, and score each without all that is of the same recording.
-
-    Raises:
-        UserError: there is a single recording, or the back-end cannot be fitted.
-    """
-    own = bank.of_role("bank")
-    make = scorer_maker(maker)
-    names = own.recordings()
-    group = numbered(names)
-    embeddings = own.embeddings.astype(np.float64)
-    scorer = fit_scorer(bank, maker)
-    if own.blocking is None:
-        scores = left_out_scores(scorer, make, embeddings, own.is_target, group)
-    else:
-        scores = _in_blocks(own, make, embeddings, group)
-    return Fitted(scorer, *_by_file(own, names, scores, reduction))
-
-
-def normal_scores(fitted: Fitted, bank: Bank, rate: float | None, reduction: WindowReduction) -> NormalScores:
-    """What the thresholds rest on: later recordings that the bank has not seen, where they are enough for the rate.
-
-    Otherwise theirs and the left-out recordings of the bank together.
-    """
-    later = bank.of_role("calibration")
-    if not later.items:
-        return fitted.normal()
-    names = later.recordings()
-    scores = fitted.scorer.anomaly_score(later.embeddings.astype(np.float64))
-    _, recordings, of_files = _by_file(later, names, scores, reduction)
-    alone = NormalScores.fit(of_files, numbered(recordings))
-    if rate is not None and alone.recordings >= fewest_recordings(rate):
-        return alone
-    together = [*fitted.recordings, *(f"later {name}" for name in recordings)]
-    return NormalScores.fit(np.concatenate([fitted.scores, of_files]), numbered(together))
+def _thresholds(parts: Mapping[str, Any], prefix: str, record: Mapping[str, Any]) -> Thresholds:
+    kept = {name: parts[f"{prefix}/{name}"] for name in ("scores", "weights")}
+    normal = NormalScores.from_dict(kept | {"recordings": record["recordings"]})
+    return Thresholds(normal, Promise(**record["promise"] | {name: float(record["promise"][name]) for name in _REALS}))
 
 
 def fit_machine(machine: Machine, bank: Bank, change: Change, reduction: WindowReduction) -> Machine:
@@ -294,35 +278,8 @@ def fit_machine(machine: Machine, bank: Bank, change: Change, reduction: WindowR
     normal = normal_scores(fitted, bank, rate, reduction)
     made = promise(normal, max(rate, normal.smallest_rate), alarm_rate)
     smaller = compression(bank, machine.maker, reduction, fitted, rate)
+    in_states = thresholds_in_states(fitted, bank, machine.states, (rate, alarm_rate), reduction)
     return Machine(
         machine.name, bank, machine.maker, fitted.scorer, normal, made, machine.sensor, machine.states,
-        (*machine.changes, change), machine.of_run, machine.agreement, smaller,
+        (*machine.changes, change), machine.of_run, machine.agreement, smaller, in_states,
     )  # fmt: skip
-
-
-def _by_file(
-    bank: Bank, recordings: Sequence[str], scores: Float[ndarray, " n"], reduction: WindowReduction
-) -> tuple[list[str], list[str], Float[ndarray, " clips"]]:
-    names = bank.files()
-    files, of_files = reduced(names, scores, reduction)
-    recording = dict(zip(reversed(names), reversed(recordings), strict=True))
-    return files, [recording[file] for file in files], of_files
-
-
-def _in_blocks(
-    bank: Bank, make: Callable[[], Scorer], embeddings: Float[ndarray, "n dim"], group: Int[ndarray, " n"]
-) -> Float[ndarray, " n"]:
-    """Each block without what lies within the gap; each other recording without itself."""
-    scores = np.empty(len(group))
-    blocked = bank.blocked
-    blocks = bank.blocks()
-    for number in range(int(group.max()) + 1):
-        out = group == number
-        held = out.copy()
-        if out[blocked].any():
-            held[blocked] = blocks.left_out[blocks.group[np.flatnonzero(out[blocked])[0]]]
-        scorer = fit_with(
-            make(), embeddings[~held], bank.is_target[~held], np.unique(group[~held], return_inverse=True)[1]
-        )
-        scores[out] = scorer.anomaly_score(embeddings[out])
-    return scores

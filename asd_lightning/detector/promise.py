@@ -187,12 +187,12 @@ class Promise:
     recordings: int
     bound: float
 
-    def sentence(self) -> str:
-        """What is promised, in words."""
+    def sentence(self, unit: str = "recordings") -> str:
+        """What is promised, in words; ``unit`` are the recordings, or what stands for them."""
         kind = "" if self.alarm_promised else ", extrapolated and not promised"
         return (
             f"warnings on at most {100 * self.rate:.3g} % of normal sound, on average over trainings with "
-            f"{self.recordings} recordings (in 9 of 10 trainings at most {100 * self.bound:.0f} %); "
+            f"{self.recordings} {unit} (in 9 of 10 trainings at most {100 * self.bound:.0f} %); "
             f"alarms on {100 * self.alarm_rate:.3g} %{kind}"
         )
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from asd_lightning.detector.judging import on_common_scale
 from asd_lightning.detector.machine import Machine
 from asd_lightning.errors import UserError
 from asd_lightning.explanation.charts import (
@@ -98,6 +99,7 @@ def _shown(found: Explanation, machine: Machine, detector: str) -> dict[str, Any
     own, beside, rows = _pictures(found)
     scores = "score, by trial"
     bands, moments = found.marked_bands(), found.marked_moments()
+    shown = on_common_scale(one, machine)
     return {
         "title": f"{Path(one.path).name}: {one.decision}",
         "recording": one.path,
@@ -105,7 +107,7 @@ def _shown(found: Explanation, machine: Machine, detector: str) -> dict[str, Any
         "detector": detector,
         "judgment": one,
         "tint": decision_tint(one.decision).css,
-        "alarm": machine.promise.alarm,
+        "alarm": machine.thresholds(one.state).promise.alarm,
         "promise": machine.sentence(),
         "why": _why(found, machine),
         "window": window if many else None,
@@ -132,7 +134,10 @@ def _shown(found: Explanation, machine: Machine, detector: str) -> dict[str, Any
         ),
         "own_sound": found.own_sound,
         "windows_chart": windows_chart(
-            f"Score of each of {len(one.windows)} windows", one.windows, one.threshold, machine.promise.alarm
+            f"Score of each of {len(one.windows)} windows",
+            shown.windows,
+            shown.threshold,
+            float("nan") if machine.in_states else machine.promise.alarm,
         )
         if many
         else None,
@@ -151,7 +156,7 @@ def _why(found: Explanation, machine: Machine) -> list[str]:
     elif one.score > one.threshold:
         warning, alarm = (
             f"{one.threshold:.4g}, where warnings begin",
-            f"{machine.promise.alarm:.4g}, where alarms begin",
+            f"{machine.thresholds(one.state).promise.alarm:.4g}, where alarms begin",
         )
         if one.decision == "alarm":
             sentences.append(f"Its score is {one.score:.4g}, above {alarm} (warnings: above {one.threshold:.4g}).")
@@ -163,7 +168,11 @@ def _why(found: Explanation, machine: Machine) -> list[str]:
             "is what is least like normal sound, and no sign of a fault."
         )
     if not math.isnan(one.p_value):
-        least = " (the least that so many recordings can show)" if one.p_value <= machine.normal.smallest_rate else ""
+        least = (
+            " (the least that so many recordings can show)"
+            if one.p_value <= machine.thresholds(one.state).normal.smallest_rate
+            else ""
+        )
         sentences.append(f"About {100 * one.p_value:.2g} % of normal recordings score as high or higher{least}.")
     if found.window is not None and len(one.windows) > 1:
         of = "the score is that of its loudest window"

@@ -47,6 +47,7 @@ class Event:
         offset: start of the window in that file or stream, in s.
         note: a sentence.
         excerpt: name of a WAV file with the window's sound; "" where none was kept.
+        state: of the machine in that window; "" where it has one.
     """
 
     number: int
@@ -61,6 +62,7 @@ class Event:
     offset: float = 0.0
     note: str = ""
     excerpt: str = ""
+    state: str = ""
 
     @property
     def id(self) -> str:

@@ -10,7 +10,8 @@ from numpy import ndarray
 
 from asd_lightning.detector.bank import Bank
 from asd_lightning.detector.drift import DriftTest
-from asd_lightning.detector.machine import Machine, fit_bank
+from asd_lightning.detector.machine import Machine
+from asd_lightning.detector.thresholds import fit_bank
 from asd_lightning.errors import UserError
 from asd_lightning.live.logic import Levels
 
@@ -20,27 +21,39 @@ _RUN = 2000
 _DEADBAND = 0.25
 
 
-def levels_of(machine: Machine, alarm: float | None = None) -> Levels:
+def levels_of(machine: Machine, alarm: float | None = None, state: str = "") -> Levels:
     """Warning and alarm of a machine's promise, and a release level a quarter of the way from the warning to normal.
 
     Args:
         machine: of a detector.
-        alarm: another level of alarms, not below that of warnings.
+        alarm: another level of alarms, not below that of warnings; of a machine with several states on their common
+            scale, see `Machine.common`.
+        state: one of the machine's, "" for all.
     """
-    warning = machine.promise.warning
-    middle = min(float(np.median(machine.normal.scores)), warning)
+    promise = machine.thresholds(state).promise
+    warning, middle = promise.warning, machine.middle(state)
+    if alarm is not None and machine.in_states:
+        alarm = max(promise.alarm, middle + alarm * machine.unit(state))
     return Levels(
         warning=warning,
-        alarm=max(machine.promise.alarm if alarm is None else alarm, warning),
+        alarm=max(promise.alarm if alarm is None else alarm, warning),
         release=warning - _DEADBAND * (warning - middle),
     )
+
+
+def common_levels(machine: Machine) -> Levels:
+    """Levels on the scale of `Machine.common`: the alarm is the highest of the states'."""
+    if not machine.in_states:
+        return levels_of(machine)
+    alarm = max(machine.common(own.promise.alarm, name) for name, own in machine.in_states.items())
+    return Levels(warning=1.0, alarm=max(alarm, 1.0), release=1.0 - _DEADBAND)
 
 
 class LeftOut(NamedTuple):
     """The windows of a machine's bank, each scored without its recording, in the order of the sound.
 
     Attributes:
-        scores: of the windows.
+        scores: of the windows, on the scale of `Machine.common`.
         recordings: name of each window's.
         ends: in s from the first recording's beginning; what overlaps counts once.
     """
@@ -71,7 +84,8 @@ def left_out_windows(machine: Machine, seconds: float) -> LeftOut:
     )
     fitted = fit_bank(Bank(items, bank.embeddings, bank.blocking), machine.maker, "max")
     steps = [_new_sound(bank, before, row, seconds) for before, row in zip([None, *order], order, strict=False)]
-    return LeftOut(fitted.scores[np.array(order)], [names[row] for row in order], np.cumsum(steps))
+    scores = [machine.common(score, item.state) for score, item in zip(fitted.scores, bank.items, strict=True)]
+    return LeftOut(np.array(scores)[np.array(order)], [names[row] for row in order], np.cumsum(steps))
 
 
 def _new_sound(bank: Bank, before: int | None, row: int, seconds: float) -> float:

@@ -245,6 +245,7 @@ class Listener:
         """Where the input stands after a stretch, and what is to be said of it."""
         before = self.status.place
         state, previous, drift = before.state, before.previous, before.drift
+        machine = self._in_use.detector.machines_[self.source.machine]
         said = [_Said(Told(stretch.happened, note=stretch.note), None)] if stretch.happened else []
         for request in requests:
             state, told = _answer(state, before.position, request)
@@ -252,21 +253,22 @@ class Listener:
         for number, (judgment, waveform) in enumerate(zip(judged, stretch.windows, strict=True)):
             now = fingerprint(waveform)
             window = _window(judgment, before.position + _end(stretch, judged, number), standing_still(now, previous))
-            state, told = advance(self.around.options, self._prepared.levels, state, window)
+            levels = self._prepared.levels_in(judgment.state)
+            state, told = advance(self.around.options, levels, state, window)
             said += [_Said(one, number) for one in told]
-            drift, told = self._drifted(drift, window)
+            drift, told = self._drifted(drift, window, machine.common(judgment.score, judgment.state))
             said += [_Said(one, number) for one in told]
             previous = now
         place = before.place if stretch is _NOTHING else stretch.place
         position = before.position + stretch.seconds
         return replace(before, state=state, place=place, position=position, previous=previous, drift=drift), said
 
-    def _drifted(self, state: DriftState, window: Window) -> tuple[DriftState, list[Told]]:
+    def _drifted(self, state: DriftState, window: Window, score: float) -> tuple[DriftState, list[Told]]:
         """Said once; a new detector begins anew."""
         test = self._prepared.drift
         if test is None or state.drifted_at or window.unfit or not window.running:
             return state, []
-        after = test.update(state, window.score)
+        after = test.update(state, score)
         note = "sound has moved away from what was enrolled: listen; if it is normal, give it to asd calibrate"
         return after, [Told("drift", note=note)] if after.drifted_at else []
 
@@ -286,6 +288,7 @@ class Listener:
             file=stretch.file,
             offset=offset,
             note=told.note,
+            state="" if window is None else judged[window].state,
         )
         if window is None or told.kind not in _WORTH_HEARING or self.around.excerpts is None:
             return event

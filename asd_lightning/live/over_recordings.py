@@ -65,8 +65,8 @@ def absurd_share(machine: Machine, judgments: Sequence[Judgment]) -> str:
 def drift_note(machine: Machine, judgments: Sequence[Judgment], earlier: Sequence[float], seconds: float) -> str:
     """What the test for drift says of recordings, in a line; "" where it says nothing, or there are too few.
 
-    Clips are whole recordings where the thresholds rest on recordings of a clip each and these are no longer than
-    those; otherwise windows, and then earlier recordings do not count.
+    Clips are whole recordings where the machine has one state, the thresholds rest on recordings of a clip each and
+    these are no longer than those; otherwise windows, and then earlier recordings do not count.
 
     Args:
         machine: whose.
@@ -75,12 +75,13 @@ def drift_note(machine: Machine, judgments: Sequence[Judgment], earlier: Sequenc
         seconds: length of a window.
     """
     heard = [one for one in judgments if np.isfinite(one.score) and one.decision not in ("cannot judge", "not running")]
-    whole = _are_whole(machine, heard)
+    whole = not machine.in_states and _are_whole(machine, heard)
     if whole:
         values = [*earlier, *(one.score for one in heard)]
     else:
         judged = ("normal", "warning", "alarm")
-        values = [window.score for one in heard for window in one.windows if window.decision in judged]
+        windows = [window for one in heard for window in one.windows if window.decision in judged]
+        values = [machine.common(window.score, window.state) for window in windows]
     if len(values) < _FEWEST:
         return ""
     values = values[-_RUNS[-1] :]
@@ -123,5 +124,6 @@ def _of_windows(machine: Machine, seconds: float) -> tuple[Float[ndarray, " n"],
     later = machine.bank.of_role("calibration")
     if not later.items:
         return left_out.scores, numbered(left_out.recordings)
-    scores = np.concatenate([left_out.scores, machine.anomaly_score(later.embeddings)])
+    found = zip(machine.anomaly_score(later.embeddings).tolist(), later.items, strict=True)
+    scores = np.concatenate([left_out.scores, [machine.common(score, item.state) for score, item in found]])
     return scores, numbered([*left_out.recordings, *(f"later {name}" for name in later.recordings())])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from asd_lightning.detector.drift import DriftTest
 from asd_lightning.errors import UserError
 from asd_lightning.live.current import InUse
 from asd_lightning.live.false_alarms import FalseAlarms, level_for
-from asd_lightning.live.levels import LeftOut, drift_of, left_out_windows, levels_of
+from asd_lightning.live.levels import LeftOut, common_levels, drift_of, left_out_windows, levels_of
 from asd_lightning.live.logic import Levels, Options
 
 log = logging.getLogger(__name__)
@@ -22,14 +22,18 @@ class Prepared(NamedTuple):
     """Of one machine.
 
     Attributes:
-        levels: of warnings and alarms.
+        levels: of warnings and alarms, by the machine's state; "" is all, and any that has none of its own.
         found: false alarms of the level that was set for some a day; ``None`` where none was asked for.
         drift: the test for drift; ``None`` where it is not wanted or not possible.
     """
 
-    levels: Levels
+    levels: Mapping[str, Levels]
     found: FalseAlarms | None
     drift: DriftTest | None
+
+    def levels_in(self, state: str) -> Levels:
+        """What a window of the machine in a state is compared with."""
+        return self.levels.get(state, self.levels[""])
 
 
 class Preparing:
@@ -69,11 +73,12 @@ class Preparing:
         def left_out() -> LeftOut:
             return left_out_windows(machine, seconds)
 
-        levels, found = levels_of(machine), None
+        alarm, found = None, None
         if self._a_day is not None:
             scores, _, ends = left_out()
-            found = level_for(self._a_day, scores, ends, levels, self._options)
-            levels = levels_of(machine, found.level)
+            found = level_for(self._a_day, scores, ends, common_levels(machine), self._options)
+            alarm = found.level
+        levels = {state: levels_of(machine, alarm, state) for state in ("", *machine.in_states)}
         return Prepared(levels, found, _drift_test(name, left_out) if self._drift else None)
 
 

@@ -77,10 +77,10 @@ def test_score_prints_one_array_and_the_status_says_what_was_found(pump, capsys,
     status, rows = judged(capsys, detector, test / "normal")
     assert (status, len(rows), {row["decision"] for row in rows}) == (0, 4, {"normal"})
     assert list(rows[0]) == [
-        *("path", "machine", "score", "threshold", "decision", "p_value", "health", "windows", "nearest")
+        *("path", "machine", "score", "threshold", "decision", "p_value", "health", "windows", "nearest", "state")
     ]
     assert rows[0]["path"] == str(test / "normal/clip_100.wav")
-    assert list(rows[0]["windows"][0]) == ["start", "end", "score", "decision"]
+    assert list(rows[0]["windows"][0]) == ["start", "end", "score", "decision", "state"]
     assert list(rows[0]["nearest"]) == ["recording", "start"]
     bad = write(tmp_path / "dead.wav", np.zeros(16_000))
     status, rows = judged(capsys, detector, bad, test / "normal/clip_100.wav")
@@ -298,3 +298,36 @@ def test_a_table_of_scores_takes_the_place_of_nothing_else(pump, tmp_path, capsy
         assert main(["score", str(copy), str(pump / "pump/test/normal"), "--csv", str(target)]) == 2
         assert "no table of scores" in capsys.readouterr().err
     assert copy.read_bytes() == (pump / "pump.asd").read_bytes()
+
+
+def test_what_cannot_be_enrolled_or_kept_is_one_line(pump, tmp_path, capsys):
+    same = tmp_path / "same"
+    for number in range(3):
+        write(same / f"{number}.wav", hum(1))
+    assert main(["enrol", str(same), "-o", str(tmp_path / "x.asd")]) == 2
+    assert "its 3 pieces of sound are all the same" in capsys.readouterr().err
+    for name in ("a/b", "a\nb", ""):
+        assert main(["enrol", str(pump / "pump/normal"), "-o", str(tmp_path / "x.asd"), "--machine", name]) == 2
+        told = capsys.readouterr().err
+        assert "neither a slash" in told
+        assert len(told.splitlines()) == 1
+    with pytest.raises(UserError, match="is a folder"):
+        Detector.load(pump / "pump.asd").save(tmp_path)
+
+
+def test_blocks_are_not_called_recordings(tmp_path, capsys):
+    write(tmp_path / "pump/normal/long.wav", hum(0, 30.0))
+    assert main(["enrol", str(tmp_path / "pump/normal"), "-o", str(tmp_path / "x.asd"), "--clip-seconds", "1"]) == 0
+    told = capsys.readouterr().out
+    assert "over trainings with 10 blocks of one recording" in told
+    assert "blocks needed for a rate" in told
+
+
+def test_accepting_what_the_sensor_check_refuses_says_that_it_stays_refused(own, tmp_path, caplog):
+    offset = write(tmp_path / "offset.wav", hum(400) + 0.3)
+    assert asd_lightning.score(own, offset)[0].decision == "cannot judge"
+    asd_lightning.accept(own, offset)
+    assert (
+        "offset.wav: taken into the bank, but what sounds so still cannot be judged (a constant offset" in caplog.text
+    )
+    assert asd_lightning.score(own, offset)[0].decision == "cannot judge"

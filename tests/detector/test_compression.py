@@ -11,7 +11,7 @@ import asd_lightning
 from asd_lightning.cli import main
 from asd_lightning.detector.bank import Bank, Item
 from asd_lightning.detector.compression import Compression, compressed, compression
-from asd_lightning.detector.machine import fit_bank
+from asd_lightning.detector.thresholds import fit_bank
 from asd_lightning.errors import UserError
 from asd_lightning.scoring.compressed import CompressedScorer
 from asd_lightning.scoring.held_out import held_out_scores

@@ -19,7 +19,7 @@ from asd_lightning.detector.constructors import embedder_spec, spec_of
 from asd_lightning.detector.defaults import Preset
 from asd_lightning.detector.file import DetectorFile
 from asd_lightning.detector.hearing import Hearing
-from asd_lightning.detector.machine import fit_bank
+from asd_lightning.detector.thresholds import fit_bank
 from asd_lightning.errors import UserError
 from tests.detector.sounds import hum, whine, write, write_normal
 

@@ -11,7 +11,7 @@ from safetensors.numpy import save
 
 from asd_lightning.detector.actions import info, score
 from asd_lightning.detector.detector import Detector
-from asd_lightning.detector.file import DetectorFile, part_digest, write_detector
+from asd_lightning.detector.file import FORMAT, DetectorFile, part_digest, write_detector
 from asd_lightning.errors import UserError
 
 PARTS = {"embedder": {"weight": np.arange(6.0).reshape(2, 3)}, "machine/0": {"a": np.array(3), "b": np.zeros((0, 2))}}
@@ -106,8 +106,8 @@ def rewritten(pump, target, change):
 
 
 def test_a_newer_version_says_what_to_do(pump, tmp_path):
-    rewritten(pump, tmp_path / "new.asd", lambda header, _: header.update(format=2))
-    assert "has format 2" in refusal(score, tmp_path / "new.asd", pump / "pump/normal")
+    rewritten(pump, tmp_path / "new.asd", lambda header, _: header.update(format=FORMAT + 1))
+    assert f"has format {FORMAT + 1}" in refusal(score, tmp_path / "new.asd", pump / "pump/normal")
     assert "install a newer asd_lightning" in refusal(info, tmp_path / "new.asd")
 
 

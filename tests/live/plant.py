@@ -25,10 +25,10 @@ class ListeningDetector:
     hearing_ = SimpleNamespace(preprocessing=Preprocessing(sample_rate=1000, clip_seconds=1.0))
 
     def __init__(self, machines=("pump",), alarm=2.0):
-        normal = SimpleNamespace(scores=np.array([0.0, 0.2, 0.4]))
-        self.machines_ = {
-            name: SimpleNamespace(promise=SimpleNamespace(warning=1.0, alarm=alarm), normal=normal) for name in machines
-        }
+        normal, promise = SimpleNamespace(scores=np.array([0.0, 0.2, 0.4])), SimpleNamespace(warning=1.0, alarm=alarm)
+        own = SimpleNamespace(promise=promise, normal=normal)
+        machine = SimpleNamespace(**vars(own), in_states={}, thresholds=lambda _: own)
+        self.machines_ = dict.fromkeys(machines, machine)
 
     def judge(self, waveforms, machine, batch_size, progress):
         assert not progress
