@@ -25,9 +25,12 @@ demo: .venv/.ready  ## synthetic machines -> training -> tables and a report, in
 	$(BIN)/asd train -m scale=demo experiment=statistics,system1 name=$(NAME)
 	$(BIN)/asd report runs/$(NAME) -o runs/$(NAME)/report.html
 
-# By file: what the tests of a module look at is made once.
+# By file: what the tests of a module look at is made once; in the order of tests/conftest.py.
+# Compiled files are kept: every process that a test starts would compile them anew.
+test: export PYTHONDONTWRITEBYTECODE =
 test: .venv/.ready  ## all quick tests
-	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not gpu and not network and not weights and not ray"
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder \
+		-m "not slow and not gpu and not network and not weights and not ray"
 
 test-slow: .venv/.ready  ## full-size encoders, long trainings
 	$(BIN)/pytest -m "slow"

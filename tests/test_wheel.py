@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.forked import run_forked
 from tests.reference import REPOSITORY
 
 
@@ -24,9 +25,9 @@ def environment(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
     run(sys.executable, "-m", "build", "--wheel", "--outdir", folder, REPOSITORY, cwd=folder)
     (wheel,) = folder.glob("*.whl")
-    venv.create(folder / "env", with_pip=True)
+    venv.create(folder / "env")
     python = folder / "env/bin/python"
-    run(python, "-m", "pip", "install", "--no-deps", "--no-index", wheel, cwd=folder)
+    run(sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", wheel, cwd=folder)
     # A line in a .pth file adds a path, but does not follow the .pth files there: the editable install stays out.
     site_packages = Path(
         run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder).strip()
@@ -75,33 +76,40 @@ def own_parts(tmp_path_factory):
 def test_parts_of_ones_own_from_the_wheel(environment, own_parts, monkeypatch):
     """Trained, tested, in a sweep of runs, resumed and in a sweep of back-ends; trusted by name, or not called."""
     monkeypatch.setenv("PYTHONPATH", str(own_parts))
-    asd = environment / "bin/asd"
-    run(asd, "synth", "--preset", "tiny", "-o", "machines", cwd=own_parts)
+
+    def asd(*words):
+        return run_forked(words, own_parts, python=str(environment / "bin/python"))
+
+    def run(*words):
+        done = asd(*words)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    run("synth", "--preset", "tiny", "-o", "machines")
     small = ["data.root=machines", "data.clip_seconds=1.0", "data.num_workers=0", "trainer.accelerator=cpu"]
-    train = [asd, "train", "--config-dir", "own", *small]
-    run(*train, "experiment=levels", "name=levels", cwd=own_parts)
-    assert "five" in run(asd, "train", "--config-dir", "own", "--help", cwd=own_parts)
-    refused = subprocess.run([asd, "test", "runs/levels"], cwd=own_parts, capture_output=True, text=True, check=False)
+    train = ["train", "--config-dir", "own", *small]
+    run(*train, "experiment=levels", "name=levels")
+    assert "five" in run("train", "--config-dir", "own", "--help")
+    refused = asd("test", "runs/levels")
     assert refused.returncode == 2
     assert "would call 'mine.Levels'" in refused.stderr
     assert "allow it with --trust mine" in refused.stderr
-    run(asd, "test", "runs/levels", "--trust", "mine", "-o", "again", cwd=own_parts)
-    run(asd, "test", "runs/levels", "--trust", "mine", "model/scorer=five", "-o", "five", cwd=own_parts)
+    run("test", "runs/levels", "--trust", "mine", "-o", "again")
+    run("test", "runs/levels", "--trust", "mine", "model/scorer=five", "-o", "five")
     scores = [(own_parts / place / "scores.csv").read_bytes() for place in ("runs/levels/results", "again", "five")]
     assert scores[0] == scores[1] == scores[2]
     # Of a run that has none of them the remembered folder is no licence either.
-    run(*train, "experiment=statistics", "name=plain", cwd=own_parts)
-    command = [asd, "test", "runs/plain", "model/scorer=five"]
-    refused = subprocess.run(command, cwd=own_parts, capture_output=True, text=True, check=False)
+    run(*train, "experiment=statistics", "name=plain")
+    refused = asd("test", "runs/plain", "model/scorer=five")
     assert "would call 'mine.FiveNeighbours'" in refused.stderr
     updates = ["experiment=levels", "trainer.max_steps=2", "data.batch_size=8", "name=longer"]
-    run(*train, *updates, "test=false", cwd=own_parts)
-    run(*train, *updates, "resume=true", cwd=own_parts)
+    run(*train, *updates, "test=false")
+    run(*train, *updates, "resume=true")
     assert (own_parts / "runs/longer/results/metrics.csv").is_file()
-    swept = run(asd, "score-sweep", "runs/levels", "scorer=knn,five", "--trust", "mine", cwd=own_parts)
+    swept = run("score-sweep", "runs/levels", "scorer=knn,five", "--trust", "mine")
     assert "five" in swept
     assert "failed" not in swept
-    run(*train, "-m", "experiment=levels,statistics", "name=both", cwd=own_parts)
+    run(*train, "-m", "experiment=levels,statistics", "name=both")
     table = (own_parts / "runs/both/comparison.csv").read_text()
     assert "levels" in table
     assert "failed" not in table
