@@ -101,9 +101,10 @@ def machines_of_run(place: Path, rate: float | None = None) -> tuple[Hearing, li
         bank, sounds = banks.get(key, (_empty(), []))
         machine = _machine(key, fitted, _with_digests(bank, sounds, hearing), maker, rate)
         if run.precision != "float32":
-            agreement = run.agreement.get(machine.name)
-            machine = replace(machine, agreement=math.nan if agreement is None else float(agreement))
-            refuse_disagreement(machine.name, run.precision, float(machine.agreement))
+            told = run.agreement.get(machine.name)
+            agreement = math.nan if told is None else float(told)
+            refuse_disagreement(machine.name, run.precision, agreement)
+            machine = replace(machine, agreement=agreement)
         made.append((machine, sounds))
     return hearing, made
 
