@@ -26,8 +26,7 @@ def rank_agreement(one: Float[ndarray, " n"], other: Float[ndarray, " n"]) -> fl
         return math.nan
     from scipy.stats import rankdata
 
-    ranks = [rankdata(scores) for scores in (one, other)]
-    return round(float(np.corrcoef(*ranks)[0, 1]), 12)
+    return round(float(np.corrcoef(rankdata(one), rankdata(other))[0, 1]), 12)
 
 
 def agrees(correlation: float) -> bool:
