@@ -117,6 +117,8 @@ def speed(name: str, threads: int, repeats: int, clips: int, weights: Path | Non
                 "float32_seconds_min": min(each["float32"][0] for each in taken),
             }
         )
+        # A busy machine takes long: what is known is told at once.
+        print(rows[-1], flush=True)
     return rows
 
 
