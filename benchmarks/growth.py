@@ -101,7 +101,14 @@ def scoring(name: str, clips: int) -> Stage:
     embeddings, is_target = made(clips)
     machines = 15 if "15 machines" in name else 1
     rows = [
-        Clip(Path(f"{n}.wav"), f"m{n % machines}", f"{n}.wav", "train", "target" if target else "source", "normal")
+        Clip(
+            path=Path(f"{n}.wav"),
+            machine=f"m{n % machines}",
+            name=f"{n}.wav",
+            split="train",
+            domain="target" if target else "source",
+            condition="normal",
+        )
         for n, target in enumerate(is_target)
     ]
     make = KNNScorer if name.startswith("knn") else ResidualScorer
