@@ -262,8 +262,13 @@ def false_alarms(day: Day) -> Iterator[str]:
 
 
 def comparable(heard: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """All but when the computer's clock said that an input was new, by input."""
-    told = [event for event in heard if event["kind"] != "started"]
+    """All but when the computer's clock said that an input was new, and the journal's mark, by input."""
+    marked = ("id", "excerpt")
+    told = [
+        {name: value for name, value in event.items() if name not in marked}
+        for event in heard
+        if event["kind"] != "started"
+    ]
     return sorted(told, key=lambda event: (event["source"], event["number"]))
 
 

@@ -100,6 +100,8 @@ def _sources(args: argparse.Namespace, detector: Detector) -> list[Source]:
     from asd_lightning.live.listener import Source
 
     given = [_named(text) for text in args.input]
+    if empty := [text for text, (_, what) in zip(args.input, given, strict=True) if not what]:
+        raise UserError(f"--input {empty[0]}: names no place; give a folder, - or microphone, such as pump=DIR")
     names = [name or _name_of(what) for name, what in given]
     if twice := [name for name in names if names.count(name) > 1]:
         raise UserError(f"--input: two are called {twice[0]}; give them names, such as --input left=DIR")
@@ -121,11 +123,13 @@ def _sources(args: argparse.Namespace, detector: Detector) -> list[Source]:
 
 
 def _check_apart(args: argparse.Namespace, sources: list[Source]) -> None:
-    """That excerpts are not heard again, nor recordings taken for old excerpts."""
+    """That excerpts have a folder, and are not heard again."""
     from asd_lightning.live.folder import FolderInput
 
     if args.excerpts is None:
         return
+    if args.excerpts.exists() and not args.excerpts.is_dir():
+        raise UserError(f"--excerpts {args.excerpts}: is no folder; name another")
     place = args.excerpts.expanduser().resolve()
     for source in sources:
         if isinstance(source.input, FolderInput) and place.is_relative_to(source.input.folder.resolve()):
@@ -223,10 +227,16 @@ def _listen(watch: Watch, metrics: int | None) -> int:
         if server is not None:
             server.shutdown()
             server.server_close()
+    if unwritten := watch.unwritten():
+        print(
+            f"asd: {unwritten} event(s) could not be written to {watch.journal}; make room and start again: what led "
+            "to them is heard again where the input still has it",
+            file=sys.stderr,
+        )
     waiting = watch.waiting()
     for sink, count in waiting.items():
         print(f"asd: {count} event(s) wait in the journal for {sink}", file=sys.stderr)
-    return 1 if waiting else 0
+    return 1 if waiting or unwritten else 0
 
 
 def _shown(watch: Watch) -> Callable[[], None] | None:

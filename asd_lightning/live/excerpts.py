@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import itertools
+import os
 import re
 from pathlib import Path
 
@@ -10,13 +13,10 @@ from jaxtyping import Float32
 from numpy import ndarray
 
 from asd_lightning.atomic import write_atomically
-from asd_lightning.live.events import Event
-
-_NAME = re.compile(r"[^/]+-\d{8,}\.wav")
 
 
 class Excerpts:
-    """A folder with at most so many bytes of excerpts.
+    """A folder with at most so many bytes of a journal's excerpts.
 
     Args:
         folder: made where there is none.
@@ -27,13 +27,10 @@ class Excerpts:
         self.folder = folder
         self.largest = largest
 
-    @staticmethod
-    def name(event: Event) -> str:
-        """Of the file with an event's sound: the same whenever the event is found again."""
-        return f"{event.id}.wav"
+    def keep(self, event_id: str, waveform: Float32[ndarray, " samples"], sample_rate: int) -> str:
+        """Write one excerpt, 16 bit; the name of its file.
 
-    def keep(self, name: str, waveform: Float32[ndarray, " samples"], sample_rate: int) -> None:
-        """Write one excerpt, 16 bit; what is there under its name is replaced by the same sound.
+        The same event found again after a kill has its file already; other sound of that name stays as it is.
 
         Raises:
             OSError: it cannot be written.
@@ -42,12 +39,28 @@ class Excerpts:
 
         self.folder.mkdir(parents=True, exist_ok=True)
         samples = np.clip(np.round(waveform * 32767.0), -32768, 32767).astype(np.int16)
-        with write_atomically(self.folder / name) as file:
-            wavfile.write(file, sample_rate, samples)
+        content = io.BytesIO()
+        wavfile.write(content, sample_rate, samples)
+        for count in itertools.count(1):
+            path = self.folder / (f"{event_id}.wav" if count == 1 else f"{event_id}-{count}.wav")
+            if not os.path.lexists(path):
+                with write_atomically(path) as file:
+                    file.write(content.getvalue())
+                break
+            if path.is_file() and path.read_bytes() == content.getvalue():
+                break
+        return path.name
 
-    def make_room(self) -> None:
-        """Remove the oldest until the rest fits; the newest stays whatever its size, and so does what is no excerpt."""
-        files = sorted(self._age(path) for path in self.folder.glob("*-*.wav") if _NAME.fullmatch(path.name))
+    def make_room(self, journal: str) -> None:
+        """Remove the oldest of one journal's until the rest of them fits.
+
+        The newest stays whatever its size, and so does all that is not of this journal.
+
+        Args:
+            journal: its mark.
+        """
+        name = re.compile(rf".+-{re.escape(journal)}-\d{{8,}}(-\d+)?\.wav")
+        files = sorted(self._age(path) for path in self.folder.iterdir() if name.fullmatch(path.name))
         total = 0
         for number, (_, path, size) in enumerate(reversed(files)):
             total += size

@@ -26,6 +26,7 @@ class FalseAlarms:
         hours: of normal sound that they were counted in.
         a_day: ``count`` for 24 hours.
         bound: upper end of the one-sided 90 % interval of ``a_day`` for a Poisson process.
+        in_states: the level is on the scale that a machine's states have in common, `Machine.common`.
     """
 
     level: float
@@ -33,11 +34,14 @@ class FalseAlarms:
     hours: float
     a_day: float
     bound: float
+    in_states: bool = False
 
     def sentence(self) -> str:
         """In words."""
+        # Each state has scores of its own; what they share is the distance.
+        unit = " times as far from the middle of a state's normal sound as its warnings begin" if self.in_states else ""
         return (
-            f"alarms above {self.level:.4g}: {self.count} in {self.hours:.2f} h of left-out normal sound, "
+            f"alarms above {self.level:.4g}{unit}: {self.count} in {self.hours:.2f} h of left-out normal sound, "
             f"{self.a_day:.2g} a day (at most {self.bound:.2g} with 90 % confidence, if they come independently)"
         )
 

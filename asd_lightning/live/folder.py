@@ -132,7 +132,8 @@ class FolderInput:
         waiting: dict[str, tuple[tuple[int, int], float]] = {}
         for path in recordings(self.folder):
             try:
-                status = path.stat()
+                # A link to nothing is there, and is told as unreadable.
+                status = path.lstat() if path.is_symlink() and not path.exists() else path.stat()
             except OSError:
                 continue
             seen = (status.st_size, status.st_mtime_ns)

@@ -8,6 +8,7 @@ still has it.
 from __future__ import annotations
 
 import json
+import secrets
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from asd_lightning.errors import UserError
 from asd_lightning.live.events import Event
 from asd_lightning.live.logic import State
 
-_VERSION = 2
+_VERSION = 3
 _TABLES = """
 CREATE TABLE input(source TEXT PRIMARY KEY, machine TEXT NOT NULL, origin TEXT NOT NULL, state TEXT NOT NULL,
     place TEXT NOT NULL, position REAL NOT NULL, events INTEGER NOT NULL, previous TEXT NOT NULL, drift TEXT NOT NULL);
@@ -31,8 +32,12 @@ CREATE TABLE delivery(sink TEXT PRIMARY KEY, row INTEGER NOT NULL);
 CREATE TABLE request(row INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, kind TEXT NOT NULL,
     seconds REAL NOT NULL);
 """
+# Version 2 had none; its events keep their ids.
+_MARK = "CREATE TABLE mark(mark TEXT NOT NULL)"
 # Another process that looks into the journal is waited for so long, in s.
 _PATIENCE = 30.0
+# In digits: SQLite counts no further.
+_LONGEST_NUMBER = 18
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,9 @@ class Request(NamedTuple):
 class Journal:
     """The journal in one file; every thread opens its own.
 
+    Attributes:
+        mark: letters and digits by chance, that ids of its events have and those of no other journal.
+
     Args:
         path: of the file; it is made where there is none.
         other_threads: it is made in one thread and used in another.
@@ -109,12 +117,16 @@ class Journal:
             if version == 0:
                 for table in filter(str.strip, _TABLES.split(";")):
                     self._base.execute(table)
+            if version in (0, _VERSION - 1):
+                self._base.execute(_MARK)
+                self._base.execute("INSERT INTO mark VALUES (?)", (secrets.token_hex(3),))
                 self._base.execute(f"PRAGMA user_version={_VERSION}")
             elif version != _VERSION:
                 raise UserError(
                     f"{self.path}: a journal of version {version}, and {_VERSION} is what is read here; name another "
                     "with --journal"
                 )
+            (self.mark,) = self._base.execute("SELECT mark FROM mark").fetchone()
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -190,14 +202,13 @@ class Journal:
         """Events after a row."""
         return int(self._base.execute("SELECT COUNT(*) FROM event WHERE row > ?", (after,)).fetchone()[0])
 
-    def row_of(self, event_id: str) -> int | None:
-        """Row of an event by its id; ``None`` where there is no such event."""
-        source, _, number = event_id.rpartition("-")
-        if not number.isdecimal():
+    def of_id(self, event_id: str) -> tuple[int, str] | None:
+        """Row and line of an event by its id; ``None`` where there is no such event."""
+        number = event_id.rpartition("-")[2]
+        if not number.isdecimal() or len(number) > _LONGEST_NUMBER:
             return None
-        query = "SELECT row FROM event WHERE source = ? AND number = ?"
-        row = self._base.execute(query, (source, int(number))).fetchone()
-        return None if row is None else int(row[0])
+        rows = self._base.execute("SELECT row, line FROM event WHERE number = ?", (int(number),))
+        return next(((row, line) for row, line in rows if json.loads(line)["id"] == event_id), None)
 
     def delivered(self, sink: str) -> int:
         """Row of the last event that a sink has taken; 0 before the first."""

@@ -171,10 +171,12 @@ class Listener:
         try:
             for stretch in self.source.input.stretches(self.status.place.place, self._was_heard):
                 if stop.is_set():
-                    return
+                    break
                 self._take(stretch or _NOTHING)
                 if stretch is None:
                     stop.wait(_PAUSE)
+            # What was asked meanwhile, and what the disk has not taken.
+            self._take(_NOTHING)
         finally:
             self._journal.close()
 
@@ -289,6 +291,7 @@ class Listener:
             offset=offset,
             note=told.note,
             state="" if window is None else judged[window].state,
+            journal=self._journal.mark,
         )
         if window is None or told.kind not in _WORTH_HEARING or self.around.excerpts is None:
             return event
@@ -297,13 +300,13 @@ class Listener:
     def _with_sound(self, event: Event, stretch: Stretch, window: int, excerpts: Excerpts) -> Event:
         rate = self._in_use.detector.hearing_.preprocessing.sample_rate
         try:
-            excerpts.keep(Excerpts.name(event), stretch.windows[window], rate)
-            excerpts.make_room()
+            name = excerpts.keep(event.id, stretch.windows[window], rate)
+            excerpts.make_room(self._journal.mark)
         except OSError as error:
             # The event is worth more than its sound.
             log.warning("%s: no sound is kept of it (%s)", event.id, error)
             return event
-        return replace(event, excerpt=Excerpts.name(event))
+        return replace(event, excerpt=name)
 
     def _keep(self) -> None:
         """Write what has happened; what the disk does not take is tried again with the next stretch."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
 
@@ -77,6 +78,7 @@ class Preparing:
         if self._a_day is not None:
             scores, _, ends = left_out()
             found = level_for(self._a_day, scores, ends, common_levels(machine), self._options)
+            found = replace(found, in_states=bool(machine.in_states))
             alarm = found.level
         levels = {state: levels_of(machine, alarm, state) for state in ("", *machine.in_states)}
         return Prepared(levels, found, _drift_test(name, left_out) if self._drift else None)

@@ -114,21 +114,24 @@ class JsonLines:
             _cut(self.path, size)
             return
         try:
-            row = journal.row_of(str(json.loads(last)["id"]))
+            found = journal.of_id(str(json.loads(last)["id"]))
         except (ValueError, KeyError, TypeError):
-            row = None
-        if row is None:
+            found = None
+        if found is None or found[1] != last:
             raise UserError(f"{self.path}: its last line is no event of the journal; name another file")
         _cut(self.path, size)
-        if row > journal.delivered(self.name):
-            journal.mark_delivered(self.name, row)
+        if found[0] > journal.delivered(self.name):
+            journal.mark_delivered(self.name, found[0])
 
     def deliver(self, line: str) -> None:
         """Append a line."""
         _append(self.path, line + "\n")
 
 
-COLUMNS = ("id", "time", "source", "machine", "kind", "score", "threshold", "file", "offset", "excerpt", "note")
+COLUMNS = (
+    *("id", "time", "source", "machine", "kind", "position", "state", "score", "threshold"),
+    *("file", "offset", "excerpt", "note"),
+)
 
 
 class Csv:
@@ -149,22 +152,18 @@ class Csv:
             _cut(self.path, size)
             _append(self.path, ",".join(COLUMNS) + "\n")
             return
-        row = journal.row_of(last.split(",", 1)[0])
-        if row is None and last != ",".join(COLUMNS):
-            raise UserError(f"{self.path}: its last row is no event of the journal; name another file")
+        found = journal.of_id(last.split(",", 1)[0])
+        if last != (",".join(COLUMNS) if found is None else _row(found[1])):
+            raise UserError(
+                f"{self.path}: its last row is no event of the journal, or has other columns; name another file"
+            )
         _cut(self.path, size)
-        if row is not None and row > journal.delivered(self.name):
-            journal.mark_delivered(self.name, row)
+        if found is not None and found[0] > journal.delivered(self.name):
+            journal.mark_delivered(self.name, found[0])
 
     def deliver(self, line: str) -> None:
         """Append a row."""
-        event = json.loads(line)
-        text = io.StringIO()
-        # A note's line end would be a row of its own.
-        csv.writer(text, lineterminator="\n").writerow(
-            " ".join(str(event[name]).split("\n")) if event[name] is not None else "" for name in COLUMNS
-        )
-        _append(self.path, text.getvalue())
+        _append(self.path, _row(line) + "\n")
 
 
 class Standard:
@@ -186,6 +185,17 @@ class Standard:
         raw = getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
         while self._rest:
             self._rest = self._rest[raw.write(self._rest) :]
+
+
+def _row(line: str) -> str:
+    """An event as a row of the table, without its end."""
+    event = json.loads(line)
+    text = io.StringIO()
+    # A line end in a note or in a file's name, of whatever kind, would be a row of its own.
+    csv.writer(text, lineterminator="").writerow(
+        " ".join(str(event[name]).splitlines()) if event.get(name) is not None else "" for name in COLUMNS
+    )
+    return text.getvalue()
 
 
 def _append(path: Path, text: str) -> None:
@@ -224,8 +234,9 @@ def _whole(path: Path, begins: str) -> tuple[str | None, int]:
     rest = tail[whole:].decode("utf-8", "replace")
     if not whole and (size >= _LONGEST_LINE or not (begins.startswith(rest) or rest.startswith(begins))):
         raise UserError(f"{path}: its last line is no event of the journal; name another file")
-    lines = tail[:whole].decode("utf-8", "replace").splitlines()
-    return (lines[-1] if lines else None), size - (len(tail) - whole)
+    # By this end alone: a name may have another kind of line end in it.
+    last = tail[:whole].removesuffix(b"\n").split(b"\n")[-1].decode("utf-8", "replace")
+    return (last if whole else None), size - (len(tail) - whole)
 
 
 def _cut(path: Path, size: int) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from asd_lightning.live.claim import Claim
 from asd_lightning.live.false_alarms import FalseAlarms
 from asd_lightning.live.journal import Journal
 from asd_lightning.live.listener import Listener, Source, Status, Surroundings, check_name
@@ -26,7 +27,7 @@ class Watch:
 
     Raises:
         UserError: a name that no input can have, a machine that the detector does not know, or a journal of other
-            inputs.
+            inputs, or that another process listens with.
     """
 
     def __init__(self, sources: Sequence[Source], around: Surroundings, sinks: Sequence[Sink] = ()) -> None:
@@ -34,7 +35,12 @@ class Watch:
             check_name(source.name)
         self.journal: Path = around.journal
         self.sinks = list(sinks)
-        self._listeners = {source.name: Listener(source, around) for source in sources}
+        self._claim = Claim(around.journal)
+        try:
+            self._listeners = {source.name: Listener(source, around) for source in sources}
+        except BaseException:
+            self._claim.close()
+            raise
         self._ended = threading.Event()
         self._stop = threading.Event()
         self._failures: list[BaseException] = []
@@ -53,6 +59,10 @@ class Watch:
         counts = {sink.name: journal.left(journal.delivered(sink.name)) for sink in self.sinks}
         journal.close()
         return {name: count for name, count in counts.items() if count}
+
+    def unwritten(self) -> int:
+        """Events that the journal has not taken."""
+        return sum(one.unwritten for one in self.status().values())
 
     def stop(self) -> None:
         """Ask for the end; `run` returns when what was heard is told."""
@@ -81,6 +91,7 @@ class Watch:
                 thread.join(_PATIENCE)
             self._ended.set()
             self._emptied(outputs)
+            self._claim.close()
         if self._failures:
             raise self._failures[0]
 

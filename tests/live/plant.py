@@ -27,7 +27,8 @@ class ListeningDetector:
     def __init__(self, machines=("pump",), alarm=2.0):
         normal, promise = SimpleNamespace(scores=np.array([0.0, 0.2, 0.4])), SimpleNamespace(warning=1.0, alarm=alarm)
         own = SimpleNamespace(promise=promise, normal=normal)
-        machine = SimpleNamespace(**vars(own), in_states={}, thresholds=lambda _: own)
+        scale = {"middle": lambda _: 0.2, "common": lambda score, _: score}
+        machine = SimpleNamespace(**vars(own), **scale, in_states={}, thresholds=lambda _: own)
         self.machines_ = dict.fromkeys(machines, machine)
 
     def judge(self, waveforms, machine, batch_size, progress):
@@ -68,6 +69,12 @@ class Scores:
                 file="day.wav",
                 time=1000.0 + begin,
             )
+
+
+def unmarked(event):
+    """An event as every journal has it: without the journal's mark in its names."""
+    mark = event["id"].removeprefix(event["source"]).removesuffix(f"-{event['number']:08d}")
+    return event | {name: event[name].replace(mark, "", 1) for name in ("id", "excerpt")}
 
 
 def around(folder, **changes):

@@ -1,5 +1,7 @@
 """Alarms a day on left-out normal sound."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -61,6 +63,14 @@ def test_fewer_false_alarms_cost_a_higher_level():
     levels = [level_for(a_day, scores, ends, LEVELS, SINGLE).level for a_day in (0.0, 300.0, 1e6)]
     assert levels == sorted(levels, reverse=True)
     assert levels[-1] == 1.0
+
+
+def test_a_level_of_a_machine_in_states_is_told_as_a_distance():
+    scores, ends = normal()
+    found = false_alarms(scores, ends, Levels(1.0, 2.0, 1.0), SINGLE)
+    assert found.sentence().startswith("alarms above 2: ")
+    words = "alarms above 2 times as far from the middle of a state's normal sound as its warnings begin: "
+    assert replace(found, in_states=True).sentence().startswith(words)
 
 
 def test_no_level_is_below_the_promised_one():

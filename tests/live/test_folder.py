@@ -47,6 +47,14 @@ def test_recordings_are_heard_whole_oldest_first(tmp_path):
     assert second.heard.startswith("a.wav:")
 
 
+def test_a_link_to_nothing_is_unreadable(tmp_path):
+    record(tmp_path / "a.wav", 1.0, 1000.0)
+    (tmp_path / "x.wav").symlink_to(tmp_path / "nowhere.wav")
+    heard, link = taken(tmp_path, settle=0.0, patience=0.0)
+    assert (heard.file, link.file, link.happened) == ("a.wav", "x.wav", "unreadable")
+    assert "No such file" in link.note
+
+
 def test_a_long_recording_comes_in_stretches_and_is_taken_up_in_the_middle(tmp_path):
     record(tmp_path / "long.wav", 5.0, 1000.0)
     whole = taken(tmp_path, windows=2)

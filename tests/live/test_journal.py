@@ -26,7 +26,23 @@ def test_what_is_kept_is_there_for_the_next_process(tmp_path):
     assert not again.was_heard("pump2", "a:1:2")
     assert [row for row, _ in again.events()] == [1, 2]
     assert again.events(1) == [(2, event(2).line())]
-    assert (again.row_of("pump1-00000002"), again.row_of("pump1-00000003"), again.row_of("?")) == (2, None, None)
+    assert again.of_id("pump1-00000002") == (2, event(2).line())
+    assert [again.of_id(name) for name in ("pump1-00000003", "?", "pump2-00000002", "-" + 30 * "9")] == [None] * 4
+    assert again.mark == journal.mark != Journal(tmp_path / "other").mark
+    assert again.mark.isalnum()
+
+
+def test_a_journal_of_before_goes_on_and_its_new_events_have_its_mark(tmp_path):
+    journal = Journal(tmp_path / "journal")
+    journal.keep("pump1", Place("pump", events=1), [event(1)])
+    journal.close()
+    base = sqlite3.connect(tmp_path / "journal")
+    base.executescript("DROP TABLE mark; PRAGMA user_version=2;")
+    base.close()
+    again = Journal(tmp_path / "journal")
+    assert again.of_id("pump1-00000001") == (1, event(1).line())
+    assert len(again.mark) == 6
+    assert Journal(tmp_path / "journal").mark == again.mark
 
 
 def test_a_stretch_that_fails_amid_leaves_nothing(tmp_path):

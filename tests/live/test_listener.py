@@ -19,7 +19,7 @@ from asd_lightning.live.listener import Listener, Source
 from asd_lightning.live.logic import Options
 from asd_lightning.live.sinks import Csv, JsonLines
 from asd_lightning.live.watch import Watch
-from tests.live.plant import ListeningDetector, Now, Scores, around
+from tests.live.plant import ListeningDetector, Now, Scores, around, unmarked
 from tests.live.test_sinks import Slow
 
 # The detector is none.
@@ -57,7 +57,12 @@ def source(scores, name="pump1", machine="pump", **options):
 
 def told(journal, start=True):
     events = [json.loads(line) for _, line in Journal(journal).events()]
-    return [event for event in events if start or event["kind"] != "started"]
+    return [unmarked(event) for event in events if start or event["kind"] != "started"]
+
+
+def raw(journal):
+    """Events with the journal's mark in their names."""
+    return [json.loads(line) for _, line in Journal(journal).events()]
 
 
 def hear(folder, scores, **changes):
@@ -83,7 +88,10 @@ def test_a_day_in_events(tmp_path):
         ("running", 18.0),
         ("alarm", 20.0),
     ]
-    assert [event["id"] for event in events] == [f"pump1-{number:08d}" for number in range(1, 10)]
+    mark = Journal(tmp_path / "journal").mark
+    ids = [json.loads(line)["id"] for _, line in Journal(tmp_path / "journal").events()]
+    assert ids == [f"pump1-{mark}-{number:08d}" for number in range(1, 10)]
+    assert "journal" not in events[0]
     alarm = events[2]
     assert (alarm["score"], alarm["threshold"], alarm["file"], alarm["offset"]) == (3.0, 2.0, "day.wav", 5.0)
     assert alarm["time"] == "1970-01-01T00:16:45.000Z"
@@ -153,10 +161,33 @@ def test_requests_are_followed_between_windows(tmp_path):
     assert Journal(tmp_path / "journal").requests("pump1") == []
 
 
+def test_what_is_asked_of_an_input_without_new_sound_is_followed(tmp_path):
+    hear(tmp_path, DAY)
+    Journal(tmp_path / "journal").ask("pump1", "shelve", 60.0)
+    Journal(tmp_path / "journal").ask("pump1", "acknowledge")
+    events = hear(tmp_path, DAY)
+    assert [event["kind"] for event in events[9:]] == ["shelved", "acknowledged"]
+    assert Journal(tmp_path / "journal").requests("pump1") == []
+
+
+@pytest.mark.parametrize("seconds", [3e11, -3e11])
+def test_a_recording_of_an_impossible_time_is_heard(tmp_path, seconds):
+    class Old(Scores):
+        def stretches(self, place, was_heard):
+            for stretch in super().stretches(place, was_heard):
+                yield stretch._replace(time=seconds)
+
+    Listener(Source("pump1", "pump", Old([3.0] * 4)), around(tmp_path, options=OPTIONS)).run(threading.Event())
+    start, alarm = told(tmp_path / "journal")
+    assert alarm["time"] == ("9999-12-31T23:59:59.000Z" if seconds > 0 else "0001-01-01T00:00:00.000Z")
+    assert start["kind"] == "started"
+
+
 def test_the_sound_of_events_is_kept_and_the_oldest_goes(tmp_path):
     excerpts = Excerpts(tmp_path / "sound", largest=600)
     events = hear(tmp_path, DAY, excerpts=excerpts)
-    with_sound = [event for event in events if event["excerpt"]]
+    with_sound = [event for event in raw(tmp_path / "journal") if event["excerpt"]]
+    assert len(events) == 9
     assert [event["kind"] for event in with_sound] == ["warning", "alarm", "alarm"]
     assert sorted(path.name for path in (tmp_path / "sound").iterdir()) == [
         event["excerpt"] for event in with_sound[-2:]
@@ -276,14 +307,41 @@ def test_a_sink_that_is_stuck_does_not_keep_a_watch_from_ending(tmp_path, monkey
 def test_recordings_of_ones_own_beside_excerpts_stay(tmp_path):
     sound = tmp_path / "sound"
     sound.mkdir()
-    for name in ("mine.wav", "pump-2024.wav", "notes.txt"):
+    mine = {"mine.wav", "pump-2024.wav", "pump-20261127.wav", "pump1-4f2a91-20261127.wav", "notes.txt"}
+    for name in mine:
         (sound / name).write_bytes(bytes(5000))
-    events = hear(tmp_path, DAY, excerpts=Excerpts(sound, largest=600))
+    hear(tmp_path, DAY, excerpts=Excerpts(sound, largest=600))
     kept = {path.name for path in sound.iterdir()}
-    assert kept >= {"mine.wav", "pump-2024.wav", "notes.txt"}
-    assert kept - {"mine.wav", "pump-2024.wav", "notes.txt"} == {
-        event["excerpt"] for event in [event for event in events if event["excerpt"]][-2:]
+    assert kept >= mine
+    assert kept - mine == {
+        event["excerpt"] for event in [event for event in raw(tmp_path / "journal") if event["excerpt"]][-2:]
     }
+
+
+def test_two_journals_that_share_a_folder_of_excerpts_leave_each_others_alone(tmp_path):
+    sound, contents = tmp_path / "sound", {}
+    for name, scores in (("a", DAY), ("b", [0.5, *DAY])):
+        (tmp_path / name).mkdir()
+        hear(tmp_path / name, scores, excerpts=Excerpts(sound, largest=600))
+        found = {path.name: path.read_bytes() for path in sound.iterdir()}
+        assert found | contents == found
+        contents = found
+    assert len(contents) == 4
+
+
+def test_other_sound_of_an_excerpts_name_is_not_written_over(tmp_path):
+    excerpts, first, other = Excerpts(tmp_path), np.zeros(9, np.float32), np.ones(9, np.float32)
+    assert excerpts.keep("pump1-4f2a91-00000001", first, 1000) == "pump1-4f2a91-00000001.wav"
+    kept = (tmp_path / "pump1-4f2a91-00000001.wav").read_bytes()
+    # After a kill the same event is found again.
+    assert excerpts.keep("pump1-4f2a91-00000001", first, 1000) == "pump1-4f2a91-00000001.wav"
+    assert excerpts.keep("pump1-4f2a91-00000001", other, 1000) == "pump1-4f2a91-00000001-2.wav"
+    assert (tmp_path / "pump1-4f2a91-00000001.wav").read_bytes() == kept
+    excerpts.largest = 1
+    excerpts.make_room("4f2a92")
+    assert len(list(tmp_path.iterdir())) == 2
+    excerpts.make_room("4f2a91")
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_drift_is_told_once_across_a_restart_and_again_of_a_new_detector(tmp_path, monkeypatch):

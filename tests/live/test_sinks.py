@@ -7,6 +7,7 @@ import sqlite3
 import threading
 import time
 import types
+from dataclasses import replace
 
 import pytest
 
@@ -21,7 +22,7 @@ def journal(tmp_path):
     """The path of a journal with five events."""
     path = tmp_path / "journal"
     journal = Journal(path)
-    journal.keep("pump1", Place("pump", events=5), [event(number) for number in range(1, 6)])
+    journal.keep("pump1", Place("pump", events=5), [replace(event(number), state="slow") for number in range(1, 6)])
     journal.close()
     return path
 
@@ -99,6 +100,8 @@ def test_rows_are_whole_and_once_after_a_kill_amid_one(tmp_path, journal):
     assert [row["id"] for row in rows] == [json.loads(line)["id"] for line in lines_of(journal)]
     assert tuple(rows[0]) == COLUMNS
     assert rows[0]["threshold"] == ""
+    assert [row["position"] for row in rows] == ["1.0", "2.0", "3.0", "4.0", "5.0"]
+    assert {row["state"] for row in rows} == {"slow"}
     for size in (len(whole) - 3, len(",".join(COLUMNS)) + 1, 5, 0):
         path.write_bytes(whole[:size])
         Journal(journal).mark_delivered(Csv(path).name, 0)
@@ -135,6 +138,42 @@ def test_a_file_of_something_else_is_left_alone(tmp_path, journal, kind, content
     assert path.read_bytes() == content
     with pytest.raises(UserError, match="not a file"):
         feed(kind(tmp_path), journal, ended())
+
+
+@pytest.mark.parametrize("kind", [JsonLines, Csv])
+def test_a_file_of_another_journal_is_left_alone(tmp_path, journal, kind):
+    """One of its events has the same id, as those of older journals have."""
+    path, other = tmp_path / "events", tmp_path / "other"
+    feed(kind(path), journal, ended())
+    content = path.read_bytes()
+    second = Journal(other)
+    second.keep("pump1", Place("pump", events=5), [replace(event(number), score=4.0) for number in range(1, 6)])
+    second.close()
+    with pytest.raises(UserError, match="no event of the journal"):
+        feed(kind(path), other, ended())
+    assert path.read_bytes() == content
+
+
+def test_a_table_with_other_columns_is_left_alone(tmp_path, journal):
+    path = tmp_path / "events.csv"
+    for content in ("id,time\n", "id,time\npump1-00000002,2026-01-01T00:00:00.000Z\n"):
+        path.write_text(content)
+        with pytest.raises(UserError, match="or has other columns"):
+            feed(Csv(path), journal, ended())
+        assert path.read_text() == content
+
+
+@pytest.mark.parametrize("kind", [JsonLines, Csv])
+@pytest.mark.parametrize("sign", ["\u2028", "\x85", "\r", "\x0c", "\x1e", "\n", "\r\n"])
+def test_a_line_end_in_a_name_is_none(tmp_path, kind, sign):
+    path, journal = tmp_path / "events", Journal(tmp_path / "journal")
+    first, second = (replace(event(number), file=f"a{sign}b.wav", note=f"x{sign}y") for number in (1, 2))
+    for number, one in enumerate((first, second), start=1):
+        journal.keep("pump1", Place("pump", events=number), [one])
+        feed(kind(path), tmp_path / "journal", ended())
+    assert len(path.read_text().splitlines()) == (2 if kind is JsonLines else 3)
+    if kind is Csv:
+        assert "a b.wav" in path.read_text()
 
 
 class Slow:

@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -16,10 +17,12 @@ import soundfile
 from asd_lightning.cli import main
 from asd_lightning.detector.actions import accept, calibrate
 from asd_lightning.detector.detector import Detector
+from asd_lightning.live.claim import Claim
 from asd_lightning.live.journal import Journal
 from asd_lightning.live.levels import drift_of, left_out_windows, levels_of
 from tests.detector.sounds import RATE, hum, whine, write
 from tests.forked import Forked, run_forked
+from tests.live.plant import unmarked
 
 DAY = 1_700_000_000
 
@@ -180,13 +183,13 @@ def test_a_detector_that_is_written_anew_judges_at_once(day, pump, tmp_path):
 
 def test_killed_three_times_a_day_the_events_are_those_of_a_whole_day(day, pump, tmp_path):
     assert watch(day, pump) == 0
-    expected = events_of(day / "events.jsonl")[1:]
+    expected = list(map(unmarked, events_of(day / "events.jsonl")[1:]))
     words = ["watch", pump / "pump.asd", "--input", f"p1={day / 'in'}", "--journal", tmp_path / "second", "--once"]
     words += ["-o", tmp_path / "second.jsonl"]
     for position in (5, 13, 21):
         kill_at(position, tmp_path / "second", Forked(words, tmp_path))
     assert run_forked(words, tmp_path).returncode == 0
-    again = events_of(tmp_path / "second.jsonl")[1:]
+    again = list(map(unmarked, events_of(tmp_path / "second.jsonl")[1:]))
     assert again == expected
 
 
@@ -233,6 +236,9 @@ def test_raw_samples_from_a_pipe(pump, tmp_path):
         (["--input", "a+=in"], "letters, digits"),
         (["--input", "a\nb=in"], "letters, digits"),
         (["--input", "in", "--excerpts", "in/sound"], "is in the folder that is heard"),
+        (["--input", "in", "--excerpts", "notes"], "--excerpts notes: is no folder"),
+        (["--input", "p="], "--input p=: names no place"),
+        (["--input", ""], "names no place"),
         (["--input", "nowhere", "--once"], "no such folder"),
         (["--input", "in", "--webhook", "x"], "http:// or https://"),
         (["--input", "in", "--hop", "99"], "hop_seconds=99"),
@@ -246,6 +252,7 @@ def test_raw_samples_from_a_pipe(pump, tmp_path):
 def test_mistakes_are_one_line(tmp_path, pump, monkeypatch, capsys, words, told):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in").mkdir()
+    (tmp_path / "notes").write_text("mine")
     if "--journal" not in words:
         words = [*words, "--journal", "journal"]
     assert main(["watch", str(pump / "pump.asd"), *words]) == 2
@@ -257,6 +264,29 @@ def test_mistakes_are_one_line(tmp_path, pump, monkeypatch, capsys, words, told)
 def test_what_no_sink_has_taken_is_told(day, pump, capsys):
     assert watch(day, pump, "--webhook", "http://127.0.0.1:9/") == 1
     assert "event(s) wait in the journal for webhook:http://127.0.0.1:9/" in capsys.readouterr().err
+
+
+def test_a_second_watch_on_a_journal_is_refused(day, pump, capsys):
+    claim = Claim(day / "journal")
+    assert watch(day, pump) == 2
+    (error,) = capsys.readouterr().err.strip().splitlines()
+    assert "another asd watch listens with this journal" in error
+    assert not (day / "events.jsonl").exists()
+    claim.close()
+    assert watch(day, pump) == 0
+
+
+def test_events_that_the_journal_did_not_take_are_told_at_the_end(day, pump, capsys, monkeypatch):
+    keep = Journal.keep
+
+    def full(self, source, place, events, *others):
+        if any(event.kind != "started" for event in events):
+            raise sqlite3.OperationalError("database or disk is full")
+        keep(self, source, place, events, *others)
+
+    monkeypatch.setattr(Journal, "keep", full)
+    assert watch(day, pump) == 1
+    assert "event(s) could not be written to" in capsys.readouterr().err
 
 
 def test_threads_end_with_their_watch(day, pump):
