@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
+from asd_lightning.atomic import refuse_unwritable
 from asd_lightning.detector.actions import accept, calibrate, enrol, evaluate, info, undo
 from asd_lightning.errors import UserError
 from asd_lightning.run_folder import ResultSet, results_of
@@ -310,12 +311,17 @@ def explain(
         >>> why.judgment.decision, band.low < 3000 < band.high
         ('alarm', True)
     """
+    from asd_lightning.data.folders import refuse_missing
     from asd_lightning.detector.detector import Detector
     from asd_lightning.explanation.explanation import explained
     from asd_lightning.explanation.page import refuse_other_file, write_explanation
 
+    if not isinstance(recording, Path | str):
+        raise UserError("explain: takes the path of a recording; write the waveform into a file first")
+    refuse_missing([Path(recording)])
     if output is not None:
         refuse_other_file(Path(output))
+        refuse_unwritable(Path(output))
     loaded = Detector.load(detector)
     found = explained(loaded, Path(recording), machine)
     if output is not None:

@@ -63,6 +63,29 @@ def full_disk(error: BaseException) -> UserError | None:
     )
 
 
+def refuse_unwritable(path: Path) -> None:
+    """Before the work: raise UserError where ``path`` could not be written, since its folder cannot be or be made.
+
+    An empty file is made in the folder, or in the first above it that exists, and removed: what the rights say is not
+    always so, such as in ``/proc`` or on a disk that is mounted for reading.
+    """
+    above = path.parent
+    # What lies below a file does not exist.
+    while not os.path.lexists(above) and above != above.parent:
+        above = above.parent
+    if not above.is_dir():
+        raise UserError(f"{path}: cannot be written, {above} is no folder; give another place")
+    trial = above / f".{secrets.token_hex(8)}.tmp"
+    try:
+        os.close(os.open(trial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK, 0o666))
+        trial.unlink()
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else str(error)
+        raise full_disk(error) or UserError(
+            f"{path}: cannot be written, since nothing can be in {above} ({why}); give another place"
+        ) from None
+
+
 def open_unlinked(path: Path, mode: str) -> BinaryIO:
     """Open ``path`` itself for writing in a binary ``mode``; raises OSError (ELOOP) where it is a link."""
     return cast("BinaryIO", open(path, mode, opener=lambda name, flags: os.open(name, flags | _NO_LINK, 0o666)))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from asd_lightning.archive.scoring import ScoredArchive
     from asd_lightning.detector.detector import Detector
     from asd_lightning.detector.judging import Judgment
+    from asd_lightning.detector.machine import Machine
 
 ALL_NORMAL, ALARM, CANNOT_JUDGE = 0, 1, 3
 # One recording in a few windows says nothing of drift.
@@ -76,12 +77,7 @@ def run(args: argparse.Namespace) -> int:
         return _score_archive(args)
     if args.output is not None or args.shard is not None:
         raise UserError("-o, --shard: are about archives; give --engine ray too, or --csv FILE for a table")
-    if args.csv is not None:
-        _refuse_other_file(args.csv)
-    if args.append and args.csv is None:
-        raise UserError("--append: adds to the table of --csv FILE, which is not given")
-    if args.plot is not None:
-        _refuse_other_picture(args)
+    _check_places(args)
     if args.events:
         return _tell_events(args)
     detector = Detector.load(args.detector)
@@ -96,6 +92,24 @@ def run(args: argparse.Namespace) -> int:
     if args.plot is not None:
         _plot(detector, judgments, args)
     return exit_status(judgments)
+
+
+def _check_places(args: argparse.Namespace) -> None:
+    """Before anything is judged: what is given is there, and what is to be written can be."""
+    from asd_lightning.atomic import refuse_unwritable
+    from asd_lightning.data.folders import refuse_missing
+
+    if args.csv is not None:
+        _refuse_other_file(args.csv)
+        # What is added to is written in its place, where nothing else need be writable.
+        if not (args.append and args.csv.exists()):
+            refuse_unwritable(args.csv)
+    if args.append and args.csv is None:
+        raise UserError("--append: adds to the table of --csv FILE, which is not given")
+    if args.plot is not None:
+        _refuse_other_picture(args)
+        refuse_unwritable(args.plot)
+    refuse_missing([Path(word).expanduser() for word in args.recordings if word != "-"])
 
 
 def _tell_events(args: argparse.Namespace) -> int:
@@ -122,13 +136,17 @@ def _tell_together(detector: Detector, judgments: Sequence[Judgment], args: argp
     from asd_lightning.live.over_recordings import notes_of
     from asd_lightning.plain_text import printable
 
-    earlier = _earlier(args.csv, {one.machine: one.threshold for one in judgments}) if args.append else {}
+    machines = {one.machine: detector.machines_[one.machine] for one in judgments}
+    earlier = _earlier(args.csv, machines) if args.append else {}
     for note in notes_of(detector, judgments, earlier):
         print(f"asd: {printable(note)}", file=sys.stderr)
 
 
-def _earlier(path: Path, thresholds: Mapping[str, float]) -> dict[str, list[float]]:
-    """Machine -> scores in a table that were compared with the threshold of today: others are of another detector."""
+def _earlier(path: Path, machines: Mapping[str, Machine]) -> dict[str, list[float]]:
+    """Machine -> scores in a table, on the scale that its states share (`Machine.common`).
+
+    Only such count as were compared with the threshold that their state has today: others are of another detector.
+    """
     scores: dict[str, list[float]] = {}
     if not path.exists():
         return scores
@@ -139,10 +157,12 @@ def _earlier(path: Path, thresholds: Mapping[str, float]) -> dict[str, list[floa
             except (KeyError, TypeError, ValueError):
                 # Somebody has changed the table by hand.
                 continue
-            machine = row["machine"]
+            machine, state = machines.get(row["machine"]), row["state"] or ""
             known = row["decision"] not in ("cannot judge", "not running")
-            if known and math.isfinite(score) and threshold == thresholds.get(machine):
-                scores.setdefault(machine, []).append(score)
+            if machine is None or not known or (machine.in_states and state not in machine.in_states):
+                continue
+            if math.isfinite(score) and threshold == machine.thresholds(state).promise.warning:
+                scores.setdefault(machine.name, []).append(machine.common(score, state))
     return scores
 
 

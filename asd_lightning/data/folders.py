@@ -67,6 +67,17 @@ def machine_folders(root: Path, machines: Sequence[str] | None = None) -> list[t
     return [(name, folder) for name, folder in folders if wanted is None or name in wanted]
 
 
+def refuse_missing(paths: Sequence[Path]) -> None:
+    """Before anything is judged: a mistyped name is no recording that cannot be read; a broken link is one.
+
+    Raises:
+        UserError: names the first that is not there.
+    """
+    for path in paths:
+        if not (path.exists() or path.is_symlink()):
+            raise UserError(f"{path}: no such file or folder; give recordings, or folders of them")
+
+
 def recordings(
     folder: Path, suffixes: frozenset[str] = AUDIO_SUFFIXES, above: frozenset[Path] = frozenset()
 ) -> Iterator[Path]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from asd_lightning.atomic import refuse_unwritable
 from asd_lightning.detector.bank import Role
 from asd_lightning.detector.defaults import CLIP_SECONDS, STATISTICS
 from asd_lightning.detector.detector import Detector, Recordings
@@ -21,6 +22,7 @@ from asd_lightning.detector.machine import Machine
 from asd_lightning.detector.states import NamedStates, StatesFrom
 from asd_lightning.errors import UserError
 from asd_lightning.run_folder import is_result_set, is_run
+from asd_lightning.scoring.arguments import require_at_least
 
 
 def enrol(  # noqa: PLR0913 - the options of the command
@@ -62,6 +64,8 @@ def enrol(  # noqa: PLR0913 - the options of the command
             ``precision`` that is not possible here or in which the recordings rank otherwise than in float32.
     """
     source, output = Path(source), Path(output)
+    require_at_least("sounds", sounds, 0)
+    refuse_unwritable(output)
     before = Detector.load(output) if output.exists() else None
     if is_run(source) or is_result_set(source):
         if before is not None:
@@ -75,6 +79,16 @@ def enrol(  # noqa: PLR0913 - the options of the command
             raise UserError(
                 f"{source}: a run's back-end is fitted already; --bank-size is for recordings (--embedder RUN)"
             )
+        _refuse_for_run(
+            source,
+            {
+                "--machine": machine is not None,
+                "--embedder": embedder != STATISTICS,
+                "--recordings": recordings is not None,
+                "--clip-seconds": clip_seconds != CLIP_SECONDS,
+                "--states": states != "level",
+            },
+        )
         detector = _of_run(source, false_alarms, sounds)
     else:
         detector = Detector(
@@ -229,6 +243,15 @@ def _of_run(place: Path, rate: float | None, sounds: int) -> Detector:
     return detector
 
 
+def _refuse_for_run(run: Path, given: Mapping[str, bool]) -> None:
+    """Refuse options, by whether they were given, that a run has decided."""
+    if names := [name for name, was in given.items() if was]:
+        raise UserError(
+            f"{run}: is a run, which has its machines and hears as it was trained; {', '.join(names)}: for a folder "
+            "of recordings (which --embedder RUN hears as the run does)"
+        )
+
+
 def _refuse_known(before: Detector, output: Path, name: str) -> None:
     if name in before.machines_:
         raise UserError(
@@ -256,6 +279,7 @@ def _changed(
     role: Role,
 ) -> Detector:
     loaded = Detector.load(path)
+    refuse_unwritable(path)
     sounds = loaded.sounds_given(given, machine)
     names = sorted({sound.clip.machine for sound in sounds})
     if len(names) != 1:

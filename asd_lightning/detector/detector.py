@@ -27,7 +27,7 @@ from asd_lightning.detector.states import StatesFrom
 from asd_lightning.errors import UserError
 from asd_lightning.plain_text import is_name
 from asd_lightning.run_folder import is_result_set, is_run
-from asd_lightning.scoring.arguments import require_choice
+from asd_lightning.scoring.arguments import require_at_least, require_choice
 
 Recordings = Path | str | Sequence[Path | str] | Sequence[Float32[ndarray, " _"]] | Float32[ndarray, "n samples"]
 """A folder, a file, several files, or waveforms in [-1, 1] at the detector's rate."""
@@ -143,6 +143,7 @@ class Detector:
                 here or in which the recordings rank otherwise than in float32.
         """
         require_choice("states", self.states, StatesFrom)
+        require_at_least("sounds", self.sounds, 0)
         if self.machine is not None and not is_name(self.machine):
             raise UserError(
                 f"--machine {self.machine!r:.60}: a name has neither a slash nor a line's end; give another"

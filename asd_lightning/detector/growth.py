@@ -49,7 +49,7 @@ def grown(machine: Machine, sounds: Sequence[Sound], hearing: Hearing, role: Rol
     refused: dict[str, str] = {}
 
     def measure(sound: Sound, waveform: Float32[ndarray, " samples"]) -> Look:
-        if role == "bank" and machine.sensor is not None and (told := machine.sensor.reasons(waveform)):
+        if role == "bank" and (told := machine.doubts(waveform, rate_of, hearing.preprocessing.clip_seconds)):
             refused.setdefault(sound.clip.name, told[0])
         return look(sound, waveform)._replace(features=machine.state_features(waveform, rate_of))
 

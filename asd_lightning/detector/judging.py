@@ -95,7 +95,7 @@ def judge(
 
     def look(sound: Sound, waveform: Float32[ndarray, " samples"]) -> _Look:
         machine, rate = machines[sound.clip.machine], hearing.preprocessing.sample_rate
-        reasons = () if machine.sensor is None else machine.sensor.reasons(waveform)
+        reasons = machine.doubts(waveform, rate, hearing.preprocessing.clip_seconds)
         return _Look(len(waveform) / rate, machine.state_features(waveform, rate), reasons)
 
     heard = hearing.embed(shown(sounds, "listening") if progress else sounds, look, batch_size)

@@ -28,6 +28,8 @@ from asd_lightning.scoring.protocol import KeptScorer, Scorer, ScorerState
 
 logger = logging.getLogger(__name__)
 
+SHORT = 0.5
+"""Sound of less than so much of the shortest enrolled piece cannot be judged: normal sound that short scores high."""
 Decision = Literal["normal", "warning", "alarm", "cannot judge", "not running"]
 
 
@@ -100,8 +102,14 @@ class Machine:
 
     def middle(self, state: str = "") -> float:
         """Of normal sound's scores in a state; not above its level of warnings."""
-        own = self.thresholds(state)
-        return min(float(np.median(own.normal.scores)), own.promise.warning)
+        return self._middles.get(state, self._middles[""])
+
+    @cached_property
+    def _middles(self) -> dict[str, float]:
+        own = {"": self.thresholds(), **self.in_states}
+        return {
+            state: min(float(np.median(levels.normal.scores)), levels.promise.warning) for state, levels in own.items()
+        }
 
     def unit(self, state: str = "") -> float:
         """From the middle of normal sound to warnings; 1 where they are the same."""
@@ -118,6 +126,30 @@ class Machine:
     def state_features(self, waveform: Float32[ndarray, " samples"], sample_rate: int) -> Float[ndarray, " dim"] | None:
         """What ``states`` tells states by; ``None`` where the machine has none."""
         return None if self.states is None else self.states.features(waveform, sample_rate)
+
+    def doubts(self, waveform: Float32[ndarray, " samples"], sample_rate: int, window: float) -> tuple[str, ...]:
+        """Why a piece of sound cannot be judged, a sentence each; empty where it can, and of a run's machine.
+
+        Args:
+            waveform: in [-1, 1].
+            sample_rate: in Hz.
+            window: seconds that the detector compares at most.
+        """
+        if self.sensor is None:
+            return ()
+        seconds = len(waveform) / sample_rate
+        least = min(window, self.shortest)
+        if seconds < SHORT * least:
+            return (
+                f"too short: {seconds:.2g} s of sound, and the detector compares windows of {least:.3g} s",
+                *self.sensor.reasons(waveform),
+            )
+        return self.sensor.reasons(waveform)
+
+    @cached_property
+    def shortest(self) -> float:
+        """Seconds of the shortest piece that it was enrolled with; 0 where there is none."""
+        return min((item.seconds for item in self.bank.items if item.version == 0), default=0.0)
 
     def decision(self, score: float, state: str = "") -> Decision:
         """By the thresholds alone."""

@@ -79,12 +79,15 @@ def parted_by(name: str, heard: Heard, alive: Sequence[bool], sorting: Sorted) -
         if "" in filed:
             place = files[filed.index("")]
             raise UserError(f"{name}: {place} lies in no sub-folder, and with --states folders each says the state")
+        if all(map(is_still, filed)):
+            raise UserError(
+                f"{name}: holds no recording of the running machine (sub-folders: {', '.join(sorted(set(filed)))}); "
+                "give some, each in a sub-folder of its state"
+            )
         if len(set(filed)) == 1:
             return Parted(None, list(alive), nothing, ())
         found = _fit_states(heard, rows, filed)
         runs = dict(zip(rows, (own not in found.states.still for own in found.filed), strict=True))
-        if not any(runs.values()):
-            raise UserError(f"{name}: holds no recording of the running machine ({', '.join(found.states.still)})")
         taken = dict(zip(rows, found.taken, strict=True)) if len(found.states.running) > 1 else {}
         running = [runs.get(row, False) for row in range(len(alive))]
         return Parted(found.states, running, [taken.get(row, "") for row in range(len(alive))], ())

@@ -14,6 +14,7 @@ from asd_lightning.detector.detector import Detector
 from asd_lightning.detector.drift import DriftState, DriftTest
 from asd_lightning.detector.judging import Judgment
 from asd_lightning.detector.machine import Machine
+from asd_lightning.detector.thresholds import Thresholds
 from asd_lightning.errors import UserError
 from asd_lightning.live.levels import left_out_windows
 
@@ -34,7 +35,7 @@ def notes_of(
     Args:
         detector: that judged them.
         judgments: of recordings, in the order of their time.
-        earlier: machine -> scores of recordings before these, by the same thresholds.
+        earlier: machine -> scores of recordings before these, by the same thresholds, see `drift_note`.
     """
     for name in dict.fromkeys(one.machine for one in judgments):
         own = [one for one in judgments if one.machine == name]
@@ -65,19 +66,19 @@ def absurd_share(machine: Machine, judgments: Sequence[Judgment]) -> str:
 def drift_note(machine: Machine, judgments: Sequence[Judgment], earlier: Sequence[float], seconds: float) -> str:
     """What the test for drift says of recordings, in a line; "" where it says nothing, or there are too few.
 
-    Clips are whole recordings where the machine has one state, the thresholds rest on recordings of a clip each and
-    these are no longer than those; otherwise windows, and then earlier recordings do not count.
+    Clips are whole recordings where the thresholds rest on recordings of a clip each, these are no longer than those
+    and none runs through several states; otherwise windows, and then earlier recordings do not count.
 
     Args:
         machine: whose.
         judgments: of its recordings, in the order of their time.
-        earlier: scores of those before.
+        earlier: scores of those before, on the scale that the machine's states share (`Machine.common`).
         seconds: length of a window.
     """
     heard = [one for one in judgments if np.isfinite(one.score) and one.decision not in ("cannot judge", "not running")]
-    whole = not machine.in_states and _are_whole(machine, heard)
+    whole = _are_whole(machine, heard)
     if whole:
-        values = [*earlier, *(one.score for one in heard)]
+        values = [*earlier, *(machine.common(one.score, one.state) for one in heard)]
     else:
         judged = ("normal", "warning", "alarm")
         windows = [window for one in heard for window in one.windows if window.decision in judged]
@@ -109,11 +110,28 @@ def _are_whole(machine: Machine, judgments: Sequence[Judgment]) -> bool:
     """Whether the scores that thresholds rest on are of recordings like these: one each, and no shorter."""
     windows = Counter(machine.bank.files()) if machine.bank.items else Counter({"": 1})
     longest = max((len(one.windows) for one in judgments), default=1)
-    return bool((machine.normal.weights == 1).all()) and longest <= max(windows.values())
+    singly = all((own.normal.weights == 1).all() for own in _each_state(machine).values())
+    return bool(singly) and longest <= max(windows.values()) and not any(_in_several(machine, one) for one in judgments)
+
+
+def _in_several(machine: Machine, one: Judgment) -> bool:
+    return len({window.state for window in one.windows} & {*machine.in_states}) > 1
+
+
+def _each_state(machine: Machine) -> dict[str, Thresholds]:
+    return machine.in_states or {"": machine.thresholds()}
 
 
 def _of_recordings(machine: Machine) -> tuple[Float[ndarray, " n"], ndarray]:
-    return machine.normal.scores, np.arange(len(machine.normal.scores))
+    """What the thresholds rest on, in each state on the scale that they share."""
+    scores = np.array(
+        [
+            machine.common(score, state)
+            for state, own in _each_state(machine).items()
+            for score in own.normal.scores.tolist()
+        ]
+    )
+    return scores, np.arange(len(scores))
 
 
 def _of_windows(machine: Machine, seconds: float) -> tuple[Float[ndarray, " n"], ndarray]:

@@ -15,6 +15,7 @@ from asd_lightning.cli import main
 from asd_lightning.detector.actions import calibrate, enrol
 from asd_lightning.detector.detector import Detector
 from asd_lightning.detector.evaluation import share
+from asd_lightning.detector.hearing import Hearing
 from asd_lightning.errors import UserError
 from tests.detector.sounds import hum, whine, write, write_normal
 
@@ -92,8 +93,66 @@ def test_score_prints_one_array_and_the_status_says_what_was_found(pump, capsys,
     assert status == 1
     by_function = asd_lightning.score(detector, test)
     assert [row["score"] for row in rows[:-1]] == [one.score for one in by_function]
-    assert main(["score", str(detector), str(tmp_path / "absent.wav")]) == 3
     assert main(["score", str(tmp_path / "absent.asd"), str(test)]) == 2
+
+
+@pytest.mark.parametrize("words", [["score"], ["score", "--json"], ["score", "--events"], ["explain"]])
+def test_a_name_that_is_not_there_is_an_error_and_no_recording(words, pump, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given = [str(pump / "pump/test/anomaly/fault_0.wav")] if words[0] == "score" else []
+    assert main([words[0], str(pump / "pump.asd"), *given, str(tmp_path / "absent"), *words[1:]]) == 2
+    told = capsys.readouterr()
+    assert told.err == f"asd: {tmp_path}/absent: no such file or folder; give recordings, or folders of them\n"
+    assert not told.out
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("place", ["file/x", "file/deeper/x", "/proc/x", "/proc/deeper/x"])
+@pytest.mark.parametrize("option", ["enrol -o", "score --csv", "score --plot", "explain -o"])
+def test_a_place_that_cannot_be_written_is_one_line_before_anything_is_heard(
+    option, place, pump, tmp_path, capsys, monkeypatch
+):
+    if place.startswith("/proc") and not sys.platform.startswith("linux"):
+        pytest.skip("there is no /proc")
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(Hearing, "embed", lambda *_: pytest.fail("heard"))
+    out = f"{place if place.startswith('/') else tmp_path / place}.svg"
+    recording = str(pump / "pump/test/normal/clip_100.wav")
+    command, flag = option.split()
+    given = [str(pump / "pump/normal")] if command == "enrol" else [str(pump / "pump.asd"), recording]
+    assert main([command, *given, flag, out]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"asd: {out}: cannot be written, ")
+    assert len(told.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_waveform_is_no_recording_to_explain(pump, unchecked):
+    with pytest.raises(UserError, match="takes the path of a recording"):
+        asd_lightning.explain(pump / "pump.asd", hum(0), None)
+
+
+def test_fewer_than_no_excerpts_are_refused(pump, tmp_path, capsys):
+    assert main(["enrol", str(pump / "pump/normal"), "-o", str(tmp_path / "x.asd"), "--sounds", "-1"]) == 2
+    assert capsys.readouterr().err == "asd: sounds=-1: must be at least 0\n"
+    with pytest.raises(UserError, match="sounds=-1"):
+        Detector(sounds=-1).fit([hum(0), hum(1)])
+
+
+def test_sound_far_shorter_than_what_was_enrolled_cannot_be_judged(pump, own, caplog):
+    detector = Detector.load(own)
+    short, long = detector.judge([hum(300)[:7900], hum(300)[:8100]])
+    assert (short.decision, long.decision != "cannot judge") == ("cannot judge", True)
+    assert short.health == ("too short: 0.49 s of sound, and the detector compares windows of 1 s",)
+    assert detector.judge([hum(300)[:800]])[0].health[0].startswith("too short: 0.05 s of sound, ")
+    # Taken into the bank, it changes nothing of that, as with all that the microphone is known by.
+    accepted = write(own.parent / "short.wav", hum(301)[:4000])
+    asd_lightning.accept(own, accepted)
+    assert "still cannot be judged (too short: 0.25 s" in caplog.text
+    assert asd_lightning.score(own, accepted)[0].decision == "cannot judge"
+    # Where shorter sound than a window was enrolled, that is the measure.
+    halves = Detector(clip_seconds=1.0, sounds=0).fit([hum(number, 0.4) for number in range(5)])
+    assert [one.decision == "cannot judge" for one in halves.judge([hum(9, 0.21), hum(9, 0.19)])] == [False, True]
 
 
 def test_a_table_is_written_and_added_to(pump, tmp_path, capsys):

@@ -95,3 +95,23 @@ def test_a_run_has_its_back_end_already(tmp_path):
     shutil.copy(__file__, run / "config.yaml")
     with pytest.raises(UserError, match="fitted already"):
         asd_lightning.enrol(run, tmp_path / "x.asd", bank_size=10)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("states", "folders"),
+        ("clip-seconds", "4"),
+        ("embedder", "mn04_as"),
+        ("machine", "pump"),
+        ("recordings", "recordings.csv"),
+    ],
+)
+def test_what_a_run_has_decided_is_not_asked_for(option, value, tmp_path, capsys):
+    run = tmp_path / "run"
+    run.mkdir()
+    shutil.copy(__file__, run / "config.yaml")
+    assert main(["enrol", str(run), "-o", str(tmp_path / "x.asd"), f"--{option}", value]) == 2
+    told = capsys.readouterr().err
+    assert f"{run}: is a run, which has its machines and hears as it was trained; --{option}: for a folder" in told
+    assert len(told.splitlines()) == 1

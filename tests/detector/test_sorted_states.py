@@ -1,5 +1,6 @@
 """A machine with two speeds that is switched off at times: each speed has thresholds that keep the promise."""
 
+import csv
 import dataclasses
 import json
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 import asd_lightning
 from asd_lightning.cli import main
+from asd_lightning.commands.score import _earlier
 from asd_lightning.detector.detector import Detector
 from asd_lightning.detector.machine import Machine
 from asd_lightning.detector.promise import NormalScores, promise
@@ -16,6 +18,7 @@ from asd_lightning.detector.sorting import folders_of
 from asd_lightning.detector.states import NamedStates, fit_named, state_features
 from asd_lightning.errors import UserError
 from asd_lightning.live.levels import common_levels, left_out_windows, levels_of
+from asd_lightning.live.over_recordings import drift_note
 from tests.detector.formats import write as formats
 from tests.detector.sounds import RATE, write
 
@@ -162,6 +165,57 @@ def test_a_state_with_too_few_recordings_is_refused_in_one_line():
     assert {own.promise.rate for own in found.in_states.values()} == {1 / 6}
     with pytest.raises(UserError, match=r"state slow: 2 of its recordings .* takes 3"):
         Detector(clip_seconds=0.5, sounds=0).fit(NORMAL[: COUNT + 2], filed=FILED[: COUNT + 2])
+
+
+def test_a_machine_that_is_off_is_not_enrolled_as_running(tmp_path, capsys):
+    for number in range(3):
+        write(tmp_path / f"pump/normal/Off/{number}.wav", off(number))
+    assert main(["enrol", str(tmp_path / "pump/normal"), "-o", str(tmp_path / "x.asd"), "--states", "folders"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("asd: pump: holds no recording of the running machine (sub-folders: Off); give some")
+    assert len(told.splitlines()) == 1
+    with pytest.raises(UserError, match=r"sub-folders: idle, off"):
+        Detector(clip_seconds=0.5).fit([off(seed) for seed in range(4)], filed=["off", "idle"] * 2)
+
+
+def test_drift_goes_on_from_day_to_day_over_all_states(file, detector, tmp_path, capsys):
+    """On a scale that the states share: a fast machine has not drifted, and a slow one that whines a little has."""
+    machine, table = detector.machines_["pump"], tmp_path / "log.csv"
+    score = ["score", str(file), "--csv", str(table), "--append"]
+    for number in range(8):
+        write(tmp_path / f"one/{number}.wav", (slow, fast)[number % 2](700 + number))
+        write(tmp_path / f"two/{number}.wav", slow(800 + number, whine=0.03))
+        write(tmp_path / f"rest/{number}.wav", off(900 + number))
+    for day in ("rest", "one"):
+        assert main([*score, str(tmp_path / day)]) in (0, 1)
+        assert "drift" not in capsys.readouterr().err
+    with table.open(newline="") as text:
+        rows = [row for row in csv.DictReader(text) if row["state"] in ("slow", "fast")]
+    assert {row["state"] for row in rows} == {"slow", "fast"}
+    by_hand = []
+    for row in rows:
+        own = machine.in_states[row["state"]]
+        middle = np.median(own.normal.scores)
+        assert float(row["threshold"]) == own.promise.warning
+        by_hand.append((float(row["score"]) - middle) / (own.promise.warning - middle))
+    assert _earlier(table, {"pump": machine}) == {"pump": pytest.approx(by_hand)}
+    assert main([*score, str(tmp_path / "two")]) == 1
+    assert "of 16 recordings (with 8 earlier ones of the table)" in capsys.readouterr().err
+    # By a threshold of another state, or of a state that is no longer there.
+    lines = table.read_text().replace(",slow\n", ",slower\n").replace(",fast\n", ",slow\n")
+    table.write_text(lines)
+    assert _earlier(table, {"pump": machine}) == {}
+
+
+def test_a_recording_through_several_states_is_tested_for_drift_by_its_windows(detector):
+    machine = detector.machines_["pump"]
+    through = detector.judge([np.concatenate([slow(seed), fast(seed)]) for seed in range(600, 606)])
+    assert {window.state for window in through[0].windows} == {"slow", "fast"}
+    # Thresholds may rest on recordings as long, each in one state.
+    items = tuple(item._replace(file="one", start=0.5 * n) for n, item in enumerate(machine.bank.items))
+    same = dataclasses.replace(machine, bank=dataclasses.replace(machine.bank, items=items))
+    high = [one._replace(windows=tuple(w._replace(score=1e3) for w in one.windows)) for one in through]
+    assert " windows:" in drift_note(same, high, (), 0.5)
 
 
 def test_days_are_no_states(tmp_path, capsys):
