@@ -167,9 +167,9 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _counted(before: int) -> Iterator[Callable[[int], None]]:
-    """A line on a terminal's standard error: how many recordings are scored; nothing where nobody looks."""
+    """How many recordings are scored: a line that changes on a terminal's standard error, else lines now and then."""
     if not sys.stderr.isatty():
-        yield lambda count: None
+        yield _lines_from(before)
         return
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -179,3 +179,17 @@ def _counted(before: int) -> Iterator[Callable[[int], None]]:
         # How many there are is known when the last one is listed.
         task = progress.add_task("", total=None, completed=before)
         yield lambda count: progress.advance(task, count)
+
+
+def _lines_from(before: int) -> Callable[[int], None]:
+    """Tell on standard error whenever a tenth more is scored than when it was told last; the total is not known."""
+    now = told = 0
+
+    def advance(count: int) -> None:
+        nonlocal now, told
+        now += count
+        if 10 * now >= 11 * told:
+            told = now
+            print(f"asd: {before + now:,} recordings scored", file=sys.stderr, flush=True)
+
+    return advance

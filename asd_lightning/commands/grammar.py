@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from asd_lightning.errors import UserError
 from asd_lightning.plain_text import did_you_mean
@@ -34,6 +34,19 @@ class Parser(argparse.ArgumentParser):
             known = [option for action in self._actions for option in action.option_strings]
             self.error(f"unrecognized arguments: {' '.join(rest)}{did_you_mean(rest[0], known)}")
         return found, rest
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with the usage and the message; of a missing value, also what the option takes and how it is written."""
+        option = next((each for each in self._actions if message == f"{_argument(each)}: expected one argument"), None)
+        if option is not None:
+            name = option.option_strings[-1]
+            message += f" ({option.help or option.dest}); one that begins with - is written {name}=VALUE"
+        super().error(message)
+
+
+def _argument(action: argparse.Action) -> str:
+    """How argparse names an option in its errors."""
+    return f"argument {'/'.join(action.option_strings)}"
 
 
 def add_output(parser: argparse.ArgumentParser, about: str, **how: Any) -> None:

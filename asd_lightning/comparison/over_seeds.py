@@ -24,6 +24,8 @@ from asd_lightning.scoring.clip_scores import machine_name, read_scores
 
 SIGNIFICANT = 0.05
 """A p value from here on is within noise, as is a 95 % interval with 0 in it."""
+ENOUGH_SEEDS = 3
+"""Of two, p is below 0.05 only where both differences lie within 7.9 % of their mean, however large that is."""
 
 
 class PairedDifference(NamedTuple):
@@ -47,8 +49,9 @@ class PairedDifference(NamedTuple):
 
     @property
     def within_noise(self) -> bool:
-        """Whether other test clips, or other seeds, may well turn it round."""
-        return self.p_value >= SIGNIFICANT or self.low <= 0 <= self.high
+        """Whether other test clips, or other seeds where there are enough to tell, may well turn it round."""
+        over_seeds = self.seeds >= ENOUGH_SEEDS and self.p_value >= SIGNIFICANT
+        return over_seeds or self.low <= 0 <= self.high
 
 
 def resample_runs(systems: Sequence[System], progress: Progress | None = None) -> dict[Path, Resampled]:

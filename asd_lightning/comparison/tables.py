@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from asd_lightning.comparison.elsewhere import ChosenElsewhere, choice_note, chosen_elsewhere
-from asd_lightning.comparison.over_seeds import PairedDifference
+from asd_lightning.comparison.over_seeds import ENOUGH_SEEDS, PairedDifference
 from asd_lightning.comparison.published import (
     AS_PRINTED,
     AS_REPORTED,
@@ -154,9 +154,16 @@ def _noise_note(comparison: Comparison, differences: Sequence[PairedDifference])
             other, sign = (row.system, 1) if row.baseline == best else (row.baseline, -1)
             low, high = sorted((sign * row.low, sign * row.high))
             clips = "" if math.isnan(low) else f", {100 * low:+.2f} to {100 * high:+.2f} over clips"
-            seeds = "" if math.isnan(row.p_value) else f", p = {row.p_value:.2f} over {row.seeds} seeds"
-            near.append(f"{other} ({100 * sign * row.difference:+.2f}{clips}{seeds})")
+            near.append(f"{other} ({100 * sign * row.difference:+.2f}{clips}{_over_seeds(row)})")
     return f"Within noise of the best, {best}: {'; '.join(near)}." if near else ""
+
+
+def _over_seeds(row: PairedDifference) -> str:
+    if math.isnan(row.p_value):
+        return ""
+    if row.seeds < ENOUGH_SEEDS:
+        return f", {row.seeds} seeds are too few to tell"
+    return f", p = {row.p_value:.2f} over {row.seeds} seeds"
 
 
 def _footnotes(comparison: Comparison, differences: Sequence[PairedDifference]) -> list[str]:

@@ -17,7 +17,7 @@ from rich.progress import Progress
 from asd_lightning.comparison.systems import Run, System, compare_runs
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.metrics import evaluate
-from asd_lightning.experiment.fusion_parts import Part, read_part_of, refuse_unlike
+from asd_lightning.experiment.fusion_parts import Part, read_part_of, refuse_copy, refuse_unlike
 from asd_lightning.experiment.result_files import Evaluated, write_result_files
 from asd_lightning.run_folder import ResultSet, new_results, refuse_filled
 from asd_lightning.scoring.clip_scores import ClipScore, machine_name
@@ -58,7 +58,7 @@ def fuse_runs(
 
     Raises:
         UserError: fewer than two tests, one that has failed or cannot be fused (see ``read_part_of``), tests of other
-            recordings, weights that do not fit, or a filled folder.
+            recordings, two whose scores are the same, weights that do not fit, or a filled folder.
     """
     if by not in METHODS:
         raise UserError(f"--by {by}: choose one of {', '.join(METHODS)}")
@@ -71,8 +71,11 @@ def fuse_runs(
     for group in groups:
         parts: list[Part] = []
         for name, run in group.runs:
-            parts.append(read_part_of(name, run))
-            refuse_unlike(parts[0], parts[-1])
+            part = read_part_of(name, run)
+            for earlier in parts:
+                refuse_unlike(earlier, part)
+                refuse_copy(earlier, part)
+            parts.append(part)
             if progress and task is not None:
                 progress.advance(task)
         made.append((_folder(out, group, groups), group, parts, fused_scores(parts, by, weights or ())))

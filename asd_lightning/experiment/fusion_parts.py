@@ -106,6 +106,19 @@ def refuse_unlike(one: Part, other: Part) -> None:
             raise UserError(f"{both}: other training recordings of {machine_name(*key)}; fuse tests of the same ones")
 
 
+def refuse_copy(one: Part, other: Part) -> None:
+    """Refuse a test that says what another says: a copy of it, or of a seed that nothing depends on.
+
+    Raises:
+        UserError: all scores of two tests of the same recordings are the same to the bit; names both.
+    """
+    if [score.anomaly_score for score in one.scores] == [score.anomaly_score for score in other.scores]:
+        raise UserError(
+            f"{one.run.folder} and {other.run.folder}: all scores are the same, to the bit; one of them would count "
+            "twice: leave it out"
+        )
+
+
 def _settings(run: Run) -> tuple[Any, Threshold, WindowReduction]:
     """How a test has scored: what makes its back-end, its threshold's rule, and how windows become a recording."""
     path = run.results.config_of_run
@@ -125,8 +138,8 @@ def _refuse_other_scores(run: Run, scores: Sequence[ClipScore], again: Sequence[
     for score in scores:
         if abs(found[score[:3]] - score.anomaly_score) > SAME * max(1.0, abs(score.anomaly_score)):
             raise UserError(
-                f"{run.results.scores}: {score.machine}/{score.file} has the score {score.anomaly_score:g}, and its "
-                f"embeddings and settings give {found[score[:3]]:g}; test the run again (asd test RUN)"
+                f"{run.results.scores}: {score.machine}/{score.file} has the score {score.anomaly_score}, and its "
+                f"embeddings and settings give {found[score[:3]]}; test the run again (asd test RUN)"
             )
 
 

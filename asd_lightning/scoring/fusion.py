@@ -103,10 +103,12 @@ def ranks(scores: Float[np.ndarray, " m"], left_out: Float[np.ndarray, " n"]) ->
 
 def mean_of(scores: Sequence[Float[np.ndarray, " m"]], weights: Sequence[float]) -> Float[np.ndarray, " m"]:
     """The weighted mean of several systems' scores, clip by clip, to the bit the same whatever clips are beside it."""
+    # Their sum may be past what a float holds.
+    shares = [weight / max(weights) for weight in weights]
     total = np.zeros(len(scores[0]))
-    for values, weight in zip(scores, weights, strict=True):
-        total += weight * values
-    return total / sum(weights)
+    for values, share in zip(scores, shares, strict=True):
+        total += share * values
+    return total / sum(shares)
 
 
 def lowest(scores: Sequence[Float[np.ndarray, " m"]]) -> Float[np.ndarray, " m"]:

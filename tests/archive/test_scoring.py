@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -11,12 +12,13 @@ import asd_lightning
 from asd_lightning.archive import cluster, worker
 from asd_lightning.archive.cluster import workers
 from asd_lightning.archive.listing import found
-from asd_lightning.archive.scoring import score_archive
+from asd_lightning.archive.scoring import _lines_from, score_archive
 from asd_lightning.archive.shards import begun_path, shards_of, table_of
 from asd_lightning.archive.worker import Job, ShardWriter, listed, machine_of, packed, unpacked
 from asd_lightning.cli import main
 from asd_lightning.detector.detector import Detector
 from asd_lightning.detector.file import DetectorFile
+from asd_lightning.detector.judging import Window
 from asd_lightning.errors import UserError
 from tests.detector.sounds import write_normal
 
@@ -51,11 +53,9 @@ def test_rows_are_the_windows_that_the_detector_judges(plant, tmp_path):
         assert row["decision"] == one.decision
         assert row["health"] == "; ".join(one.health)
         assert row["score"] == (pytest.approx(one.score, rel=1e-6) if one.windows else None)
-        windows = [
-            (row["window_start"], row["window_end"], row["window_score"]) for row in rows if row["path"] == one.path
-        ]
-        expected = [pytest.approx(window, rel=1e-6) for window in one.windows]
-        assert windows == (expected or [(None, None, None)])
+        windows = [[row[f"window_{name}"] for name in Window._fields] for row in rows if row["path"] == one.path]
+        expected = [[*window._replace(score=pytest.approx(window.score, rel=1e-6))] for window in one.windows]
+        assert windows == (expected or [[None] * len(Window._fields)])
     (lift,) = (row for row in rows if "lift" in row["path"])
     assert (lift["machine"], lift["decision"]) == ("", "cannot judge")
     assert "none of the folders above it" in lift["health"]
@@ -113,6 +113,24 @@ def test_the_command_counts_and_its_status_says_what_was_found(plant, tmp_path, 
     printed = capsys.readouterr().out
     assert [line.split() for line in printed.splitlines()[-9:] if "alarm" in line] == [["│", "alarm", "│", "1", "│"]]
     assert "5 of them were scored by this call" in " ".join(printed.split())
+
+
+@pytest.mark.usefixtures("without_cluster")
+def test_without_a_terminal_a_line_tells_now_and_then_how_far_it_is(plant, tmp_path, capsys):
+    score_archive(plant / "plant.asd", [plant / "archive/monday"], tmp_path / "scores", shard=8)
+    score_archive(plant / "plant.asd", [plant / "archive"], tmp_path / "scores", shard=3)
+    counts = re.findall(r"^asd: (\d+) recordings scored$", capsys.readouterr().err, re.MULTILINE)
+    assert counts == ["8", "11", "12"]
+
+
+def test_many_shards_are_told_by_tenths(capsys):
+    advance = _lines_from(1000)
+    for _ in range(4000):
+        advance(256)
+    counts = [int(line.split()[1].replace(",", "")) - 1000 for line in capsys.readouterr().err.splitlines()]
+    assert counts[:3] == [256, 512, 768]
+    assert len(counts) < 80
+    assert all(later <= 1.1 * count + 256 for count, later in zip(counts, [*counts[1:], 4000 * 256], strict=True))
 
 
 def test_mistakes_are_told_in_one_line_before_anything_is_started(plant, tmp_path, capsys, monkeypatch):

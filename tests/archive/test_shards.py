@@ -1,5 +1,6 @@
 import pickle
 import re
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +14,7 @@ pq = pytest.importorskip("pyarrow.parquet")
 NAN = float("nan")
 HEARD = Judgment(
     "/a/pump/1.wav", "pump", 2.5, 2.0, "warning", 0.01, ("dead", "stuck"),
-    (Window(0.0, 1.0, 2.5), Window(1.0, 2.0, NAN)), Place("7.wav", 3.0),
+    (Window(0.0, 1.0, 2.5, "warning"), Window(1.0, 2.0, NAN, "cannot judge")), Place("7.wav", 3.0),
 )  # fmt: skip
 UNHEARD = Judgment("/a/fan/\udcff.wav", "fan", NAN, 1.0, "cannot judge", NAN, ("unreadable",), (), None)
 
@@ -39,9 +40,14 @@ def test_a_row_is_a_window_and_nothing_is_lost(tmp_path):
     assert set(rows[0]) >= {*Judgment._fields} - {"windows"} | {f"window_{name}" for name in Window._fields}
 
 
-def test_a_recording_is_found_again_by_its_path_and_machine(tmp_path):
-    from pathlib import Path
+def test_the_documented_columns_are_those_that_are_written(tmp_path):
+    write_shard(tmp_path / "scores-1.parquet", "hash", [HEARD])
+    text = (Path(__file__).parents[2] / "docs/scaling.md").read_text(encoding="utf-8")
+    listed = text.partition("A row is a\n  window: ")[2].partition("Any reader")[0]
+    assert re.findall("`(.+?)`", listed) == table_of([tmp_path / "scores-1.parquet"]).column_names
 
+
+def test_a_recording_is_found_again_by_its_path_and_machine(tmp_path):
     write_shard(tmp_path / "scores-1.parquet", "hash", [HEARD, UNHEARD])
     wanted = [Wanted(Path(one.path), one.machine) for one in (HEARD, UNHEARD)]
     assert list(scored_keys([tmp_path / "scores-1.parquet"])) == [one.key for one in wanted]

@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import hmean, ttest_rel
 from sklearn.metrics import roc_auc_score
 
-from asd_lightning.comparison.over_seeds import paired_differences, resample_runs
+from asd_lightning.comparison.over_seeds import PairedDifference, paired_differences, resample_runs
 from asd_lightning.comparison.systems import Run, compare_runs
 from asd_lightning.comparison.tables import hmean_table, write_comparison_tables
 from asd_lightning.evaluation.intervals import _draws, resampled
@@ -149,8 +149,28 @@ def test_what_is_within_noise_of_the_best_is_named(tmp_path: Path) -> None:
         f"Within noise of the best, best: near ({100 * row.difference:+.2f}, {100 * row.low:+.2f} to "
         f"{100 * row.high:+.2f} over clips)."
     )
-    one = row._replace(low=0.01, high=0.02, p_value=0.2)
+    one = row._replace(low=0.01, high=0.02, p_value=0.2, seeds=3)
     assert one.within_noise
     assert not one._replace(p_value=0.01).within_noise
     assert not one._replace(p_value=math.nan).within_noise
     assert one._replace(p_value=0.01, low=-0.01).within_noise
+
+
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_a_t_test_of_two_seeds_calls_nothing_noise(tmp_path: Path, seeds: int) -> None:
+    """Differences of 10 to 24 points: p is 0.26 of two, and the interval over clips decides alone."""
+    apart = [0.10, 0.24, 0.0][:seeds]
+    p_value = ttest_rel(apart, np.zeros(seeds)).pvalue
+    assert p_value > 0.2
+    far = PairedDifference("b", "a", ALL, "hmean", seeds, float(np.mean(apart)), 0.1, float(p_value), 0.08, 0.25)
+    assert far.within_noise == (seeds == 3)
+    assert far._replace(low=-0.01).within_noise
+    finished_run(tmp_path / "a", "a", 1)
+    shifted(tmp_path / "b", "b", 1, 1.0)
+    comparison = compare_runs([tmp_path])
+    (told,) = (
+        note
+        for note in hmean_table(comparison, [far._replace(low=-0.01)]).notes
+        if note.startswith("Within noise of the best, b")
+    )
+    assert ("2 seeds are too few to tell" if seeds == 2 else f"p = {p_value:.2f} over 3 seeds") in told

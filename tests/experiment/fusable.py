@@ -22,6 +22,9 @@ from tests.scoring.runs import DATA, MODEL, make_run
 
 KNN: Mapping[str, Any] = {"_target_": "asd_lightning.scoring.knn.KNNScorer", "_partial_": True, "k": 1}
 WHITENED: Mapping[str, Any] = {"_target_": "asd_lightning.scoring.union.LedoitWolfScorer", "_partial_": True}
+EACH = 4
+TRAINING, TEST = 3 * EACH + 4, 4 * EACH
+"""Recordings of each of the two machines."""
 QUANTILE = {"_target_": "asd_lightning.scoring.thresholds.QuantileThreshold", "quantile": 0.9}
 
 
@@ -29,7 +32,7 @@ def fusable(
     folder: Path, data: Path, name: str, seed: int = 0, draw: int = 0, scorer: Mapping[str, Any] = KNN
 ) -> EmbeddingCache:
     """A run whose embeddings are a ``draw``, scored by ``scorer``; returns its embeddings."""
-    cache = make_run(folder, data, name=name, seed=draw)
+    cache = make_run(folder, data, name=name, seed=draw, each=EACH)
     results = results_of(folder)
     model = MODEL | {"scorer": dict(scorer), "threshold": QUANTILE, "recording_score": "max"}
     config = {"seed": seed, "system": name, "data": DATA | {"root": str(data), "seed": seed}, "model": model}

@@ -19,16 +19,17 @@ from asd_lightning.run_folder import ResultSet, results_of
 from asd_lightning.scoring.clip_scores import read_scores, write_scores
 from asd_lightning.scoring.embedding_cache import EmbeddingCache, files_digest, read_embeddings, write_embeddings
 from asd_lightning.scoring.knn import KNNScorer
-from tests.experiment.fusable import KNN, WHITENED, change_summary, fusable, rescore
+from tests.experiment.fusable import KNN, TEST, TRAINING, WHITENED, change_summary, fusable, rescore
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two systems of two embeddings, a and b, and a again by another back-end; seeds 0."""
+    """Two systems of two embeddings, a and b, a again by another back-end, and a copy of a; seeds 0."""
     folder = tmp_path_factory.mktemp("made")
     fusable(folder / "a", folder / "data", "one", draw=1)
     fusable(folder / "b", folder / "data", "two", draw=2)
     fusable(folder / "w", folder / "data", "whitened", draw=1, scorer=WHITENED)
+    shutil.copytree(folder / "a", folder / "copy")
     return folder
 
 
@@ -59,7 +60,7 @@ def test_two_tests_of_one_embedding_are_a_back_end_of_two(
     (found,) = fuse(made / "a", made / "w", output=tmp_path / "fused", by=by)
     expected = {score[:3]: score for score in read_scores(results_of(tmp_path / "c").scores)}
     scores = read_scores(found.scores)
-    assert len(scores) == len(expected) == 80
+    assert len(scores) == len(expected) == 2 * TEST
     for score in scores:
         assert score.anomaly_score == pytest.approx(expected[score[:3]].anomaly_score, rel=1e-12, abs=1e-12)
         assert score.threshold == pytest.approx(expected[score[:3]].threshold, rel=1e-12)
@@ -71,7 +72,7 @@ def test_a_weighted_mean_of_two_embeddings_by_a_loop(made: Path, tmp_path: Path)
     expected: dict[tuple[str, str], float] = {}
     limits = {}
     for machine in ("fan", "pump"):
-        fused_left_out = np.zeros(34)
+        fused_left_out = np.zeros(TRAINING)
         for run, weight in (("a", 0.75), ("b", 0.25)):
             cache = read_embeddings(results_of(made / run).embeddings)
             own = [row for row, clip in enumerate(cache.reference_clips) if clip.machine == machine]
@@ -227,7 +228,7 @@ def rename_clip(run: Path) -> None:
         (lambda run: change_summary(run, training_clips="other"), "other training clips"),
         (lambda run: change_summary(run, recordings="other"), "other recordings"),
         (rename_clip, "differ in fan/00/section"),
-        (edit_scores, r"scores\.csv: fan/.* has the score .*, and its embeddings and settings give"),
+        (edit_scores, r"scores\.csv: fan/.* has the score (\d+\.\d+), and its embeddings and settings give (?!\1)"),
         (edit_embeddings, r"embeddings\.npz: made with other weights than the run's checkpoint; test the run again"),
         (edit_target, r"config\.yaml: would call 'os\.system'"),
         (remove_settings, "does not say how its scores were made"),
@@ -250,7 +251,9 @@ def test_what_cannot_be_fused_is_named(runs: Path, change, message: str) -> None
         (["a", "b", "--weights", "1,0"], "weights must be numbers above 0"),
         (["a", "b", "--weights", "1,x"], "--weights 1,x: give equal, or numbers"),
         (["a", "b", "--weights", "2,1", "--by", "z_min"], "a minimum has no weights"),
+        (["a", "b", "--weights=-1,1"], "--weights -1,1: weights must be numbers above 0"),
         (["a", "nowhere"], "nowhere: no such folder"),
+        (["a", "copy"], "a and copy: all scores are the same, to the bit; one of them would count twice"),
     ],
 )
 def test_wrong_words_are_named(made: Path, tmp_path: Path, monkeypatch, capsys, words: list[str], message: str) -> None:
@@ -260,6 +263,14 @@ def test_wrong_words_are_named(made: Path, tmp_path: Path, monkeypatch, capsys, 
     assert message in told
     assert told.count("\n") == 1
     assert not (tmp_path / "fused").exists()
+
+
+def test_a_weight_that_looks_like_an_option_is_told_how_to_be_written(capsys) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["fuse", "a", "b", "-o", "c", "--weights", "-1,1"])
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert "--weights: expected one argument (equal (default), or a number above 0 for each system" in told
+    assert told.endswith("one that begins with - is written --weights=VALUE")
 
 
 def test_a_filled_folder_is_left_alone(made: Path, tmp_path: Path) -> None:

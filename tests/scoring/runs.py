@@ -71,9 +71,16 @@ def make_cache(clips: list[Clip], model: str = "m", seed: int = 0) -> EmbeddingC
     return EmbeddingCache(embedded(reference), embedded(query), reference, query, key)
 
 
-def make_run(folder: Path, data: Path, machines: tuple[str, ...] = ("fan", "pump"), name: str = "one", seed: int = 0):
-    """A run folder as training leaves it; returns the cache that is in it."""
-    clips = [clip for number, machine in enumerate(machines) for clip in make_clips(data, machine, number)]
+def make_run(
+    folder: Path,
+    data: Path,
+    machines: tuple[str, ...] = ("fan", "pump"),
+    name: str = "one",
+    seed: int = 0,
+    each: int = 10,
+):
+    """A run folder as training leaves it, of ``make_clips``; returns the cache that is in it."""
+    clips = [clip for number, machine in enumerate(machines) for clip in make_clips(data, machine, number, each)]
     state = {"weight": torch.full((2, 3), float(seed))}
     cache = make_cache(clips, model_digest(state, MODEL), seed)
     ids = np.arange(len(clips))

@@ -44,6 +44,12 @@ def test_z_scores_and_their_mean_by_scipy(which: int, weights: tuple[float, ...]
     np.testing.assert_allclose(fuse_scores(parts, "z_min")[which], z.min(axis=0), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("unit", [1e308, 5e-324])
+def test_weights_of_any_size_are_shares(unit: float) -> None:
+    found = fuse_scores(drawn(), "mean_z", (unit, unit, unit))
+    np.testing.assert_allclose(found.query, fuse_scores(drawn()).query, rtol=1e-12)
+
+
 @pytest.mark.parametrize("decimals", [0, 1, 8], ids=["many ties", "ties", "no ties"])
 def test_a_training_score_has_its_mid_rank(decimals: int) -> None:
     for part in drawn(decimals=decimals):
