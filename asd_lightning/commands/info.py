@@ -71,13 +71,20 @@ def _lines(about: dict[str, Any]) -> list[str]:
             f"{machine['machine']}: {machine['clips']} clips in the bank, {machine['back_end']}",
             f"  {machine['promise']}",
             *agreement_line(machine["agreement"], about["precision"]),
-            f"  warning above {machine['warning']:.6g}, alarm above {machine['alarm']:.6g}",
+            *_levels(machine),
             *([f"  {machine['compression']}"] if machine["compression"] else []),
             f"  {machine['excerpts']} excerpts of sound, {machine['excerpt_bytes'] / 1e6:.2f} MB",
             *map(_state, machine["states"]),
             *(f"  {one['time']} {one['what']}: {one['recordings']} recordings" for one in machine["changes"]),
         ]
     return lines
+
+
+def _levels(machine: dict[str, Any]) -> list[str]:
+    """The thresholds; nothing where each state has its own."""
+    if machine["states"]:
+        return []
+    return [f"  warning above {machine['warning']:.6g}, alarm above {machine['alarm']:.6g}"]
 
 
 def _state(one: dict[str, Any]) -> str:

@@ -173,13 +173,15 @@ def _refuse_other_picture(args: argparse.Namespace) -> None:
 
 
 def _plot(detector: Detector, judgments: Sequence[Judgment], args: argparse.Namespace) -> None:
-    from asd_lightning.detector.judging import on_common_scale
+    from asd_lightning.detector.judging import on_common_scale, score_label
     from asd_lightning.detector.timeline import plot_timelines
 
     machines = {one.machine: detector.machines_[one.machine] for one in judgments}
     # Each state has its own: there the color tells alarms.
     alarms = {name: machine.promise.alarm for name, machine in machines.items() if not machine.in_states}
-    written = plot_timelines([on_common_scale(one, machines[one.machine]) for one in judgments], alarms, args.plot)
+    labels = {name: score_label(machine) for name, machine in machines.items()}
+    shown = [on_common_scale(one, machines[one.machine]) for one in judgments]
+    written = plot_timelines(shown, alarms, args.plot, labels)
     if not args.json:
         print(f"{args.plot}: {'1 picture' if len(written) == 1 else f'{len(written)} pictures'}")
 
@@ -308,7 +310,7 @@ def _print(judgments: Sequence[Judgment], detector: Path) -> None:
 
 def _cells(one: Judgment, several: bool) -> tuple[str, ...]:
     numbers = ["-" if math.isnan(value) else f"{value:.4g}" for value in (one.score, one.threshold, one.p_value)]
-    loudest = max(one.windows, key=lambda window: window.score) if len(one.windows) > 1 else None
+    loudest = one.loudest() if len(one.windows) > 1 else None
     at = "" if loudest is None else f"{loudest.start:.0f} s"
     state = (one.state,) if several else ()
     return (one.path, one.machine, *state, one.decision, *numbers, at, "; ".join(one.health))

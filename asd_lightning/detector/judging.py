@@ -18,6 +18,8 @@ from asd_lightning.scoring.machines import reduced
 _NO_EMBEDDING = "its embedding cannot be compared with the bank's"
 # Of the windows of a recording, so many must be fit to be judged.
 _FEWEST_FIT = 0.5
+JUDGED: tuple[Decision, ...] = ("normal", "warning", "alarm")
+"""Decisions about the machine, by its score; the others say why there is none."""
 
 
 class Window(NamedTuple):
@@ -57,6 +59,21 @@ class Judgment(NamedTuple):
     windows: tuple[Window, ...]
     nearest: Place | None
     state: str = ""
+
+    def loudest(self) -> Window | None:
+        """The loudest window of those that decided; ``None`` where nothing was judged.
+
+        >>> own, other = Window(0.0, 1.0, 2.0, "warning", "slow"), Window(1.0, 2.0, 5.0, "normal", "fast")
+        >>> found = Judgment("x", "x", 2.0, 1.0, "warning", 0.1, (), (own, other), None, "slow")
+        >>> found.loudest() == own
+        True
+        """
+        if np.isnan(self.score):
+            return None
+        of_state = [one for one in self.windows if one.state == self.state and not np.isnan(one.score)]
+        heeded = [one for one in of_state if one.decision in JUDGED]
+        # Without a threshold nothing is judged, and the scores are there all the same.
+        return max(heeded or of_state, key=lambda one: one.score, default=None)
 
 
 class _Look(NamedTuple):
@@ -235,3 +252,8 @@ def on_common_scale(one: Judgment, machine: Machine) -> Judgment:
         return one
     windows = tuple(window._replace(score=machine.common(window.score, window.state)) for window in one.windows)
     return one._replace(score=machine.common(one.score, one.state), threshold=1.0, windows=windows)
+
+
+def score_label(machine: Machine) -> str:
+    """What an axis says of the scores that `on_common_scale` gives."""
+    return "score, 1 = warning" if machine.in_states else "score"

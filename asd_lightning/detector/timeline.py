@@ -12,7 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy import ndarray
 
-from asd_lightning.detector.judging import Judgment
+from asd_lightning.detector.judging import JUDGED, Judgment
+from asd_lightning.detector.machine import Decision
 from asd_lightning.errors import UserError
 from asd_lightning.figures import UNKNOWN, decision_tint, save_figure
 from asd_lightning.plain_text import is_name, printable
@@ -24,8 +25,7 @@ _BEGINNING = 4096
 _MAKER = b"atplotlib"
 # Seconds, and what a longer time is told in.
 _UNITS = ((600.0, 1.0, "s"), (3 * 3600.0, 60.0, "min"), (np.inf, 3600.0, "h"))
-_JUDGED = ("normal", "warning", "alarm")
-_UNJUDGED = {"cannot judge": "xx", "not running": ".."}
+_UNJUDGED: dict[Decision, str] = {"cannot judge": "xx", "not running": ".."}
 
 
 class _Track(NamedTuple):
@@ -38,7 +38,12 @@ class _Track(NamedTuple):
     begins: list[float]
 
 
-def plot_timelines(judgments: Sequence[Judgment], alarms: Mapping[str, float], place: Path) -> list[Path]:
+def plot_timelines(
+    judgments: Sequence[Judgment],
+    alarms: Mapping[str, float],
+    place: Path,
+    labels: Mapping[str, str] | None = None,
+) -> list[Path]:
     """Draw the scores of recordings over time.
 
     Args:
@@ -46,6 +51,7 @@ def plot_timelines(judgments: Sequence[Judgment], alarms: Mapping[str, float], p
         alarms: machine -> its threshold of alarms.
         place: a file that ends in ``.svg`` or ``.png`` has a panel for each machine, its recordings laid end to end;
             any other is a folder and gets an SVG for each recording.
+        labels: machine -> what its axis of scores says, where that is not ``score``.
 
     Returns:
         What was written.
@@ -55,7 +61,7 @@ def plot_timelines(judgments: Sequence[Judgment], alarms: Mapping[str, float], p
     """
     refuse_other_picture(place)
     if place.suffix.lower() in SUFFIXES:
-        return [_drawn(judgments, alarms, place)]
+        return [_drawn(judgments, alarms, place, labels)]
     place.mkdir(parents=True, exist_ok=True)
     written: dict[Path, None] = {}
     for one in judgments:
@@ -64,7 +70,7 @@ def plot_timelines(judgments: Sequence[Judgment], alarms: Mapping[str, float], p
         names = (place / f"{stem}{'' if number == 1 else f'_{number}'}.svg" for number in range(1, len(judgments) + 1))
         path = next(name for name in names if name not in written)
         refuse_other_picture(path)
-        written[_drawn([one], alarms, path)] = None
+        written[_drawn([one], alarms, path, labels)] = None
     return list(written)
 
 
@@ -83,21 +89,26 @@ def refuse_other_picture(place: Path) -> None:
     raise UserError(f"{place}: is there already, and no timeline; give another file (.svg, .png) or folder")
 
 
-def timeline(judgments: Sequence[Judgment], alarms: Mapping[str, float]) -> Figure:
+def timeline(
+    judgments: Sequence[Judgment], alarms: Mapping[str, float], labels: Mapping[str, str] | None = None
+) -> Figure:
     """A panel for each machine, its recordings laid end to end; see `plot_timelines`."""
     machines = list(dict.fromkeys(one.machine for one in judgments))
     figure = Figure(figsize=(9.0, 0.5 + 2.6 * len(machines)), layout="constrained")
     panels = figure.subplots(len(machines), 1, squeeze=False).ravel()
     for axis, machine in zip(panels, machines, strict=True):
         _draw(axis, [one for one in judgments if one.machine == machine], alarms.get(machine, float("nan")))
+        axis.set_ylabel((labels or {}).get(machine, "score"))
     shown = [pair for axis in panels for pair in zip(*axis.get_legend_handles_labels(), strict=True)]
     named = {label: handle for handle, label in shown}
     figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=7, frameon=False, fontsize="small")
     return figure
 
 
-def _drawn(judgments: Sequence[Judgment], alarms: Mapping[str, float], path: Path) -> Path:
-    return save_figure(timeline(judgments, alarms), path, dpi=110)
+def _drawn(
+    judgments: Sequence[Judgment], alarms: Mapping[str, float], path: Path, labels: Mapping[str, str] | None
+) -> Path:
+    return save_figure(timeline(judgments, alarms, labels), path, dpi=110)
 
 
 def _draw(axis: Axes, judgments: Sequence[Judgment], alarm: float) -> None:
@@ -107,7 +118,7 @@ def _draw(axis: Axes, judgments: Sequence[Judgment], alarm: float) -> None:
     x = np.stack([track.start, track.end], axis=1).ravel() / unit
     y = np.repeat(track.score, 2)
     decisions = np.repeat(np.array(track.decision, dtype=object), 2)
-    for decision in _JUDGED:
+    for decision in JUDGED:
         own = (decisions == decision) & np.isfinite(y)
         if own.any():
             color = decision_tint(decision).light
@@ -125,10 +136,9 @@ def _draw(axis: Axes, judgments: Sequence[Judgment], alarm: float) -> None:
             axis.axhline(level, color="black", linestyle=style, linewidth=1, label=label)
     _name(axis, judgments, track, unit)
     axis.set_xlim(0, max(whole / unit, 1e-3))
-    judged = np.isin(track.decision, _JUDGED) & np.isfinite(track.score)
+    judged = np.isin(track.decision, JUDGED) & np.isfinite(track.score)
     axis.set_ylim(*_limits([*track.score[judged], *filter(np.isfinite, (warning, alarm))]))
     axis.set_xlabel(f"time, {name}")
-    axis.set_ylabel("score")
 
 
 def _name(axis: Axes, judgments: Sequence[Judgment], track: _Track, unit: float) -> None:

@@ -10,7 +10,7 @@ from jaxtyping import Float32
 from markupsafe import Markup
 from numpy import ndarray
 
-from asd_lightning.detector.judging import Window
+from asd_lightning.detector.judging import JUDGED, Window
 from asd_lightning.explanation.explanation import Range, Unlike
 from asd_lightning.explanation.spectrogram import Spectrogram
 from asd_lightning.figures import decision_tint
@@ -21,7 +21,6 @@ RANGE_DB = 70.0
 """From the loudest cell of either spectrogram down."""
 _HZ = (100.0, 300.0, 1000.0, 3000.0, 8000.0, 20_000.0)
 _THINNEST = 5.0
-_JUDGED = ("normal", "warning", "alarm")
 
 
 class Marks(NamedTuple):
@@ -86,15 +85,17 @@ def time_chart(description: str, unlike: Unlike, marked: Sequence[Range], label:
     return svg(axes, description, parts)
 
 
-def windows_chart(description: str, windows: Sequence[Window], warning: float, alarm: float) -> Markup:
-    """The score of each window over the recording, by decision, with both thresholds."""
-    judged = [one.decision in _JUDGED and bool(np.isfinite(one.score)) for one in windows]
+def windows_chart(
+    description: str, windows: Sequence[Window], warning: float, alarm: float, label: str = "score"
+) -> Markup:
+    """The score of each window over the recording, by decision, with both thresholds; ``label`` is of the scores."""
+    judged = [one.decision in JUDGED and bool(np.isfinite(one.score)) for one in windows]
     scores = [one.score for one, is_judged in zip(windows, judged, strict=True) if is_judged]
     levels = [level for level in (warning, alarm) if np.isfinite(level)]
     high = max([*scores, *levels, 0.0]) * 1.05
     low = min([*scores, 0.0])
     axes = Axes.of((windows[0].start, max(one.end for one in windows)), (low, high), width=720, height=240, left=52)
-    parts = [frame(axes, round_ticks(axes.x.low, axes.x.high, 8), round_ticks(low, high, 4), "time, s", "score")]
+    parts = [frame(axes, round_ticks(axes.x.low, axes.x.high, 8), round_ticks(low, high, 4), "time, s", label)]
     for one, is_judged in zip(windows, judged, strict=True):
         x, width = axes.x(one.start), axes.x(one.end) - axes.x(one.start)
         y = axes.y(one.score) if is_judged else axes.y.end

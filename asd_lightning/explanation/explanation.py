@@ -35,6 +35,8 @@ _MOST_RANGES = 5
 _HALF = 0.5
 # Steps of time so much as unlike as the most unlike one are marked; those beside a short sound have half of it.
 _NEARLY = 0.6
+# A fall of the score that is less than this share of the way from normal sound to warnings is none to speak of.
+_CLEAR = 0.05
 
 
 class Range(NamedTuple):
@@ -57,6 +59,7 @@ class Unlike:
             the mean of both.
         exact: whether the values and ``constant`` add up to the score of the window.
         constant: what is nobody's.
+        least: what matters less than this does not stand out.
     """
 
     low: Float[ndarray, " n"]
@@ -64,6 +67,7 @@ class Unlike:
     values: Float[ndarray, " n"]
     exact: bool = False
     constant: float = 0.0
+    least: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,8 @@ class Explanation:
     Attributes:
         judgment: of the whole recording, as ``asd score`` gives it.
         sample_rate: of the waveforms, in Hz.
-        window: that decides: the loudest of those that could be judged; ``None`` where none could.
+        window: that decides: the loudest of those that could be judged, in the state that decided; ``None`` where none
+            could.
         waveform: of that window, or of the recording's first where none could be judged; ``None`` where it cannot be
             read.
         bands: how unlike each band of the window is, or ``None``.
@@ -113,10 +118,18 @@ class Explanation:
         return marked_bands(self.bands)
 
     def marked_moments(self) -> list[Range]:
-        """The steps nearly as unlike as the most unlike one, neighbors together; the most unlike first."""
-        if self.moments is None or not (self.moments.values > 0).any():
+        """The steps nearly as unlike as the most unlike one, neighbors together; the most unlike first.
+
+        None where no exchange lowers the score clearly: by as much as others raise it, which is the exchange's own
+        doing, and by `Unlike.least`.
+        """
+        if self.moments is None:
             return []
-        return _ranges(self.moments, self.moments.values >= _NEARLY * self.moments.values.max())
+        values, least = self.moments.values, self.moments.least
+        highest = float(values.max())
+        if highest <= 0 or highest < -float(values.min()) or highest < least:
+            return []
+        return _ranges(self.moments, values >= _NEARLY * highest)
 
 
 def marked_bands(bands: Unlike | None) -> list[Range]:
@@ -148,7 +161,7 @@ def explained(detector: Detector, recording: Path, machine: str | None = None, b
     sounds = detector.sounds_given([recording], machine)
     judgment = detector.judge([recording], machine, batch_size)[0]
     rate = detector.hearing_.preprocessing.sample_rate
-    window = _loudest(judgment)
+    window = judgment.loudest()
     try:
         first = sounds[0] if window is None else next(one for one in sounds if one.clip.start == window.start)
         waveform = detector.hearing_.waveform(first)
@@ -157,15 +170,6 @@ def explained(detector: Detector, recording: Path, machine: str | None = None, b
     if window is None:
         return Explanation(judgment, rate, waveform=waveform)
     return _of_window(detector, judgment, window, Sound(first.clip, waveform), batch_size)
-
-
-def _loudest(judgment: Judgment) -> Window | None:
-    if np.isnan(judgment.score):
-        return None
-    heeded = [one for one in judgment.windows if one.decision not in ("cannot judge", "not running")]
-    # Without a threshold nothing is judged, and the scores are there all the same.
-    scored = [one for one in judgment.windows if not np.isnan(one.score)]
-    return max(heeded or scored, key=lambda one: one.score, default=None)
 
 
 def _of_window(detector: Detector, judgment: Judgment, window: Window, sound: Sound, batch_size: int) -> Explanation:
@@ -183,9 +187,8 @@ def _of_window(detector: Detector, judgment: Judgment, window: Window, sound: So
         bands = Unlike(*cut, (falls - falls_back) / 2)
     edges, values = _over_time(waveform, other, score_of, rate, [(one.low, one.high) for one in marked_bands(bands)])
     edges = edges + window.start
-    return Explanation(
-        judgment, rate, window, waveform, bands, Unlike(edges[:-1], edges[1:], values), other is None, counterpart
-    )
+    moments = Unlike(edges[:-1], edges[1:], values, least=_CLEAR * machine.unit(judgment.state))
+    return Explanation(judgment, rate, window, waveform, bands, moments, other is None, counterpart)
 
 
 def _over_time(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from asd_lightning.detector.judging import on_common_scale
+from asd_lightning.detector.judging import Judgment, on_common_scale, score_label
 from asd_lightning.detector.machine import Machine
 from asd_lightning.errors import UserError
 from asd_lightning.explanation.charts import (
@@ -34,6 +34,7 @@ from asd_lightning.plain_text import printable
 # Steps that are marked over more than this share of a window: the whole of it.
 _THROUGHOUT = 0.85
 _BEGINNING = 2048
+_NO_MOMENT = "No moment stands out: the score does not fall clearly when any one stretch is exchanged"
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def summary(found: Explanation) -> str:
     one = found.judgment
     line = f"{printable(one.path)}: {one.decision}"
     if math.isnan(one.score):
-        return f"{line} ({'; '.join(one.health) or 'no window of it could be scored'})"
+        return f"{line} ({_still(one) if one.decision == 'not running' else _unfit(one)})"
     line += f", score {one.score:.4g} (warning above {one.threshold:.4g})"
     bands, moments = found.marked_bands(), found.marked_moments()
     if bands:
@@ -107,7 +108,7 @@ def _shown(found: Explanation, machine: Machine, detector: str) -> dict[str, Any
         "detector": detector,
         "judgment": one,
         "tint": decision_tint(one.decision).css,
-        "alarm": machine.thresholds(one.state).promise.alarm,
+        "levels": None if machine.in_states and one.state not in machine.in_states else machine.thresholds(one.state),
         "promise": machine.sentence(),
         "why": _why(found, machine),
         "window": window if many else None,
@@ -126,7 +127,7 @@ def _shown(found: Explanation, machine: Machine, detector: str) -> dict[str, Any
             bands,
             "part of the score" if found.bands.exact else scores,
         ),
-        "when": _moments(found, moments),
+        "when": f"Most unlike: {_moments(found, moments)}" if moments else _NO_MOMENT,
         "time_chart": None
         if found.moments is None
         else time_chart(
@@ -138,9 +139,11 @@ def _shown(found: Explanation, machine: Machine, detector: str) -> dict[str, Any
             shown.windows,
             shown.threshold,
             float("nan") if machine.in_states else machine.promise.alarm,
+            score_label(machine),
         )
         if many
         else None,
+        "common": bool(machine.in_states),
         "decisions": [(name, decision_tint(name).css) for name in dict.fromkeys(each.decision for each in one.windows)],
     }
 
@@ -175,9 +178,10 @@ def _why(found: Explanation, machine: Machine) -> list[str]:
         )
         sentences.append(f"About {100 * one.p_value:.2g} % of normal recordings score as high or higher{least}.")
     if found.window is not None and len(one.windows) > 1:
-        of = "the score is that of its loudest window"
+        own = f"its windows in state {one.state}" if one.state else "its windows"
+        of = f"the score is that of the loudest of {own}"
         if not math.isclose(one.score, found.window.score, rel_tol=1e-9):
-            of = "the score is the mean of its windows', and this page shows the loudest"
+            of = f"the score is the mean of {own}, and this page shows the loudest of them"
         sentences.append(
             f"The recording was heard in {len(one.windows)} windows; {of}, from {found.window.start:.4g} to "
             f"{found.window.end:.4g} s."
@@ -192,13 +196,26 @@ def _why(found: Explanation, machine: Machine) -> list[str]:
 def _why_not(found: Explanation) -> list[str]:
     one = found.judgment
     if one.decision == "not running":
-        return ["The machine was quieter than it ever was while it ran, so nothing is judged."]
+        said = _still(one)
+        return [f"{said[0].upper()}{said[1:]}, so nothing is judged."]
     return [
         "Nothing is said of the machine: the sound is not what this microphone gave when the detector was enrolled, or "
         "cannot be read.",
-        f"What is wrong: {'; '.join(one.health) or 'no window of it could be scored'}.",
+        f"What is wrong: {_unfit(one)}.",
         "See to the recording or the microphone first.",
     ]
+
+
+def _still(one: Judgment) -> str:
+    """Why a machine is not running."""
+    states = dict.fromkeys(each.state for each in one.windows if each.decision == "not running" and each.state)
+    if not states:
+        return "the machine is quieter than it ever was while it ran"
+    return f"it sounds most like the state {' and '.join(states)}, in which the machine does not run"
+
+
+def _unfit(one: Judgment) -> str:
+    return "; ".join(one.health) or "no window of it could be judged"
 
 
 def _pictures(found: Explanation) -> tuple[_Heard | None, _Heard | None, list[tuple[str, float, str]]]:
@@ -244,7 +261,7 @@ def _bands(bands: Sequence[Range]) -> str:
 
 def _moments(found: Explanation, moments: Sequence[Range]) -> str:
     if not moments:
-        return "no moment more than others"
+        return "no moment stands out"
     if _throughout(found, moments):
         return "all the time"
     return "at " + ", ".join(f"{one.low:.4g} to {one.high:.4g} s" for one in moments)

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from asd_lightning.errors import UserError
 from asd_lightning.scoring.arguments import require_at_least, require_choice
 from asd_lightning.scoring.combined import PARTS
+from asd_lightning.scoring.contributions import Contributions, SummingScorer
 from asd_lightning.scoring.held_out import fit_with, held_out_scores
 from asd_lightning.scoring.neighbors import Metric, nearest
 from asd_lightning.scoring.parts import Kinds, again, checked, packed, unpacked
@@ -93,6 +94,15 @@ class CompressedScorer(FittedByRecording):
             UserError: embeddings that the back-end cannot score.
         """
         return self.parts[_PART].anomaly_score(embeddings)
+
+    def contributions(self, embedding: Float[np.ndarray, " dim"]) -> Contributions | None:
+        """What each dimension adds to the score of one clip; ``None`` where the back-end's score is no such sum.
+
+        Raises:
+            UserError: an embedding that the back-end cannot score.
+        """
+        part = self.parts[_PART]
+        return part.contributions(embedding) if isinstance(part, SummingScorer) else None
 
     def leave_one_out_scores(self) -> Float[np.ndarray, " n"]:
         """Score of each training clip, in the order of ``fit``; the bank is chosen again without its recording.

@@ -53,6 +53,8 @@ def test_recordings_lie_end_to_end_in_the_colors_of_decisions():
 def test_each_machine_has_a_panel_and_one_recording_its_name():
     figure = timeline([*TWO, judgment("x$.wav", "fan", (1.0, "normal"))], {})
     assert [axis.get_title() for axis in figure.axes] == ["pump: 2 recordings", "x$.wav (fan): normal"]
+    labeled = timeline([*TWO, judgment("x.wav", "fan")], {}, {"fan": "score, 1 = warning"})
+    assert [axis.get_ylabel() for axis in labeled.axes] == ["score", "score, 1 = warning"]
 
 
 def test_the_last_window_is_seen_where_it_overlaps():

@@ -11,8 +11,10 @@ from asd_lightning.data.layout import Clip
 from asd_lightning.detector.enrolment import enrol_machine
 from asd_lightning.detector.excerpts import excerpts
 from asd_lightning.detector.hearing import Sound
+from asd_lightning.detector.judging import Judgment
 from asd_lightning.errors import UserError
-from asd_lightning.explanation.explanation import Unlike, explained, marked_bands
+from asd_lightning.explanation.explanation import Explanation, Unlike, explained, marked_bands
+from asd_lightning.explanation.page import write_explanation
 from tests.detector.sounds import RATE, hum, whine, write
 from tests.explanation.test_layout import hearing_of
 
@@ -103,6 +105,7 @@ def test_without_excerpts_the_recording_stands_in_for_itself(tmp_path):
     assert moment.low <= 1.0 < moment.high
 
 
+JUDGMENT = Judgment("x.wav", "machine", 1.0, 2.0, "normal", 0.5, (), (), None)
 CLIP = Clip(path=Path(), machine="machine", name="", split="train", domain="source", condition="normal")
 MAKERS = {
     "beam": {"kind": "GridScorer", "match": "beam", "bands": 8},
@@ -135,6 +138,44 @@ def test_other_embedders_and_back_ends_find_the_tone_too(overrides, maker, tmp_p
     assert found.bands.values.argmax() == np.argmax((found.bands.low < 3000) & (found.bands.high > 3000))
     if found.bands.exact:
         assert found.bands.values.sum() == pytest.approx(rescored(detector, found), rel=1e-9)
+
+
+def test_a_smaller_bank_has_bands_too_and_a_steady_tone_no_moment(tmp_path):
+    """What stands in for a stretch of a steady tone is the tone: what the score changes by is the exchange's doing."""
+    small = Detector(clip_seconds=2.0, sounds=0, bank_size=8).fit([hum(number, 2.0) for number in range(10)])
+    found = explain(small, tmp_path, whine(40, 2.0))
+    assert found.own_sound
+    assert found.bands.exact
+    assert found.bands.values.sum() + found.bands.constant == pytest.approx(rescored(small, found), rel=1e-9)
+    (band,) = found.marked_bands()
+    assert band.low < 3000 < band.high
+    assert found.marked_moments() == []
+    page = write_explanation(found, small.machines_["machine"], "x.asd", tmp_path / "why.html").read_text()
+    assert "; no moment stands out." in page
+    assert "<p>No moment stands out: the score does not fall clearly when any one stretch is exchanged.</p>" in page
+
+
+def test_of_a_likelihood_without_sound_bands_are_not_told_apart(tmp_path):
+    hearing = hearing_of("experiment=statistics")
+    sounds = [Sound(replace(CLIP, path=Path(f"{number}"), name=f"{number}"), hum(number)) for number in range(12)]
+    machine, _, _ = enrol_machine("machine", sounds, hearing, MAKERS["mixture"])
+    found = explain(Detector(clip_seconds=1.0).begin(hearing).with_machine(machine, {}), tmp_path, whine(45))
+    assert found.bands is None
+    page = write_explanation(found, machine, "x.asd", tmp_path / "why.html").read_text()
+    assert "The score of this detector is no sum over bands of frequency" in page
+
+
+def test_moments_stand_out_where_a_fall_is_clear():
+    def marked(*values, least=0.0):
+        steps = np.arange(float(len(values)))
+        moments = Unlike(steps, steps + 1, np.array(values), least=least)
+        return [one[:2] for one in Explanation(JUDGMENT, RATE, moments=moments).marked_moments()]
+
+    assert marked(0.0, 0.1, 3.0, 2.0, 0.1) == [(2, 4)]
+    assert marked(0.0, -0.9, 1.0) == [(2, 3)]
+    assert marked(0.01, -1.0, -0.8, 0.02) == []
+    assert marked(0.0, 0.1, 0.0, least=0.2) == []
+    assert marked(-1.0, 0.0) == []
 
 
 def test_what_cannot_be_judged_has_no_parts(detector, tmp_path):
