@@ -3,6 +3,7 @@
 import logging
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from asd_lightning.pages import plots
@@ -18,6 +19,7 @@ def scores_of(machines):
     ]
 
 
+@pytest.mark.usefixtures("painted")
 def test_of_very_many_machines_the_first_are_drawn(tmp_path, monkeypatch, caplog):
     plots.plot_roc(scores_of(range(2)), tmp_path / "two.png")
     monkeypatch.setattr(plots, "MOST_PANELS", 2)
