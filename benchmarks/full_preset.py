@@ -7,7 +7,7 @@ Processor time moves less with other work on the machine than the time that pass
 whole, less for a share; ``--folder`` is removed at the end unless ``--keep`` is given.  Writes ``full_preset.json`` and
 ``full_preset.md`` beside this file, or what ``--name`` says:
 
-    python benchmarks/full_preset.py --folder /tmp/full
+    python benchmarks/full_preset.py --folder DIR
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -208,7 +209,7 @@ def table(result: dict[str, Any], name: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=Path("/tmp/full_preset"))
+    parser.add_argument("--folder", type=Path, help="in which a new one is made (default: where the system keeps such)")
     parser.add_argument("--share", type=float, default=1.0, help="of the clips of each class")
     parser.add_argument("--updates", type=int, default=20, help="of the spectrum CNN")
     parser.add_argument("--name", default="full_preset")
@@ -217,10 +218,12 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.command:
         raise SystemExit(run_command(json.loads(arguments.command)))
-    result = measure(arguments.folder.absolute(), arguments.share, arguments.updates)
+    # A new one: what is removed at the end is this script's own.
+    folder = Path(tempfile.mkdtemp(prefix="full_preset_", dir=arguments.folder)).absolute()
+    result = measure(folder, arguments.share, arguments.updates)
     keep(arguments.name, result, table(result, arguments.name))
     if not arguments.keep:
-        shutil.rmtree(arguments.folder)
+        shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from asd_lightning.archive.listing import found
 from asd_lightning.archive.shards import Told, Wanted, begun_path, read_told, shard_path, text_of, write_shard
 from asd_lightning.atomic import open_unlinked
+from asd_lightning.detector.hearing import machine_above
 from asd_lightning.errors import UserError
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def machine_of(path: Path, names: frozenset[str], machine: str | None) -> str:
     """Whose recording it is: the machine told, the only one, or that of the nearest folder; "" where it is nobody's."""
     if machine is not None or len(names) == 1:
         return machine or next(iter(names))
-    return next((part for part in reversed(path.parts[:-1]) if part in names), "")
+    return machine_above(path, names) or ""
 
 
 def packed(wanted: Iterable[Wanted]) -> str:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from asd_lightning.detector.bank import Bank
 from asd_lightning.detector.constructors import Spec
+from asd_lightning.detector.thresholds import Fitted, fit_bank
 from asd_lightning.errors import UserError
-
-if TYPE_CHECKING:
-    from asd_lightning.detector.bank import Bank
-    from asd_lightning.detector.thresholds import Fitted
-    from asd_lightning.scoring.machines import WindowReduction
+from asd_lightning.scoring.agreement import rank_agreement
+from asd_lightning.scoring.machines import WindowReduction
 
 _KIND = "CompressedScorer"
 
@@ -26,7 +25,7 @@ class Compression:
     Attributes:
         size: clips that the back-end is fitted to.
         clips: in the whole bank.
-        rank_correlation: Spearman's, of the left-out scores by the two; nan where one of them has no spread.
+        rank_correlation: Spearman's, of the left-out scores by the two; nan where they differ and one has no spread.
         change: median of the scores' absolute changes, in interquartile ranges of the whole bank's scores.
         largest_change: likewise, the largest.
         warning: threshold, found by the smaller bank alone.
@@ -92,8 +91,6 @@ def compression(bank: Bank, maker: Spec, reduction: WindowReduction, fitted: Fit
         fitted: the back-end, with its left-out scores.
         rate: of warnings; the smallest that the recordings of the bank allow where that is more.
     """
-    from asd_lightning.detector.thresholds import fit_bank
-
     clips = len(bank.of_role("bank").items)
     if maker.get("kind") != _KIND or clips <= maker["size"]:
         return None
@@ -105,18 +102,9 @@ def compression(bank: Bank, maker: Spec, reduction: WindowReduction, fitted: Fit
     return Compression(
         int(maker["size"]),
         clips,
-        _rank_correlation(fitted, whole),
+        rank_agreement(fitted.scores, whole.scores),
         float(np.median(changes)),
         float(changes.max()),
         own,
         of_whole,
     )
-
-
-def _rank_correlation(one: Fitted, other: Fitted) -> float:
-    from scipy.stats import rankdata
-
-    first, second = (rankdata(fitted.scores) for fitted in (one, other))
-    if not (np.ptp(first) and np.ptp(second)):
-        return float("nan")
-    return float(np.corrcoef(first, second)[0, 1])

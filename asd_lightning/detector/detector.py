@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import RLock
@@ -19,7 +20,7 @@ from asd_lightning.detector.defaults import CLIP_SECONDS, STATISTICS, Preset, pr
 from asd_lightning.detector.enrolment import Learnt, enrol_machine, normal_clips
 from asd_lightning.detector.excerpts import excerpts
 from asd_lightning.detector.file import Arrays, DetectorFile, write_detector
-from asd_lightning.detector.hearing import Hearing, Sound, parent_name
+from asd_lightning.detector.hearing import Hearing, Sound, machine_above, parent_name
 from asd_lightning.detector.judging import Judgment, judge
 from asd_lightning.detector.machine import Machine
 from asd_lightning.detector.sorting import Sorted, folders_of
@@ -31,11 +32,6 @@ from asd_lightning.scoring.arguments import require_at_least, require_choice
 
 Recordings = Path | str | Sequence[Path | str] | Sequence[Float32[ndarray, " _"]] | Float32[ndarray, "n samples"]
 """A folder, a file, several files, or waveforms in [-1, 1] at the detector's rate."""
-
-_PARAMETERS = (
-    *("embedder", "false_alarms", "clip_seconds", "machine", "recordings", "self_contained", "sounds", "precision"),
-    *("bank_size", "states"),
-)
 
 
 class Detector:
@@ -107,9 +103,13 @@ class Detector:
         self.bank_size = bank_size
         self.states = states
 
+    @classmethod
+    def _parameters(cls) -> list[str]:
+        return [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
+
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {name: getattr(self, name) for name in _PARAMETERS}
+        return {name: getattr(self, name) for name in self._parameters()}
 
     def set_params(self, **params: Any) -> Self:
         """Change arguments of the constructor; they count from the next ``fit`` on.
@@ -118,8 +118,8 @@ class Detector:
             UserError: an unknown one.
         """
         for name, value in params.items():
-            if name not in _PARAMETERS:
-                raise UserError(f"{name}: a Detector has {', '.join(_PARAMETERS)}")
+            if name not in self._parameters():
+                raise UserError(f"{name}: a Detector has {', '.join(self._parameters())}")
             setattr(self, name, value)
         return self
 
@@ -275,8 +275,7 @@ class Detector:
         """
         names = list(self.machines_)
         if machine is None and len(names) > 1:
-            above = [part for part in reversed(clip_path.absolute().parts[:-1]) if part in names]
-            machine = above[0] if above else None
+            machine = machine_above(clip_path, names)
         elif machine is None:
             machine = names[0]
         if machine is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -309,6 +309,15 @@ def weights_digest(model: ScoredEmbedder) -> str:
     """Digest of an embedder's weights; "" where it has none."""
     weights = weights_of(model)
     return part_digest(weights) if weights else ""
+
+
+def machine_above(path: Path, names: Collection[str]) -> str | None:
+    """Whose recording it is by its folders: the machine whose name the nearest of them has.
+
+    >>> machine_above(Path("/plant/pump/fan/today.wav"), ["pump", "fan"]), machine_above(Path("fan.wav"), ["fan"])
+    ('fan', None)
+    """
+    return next((part for part in reversed(path.absolute().parts[:-1]) if part in names), None)
 
 
 def parent_name(path: Path) -> str:

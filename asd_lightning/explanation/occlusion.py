@@ -108,11 +108,11 @@ def of_its_own(waveform: Float32[ndarray, " samples"], decibels: Float[ndarray, 
         decibels: its log-mel spectrogram.
     """
     median = np.median(decibels, axis=0)
+    sums = np.cumsum(np.concatenate([np.zeros((1, decibels.shape[1])), decibels]), axis=0)
     per_frame = len(waveform) / len(decibels)
 
     def stretch(start: int, stop: int) -> Float32[ndarray, " part"]:
         frames = max(round((stop - start) / per_frame), 1)
-        sums = np.cumsum(np.concatenate([np.zeros((1, decibels.shape[1])), decibels]), axis=0)
         means = (sums[frames:] - sums[:-frames]) / frames
         nearest = int(np.argmin(np.square(means - median).sum(axis=1)))
         first = min(round(nearest * per_frame), len(waveform) - (stop - start))
