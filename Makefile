@@ -14,7 +14,7 @@ setup: .venv/.ready  ## make .venv with the pinned packages (about 5 GB)
 		|| (echo "Python 3.11, 3.12 or 3.13 is needed; name one with: make PYTHON=python3.12 ..."; exit 1)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade uv
-	$(BIN)/uv pip install --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable '.[dev,sweep,live,ray]'
+	$(BIN)/uv pip install --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable '.[dev,sweep,live,ray,serve,export,docs]'
 	@touch $@
 
 # The matrices are small: more threads than one would wait for one another.
