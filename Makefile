@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-gpu test-ray fuzz lint format types gpu-figures wheel clean
+.PHONY: help setup demo test test-slow test-gpu test-ray fuzz lint format types docs gpu-figures wheel clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -57,6 +57,9 @@ format: .venv/.ready  ## ruff: mend what it can
 types: .venv/.ready  ## mypy --strict
 	$(BIN)/mypy
 
+docs: .venv/.ready  ## the documentation as a site, in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
 gpu-figures: .venv/.ready  ## measure encoders and training on a GPU, into benchmarks/
 	$(BIN)/python benchmarks/gated_attention_gpu.py
 	$(BIN)/python benchmarks/encoders_gpu.py
@@ -66,4 +69,4 @@ wheel: .venv/.ready  ## build dist/*.whl
 	$(BIN)/python -m build --wheel --outdir dist .
 
 clean:  ## remove the environment and caches, not data and runs
-	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv dist build site .mypy_cache .ruff_cache .pytest_cache

@@ -43,7 +43,8 @@ class KaldiFbank(nn.Module):
 
     Args:
         window_type: ``povey`` (a Hann window to the power 0.85) or ``hanning``; both with zero end points.
-        mean, std: statistics of the log-mel values on the encoder's pre-training data.
+        mean: of the log-mel values on the encoder's pre-training data.
+        std: their standard deviation.
         waveform_scale: factor on the waveform; 2**15 restores 16-bit integer values.
         remove_clip_mean: subtract each clip's mean first; since each frame's mean goes anyway, a matter of rounding.
         target_frames: cut, or pad with log-mel 0 *before* normalisation, to this many frames; None keeps all frames.
