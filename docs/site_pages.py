@@ -21,7 +21,7 @@ ELSEWHERE = {
     "CONTRIBUTING.md": "contributing.md",
 }
 EXAMPLE = re.compile(r"^( *)>>> .*(?:\n(?!\1?$).+)*", re.M)
-LINK = re.compile(r"\]\((?!\w+:|#)([^)#\s]+)(#[^)\s]*)?\)")
+LINK = re.compile(r"\[([^\[\]]*)\]\((?!\w+:|#)([^)#\s]+)(#[^)\s]*)?\)")
 
 
 def page_of(path: str) -> str | None:
@@ -49,14 +49,14 @@ def linked(markdown: str, page: str) -> str:
     """
 
     def one(found: re.Match[str]) -> str:
-        path = posixpath.normpath(posixpath.join(posixpath.dirname(file_of(page)), found[1]))
+        text, there, part = found.groups("")
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(file_of(page)), there))
         target = page_of(path)
         if target is None:
-            return f"]({path})"
-        return f"]({posixpath.relpath(target, posixpath.dirname(page) or '.')}{found[2] or ''})"
+            return f"`{path}`"
+        return f"[{text}]({posixpath.relpath(target, posixpath.dirname(page) or '.')}{part})"
 
-    made = LINK.sub(one, markdown)
-    return re.sub(r"\[[^\]]*\]\(((?:notebooks|benchmarks|tests|conf|fuzz)/[^)]*(?<!\.md)(?<!\.svg))\)", r"`\1`", made)
+    return LINK.sub(one, markdown)
 
 
 class Examples(griffe.Extension):  # type: ignore[misc]
@@ -69,18 +69,7 @@ class Examples(griffe.Extension):  # type: ignore[misc]
 
 
 def fenced(docstring: str) -> str:
-    """The docstring, its examples between fences.
-
-    >>> print(fenced("Half.\\n\\n>>> half(3)\\n1.5\\n\\nAnd so on."))
-    Half.
-    <BLANKLINE>
-    ```pycon
-    >>> half(3)
-    1.5
-    ```
-    <BLANKLINE>
-    And so on.
-    """
+    """The docstring, its examples between fences."""
     return EXAMPLE.sub(lambda found: f"{found[1]}```pycon\n{found[0]}\n{found[1]}```", docstring)
 
 

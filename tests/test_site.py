@@ -46,3 +46,10 @@ def test_a_benchmarks_link_leads_back(site):
         site.linked("[a](https://example.org/x.md) [b](#here)", "watch.md")
         == "[a](https://example.org/x.md) [b](#here)"
     )
+
+
+def test_examples_of_docstrings_are_code(site):
+    assert site.fenced("Half.\n\n>>> half(3)\n1.5\n\nAnd so on.") == (
+        "Half.\n\n```pycon\n>>> half(3)\n1.5\n```\n\nAnd so on."
+    )
+    assert site.fenced("Nothing to fence.") == "Nothing to fence."
