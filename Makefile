@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-gpu test-ray fuzz lint format types docs gpu-figures wheel clean
+.PHONY: help setup demo test test-slow test-gpu test-ray fuzz lint format types docs gpu-figures wheel release-check clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -67,6 +67,20 @@ gpu-figures: .venv/.ready  ## measure encoders and training on a GPU, into bench
 
 wheel: .venv/.ready  ## build dist/*.whl
 	$(BIN)/python -m build --wheel --outdir dist .
+
+# Each installed as a user would, into an environment of its own; uv fetches a Python that is not there.
+release-check: .venv/.ready  ## build wheel and source, install both on Python 3.11 to 3.13, run the demo from each
+	rm -rf dist build/release
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/uvx twine check --strict dist/*
+	@set -e; for version in 3.11 3.12 3.13; do for file in $(CURDIR)/dist/*.whl $(CURDIR)/dist/*.tar.gz; do \
+		folder=build/release/$$version-$${file##*.}; echo "== $$folder"; \
+		$(BIN)/uv venv --quiet --python $$version $$folder; \
+		$(BIN)/uv pip install --quiet --python $$folder/bin/python --constraint constraints.txt "$$file"; \
+		(cd $$folder && export OMP_NUM_THREADS=1 && bin/asd synth --preset demo && \
+			bin/asd train -m scale=demo experiment=statistics,system1 trainer.max_steps=20 name=demo && \
+			bin/asd report runs/demo -o report.html && bin/asd enrol data/demo/fan/train -o fan.asd && bin/asd info fan.asd); \
+	done; done; echo "Wheel and source run on 3.11, 3.12 and 3.13."
 
 clean:  ## remove the environment and caches, not data and runs
 	rm -rf .venv dist build site .mypy_cache .ruff_cache .pytest_cache

@@ -1,6 +1,7 @@
 """Every command that the documentation shows is one the package understands."""
 
 import argparse
+import ast
 import itertools
 import re
 import shlex
@@ -94,8 +95,8 @@ def test_the_lines_of_several_processes_are_among_them(launcher):
 
 
 def switches():
-    """The overrides in the last column of the README's table, each of their values."""
-    rows = [line for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    """The overrides in the last column of the tables of docs/paper.md, each of their values."""
+    rows = [line for line in (ROOT / "docs/paper.md").read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
     for cell in (re.split(r"(?<!\\)\|", row)[-2] for row in rows):
         for span in re.findall(r"`([^`]+=[^`]*|~[^`]+)`", cell):
             key, equals, values = span.partition("=")
@@ -153,3 +154,69 @@ def test_the_readmes_picture_is_drawn_by_its_script(tmp_path):
     words = [set(re.findall(r"<!-- (.*?) -->", picture)) for picture in (kept, made)]
     assert words[0] == words[1]
     assert {"today.wav (pump): alarm", "warning", "alarm above"} <= words[0]
+
+
+def walked(page, there):
+    """The commands of a page, each as it stands; ``there`` is the folder that they are given in."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    blocks = "".join(re.findall(r"^```bash\n(.*?)^```", text, re.M | re.S)).replace("\\\n", " ")
+    lines = [shlex.split(line, comments=True)[1:] for line in blocks.splitlines() if line.startswith("asd ")]
+    return [(line[0], cli.main(line)) for line in lines]
+
+
+def test_the_tutorial_of_a_first_run_is_walked(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    told = walked("first-run.md", tmp_path)
+    # Tiny clips are fewer than a year's, and `data check` says so.
+    assert [command for command, status in told if status] == []
+    assert [command for command, _ in told] == [
+        "synth",
+        "data",
+        "train",
+        "test",
+        "compare",
+        "train",
+        "compare",
+        "report",
+    ]
+    assert "margin=0.2" in capsys.readouterr().out
+    assert Path("first.html").read_text().startswith("<!doctype html>")
+    (block,) = re.findall(
+        r"^```python\n(.*?)^```", (ROOT / "docs/first-run.md").read_text(encoding="utf-8"), re.M | re.S
+    )
+    names = {}
+    exec(block, names)
+    assert len(names["scores"]) == 1
+
+
+def test_the_tutorial_of_ones_own_machine_is_walked(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_normal(Path("pump/normal"), 10)
+    write_normal(Path("today"), 1, first=411)
+    write(Path("today/0412.wav"), whine(50))
+    told = walked("own-machine.md", tmp_path)
+    assert told == [
+        ("enrol", 0), ("score", 1), ("score", 1), ("explain", 1), ("accept", 0), ("undo", 0), ("watch", 0)
+    ]  # fmt: skip
+    assert Path("today.svg").exists()
+    assert '"started"' in Path("events.jsonl").read_text()
+
+
+def messages():
+    """Every text of the package, with ``...`` where a value stands."""
+    for path in (ROOT / "asd_lightning").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                yield "".join(part.value if isinstance(part, ast.Constant) else "..." for part in node.values)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+
+
+def test_messages_that_are_explained_are_given():
+    text = (ROOT / "docs/faq.md").read_text(encoding="utf-8")
+    spans = [span for line in re.findall(r"^### (`.*)$", text, re.M) for span in re.findall(r"`([^`]+)`", line)]
+    spans = [span for span in spans if not span.startswith("CUDA")]
+    given = list(messages())
+    patterns = [".*".join(re.escape(part.strip()) for part in span.split("...")) for span in spans]
+    assert len(patterns) >= 10
+    assert [pattern for pattern in patterns if not any(re.search(pattern, message, re.S) for message in given)] == []
