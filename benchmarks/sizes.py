@@ -2,8 +2,8 @@
 
     python benchmarks/sizes.py [experiment ...]
 
-Of a clip of 10 s at 16 kHz, with encoders of full size and random weights; nothing here depends on their values.  Writes
-``sizes.md`` beside this file.
+Of a clip of 10 s at 16 kHz, with encoders of full size and random weights; nothing here depends on their values.
+Writes ``sizes.md`` beside this file.
 """
 
 from __future__ import annotations
