@@ -128,8 +128,7 @@ class BEATs(nn.Module):
         gradient_checkpointing: recompute each layer in the backward pass, for less memory.
         clips_together: encoded at a time on a CPU when no gradient is wanted: their activations stay in the cache.
         bf16: see `asd_lightning.low_precision`.
-        int8_layers: likewise; all linear layers but that of the gate, of which only sums of weights are used.  The position
-            convolution is lowered too.
+        int8_layers: likewise; all linear layers but that of the gate, of which only sums of weights are used.
     """
 
     clips_together = 2
@@ -174,7 +173,8 @@ class BEATs(nn.Module):
             ValueError: a clip that is padding alone.
         """
         if not self.training and not torch.is_grad_enabled() and features.device.type == "cpu":
-            parts = [slice(first, first + self.clips_together) for first in range(0, len(features), self.clips_together)]
+            firsts = range(0, len(features), self.clips_together)
+            parts = [slice(first, first + self.clips_together) for first in firsts]
             masks = [None if padding_mask is None else padding_mask[part] for part in parts]
             return torch.cat([self._encode(features[part], mask) for part, mask in zip(parts, masks, strict=True)])
         return self._encode(features, padding_mask)
