@@ -73,6 +73,10 @@ class Int8Linear(nn.Module):
         # Without VNNI sums of two products are kept in 16 bits, and 7 bits of activation keep them from overflowing.
         self._seven_bits = not processor_has("int8")
 
+    def __deepcopy__(self, _: dict[int, Any]) -> Int8Linear:
+        """Itself, which never changes; torch would pack a copy for the engine that it chooses."""
+        return self
+
     def forward(self, x: Float[Tensor, "*leading in_dim"]) -> Float[Tensor, "*leading out_dim"]:
         """(..., in) to (..., out); the last two dimensions but one, a clip's tokens, share a scale."""
         clips = x.reshape(-1, *x.shape[-2:]) if x.ndim > 2 else x[None]
@@ -286,7 +290,9 @@ def _round_once(encoder: Any) -> None:
     """Keep what autocast would round in each call: it remembers only weights that are trained."""
     for name, module in encoder.named_modules():
         if name.rpartition(".")[2] in getattr(encoder, "int8_layers", ()) and isinstance(module, nn.Linear):
-            module.to(torch.bfloat16)
+            # New parameters: those of the float32 model are shared.
+            for own, parameter in [*module.named_parameters()]:
+                setattr(module, own, nn.Parameter(parameter.detach().to(torch.bfloat16), requires_grad=False))
 
 
 def _in_float32(_: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
