@@ -3,10 +3,11 @@
 ``bf16`` is torch's autocast around the encoder, on a processor as on a GPU: matrix products, convolutions and attention
 read and write bfloat16.  Layer norms are float32 on both, as autocast has them on a GPU; softmax adds up in float32.
 
-``int8`` multiplies 8-bit integers in the encoder's large linear layers, on processors.  Weights are rounded once, each
-output's to its own scale; activations when they come, each clip's to its own, so that no clip's embedding depends on
-those that it is computed with.  Attention, norms and activation functions are float32.  These are the operators of
-``torch.ao.quantization.quantize_dynamic``, which is deprecated in favour of another package; the operators are not.
+``int8`` multiplies 8-bit integers in the encoder's large linear layers and in BEATs' convolution over tokens, on
+processors.  Weights are rounded once, each output's to its own scale; activations when they come, each clip's to its own,
+so that no clip's embedding depends on those that it is computed with.  Attention, norms and activation functions are
+float32.  These are the operators of ``torch.ao.quantization.quantize_dynamic``, which is deprecated in favour of another
+package; the operators are not.
 
 Front-ends, poolings, projections and heads are float32 in both.
 """
@@ -253,7 +254,7 @@ def _computes_in(encoder: nn.Module, precision: str) -> bool:
 
 @contextmanager
 def _fastest_engine() -> Iterator[None]:
-    """Those of oneDNN where torch has it: a fifth faster than what torch chooses, and with AMX."""
+    """That of oneDNN where torch has it: faster than the one that torch chooses, and knows AMX."""
     before = torch.backends.quantized.engine
     if "onednn" in torch.backends.quantized.supported_engines:
         torch.backends.quantized.engine = "onednn"
@@ -287,7 +288,7 @@ def _keep_norms_in_float32(encoder: nn.Module) -> None:
 
 
 def _round_once(encoder: Any) -> None:
-    """Keep what autocast would round in each call: it remembers only weights that are trained."""
+    """Large linear layers keep what autocast would round in each call: it remembers only weights that are trained."""
     for name, module in encoder.named_modules():
         if name.rpartition(".")[2] in getattr(encoder, "int8_layers", ()) and isinstance(module, nn.Linear):
             # New parameters: those of the float32 model are shared.

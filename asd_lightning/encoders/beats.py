@@ -263,10 +263,10 @@ class _Encoder(nn.Module):
         table: Tensor = self.layers[0].self_attn.relative_attention_bias.weight  # type: ignore[union-attr, assignment]
         distance = torch.arange(1 - tokens, tokens, device=table.device)
         buckets = relative_position_bucket(distance, self.config.num_buckets, self.config.max_distance)
-        by_distance = F.embedding(buckets, table).T
+        # Laid out by heads, or attention would lay out the whole again in every layer.
+        by_distance = F.embedding(buckets, table).T.contiguous()
         # Row i of the Toeplitz matrix is the window of distances from -i on.
-        # Laid out once: attention would copy it in every layer.
-        return by_distance.unfold(1, tokens, 1).flip(1).contiguous()
+        return by_distance.unfold(1, tokens, 1).flip(1)
 
 
 class _Layer(nn.Module):
