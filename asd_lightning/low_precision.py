@@ -4,10 +4,10 @@
 read and write bfloat16.  Layer norms are float32 on both, as autocast has them on a GPU; softmax adds up in float32.
 
 ``int8`` multiplies 8-bit integers in the encoder's large linear layers and in BEATs' convolution over tokens, on
-processors.  Weights are rounded once, each output's to its own scale; activations when they come, each clip's to its own,
-so that no clip's embedding depends on those that it is computed with.  Attention, norms and activation functions are
-float32.  These are the operators of ``torch.ao.quantization.quantize_dynamic``, which is deprecated in favour of another
-package; the operators are not.
+processors.  Weights are rounded once, each output's to its own scale; activations when they come, each clip's to its
+own, so that no clip's embedding depends on those that it is computed with.  Attention, norms and activation functions
+are float32.  These are the operators of ``torch.ao.quantization.quantize_dynamic``, which is deprecated in favour of
+another package; the operators are not.
 
 Front-ends, poolings, projections and heads are float32 in both.
 """
