@@ -204,8 +204,7 @@ def processor_has(precision: Precision) -> bool:
 def bf16_is_faster() -> bool:
     """Whether a product of bfloat16 numbers takes less of the processor's time than of float32 ones; tried once.
 
-    Intel's processors since Sapphire Rapids need AMX for that.  Where it is hidden from a virtual machine, AVX512_BF16
-    is left, at half the speed of float32.
+    That it has AVX512_BF16 does not tell: an Intel Xeon whose AMX its virtual machine hides is slower by it.
     """
     rows, into, out = _TRIED
     pairs = [(torch.ones(rows, into, dtype=dtype), torch.ones(into, out, dtype=dtype)) for dtype in _DTYPES]

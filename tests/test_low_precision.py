@@ -232,7 +232,7 @@ def test_an_embedding_does_not_depend_on_its_company(kind, precision):
 @pytest.mark.usefixtures("unable")
 @pytest.mark.parametrize(("of_bf16", "of_float32"), [(2.0, 1.0), (1.0, 2.0)])
 def test_bf16_that_is_slower_here_is_refused(monkeypatch, of_bf16, of_float32):
-    """AVX512_BF16 without AMX: half the speed of float32 on Intel's processors that have AMX."""
+    """That it has AVX512_BF16 does not tell."""
     monkeypatch.setattr(low_precision, "processor_features", lambda: {"avx512_bf16": True})
     monkeypatch.setattr(
         low_precision, "_seconds", lambda one, _: of_bf16 if one.dtype == torch.bfloat16 else of_float32
