@@ -32,7 +32,8 @@ class PositionConv(nn.Module):
     @property
     def weight(self) -> Float[Tensor, "dim width kernel"]:
         """The kernel, each tap of the norm that ``weight_g`` states."""
-        return torch._weight_norm(self.weight_v, self.weight_g, 2)
+        weight: Tensor = torch._weight_norm(self.weight_v, self.weight_g, 2)
+        return weight
 
     def forward(self, x: Float[Tensor, "batch dim tokens"]) -> Float[Tensor, "batch dim tokens"]:
         """One output for each token; on a GPU by `convolve_by_products`."""
