@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 from torch import nn
+from torch.nn import functional as F
 
 from asd_lightning import low_precision
 from asd_lightning.embedder import Branch, Embedder, EmbeddingHead, ScoredEmbedder
@@ -16,12 +17,19 @@ from asd_lightning.encoders.eat import EAT, EATConfig
 from asd_lightning.encoders.mn04 import MN04, MN04Config
 from asd_lightning.encoders.over_time import Mean
 from asd_lightning.encoders.pooling import ClsPooling, GridPooling, MeanPooling
+from asd_lightning.encoders.position_conv import PositionConv
 from asd_lightning.encoders.statistics import TemporalStatistics
 from asd_lightning.errors import UserError
 from asd_lightning.features.fbank import beats_fbank, eat_fbank
 from asd_lightning.features.mn04_log_mel import MN04LogMel
 from asd_lightning.features.spectrum import LogMelSpectrogram
-from asd_lightning.low_precision import Int8Linear, lowered, lowered_branches, refuse_without_support
+from asd_lightning.low_precision import (
+    Int8Linear,
+    Int8PositionConv,
+    lowered,
+    lowered_branches,
+    refuse_without_support,
+)
 from asd_lightning.scoring.agreement import agrees, rank_agreement
 
 TINY = BEATsConfig(
@@ -187,10 +195,57 @@ def test_int8_is_of_the_large_layers(kind):
     low = lowered(model, "int8").embedder.branches[kind].encoder
     left = [name for name, module in low.named_modules() if isinstance(module, nn.Linear)]
     before = [name for name, m in model.embedder.branches[kind].encoder.named_modules() if isinstance(m, nn.Linear)]
-    made = [name for name, module in low.named_modules() if isinstance(module, Int8Linear)]
+    rounded = [name for name, module in low.named_modules() if isinstance(module, Int8Linear)]
+    made = [name for name in rounded if "pos_conv" not in name]
     assert all(name.endswith("grep_linear") for name in left)
     assert sorted(left + made) == sorted(before)
     assert made
+    assert len(rounded) - len(made) == (TINY.conv_pos_groups if kind == "beats" else 0)
+
+
+@pytest.mark.parametrize("tokens", [1, 8, 21])
+def test_int8_position_convolution_is_the_convolution_of_rounded_numbers(tokens):
+    """Against torch's own; every channel hears each of its taps."""
+    torch.manual_seed(0)
+    conv = PositionConv(dim=24, kernel=16, groups=3)
+    nn.init.normal_(conv.bias)
+    clips = torch.randn(3, 24, tokens) * torch.tensor([0.1, 1.0, 30.0])[:, None, None]
+    with torch.inference_mode():
+        wanted = F.conv1d(clips, conv.weight, padding=8, groups=3)[..., :tokens]
+        low = Int8PositionConv(conv)
+        got = low(clips)
+        for clip, made, exact in zip(clips, got, wanted, strict=True):
+            assert torch.equal(low(clip[None])[0], made)
+            assert (made - conv.bias[:, None] - exact).norm() < 0.02 * exact.norm()
+
+
+@pytest.mark.parametrize("kind", ["beats", "eat"])
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_an_embedding_does_not_depend_on_its_company(kind, precision):
+    low, clips = lowered(system(kind), precision), sound(4) * torch.tensor([1.0, 0.01, 5.0, 1.0])[:, None]
+    with torch.inference_mode():
+        together, alone = low(clips), torch.cat([low(clip[None]) for clip in clips])
+    # Sums may run in another order, and a number between two levels fall to either side.
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-3 if precision == "int8" else 0.02)
+
+
+@pytest.mark.usefixtures("unable")
+@pytest.mark.parametrize(("of_bf16", "of_float32"), [(2.0, 1.0), (1.0, 2.0)])
+def test_bf16_that_is_slower_here_is_refused(monkeypatch, of_bf16, of_float32):
+    """That it has AVX512_BF16 does not tell."""
+    monkeypatch.setattr(low_precision, "processor_features", lambda: {"avx512_bf16": True})
+    monkeypatch.setattr(
+        low_precision, "_seconds", lambda one, _: of_bf16 if one.dtype == torch.bfloat16 else of_float32
+    )
+    low_precision.bf16_is_faster.cache_clear()
+    threads = torch.get_num_threads()
+    if of_bf16 < of_float32:
+        refuse_without_support("bf16")
+    else:
+        with pytest.raises(UserError, match=r"^bf16: this processor multiplies bfloat16.*; choose float32$"):
+            refuse_without_support("bf16")
+    low_precision.bf16_is_faster.cache_clear()
+    assert torch.get_num_threads() == threads
 
 
 def test_low_rank_updates_are_merged_in_the_copy():
@@ -241,6 +296,7 @@ def test_a_processor_without_the_instructions_is_told():
 )
 def test_a_processor_with_one_of_the_instructions_is_taken(monkeypatch, precision, feature):
     monkeypatch.setattr(low_precision, "processor_features", lambda: {feature: True})
+    monkeypatch.setattr(low_precision, "bf16_is_faster", lambda: True)
     refuse_without_support(precision)
 
 

@@ -26,9 +26,6 @@ from asd_lightning.encoders.position_conv import PositionConv
 from asd_lightning.encoders.sizes import check_parameters, check_sizes
 from asd_lightning.errors import UserError
 
-# Clips encoded together on a CPU when no gradient is wanted: their activations then stay in the cache.
-_CPU_CLIPS = 2
-
 # What the official configuration class assumes for a key its checkpoint does not state, where that is not what the
 # published checkpoints state (the defaults of BEATsConfig below).
 _ABSENT_KEYS = {"encoder_layerdrop": 0.0, "dropout_input": 0.0, "deep_norm": False, "max_distance": 1280}
@@ -129,10 +126,12 @@ class BEATs(nn.Module):
         token_dim: width of a token.
         grid: layout of the tokens of a filter bank of 128 bands.
         gradient_checkpointing: recompute each layer in the backward pass, for less memory.
+        clips_together: encoded at a time on a CPU when no gradient is wanted: their activations stay in the cache.
         bf16: see `asd_lightning.low_precision`.
         int8_layers: likewise; all linear layers but that of the gate, of which only sums of weights are used.
     """
 
+    clips_together = 2
     bf16 = True
     int8_layers = ("post_extract_proj", "q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
 
@@ -174,7 +173,8 @@ class BEATs(nn.Module):
             ValueError: a clip that is padding alone.
         """
         if not self.training and not torch.is_grad_enabled() and features.device.type == "cpu":
-            parts = [slice(first, first + _CPU_CLIPS) for first in range(0, len(features), _CPU_CLIPS)]
+            firsts = range(0, len(features), self.clips_together)
+            parts = [slice(first, first + self.clips_together) for first in firsts]
             masks = [None if padding_mask is None else padding_mask[part] for part in parts]
             return torch.cat([self._encode(features[part], mask) for part, mask in zip(parts, masks, strict=True)])
         return self._encode(features, padding_mask)
@@ -263,7 +263,8 @@ class _Encoder(nn.Module):
         table: Tensor = self.layers[0].self_attn.relative_attention_bias.weight  # type: ignore[union-attr, assignment]
         distance = torch.arange(1 - tokens, tokens, device=table.device)
         buckets = relative_position_bucket(distance, self.config.num_buckets, self.config.max_distance)
-        by_distance = F.embedding(buckets, table).T
+        # Laid out by heads, or attention would lay out the whole again in every layer.
+        by_distance = F.embedding(buckets, table).T.contiguous()
         # Row i of the Toeplitz matrix is the window of distances from -i on.
         return by_distance.unfold(1, tokens, 1).flip(1)
 

@@ -21,8 +21,6 @@ from torch.utils.checkpoint import checkpoint
 from asd_lightning.encoders.grid import TokenGrid, patch_bands
 from asd_lightning.encoders.sizes import check_parameters, check_sizes
 
-# Clips encoded together on a CPU when no gradient is wanted: their activations then stay in the cache.
-_CPU_CLIPS = 2
 _NORM_EPS = 1e-6
 
 # What a file may ask for; published: 24 layers of 1024.
@@ -69,10 +67,12 @@ class EAT(nn.Module):
         token_dim: width of a token.
         grid: layout of the tokens.
         gradient_checkpointing: recompute each block in the backward pass, for less memory.
+        clips_together: encoded at a time on a CPU when no gradient is wanted: their activations stay in the cache.
         bf16: see `asd_lightning.low_precision`.
         int8_layers: likewise; all linear layers.
     """
 
+    clips_together = 2
     bf16 = True
     int8_layers = ("qkv", "proj", "fc1", "fc2")
 
@@ -102,7 +102,7 @@ class EAT(nn.Module):
                 f"EAT needs at least {patch} frames of {self.config.mel_bins} mel bands, got {frames} of {mel}"
             )
         if not self.training and not torch.is_grad_enabled() and features.device.type == "cpu":
-            return torch.cat([self._encode(clips) for clips in torch.split(features, _CPU_CLIPS)])
+            return torch.cat([self._encode(clips) for clips in torch.split(features, self.clips_together)])
         return self._encode(features)
 
     def _encode(self, features: Float[Tensor, "batch frames mel"]) -> Float[Tensor, "batch tokens dim"]:

@@ -29,9 +29,15 @@ class PositionConv(nn.Module):
         self.weight_g = nn.Parameter(self.weight_v.detach().norm(dim=(0, 1), keepdim=True))
         self.bias = nn.Parameter(torch.zeros(dim))
 
+    @property
+    def weight(self) -> Float[Tensor, "dim width kernel"]:
+        """The kernel, each tap of the norm that ``weight_g`` states."""
+        weight: Tensor = torch._weight_norm(self.weight_v, self.weight_g, 2)
+        return weight
+
     def forward(self, x: Float[Tensor, "batch dim tokens"]) -> Float[Tensor, "batch dim tokens"]:
         """One output for each token; on a GPU by `convolve_by_products`."""
-        weight = torch._weight_norm(self.weight_v, self.weight_g, 2)
+        weight = self.weight
         if x.device.type == "cuda":
             return convolve_by_products(x, weight, self.bias, self.groups)
         kernel = weight.shape[-1]
@@ -51,19 +57,14 @@ def convolve_by_products(
     """
     if torch.is_autocast_enabled(x.device.type):
         x = x.to(torch.get_autocast_dtype(x.device.type))
-    batch, dim, tokens = x.shape
-    blocks = -(-tokens // _BLOCK)
-    rows = _spans(x, weight.shape[-1], groups, blocks)
-    out = torch.bmm(rows, _block_weights(weight.to(x.dtype), groups))
-    out = out.view(groups, batch, blocks, _BLOCK, dim // groups).permute(1, 2, 3, 0, 4)
-    return (out.reshape(batch, blocks * _BLOCK, dim)[:, :tokens] + bias.to(x.dtype)).transpose(1, 2)
+    out = torch.bmm(spans(x, weight.shape[-1], groups), block_weights(weight.to(x.dtype), groups))
+    return (in_tokens(out, x) + bias.to(x.dtype)).transpose(1, 2)
 
 
-def _spans(
-    x: Float[Tensor, "batch dim tokens"], kernel: int, groups: int, blocks: int
-) -> Float[Tensor, "groups rows span"]:
+def spans(x: Float[Tensor, "batch dim tokens"], kernel: int, groups: int) -> Float[Tensor, "groups rows span"]:
     """For each group, clip and block the inputs that its tokens hear: taps first, then the group's channels."""
     batch, dim, tokens = x.shape
+    blocks = -(-tokens // _BLOCK)
     span = kernel + _BLOCK - 1
     before = kernel // 2
     after = blocks * _BLOCK - tokens + kernel - 1 - before
@@ -71,9 +72,18 @@ def _spans(
     return heard.unfold(1, span, _BLOCK).permute(2, 0, 1, 4, 3).reshape(groups, batch * blocks, -1)
 
 
-def _block_weights(weight: Float[Tensor, "dim width kernel"], groups: int) -> Float[Tensor, "groups span out"]:
+def block_weights(weight: Float[Tensor, "dim width kernel"], groups: int) -> Float[Tensor, "groups span out"]:
     """The kernel once for each token of a block, each time shifted by one tap."""
     dim, width, kernel = weight.shape
     moved = torch.stack([F.pad(weight, (token, _BLOCK - 1 - token)) for token in range(_BLOCK)])
     moved = moved.view(_BLOCK, groups, dim // groups, width, kernel + _BLOCK - 1)
     return moved.permute(1, 4, 3, 0, 2).reshape(groups, -1, _BLOCK * (dim // groups))
+
+
+def in_tokens(
+    out: Float[Tensor, "groups rows out"], x: Float[Tensor, "batch dim tokens"]
+) -> Float[Tensor, "batch tokens dim"]:
+    """The products of each group, clip and block, token by token as in ``x``."""
+    batch, dim, tokens = x.shape
+    blocked = out.view(len(out), batch, -1, _BLOCK, dim // len(out)).permute(1, 2, 3, 0, 4)
+    return blocked.reshape(batch, -1, dim)[:, :tokens]

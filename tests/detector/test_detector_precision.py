@@ -30,6 +30,7 @@ ABLE = {"avx512_bf16": True, "avx512_vnni": True}
 def tiny(monkeypatch):
     """A processor that can do everything, and a tiny BEATs with its weights in the file."""
     monkeypatch.setattr(low_precision, "processor_features", lambda: ABLE)
+    monkeypatch.setattr(low_precision, "bf16_is_faster", lambda: True)
     changes = ["experiment=beats_frozen", "encoders=tiny", "data.clip_seconds=1.0", "model/scorer=knn_euclidean"]
     with hydra_as_before():
         config = plain(compose_train(changes))

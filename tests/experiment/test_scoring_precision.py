@@ -33,6 +33,7 @@ def able():
     """A processor that can do everything."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(low_precision, "processor_features", lambda: {"avx512_bf16": True, "avx512_vnni": True})
+        patch.setattr(low_precision, "bf16_is_faster", lambda: True)
         yield
 
 
