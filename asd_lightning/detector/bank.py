@@ -158,12 +158,6 @@ class Bank:
         return cls(items, embeddings, blocking)
 
 
-def numbered(names: Sequence[str]) -> Int[ndarray, " n"]:
-    """Each name's number, in the order of their first appearance."""
-    numbers: dict[str, int] = {}
-    return np.array([numbers.setdefault(name, len(numbers)) for name in names], dtype=np.intp)
-
-
 def spread_over(embeddings: Float[ndarray, "n dim"]) -> Float[ndarray, " dim"]:
     """Standard deviation of each dimension, 1 where a dimension does not vary."""
     deviation = embeddings.astype(np.float64).std(axis=0)

@@ -13,7 +13,7 @@ from asd_lightning.detector.hearing import Heard, Hearing, Sound
 from asd_lightning.detector.machine import Decision, Machine
 from asd_lightning.detector.progress import shown
 from asd_lightning.errors import UserError
-from asd_lightning.scoring.machines import reduced
+from asd_lightning.scoring.windows import reduced
 
 _NO_EMBEDDING = "its embedding cannot be compared with the bank's"
 # Of the windows of a recording, so many must be fit to be judged.

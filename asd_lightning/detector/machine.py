@@ -15,16 +15,15 @@ from numpy import ndarray
 
 from asd_lightning.detector.bank import Bank, spread_over
 from asd_lightning.detector.compression import Compression, compression
-from asd_lightning.detector.constructors import Spec
+from asd_lightning.detector.constructors import Spec, scorer_of
 from asd_lightning.detector.file import Arrays, json_array, json_of
 from asd_lightning.detector.health import SensorReference
 from asd_lightning.detector.promise import NormalScores, Promise, promise
 from asd_lightning.detector.states import FEATURES, NamedStates, States, states_of_record
 from asd_lightning.detector.thresholds import Thresholds, fit_bank, normal_scores, thresholds_in_states
 from asd_lightning.errors import UserError
-from asd_lightning.scoring.fitted import KINDS
-from asd_lightning.scoring.machines import WindowReduction
 from asd_lightning.scoring.protocol import KeptScorer, Scorer, ScorerState
+from asd_lightning.scoring.windows import WindowReduction
 
 logger = logging.getLogger(__name__)
 
@@ -253,7 +252,7 @@ class Machine:
             record = json_of(parts["record"], source)
             told = record["scorer"]
             arrays = {name.removeprefix("scorer/"): array for name, array in parts.items() if name[:7] == "scorer/"}
-            scorer = KINDS[told["kind"]].from_state(ScorerState(dict(told["options"]), arrays))
+            scorer = scorer_of(told["kind"], ScorerState(dict(told["options"]), arrays))
             normal, promised = _thresholds(parts, "normal", record)
             in_states = {
                 str(own["state"]): _thresholds(parts, f"state/{number}", own)

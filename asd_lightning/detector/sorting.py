@@ -11,7 +11,6 @@ import numpy as np
 
 from asd_lightning.data.folders import rooms_of
 from asd_lightning.data.layout import Clip
-from asd_lightning.detector.bank import numbered
 from asd_lightning.detector.hearing import Heard
 from asd_lightning.detector.states import (
     FittedStates,
@@ -24,6 +23,7 @@ from asd_lightning.detector.states import (
 )
 from asd_lightning.detector.thresholds import FEWEST_RECORDINGS
 from asd_lightning.errors import UserError
+from asd_lightning.scoring.windows import numbered
 
 
 @dataclass(frozen=True)

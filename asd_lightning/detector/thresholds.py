@@ -10,14 +10,14 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
-from asd_lightning.detector.bank import Bank, numbered
+from asd_lightning.detector.bank import Bank
 from asd_lightning.detector.constructors import Spec, scorer_maker
 from asd_lightning.detector.promise import NormalScores, Promise, fewest_recordings, promise
 from asd_lightning.detector.states import NamedStates, States
 from asd_lightning.errors import UserError
 from asd_lightning.scoring.held_out import fit_with, left_out_scores
-from asd_lightning.scoring.machines import WindowReduction, reduced
 from asd_lightning.scoring.protocol import Scorer
+from asd_lightning.scoring.windows import WindowReduction, numbered, reduced
 
 FEWEST_RECORDINGS = 3
 """Of a state with a threshold of its own."""

@@ -25,8 +25,9 @@ from asd_lightning.scoring.clip_scores import ClipScore, machine_name, read_scor
 from asd_lightning.scoring.embedding_cache import CacheKey, EmbeddingCache
 from asd_lightning.scoring.fitted import FittedMachine, MachineKey
 from asd_lightning.scoring.held_out import unheard
-from asd_lightning.scoring.machines import WindowReduction, fit_machines, score_clips
+from asd_lightning.scoring.machines import fit_machines, score_clips
 from asd_lightning.scoring.thresholds import Threshold
+from asd_lightning.scoring.windows import WindowReduction
 from asd_lightning.trust import refuse_foreign_targets
 
 SAME = 1e-9
