@@ -178,8 +178,8 @@ def main() -> None:
         "CPU seconds, user and system. 30 clips of 10 s are in each machine's bank. Memory is what loading and scoring "
         "add to the process's peak, which its imports have set.",
         "",
-        "A process that has imported torch looks through all its objects for cyclic garbage when it leaves. `asd` does not, "
-        "except of training, and so a whole `asd score` may cost less than `import torch` alone.",
+        "A process that has imported torch looks through all its objects for cyclic garbage when it leaves. `asd` does "
+        "not, except of training, and so a whole `asd score` may cost less than `import torch` alone.",
         "",
         *markdown_lines(Table("", ("what", "how much"), tuple(Row(row) for row in rows), words=2)),
     ]

@@ -93,6 +93,8 @@ def what_was_learnt(learnt: Learnt, smallest: bool) -> Iterator[str]:
     from asd_lightning.detector.promise import fewest_recordings
 
     kind, unit = ("blocks of one recording", "blocks") if learnt.blocks else ("independent recordings", "recordings")
+    if learnt.blocks and learnt.states:
+        kind, unit = "recordings, or blocks of a state's only one", "recordings or blocks"
     yield f"{learnt.machine}: {learnt.clips} clips of {learnt.recordings} {kind}, {learnt.hours:.2g} h of sound"
     yield f"promised: {learnt.promise}"
     yield from _states(learnt)

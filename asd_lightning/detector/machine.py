@@ -95,6 +95,10 @@ class Machine:
         """Those of a state; those of all where the machine has one, or no such state."""
         return self.in_states.get(state) or Thresholds(self.normal, self.promise)
 
+    def warning(self, state: str = "") -> float:
+        """Score above which warnings begin; nan where each state has its own, and none is known for this one."""
+        return math.nan if self.in_states and state not in self.in_states else self.thresholds(state).promise.warning
+
     def shown(self, state: str) -> str:
         """A state's name for people; "" where the machine has one, or is known to run by its level alone."""
         return state if isinstance(self.states, NamedStates) and len(self.states.names) > 1 else ""
@@ -173,9 +177,15 @@ class Machine:
                 "nothing is promised"
             )
         if not self.in_states:
-            blocked = self.bank.blocking is not None and len(self.bank.blocked) == len(self.bank.items)
-            return self.promise.sentence("blocks of one recording" if blocked else "recordings")
-        return "; ".join(f"in state {name} {own.promise.sentence()}" for name, own in self.in_states.items())
+            return self.promise.sentence(self._unit())
+        return "; ".join(
+            f"in state {name} {own.promise.sentence(self._unit(name))}" for name, own in self.in_states.items()
+        )
+
+    def _unit(self, state: str = "") -> str:
+        """What the promise counts, in words."""
+        rows = [row for row, item in enumerate(self.bank.items) if state in ("", item.state)]
+        return "blocks of one recording" if {*rows} <= {*self.bank.blocked.tolist()} and rows else "recordings"
 
     def nearest(
         self, embeddings: Float[ndarray, "m dim"], among: Int[ndarray, " few"] | None = None
