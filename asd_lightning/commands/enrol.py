@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
 
 def what_was_learnt(learnt: Learnt, smallest: bool) -> Iterator[str]:
     """In sentences, for whoever has made the recordings."""
-    from asd_lightning.detector.promise import fewest_recordings
+    from asd_lightning.scoring.normal_scores import fewest_recordings
 
     kind, unit = ("blocks of one recording", "blocks") if learnt.blocks else ("independent recordings", "recordings")
     if learnt.blocks and learnt.states:

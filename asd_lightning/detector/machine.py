@@ -18,10 +18,11 @@ from asd_lightning.detector.compression import Compression, compression
 from asd_lightning.detector.constructors import Spec, scorer_of
 from asd_lightning.detector.file import Arrays, json_array, json_of
 from asd_lightning.detector.health import SensorReference
-from asd_lightning.detector.promise import NormalScores, Promise, promise
+from asd_lightning.detector.promise import Promise, promise
 from asd_lightning.detector.states import FEATURES, NamedStates, States, states_of_record
 from asd_lightning.detector.thresholds import Thresholds, fit_bank, normal_scores, thresholds_in_states
 from asd_lightning.errors import UserError
+from asd_lightning.scoring.normal_scores import NormalScores
 from asd_lightning.scoring.protocol import KeptScorer, Scorer, ScorerState
 from asd_lightning.scoring.windows import WindowReduction
 
