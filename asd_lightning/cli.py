@@ -129,7 +129,7 @@ def _open_more_files() -> None:
 
 
 def _collect_less() -> None:
-    """Look for cyclic garbage more rarely, and not at exit, where the system takes all: a third of a short command.
+    """Look for cyclic garbage more rarely, and not at exit, where the system takes all: a fifth of a short command.
 
     Training keeps Python's ways, since cycles may hold much of a device's memory there.
     """
