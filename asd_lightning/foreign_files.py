@@ -10,7 +10,6 @@ import csv
 import json
 import math
 import os
-import re
 import stat
 import struct
 import zipfile
@@ -22,7 +21,6 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from asd_lightning.errors import UserError
@@ -33,7 +31,7 @@ YAML_BYTES, YAML_NODES = 1 << 20, 20_000
 JSON_BYTES, JSON_NODES = 4 << 20, 500_000
 CSV_BYTES, CSV_ROWS, CSV_FIELDS = 32 << 20, 1_000_000, 4_000_000
 NPZ_BYTES = 4 << 30
-DEPTH = 40
+DEPTH, DIGITS = 40, 100
 # Limits of a line of a table and of a zip's directory, which are read into memory whole before they can be counted.
 _LINE_CHARACTERS = 1 << 20
 _ZIP_CONTENTS_BYTES = 16 << 20
@@ -45,7 +43,6 @@ _ZIP_FAULTS = (
     *(OSError, EOFError, KeyError, ValueError),
 )
 _ARRAY_KINDS = frozenset("biufcUS")
-_DIGITS = 100
 _REASON_CHARACTERS = 300
 
 
@@ -112,66 +109,13 @@ def first_line(path: Path) -> str:
 # --- YAML -------------------------------------------------------------------------------------------------------------
 
 
-class _Loader(yaml.SafeLoader):
-    """Plain YAML: no aliases, which grow without limit, no tags, and dates stay the text that they are."""
-
-    nodes = 0
-    depth = 0
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
-        self.nodes += 1
-        if isinstance(event, yaml.AliasEvent):
-            raise _refused("aliases (*name) are not read", event)
-        if getattr(event, "tag", None) is not None:
-            raise _refused(f"tags ({event.tag}) are not read", event)
-        if isinstance(event, yaml.ScalarEvent) and not _is_text(event.value):
-            raise _refused("half a character (a lone surrogate)", event)
-        if self.nodes > YAML_NODES or self.depth > DEPTH:
-            raise _refused(f"more than {YAML_NODES:,} values, or deeper than {DEPTH} levels", event)
-        self.depth += 1
-        node = super().compose_node(parent, index)
-        self.depth -= 1
-        return node
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        if len(set(names)) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise _refused(f"the key {twice!r} comes a second time", node)
-        return super().construct_mapping(node, deep)
-
-    def construct_number(self, node: Any) -> Any:
-        # Long numbers take quadratic time.
-        if len(node.value) > _DIGITS:
-            raise _refused(f"a number of {len(node.value):,} characters", node)
-        return self.construct_yaml_int(node) if node.tag.endswith(":int") else self.construct_yaml_float(node)
-
-
-def _is_text(value: str) -> bool:
+def is_text(value: str) -> bool:
     """Whether ``value`` can be written: an escape may spell half a character."""
     try:
         value.encode()
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _refused(reason: str, place: Any) -> yaml.YAMLError:
-    return yaml.constructor.ConstructorError(None, None, reason, place.start_mark)
-
-
-# 1e-4 is a number, as it is on the command line.
-_FLOAT = r"""[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[0-9][0-9_]*[eE][-+]?[0-9]+
-    |\.[0-9][0-9_]*(?:[eE][-+][0-9]+)?|[0-9][0-9_]*(?::[0-5]?[0-9])+\.[0-9_]*|\.(?:inf|Inf|INF))|\.(?:nan|NaN|NAN)"""
-_TAG = "tag:yaml.org,2002:"
-_Loader.add_implicit_resolver(f"{_TAG}float", re.compile(f"^(?:{_FLOAT})$", re.VERBOSE), list("-+0123456789."))
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, form) for tag, form in forms if tag != f"{_TAG}timestamp"]
-    for first, forms in _Loader.yaml_implicit_resolvers.items()
-}
-_Loader.add_constructor(f"{_TAG}int", _Loader.construct_number)
-_Loader.add_constructor(f"{_TAG}float", _Loader.construct_number)
 
 
 def load_yaml(path: Path) -> Any:
@@ -185,8 +129,13 @@ def load_yaml(path: Path) -> Any:
 
 def parse_yaml(text: str, source: object) -> Any:
     """The content of YAML ``text``, which came from ``source``; raises as `load_yaml`."""
+    # Here: its import takes a while, and what scores a recording reads none.
+    import yaml
+
+    from asd_lightning.yaml_loader import Loader
+
     try:
-        return yaml.load(text, Loader=_Loader)
+        return yaml.load(text, Loader=Loader)
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError, TypeError) as error:
         raise ForeignFileError(source, f"not YAML as it is read here: {_yaml_reason(error)}") from None
 
@@ -220,7 +169,7 @@ def parse_json(text: str | bytes, source: object, most_bytes: int = JSON_BYTES, 
     except ValueError as error:
         raise ForeignFileError(source, f"not JSON: {error}") from None
     _check_extent(content, source, most_values)
-    if not _is_text(json.dumps(content, ensure_ascii=False)):
+    if not is_text(json.dumps(content, ensure_ascii=False)):
         raise ForeignFileError(source, "half a character (a lone surrogate) in its text")
     return content
 

@@ -42,6 +42,17 @@ def test_every_command_has_help_without_heavy_imports(command):
     assert done.stdout.strip().endswith("[]")
 
 
+@pytest.mark.parametrize(("command", "rarely"), [("score", True), ("test", False)])
+def test_the_collector_of_garbage_rests_but_not_in_training(command, rarely):
+    script = (
+        "import atexit, gc, sys; usual = gc.get_threshold()\n"
+        "atexit.register(lambda: print(gc.get_freeze_count() > 0, gc.get_threshold() != usual))\n"
+        f"from asd_lightning.cli import main; sys.argv = ['asd', {command!r}, '--help']; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.endswith(f"\n{rarely} {rarely}\n"), done.stderr
+
+
 def test_a_terminal_that_lacks_a_character_shows_a_question_mark(tmp_path):
     run = finished_run(tmp_path / "run", machines=("泵", "fan"))
     command = [sys.executable, "-m", "asd_lightning.cli", "compare", str(run)]

@@ -41,6 +41,7 @@ MODULES = (
     *("losses.arcface", "losses.soft_labels", "losses.sub_cluster_adacos", "losses.adaproj"),
     *("losses.feature_exchange", "embedder", "scoring.knn", "training.schedule"),
     *("scoring.grid", "scoring.rescaling", "scoring.union", "scoring.domains", "scoring.calibration", "scoring.fusion"),
+    "scoring.normal_scores",
     *("detector.detector", "detector.constructors", "detector.evaluation", "detector.hearing"),
     *("detector.promise", "detector.health", "detector.drift", "detector.states"),
     *("selection.criteria", "selection.choice", "archive.listing"),

@@ -20,6 +20,7 @@ BASE = {
     "precision",
     "tables",
     "trust",
+    "yaml_loader",
 }
 STAGES = (
     "features",

@@ -90,9 +90,11 @@ def run(args: argparse.Namespace) -> int:
 
 def what_was_learnt(learnt: Learnt, smallest: bool) -> Iterator[str]:
     """In sentences, for whoever has made the recordings."""
-    from asd_lightning.detector.promise import fewest_recordings
+    from asd_lightning.scoring.normal_scores import fewest_recordings
 
     kind, unit = ("blocks of one recording", "blocks") if learnt.blocks else ("independent recordings", "recordings")
+    if learnt.blocks and learnt.states:
+        kind, unit = "recordings, or blocks of a state's only one", "recordings or blocks"
     yield f"{learnt.machine}: {learnt.clips} clips of {learnt.recordings} {kind}, {learnt.hours:.2g} h of sound"
     yield f"promised: {learnt.promise}"
     yield from _states(learnt)

@@ -16,10 +16,11 @@ from asd_lightning.errors import UserError
 from asd_lightning.evaluation.intervals import Interval, bootstrap_intervals, bootstrap_many
 from asd_lightning.scoring.clip_scores import ClipScore
 from asd_lightning.scoring.embedding_cache import EmbeddingCache
-from asd_lightning.scoring.machines import WindowReduction, score_machines
+from asd_lightning.scoring.machines import score_machines
 from asd_lightning.scoring.protocol import Scorer
 from asd_lightning.scoring.shared_fits import shared_fits
 from asd_lightning.scoring.thresholds import Threshold
+from asd_lightning.scoring.windows import WindowReduction
 from asd_lightning.trust import read_part
 
 EVERY = "all"

@@ -8,13 +8,15 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Int16
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from asd_lightning.data.audio import BadAudioError, read_recording, refuse_too_short, refuse_unfit_samples
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _WORKERS = min(8, os.cpu_count() or 1)
 # Sound of one machine spans some tens of dB at most: more is gain, or the units of samples.
@@ -98,6 +100,8 @@ def mixed_levels(levels_db: Iterable[float]) -> str:
 
 def measure_all(paths: Sequence[Path], console: Console | None = None) -> dict[Path, Measurement | BadAudioError]:
     """Measure many recordings in parallel, with a progress bar; what is wrong with a bad one stands in its place."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress, ThreadPoolExecutor(_WORKERS) as pool:
         results = progress.track(pool.map(_measure_or_error, paths), total=len(paths), description="reading clips")

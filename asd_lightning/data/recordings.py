@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import statistics
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -200,7 +199,9 @@ def mixed_rates(sample_rates: Iterable[int]) -> str:
 
 def mixed_lengths(seconds: Sequence[float]) -> str:
     """What to say of one machine's clips of these lengths (s); "" where none is far from the usual one."""
-    usual = statistics.median(seconds) if seconds else 0.0
+    from statistics import median
+
+    usual = median(seconds) if seconds else 0.0
     short = [length for length in seconds if length * _VERY_DIFFERENT < usual]
     long = [length for length in seconds if length > usual * _VERY_DIFFERENT]
     kinds = ((short, "shorter than half"), (long, "longer than twice"))

@@ -6,8 +6,8 @@ large as their product, so other ratios go through a polyphase filter, at the si
 
 from __future__ import annotations
 
-from fractions import Fraction
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float32
@@ -15,12 +15,16 @@ from numpy.typing import NDArray
 
 from asd_lightning.errors import UserError
 
+if TYPE_CHECKING:
+    from fractions import Fraction
+
 # Largest number in the reduced ratio of rates with the sinc: 16 to 44.1 kHz is 160/441, to 65,536 Hz 125/512.
 _MOST_FOR_SINC = 1000
 # Relative error of the ratio used in place of the exact one; the clocks of sound cards differ by more.
 RATE_ERROR = 1e-5
-# Limits of rate / new rate. Outside them the header is wrong, or most of the result would be made up.
-_LOWEST, _HIGHEST = Fraction(1, 16), Fraction(64)
+# Limits of new rate / rate, and of its inverse. Outside them the header is wrong, or most of the result would be made
+# up.
+_MOST_UP, _MOST_DOWN = 16, 64
 
 
 class RateError(UserError):
@@ -35,10 +39,13 @@ def resample(
     Raises:
         RateError: less than a sixteenth of the new rate, or more than 64 times it.
     """
+    # Here: most recordings have the rate that is wanted.
+    from fractions import Fraction
+
     ratio = Fraction(new_rate, rate)
-    if not _LOWEST <= 1 / ratio <= _HIGHEST:
+    if not (ratio <= _MOST_UP and 1 / ratio <= _MOST_DOWN):
         raise RateError(
-            f"sampled at {rate:,} Hz, and only {int(_LOWEST * new_rate):,} to {int(_HIGHEST * new_rate):,} Hz are "
+            f"sampled at {rate:,} Hz, and only {new_rate // _MOST_UP:,} to {_MOST_DOWN * new_rate:,} Hz are "
             f"resampled to {new_rate:,} Hz; mend its header, or record it again"
         )
     if max(ratio.numerator, ratio.denominator) <= _MOST_FOR_SINC:

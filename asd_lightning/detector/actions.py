@@ -329,8 +329,9 @@ def _about(detector: Detector, name: str) -> dict[str, Any]:
         "recordings": machine.normal.recordings,
         "back_end": machine.maker.get("kind", type(machine.scorer).__name__),
         "compression": None if machine.compression is None else machine.compression.sentence(),
-        "warning": machine.promise.warning,
-        "alarm": machine.promise.alarm,
+        # Each state has its own.
+        "warning": None if machine.in_states else machine.promise.warning,
+        "alarm": None if machine.in_states else machine.promise.alarm,
         "promise": machine.sentence(),
         "agreement": machine.agreement,
         "states": _states(machine),

@@ -13,7 +13,7 @@ from asd_lightning.detector.constructors import Spec
 from asd_lightning.detector.thresholds import Fitted, fit_bank
 from asd_lightning.errors import UserError
 from asd_lightning.scoring.agreement import rank_agreement
-from asd_lightning.scoring.machines import WindowReduction
+from asd_lightning.scoring.windows import WindowReduction
 
 _KIND = "CompressedScorer"
 

@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from asd_lightning.errors import UserError
-from asd_lightning.scoring.protocol import Scorer
+from asd_lightning.scoring.protocol import Scorer, ScorerState
 
 if TYPE_CHECKING:
     from asd_lightning.embedder import ScoredEmbedder
@@ -141,6 +141,16 @@ def scorer_maker(spec: Spec) -> Callable[[], Scorer]:
     if "scorers" in options:
         options["scorers"] = {name: scorer_maker(part) for name, part in _mapping(options["scorers"]).items()}
     return partial(make, **options)
+
+
+def scorer_of(kind: object, state: ScorerState) -> Scorer:
+    """A fitted back-end from what a file has of it; the module of its kind alone is imported.
+
+    Raises:
+        UserError: a kind that is not on the list, or a state that is none of its.
+    """
+    made: Scorer = _callable(kind, _SCORERS).from_state(state)  # type: ignore[attr-defined]
+    return made
 
 
 def branches_of(spec: Spec) -> dict[str, Spec]:

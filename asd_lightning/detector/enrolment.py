@@ -19,7 +19,7 @@ from asd_lightning.data.folders import recordings, rooms_of
 from asd_lightning.data.layout import Clip
 from asd_lightning.data.measurement import clipped_share, level_db
 from asd_lightning.data.recordings import RecordingsTable, clips_of, find_table
-from asd_lightning.detector.bank import Bank, Blocking, Item, Role
+from asd_lightning.detector.bank import Bank, Item, Role, in_blocks
 from asd_lightning.detector.compression import compression
 from asd_lightning.detector.constructors import Spec
 from asd_lightning.detector.health import Features, SensorReference, fingerprint, measured
@@ -36,8 +36,6 @@ from asd_lightning.scoring.held_out import unheard
 
 logger = logging.getLogger(__name__)
 
-# Of one long recording: windows of a block, with one more on either side as the gap, and blocks at most.
-_WINDOWS_OF_A_BLOCK, _MOST_BLOCKS = 3, 99
 # A tenth of a per cent of samples at full scale in a row is heard.
 _CLIPPED = 1e-3
 # Median absolute deviations above the median.
@@ -66,7 +64,7 @@ class Learnt:
         recordings: independent ones in the bank: files, rows of the table, or blocks of one long recording.
         clips: in the bank.
         hours: of sound in the bank.
-        blocks: whether the recordings are blocks of one.
+        blocks: whether there are blocks of one recording among them, the only one of the machine or of a state.
         promise: in words.
         unlike: clips unlike the rest, the farthest first: each raises the threshold.
         duplicates: clips that are the same sound as another, which was kept.
@@ -198,14 +196,17 @@ def enrol_machine(
             f"{name}: its {len(heard.pieces)} pieces of sound are all the same, sample by sample; give recordings of "
             "different times"
         )
-    parted = parted_by(name, heard, alive, sorting)
+    items = items_of(heard, "bank", 0, rate_of)
+    gap = hearing.preprocessing.clip_seconds
+    parted = parted_by(name, heard, Bank(items, heard.embeddings).where(alive), alive, sorting, gap)
     states, running = parted.states, parted.running
     still = [keep and not runs for keep, runs in zip(alive, running, strict=True)]
     kept = [sound for sound, keep in zip(heard.pieces, running, strict=True) if keep]
-    items = items_of(heard, "bank", 0, rate_of)
     if any(parted.taken):
         items = tuple(item._replace(state=state) for item, state in zip(items, parted.taken, strict=True))
-    bank = _blocked(Bank(items, heard.embeddings).where(running), hearing.preprocessing.clip_seconds)
+    bank = Bank(items, heard.embeddings).where(running)
+    filed = [own for own, keep in zip(parted.filed, running, strict=True) if keep]
+    bank = dataclasses.replace(bank, blocking=in_blocks(bank.items, filed, gap))
     fitted = fit_bank(bank, maker, hearing.reduction)
     agreement = None
     if heard.in_float32 is not None:
@@ -230,7 +231,7 @@ def enrol_machine(
         recordings=normal.recordings,
         clips=len(set(bank.files())),
         hours=sum(found.samples for found, keep in zip(heard.looks, running, strict=True) if keep) / rate_of / 3600,
-        blocks=bank.blocking is not None,
+        blocks=bool(bank.blocking),
         promise=machine.sentence(),
         unlike=_unlike(fitted),
         duplicates=_named(heard, twice),
@@ -291,7 +292,7 @@ def learning_curve(bank: Bank, maker: Spec, hearing: Hearing) -> tuple[tuple[tup
         Numbers of recordings with the median score, and whether the last doubling changed it by less than a quarter of
         the scores' interquartile range; nothing and ``None`` where there are fewer than eight recordings.
     """
-    own = dataclasses.replace(bank.of_role("bank"), blocking=None)
+    own = dataclasses.replace(bank.of_role("bank"), blocking=())
     names = np.array(bank.of_role("bank").recordings())
     order = list(dict.fromkeys(names.tolist()))
     if len(order) < 8:
@@ -322,16 +323,6 @@ def _agreement(name: str, hearing: Hearing, fitted: Fitted, exact: Bank, maker: 
     correlation = rank_agreement(in_float32.scores, fitted.scores)
     refuse_disagreement(name, hearing.precision, correlation)
     return correlation
-
-
-def _blocked(bank: Bank, clip_seconds: float) -> Bank:
-    """One long recording becomes blocks of time; anything else stays."""
-    if len({item.recording for item in bank.items}) > 1 or len({item.file for item in bank.items}) > 1:
-        return bank
-    count = min(len(bank.items) // _WINDOWS_OF_A_BLOCK, _MOST_BLOCKS)
-    if count < 3:
-        return bank
-    return dataclasses.replace(bank, blocking=Blocking(bank.items[0].file, count, clip_seconds))
 
 
 def _twice(heard: Heard, silent: Sequence[bool]) -> list[bool]:

@@ -14,7 +14,7 @@ import numpy as np
 from asd_lightning import __version__
 from asd_lightning.data.audio import BadAudioError
 from asd_lightning.data.layout import Clip
-from asd_lightning.detector.bank import Bank, Item, numbered
+from asd_lightning.detector.bank import Bank, Item
 from asd_lightning.detector.constructors import Spec, embedder_spec, spec_of
 from asd_lightning.detector.defaults import Preset
 from asd_lightning.detector.enrolment import now, refuse_disagreement
@@ -22,12 +22,14 @@ from asd_lightning.detector.health import fingerprint
 from asd_lightning.detector.hearing import Hearing, Sound
 from asd_lightning.detector.machine import Change, Machine
 from asd_lightning.detector.progress import shown
-from asd_lightning.detector.promise import ALARM_SHARE, NormalScores, Promise, promise, share_bound
+from asd_lightning.detector.promise import ALARM_SHARE, Promise, promise, share_bound
 from asd_lightning.errors import UserError
 from asd_lightning.foreign_files import load_yaml
 from asd_lightning.run_folder import find_results
 from asd_lightning.scoring.clip_scores import machine_name
 from asd_lightning.scoring.fitted import FittedMachine, MachineKey
+from asd_lightning.scoring.normal_scores import NormalScores
+from asd_lightning.scoring.windows import numbered
 
 logger = logging.getLogger(__name__)
 

@@ -292,7 +292,8 @@ def _standing(samples: Float[np.ndarray, " samples"]) -> tuple[int, int]:
     values = samples[starts]
     extreme = (values == values.max()) | (values == values.min())
     # Sound of few steps of the converter is at its extremes often.
-    few = len(np.unique(values[:_FEW_RUNS])) < _FEWEST_VALUES
+    ordered = np.sort(values[:_FEW_RUNS])
+    few = 1 + np.count_nonzero(ordered[1:] != ordered[:-1]) < _FEWEST_VALUES
     return 0 if few else int(lengths[extreme].sum()), int(lengths[~extreme].max(initial=0))
 
 

@@ -22,7 +22,7 @@ from asd_lightning.detector.file import Arrays, part_digest
 from asd_lightning.errors import UserError
 from asd_lightning.plain_text import file_name, printable
 from asd_lightning.precision import LOW_PRECISIONS, PRECISIONS, Precision
-from asd_lightning.scoring.machines import WindowReduction
+from asd_lightning.scoring.windows import WindowReduction
 
 if TYPE_CHECKING:
     from torch import nn

@@ -13,7 +13,7 @@ from asd_lightning.detector.hearing import Heard, Hearing, Sound
 from asd_lightning.detector.machine import Decision, Machine
 from asd_lightning.detector.progress import shown
 from asd_lightning.errors import UserError
-from asd_lightning.scoring.machines import reduced
+from asd_lightning.scoring.windows import reduced
 
 _NO_EMBEDDING = "its embedding cannot be compared with the bank's"
 # Of the windows of a recording, so many must be fit to be judged.
@@ -46,7 +46,9 @@ class Judgment(NamedTuple):
     ``p_value`` is how usual the score is among normal recordings, from 1/(n + 1) to 1.  ``health`` says what is wrong
     with the sound, a sentence each.  ``nearest`` belongs to the window with the largest score.  ``state`` is the
     machine's; "" where it has one.  Of a recording through several, score, threshold, p-value and nearest are those of
-    the state that decided: with the gravest decision, and of several the smallest p-value.
+    the state that decided: with the gravest decision, and of several the smallest p-value.  Where each state has a
+    threshold of its own, ``threshold`` is nan in a state without one, which the machine is off in, and of what could
+    not be heard.
     """
 
     path: str
@@ -169,12 +171,11 @@ def _judged(
         )
     )
     loudest = rows[int(np.argmax(np.where(part.heeded, own, -np.inf)))] if part.heeded.any() else None
-    levels = machine.thresholds(part.state)
     return Judgment(
         path=str(heard.pieces[rows[0]].clip.path),
         machine=machine.name,
         score=part.score,
-        threshold=levels.promise.warning,
+        threshold=machine.warning(part.state),
         decision=_decision(machine, part, fit, running),
         p_value=float("nan") if loudest is None else _p_value(machine, part),
         health=health,
@@ -243,7 +244,7 @@ def _nearest(machine: Machine, embedding: Float32[ndarray, "1 dim"]) -> Place | 
 
 def _unheard(path: str, machine: Machine, why: str) -> Judgment:
     nan = float("nan")
-    return Judgment(path, machine.name, nan, machine.promise.warning, "cannot judge", nan, (why,), (), None)
+    return Judgment(path, machine.name, nan, machine.warning(), "cannot judge", nan, (why,), (), None)
 
 
 def on_common_scale(one: Judgment, machine: Machine) -> Judgment:

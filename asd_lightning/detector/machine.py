@@ -15,16 +15,16 @@ from numpy import ndarray
 
 from asd_lightning.detector.bank import Bank, spread_over
 from asd_lightning.detector.compression import Compression, compression
-from asd_lightning.detector.constructors import Spec
+from asd_lightning.detector.constructors import Spec, scorer_of
 from asd_lightning.detector.file import Arrays, json_array, json_of
 from asd_lightning.detector.health import SensorReference
-from asd_lightning.detector.promise import NormalScores, Promise, promise
+from asd_lightning.detector.promise import Promise, promise
 from asd_lightning.detector.states import FEATURES, NamedStates, States, states_of_record
 from asd_lightning.detector.thresholds import Thresholds, fit_bank, normal_scores, thresholds_in_states
 from asd_lightning.errors import UserError
-from asd_lightning.scoring.fitted import KINDS
-from asd_lightning.scoring.machines import WindowReduction
+from asd_lightning.scoring.normal_scores import NormalScores
 from asd_lightning.scoring.protocol import KeptScorer, Scorer, ScorerState
+from asd_lightning.scoring.windows import WindowReduction
 
 logger = logging.getLogger(__name__)
 
@@ -95,6 +95,10 @@ class Machine:
     def thresholds(self, state: str = "") -> Thresholds:
         """Those of a state; those of all where the machine has one, or no such state."""
         return self.in_states.get(state) or Thresholds(self.normal, self.promise)
+
+    def warning(self, state: str = "") -> float:
+        """Score above which warnings begin; nan where each state has its own, and none is known for this one."""
+        return math.nan if self.in_states and state not in self.in_states else self.thresholds(state).promise.warning
 
     def shown(self, state: str) -> str:
         """A state's name for people; "" where the machine has one, or is known to run by its level alone."""
@@ -174,9 +178,15 @@ class Machine:
                 "nothing is promised"
             )
         if not self.in_states:
-            blocked = self.bank.blocking is not None and len(self.bank.blocked) == len(self.bank.items)
-            return self.promise.sentence("blocks of one recording" if blocked else "recordings")
-        return "; ".join(f"in state {name} {own.promise.sentence()}" for name, own in self.in_states.items())
+            return self.promise.sentence(self._unit())
+        return "; ".join(
+            f"in state {name} {own.promise.sentence(self._unit(name))}" for name, own in self.in_states.items()
+        )
+
+    def _unit(self, state: str = "") -> str:
+        """What the promise counts, in words."""
+        rows = [row for row, item in enumerate(self.bank.items) if state in ("", item.state)]
+        return "blocks of one recording" if {*rows} <= {*self.bank.blocked.tolist()} and rows else "recordings"
 
     def nearest(
         self, embeddings: Float[ndarray, "m dim"], among: Int[ndarray, " few"] | None = None
@@ -253,7 +263,7 @@ class Machine:
             record = json_of(parts["record"], source)
             told = record["scorer"]
             arrays = {name.removeprefix("scorer/"): array for name, array in parts.items() if name[:7] == "scorer/"}
-            scorer = KINDS[told["kind"]].from_state(ScorerState(dict(told["options"]), arrays))
+            scorer = scorer_of(told["kind"], ScorerState(dict(told["options"]), arrays))
             normal, promised = _thresholds(parts, "normal", record)
             in_states = {
                 str(own["state"]): _thresholds(parts, f"state/{number}", own)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from asd_lightning.data.folders import rooms_of
 from asd_lightning.data.layout import Clip
-from asd_lightning.detector.bank import numbered
+from asd_lightning.detector.bank import Bank, in_blocks
 from asd_lightning.detector.hearing import Heard
 from asd_lightning.detector.states import (
     FittedStates,
@@ -24,6 +24,7 @@ from asd_lightning.detector.states import (
 )
 from asd_lightning.detector.thresholds import FEWEST_RECORDINGS
 from asd_lightning.errors import UserError
+from asd_lightning.scoring.windows import numbered
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,21 @@ class Sorted:
 
 
 class Parted(NamedTuple):
-    """Which pieces are of the running machine, the state of each of them, and folders that seem to be states."""
+    """Which pieces are of the running machine, and in which state.
+
+    Attributes:
+        states: of the machine.
+        running: whether each piece is of the running machine.
+        taken: the state that each is taken for by the other recordings; "" where there is one.
+        filed: the state that each was filed under; "" where there is one.
+        seem: folders that seem to be states.
+    """
 
     states: States | None
     running: list[bool]
     taken: list[str]
-    seem: tuple[str, ...]
+    filed: list[str]
+    seem: tuple[str, ...] = ()
 
 
 def folders_of(folder: Path, clips: Sequence[Clip]) -> dict[str, str]:
@@ -59,14 +69,16 @@ def folders_of(folder: Path, clips: Sequence[Clip]) -> dict[str, str]:
     }
 
 
-def parted_by(name: str, heard: Heard, alive: Sequence[bool], sorting: Sorted) -> Parted:
+def parted_by(name: str, heard: Heard, bank: Bank, alive: Sequence[bool], sorting: Sorted, gap: float) -> Parted:
     """Which pieces are of the running machine, and in which state.
 
     Args:
         name: of the machine.
         heard: its normal sound, with what enrolling looks at (`asd_lightning.detector.enrolment.Look`).
+        bank: of the pieces that are alive.
         alive: which pieces are neither silent nor heard twice.
         sorting: the recordings' states.
+        gap: in s, see `asd_lightning.detector.bank.in_blocks`: a state's only recording is left out in blocks.
 
     Raises:
         UserError: a recording without a state, or none of the running machine.
@@ -85,32 +97,34 @@ def parted_by(name: str, heard: Heard, alive: Sequence[bool], sorting: Sorted) -
                 "give some, each in a sub-folder of its state"
             )
         if len(set(filed)) == 1:
-            return Parted(None, list(alive), nothing, ())
-        found = _fit_states(heard, rows, filed)
-        runs = dict(zip(rows, (own not in found.states.still for own in found.filed), strict=True))
-        taken = dict(zip(rows, found.taken, strict=True)) if len(found.states.running) > 1 else {}
-        running = [runs.get(row, False) for row in range(len(alive))]
-        return Parted(found.states, running, [taken.get(row, "") for row in range(len(alive))], ())
-    seem = _seem_states(heard, rows, filed)
+            return Parted(None, list(alive), nothing, nothing)
+        in_blocks_too = replace(bank, blocking=in_blocks(bank.items, filed, gap))
+        found = _fit_states(heard, rows, filed, in_blocks_too.recordings())
+        of_row = dict(zip(rows, zip(found.filed, found.taken, strict=True), strict=True))
+        of_all = [of_row.get(row, ("", "")) for row in range(len(alive))]
+        running = [keep and own not in found.states.still for keep, (own, _) in zip(alive, of_all, strict=True)]
+        taken = [told for _, told in of_all] if len(found.states.running) > 1 else nothing
+        return Parted(found.states, running, taken, [own for own, _ in of_all])
+    seem = _seem_states(heard, rows, filed, bank.recordings())
     if sorting.by == "none":
-        return Parted(None, list(alive), nothing, seem)
+        return Parted(None, list(alive), nothing, nothing, seem)
     levels = np.array([heard.looks[row].level for row in rows])
     states = LevelStates.fit(levels)
     loud = dict(zip(rows, (states.assign(levels) == 0).tolist(), strict=True))
-    return Parted(states, [loud.get(row, False) for row in range(len(alive))], nothing, seem)
+    return Parted(states, [loud.get(row, False) for row in range(len(alive))], nothing, nothing, seem)
 
 
-def _fit_states(heard: Heard, rows: Sequence[int], filed: Sequence[str]) -> FittedStates:
+def _fit_states(heard: Heard, rows: Sequence[int], filed: Sequence[str], recordings: Sequence[str]) -> FittedStates:
     features = np.stack([heard.looks[row].features for row in rows])
-    return fit_named(features, filed, numbered([heard.pieces[row].clip.recording for row in rows]))
+    return fit_named(features, filed, numbered(recordings))
 
 
-def _seem_states(heard: Heard, rows: Sequence[int], filed: Sequence[str]) -> tuple[str, ...]:
+def _seem_states(heard: Heard, rows: Sequence[int], filed: Sequence[str], recordings: Sequence[str]) -> tuple[str, ...]:
     """Folders, where one has the name of a machine that is off, or recordings of each are told from all others."""
     folders = sorted(set(filed) - {""})
     if len(folders) < 2:
         return ()
-    pairs = {(own, heard.pieces[row].clip.recording) for row, own in zip(rows, filed, strict=True)}
+    pairs = {*zip(filed, recordings, strict=True)}
     many = all(sum(own == folder for own, _ in pairs) >= FEWEST_RECORDINGS for folder in folders)
-    told = many and "" not in filed and len(_fit_states(heard, rows, filed).states.names) == len(folders)
+    told = many and "" not in filed and len(_fit_states(heard, rows, filed, recordings).states.names) == len(folders)
     return tuple(folders) if told or any(map(is_still, folders)) else ()

@@ -10,14 +10,15 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
-from asd_lightning.detector.bank import Bank, numbered
+from asd_lightning.detector.bank import Bank
 from asd_lightning.detector.constructors import Spec, scorer_maker
-from asd_lightning.detector.promise import NormalScores, Promise, fewest_recordings, promise
+from asd_lightning.detector.promise import Promise, promise
 from asd_lightning.detector.states import NamedStates, States
 from asd_lightning.errors import UserError
 from asd_lightning.scoring.held_out import fit_with, left_out_scores
-from asd_lightning.scoring.machines import WindowReduction, reduced
+from asd_lightning.scoring.normal_scores import NormalScores, fewest_recordings
 from asd_lightning.scoring.protocol import Scorer
+from asd_lightning.scoring.windows import WindowReduction, numbered, reduced
 
 FEWEST_RECORDINGS = 3
 """Of a state with a threshold of its own."""
@@ -88,10 +89,10 @@ def fit_bank(bank: Bank, maker: Spec, reduction: WindowReduction) -> Fitted:
     group = numbered(names)
     embeddings = own.embeddings.astype(np.float64)
     scorer = fit_scorer(bank, maker)
-    if own.blocking is None:
-        scores = left_out_scores(scorer, make, embeddings, own.is_target, group)
-    else:
+    if own.blocking:
         scores = _in_blocks(own, make, embeddings, group)
+    else:
+        scores = left_out_scores(scorer, make, embeddings, own.is_target, group)
     return Fitted(scorer, *_by_file(own, names, scores, reduction))
 
 
@@ -154,7 +155,7 @@ def thresholds_in_states(
         if count < FEWEST_RECORDINGS:
             raise UserError(
                 f"state {name}: {count} of its recordings can be told from other states, and a threshold of its own "
-                f"takes {FEWEST_RECORDINGS}; give more of them, or --states level"
+                f"takes {FEWEST_RECORDINGS}, or one of nine windows or more; give more of them, or --states level"
             )
     normals = {name: normal_scores(fitted, bank, rate, reduction, name) for name in names}
     rate = max(normal.smallest_rate for normal in normals.values()) if rate is None else rate
@@ -184,13 +185,13 @@ def _in_blocks(
 ) -> Float[ndarray, " n"]:
     """Each block without what lies within the gap; each other recording without itself."""
     scores = np.empty(len(group))
-    blocked = bank.blocked
-    blocks = bank.blocks()
+    long_ones = bank.blocks()
     for number in range(int(group.max()) + 1):
         out = group == number
         held = out.copy()
-        if out[blocked].any():
-            held[blocked] = blocks.left_out[blocks.group[np.flatnonzero(out[blocked])[0]]]
+        for rows, blocks in long_ones:
+            if out[rows].any():
+                held[rows] = blocks.left_out[blocks.group[np.flatnonzero(out[rows])[0]]]
         scorer = fit_with(
             make(), embeddings[~held], bank.is_target[~held], np.unique(group[~held], return_inverse=True)[1]
         )

@@ -23,7 +23,8 @@ from asd_lightning.scoring.clip_embeddings import embed_windows, heard_of
 from asd_lightning.scoring.clip_scores import ClipScore, WindowScore
 from asd_lightning.scoring.embedding_cache import model_digest
 from asd_lightning.scoring.fitted import FittedMachine, MachineKey, read_fitted
-from asd_lightning.scoring.machines import WindowReduction, score_clips
+from asd_lightning.scoring.machines import score_clips
+from asd_lightning.scoring.windows import WindowReduction
 from asd_lightning.training.build import load_module
 
 

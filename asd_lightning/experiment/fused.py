@@ -136,7 +136,9 @@ def fused_scores(parts: Sequence[Part], by: Method = "mean_z", weights: Sequence
             fused = fuse_scores(told, by, weights)
         except UserError as error:
             raise UserError(f"{machine}: {error}") from None
-        threshold, undecided = fit_threshold(parts[0].threshold, fused.left_out, recordings.is_target)
+        threshold, undecided = fit_threshold(
+            parts[0].threshold, fused.left_out, recordings.is_target, recordings.recording
+        )
         if undecided:
             logger.warning("%s: no decisions: %s", machine, undecided)
         scores += [_row(row, float(value), threshold) for row, value in zip(rows, fused.query, strict=True)]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from asd_lightning.comparison.back_ends import instantiated
 from asd_lightning.comparison.settings import CLIPS
@@ -25,8 +25,9 @@ from asd_lightning.scoring.clip_scores import ClipScore, machine_name, read_scor
 from asd_lightning.scoring.embedding_cache import CacheKey, EmbeddingCache
 from asd_lightning.scoring.fitted import FittedMachine, MachineKey
 from asd_lightning.scoring.held_out import unheard
-from asd_lightning.scoring.machines import WindowReduction, fit_machines, score_clips
+from asd_lightning.scoring.machines import fit_machines, score_clips
 from asd_lightning.scoring.thresholds import Threshold
+from asd_lightning.scoring.windows import WindowReduction, numbered
 from asd_lightning.trust import refuse_foreign_targets
 
 SAME = 1e-9
@@ -35,10 +36,11 @@ SAME = 1e-9
 
 @dataclass(frozen=True)
 class LeftOut:
-    """The training recordings of one machine, by name, and their scores by back-ends without them."""
+    """The training clips of one machine, by name, and their scores by back-ends without their recordings."""
 
     files: tuple[str, ...]
     is_target: Bool[np.ndarray, " n"]
+    recording: Int[np.ndarray, " n"]
     scores: Float[np.ndarray, " n"]
 
 
@@ -154,4 +156,5 @@ def _left_out(key: MachineKey, cache: EmbeddingCache, machine: FittedMachine) ->
     files = list(first)
     order = sorted(range(len(files)), key=files.__getitem__)
     is_target = np.array([first[files[place]].domain == "target" for place in order])
-    return LeftOut(tuple(files[place] for place in order), is_target, machine.training_scores[order])
+    recording = numbered([first[files[place]].recording for place in order])
+    return LeftOut(tuple(files[place] for place in order), is_target, recording, machine.training_scores[order])

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torchaudio.compliance.kaldi import get_mel_banks
 
 MEL_BINS = 128
 
@@ -55,6 +54,9 @@ def mel_table(scale: MelScale, dtype: torch.dtype) -> Float[Tensor, "bins 128"]:
     torch.Size([257, 128])
     """
     if dtype == torch.float32:
+        # Here: the import of torchaudio takes a while, and whoever wants the edges alone does without.
+        from torchaudio.compliance.kaldi import get_mel_banks
+
         triangles, _ = get_mel_banks(
             MEL_BINS, scale.fft_length, scale.sample_rate, scale.low, scale.high, 100.0, -500.0, 1.0
         )

@@ -77,10 +77,12 @@ def left_out_windows(machine: Machine, seconds: float) -> LeftOut:
         raise UserError(f"{machine.name}: its run does not tell how to fit it again; enrol it from its recordings")
     bank = machine.bank.of_role("bank")
     names = bank.recordings()
-    order = sorted(range(len(names)), key=lambda row: (names[row], bank.items[row].file, bank.items[row].start))
+    own = [(item.recording, item.file, item.start) for item in bank.items]
+    order = sorted(range(len(own)), key=own.__getitem__)
+    blocked = {*bank.blocked.tolist()}
     items = tuple(
-        item if bank.blocking is not None else item._replace(file=f"{item.file}#t={item.start:g}")
-        for item in bank.items
+        item if row in blocked else item._replace(file=f"{item.file}#t={item.start:g}")
+        for row, item in enumerate(bank.items)
     )
     fitted = fit_bank(Bank(items, bank.embeddings, bank.blocking), machine.maker, "max")
     steps = [_new_sound(bank, before, row, seconds) for before, row in zip([None, *order], order, strict=False)]

@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from asd_lightning.detector.bank import numbered
 from asd_lightning.detector.detector import Detector
 from asd_lightning.detector.drift import DriftState, DriftTest
 from asd_lightning.detector.judging import Judgment
@@ -17,6 +16,7 @@ from asd_lightning.detector.machine import Machine
 from asd_lightning.detector.thresholds import Thresholds
 from asd_lightning.errors import UserError
 from asd_lightning.live.levels import left_out_windows
+from asd_lightning.scoring.windows import numbered
 
 # Fewer clips tell of no drift.
 _FEWEST = 5

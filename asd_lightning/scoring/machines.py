@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -22,13 +20,13 @@ from asd_lightning.scoring.clip_scores import ClipScore, WindowScore, machine_na
 from asd_lightning.scoring.fitted import FittedMachine, MachineKey
 from asd_lightning.scoring.held_out import fit_with, left_out_scores
 from asd_lightning.scoring.protocol import Scorer
-from asd_lightning.scoring.thresholds import Threshold
+from asd_lightning.scoring.thresholds import RecordingThreshold, Threshold
+from asd_lightning.scoring.windows import WindowReduction, numbered, reduced
 
 logger = logging.getLogger(__name__)
 
 Embedded = tuple[Int[ndarray, " _"], Float[ndarray, "_ _"]]
 """Ids of clips, places in a table, and their embeddings."""
-WindowReduction = Literal["max", "mean"]
 
 # Warn of a training clip whose score is this many times the median.
 _FAR_OUT = 20.0
@@ -40,15 +38,16 @@ def warn_of_too_few(clips: Sequence[Clip], threshold: Threshold) -> None:
 
     Args:
         clips: recordings as they are found; some may turn out to be unusable.
-        threshold: with ``fewest_clips`` (source-domain training clips), where it has such a number.
+        threshold: with ``fewest_recordings`` (of the source domain), where it has such a number.
     """
-    fewest: int = getattr(threshold, "fewest_clips", 1)
-    trained = Counter[MachineKey]()
+    fewest: int = getattr(threshold, "fewest_recordings", 1)
+    trained: dict[MachineKey, set[str]] = {}
     for clip in clips:
         if clip.split == "train" and clip.condition != "anomaly":
-            trained[clip.machine, clip.section] += clip.domain == "source"
-    for key, count in trained.items():
-        if count < fewest:
+            own = trained.setdefault((clip.machine, clip.section), set())
+            own |= {clip.recording} if clip.domain == "source" else set()
+    for key, recordings in trained.items():
+        if (count := len(recordings)) < fewest:
             logger.warning(
                 "%s: %d source-domain training recordings, and this threshold needs %d: there will be scores and no "
                 "decisions; record more, or choose a higher rate or another model/threshold",
@@ -145,7 +144,7 @@ def _fit_machine(
     reduction: WindowReduction,
 ) -> FittedMachine:
     is_target = np.array([clip.domain == "target" for clip in clips])
-    group = _numbered([clip.recording for clip in clips])
+    group = numbered([clip.recording for clip in clips])
     scorer = fit_with(make_scorer(), embeddings, is_target, group)
     if group.max() == 0:
         why = "there is one training recording, and a threshold needs scores of recordings that were left out"
@@ -153,49 +152,22 @@ def _fit_machine(
     left_out = left_out_scores(scorer, make_scorer, embeddings, is_target, group)
     files, scores = reduced([clip.file for clip in clips], left_out, reduction)
     _name_outliers(clips[0].machine, files, scores)
-    first = _numbered([clip.file for clip in clips])
-    of_recordings = is_target[np.unique(first, return_index=True)[1]]
-    return FittedMachine(scorer, *fit_threshold(threshold, scores, of_recordings), scores)
+    first = np.unique(numbered([clip.file for clip in clips]), return_index=True)[1]
+    return FittedMachine(scorer, *fit_threshold(threshold, scores, is_target[first], group[first]), scores)
 
 
 def fit_threshold(
-    threshold: Threshold, scores: Float[ndarray, " n"], is_target: Bool[ndarray, " n"]
+    threshold: Threshold, scores: Float[ndarray, " n"], is_target: Bool[ndarray, " n"], recording: Int[ndarray, " n"]
 ) -> tuple[float, str]:
     """The threshold among left-out training scores; where that fails nan, with the reason ("" for none)."""
     try:
-        limit = threshold.fit(scores, is_target)
+        if isinstance(threshold, RecordingThreshold):
+            limit = threshold.fit_recordings(scores, is_target, recording)
+        else:
+            limit = threshold.fit(scores, is_target)
     except UserError as error:
         return math.nan, str(error)
     return limit, "the rule gave no number" if math.isnan(limit) else ""
-
-
-def _numbered(names: Sequence[str]) -> Int[ndarray, " n"]:
-    """Each name's number, in the order of their first appearance."""
-    numbers: dict[str, int] = {}
-    return np.array([numbers.setdefault(name, len(numbers)) for name in names])
-
-
-def reduced(
-    files: Sequence[str], values: Float[ndarray, " n"], reduction: WindowReduction
-) -> tuple[list[str], Float[ndarray, " files"]]:
-    """The score of each recording from those of its windows.
-
-    Args:
-        files: the recording of each window.
-        values: the windows' scores.
-        reduction: the largest of them, or their mean.
-
-    Returns:
-        Files in the order of their first appearance, and the score of each.
-    """
-    number = _numbered(files)
-    count = int(number.max(initial=-1)) + 1
-    if reduction == "mean":
-        scores = np.bincount(number, values, count) / np.maximum(np.bincount(number, minlength=count), 1)
-    else:
-        scores = np.full(count, -np.inf)
-        np.maximum.at(scores, number, values)
-    return list(dict.fromkeys(files)), scores
 
 
 def _recording_scores(

@@ -10,10 +10,11 @@ import math
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from asd_lightning.errors import UserError
 from asd_lightning.scoring.arguments import require_between
+from asd_lightning.scoring.normal_scores import NormalScores, fewest_recordings
 
 LARGEST_MISPLACEMENT = 0.1
 
@@ -31,6 +32,20 @@ class Threshold(Protocol):
             training_scores: of normal training clips, each by a back-end that did not see the clip.
             is_target: whether each is of the target domain.
         """
+        ...
+
+
+@runtime_checkable
+class RecordingThreshold(Threshold, Protocol):
+    """A rule that has to know which scores are of one recording."""
+
+    def fit_recordings(
+        self,
+        training_scores: Float[np.ndarray, " n"],
+        is_target: Bool[np.ndarray, " n"],
+        recording: Int[np.ndarray, " n"],
+    ) -> float:
+        """``fit``, where ``recording`` is the number of the recording that each clip was cut from."""
         ...
 
 
@@ -108,13 +123,15 @@ class QuantileThreshold:
 
 
 class ConformalThreshold:
-    """Conformal threshold: a normal source-domain clip is above it with at most the stated probability.
+    """Conformal threshold: a clip of a normal source-domain recording is above it with at most the stated probability.
 
-    Of the n source clips' scores it is the one of rank ``ceil((n + 1) (1 - rate))`` from below (Vovk et al.,
-    "Algorithmic Learning in a Random World", 2005, chapter 4; Papadopoulos et al., ECML 2002).  The promise holds on
-    average over training sets, for clips exchangeable with the training clips, where the scores come from clips that
-    the back-end never saw.  Leave-one-out scores of nearest neighbours keep it too: one clip more in the bank would
-    bring them down, if anything, and not up.  Other back-ends, and standardised embeddings, keep it nearly.
+    It is that of a detector (`asd_lightning.scoring.normal_scores`): the unit is the recording, since clips of one are
+    alike.  Where each clip is a recording, it is the score of rank ``ceil((n + 1) (1 - rate))`` from below among the n
+    source clips' (Vovk et al., "Algorithmic Learning in a Random World", 2005, chapter 4; Papadopoulos et al., ECML
+    2002).  The promise holds on average over training sets, for recordings exchangeable with those of training, where
+    the scores come from recordings that the back-end never saw.  Leave-one-out scores of nearest neighbours keep it
+    too: one clip more in the bank would bring them down, if anything, and not up.  Other back-ends, and standardised
+    embeddings, keep it nearly.
 
     Target clips are left out: they are too few, and too unlike the source, for a promise to either domain.
 
@@ -130,26 +147,35 @@ class ConformalThreshold:
         self.false_alarm_rate = false_alarm_rate
 
     @property
-    def fewest_clips(self) -> int:
-        """Source-domain clips that are needed to promise the rate."""
-        return math.ceil(1 / self.false_alarm_rate - 1e-9) - 1
+    def fewest_recordings(self) -> int:
+        """Source-domain recordings that are needed to promise the rate."""
+        return fewest_recordings(self.false_alarm_rate)
 
     def fit(self, training_scores: Float[np.ndarray, " n"], is_target: Bool[np.ndarray, " n"]) -> float:
+        """The threshold, each clip being a recording; see ``fit_recordings``."""
+        return self.fit_recordings(training_scores, is_target, np.arange(len(training_scores)))
+
+    def fit_recordings(
+        self,
+        training_scores: Float[np.ndarray, " n"],
+        is_target: Bool[np.ndarray, " n"],
+        recording: Int[np.ndarray, " n"],
+    ) -> float:
         """The threshold.
 
         Raises:
-            UserError: no scores, NaN or infinite ones, or too few to promise the rate: n allow none below 1 / (n + 1).
+            UserError: no scores, NaN or infinite ones, or too few recordings to promise the rate: n allow none below
+                1 / (n + 1).
         """
-        scores = np.sort(_checked(training_scores)[~is_target])
-        # The rate is a decimal number: 0.1 of 10 must not become 0.99999.
-        allowed_above = math.floor((len(scores) + 1) * self.false_alarm_rate * (1 + 1e-12))
-        if allowed_above < 1:
+        scores, source = _checked(training_scores)[~is_target], recording[~is_target]
+        count = len(np.unique(source))
+        if count < self.fewest_recordings:
             raise UserError(
-                f"false_alarm_rate={self.false_alarm_rate} cannot be promised with {len(scores)} source-domain "
-                f"training clips: the lowest possible is 1 / {len(scores) + 1} = {1 / (len(scores) + 1):.4f}; "
-                f"use at least {self.fewest_clips} clips or a higher rate"
+                f"false_alarm_rate={self.false_alarm_rate} cannot be promised with {count} source-domain training "
+                f"recordings: the lowest possible is 1 / {count + 1} = {1 / (count + 1):.4f}; use at least "
+                f"{self.fewest_recordings} recordings or a higher rate"
             )
-        return float(scores[len(scores) - allowed_above])
+        return NormalScores.fit(scores, source).threshold(self.false_alarm_rate)
 
 
 def _checked(scores: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:

@@ -27,9 +27,10 @@ from asd_lightning.scoring.agreement import LEAST_AGREEMENT, agrees, rank_agreem
 from asd_lightning.scoring.clip_scores import ClipScore, WindowScore, machine_name
 from asd_lightning.scoring.fitted import FittedMachine, MachineKey
 from asd_lightning.scoring.held_out import unheard
-from asd_lightning.scoring.machines import WindowReduction, fit_machines, score_clips
+from asd_lightning.scoring.machines import fit_machines, score_clips
 from asd_lightning.scoring.protocol import Scorer
 from asd_lightning.scoring.thresholds import Threshold
+from asd_lightning.scoring.windows import WindowReduction
 from asd_lightning.training.gather import gather_by_clip_id
 from asd_lightning.training.randomness import seed_step
 

@@ -115,7 +115,7 @@ def test_one_long_recording_is_cut_into_blocks_of_time(tmp_path):
     detector = Detector(clip_seconds=1.0, machine="machine", sounds=0).fit(path)
     assert Detector().name_of(path) == "pump"
     machine = detector.machines_["machine"]
-    assert machine.bank.blocking.count == 20
+    assert [one.count for one in machine.bank.blocking] == [20]
     assert machine.normal.recordings == 20
     assert detector.learnt_.blocks
     embeddings = machine.bank.embeddings.astype(np.float64)

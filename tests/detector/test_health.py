@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import signal
 
-from asd_lightning.detector.health import BANDS, SensorReference, fingerprint, standing_still
+from asd_lightning.detector.health import BANDS, SensorReference, fingerprint, measured, standing_still
 from asd_lightning.errors import UserError
 from tests.reference import needs_reference, shared_dir
 
@@ -165,6 +165,15 @@ def test_kept_and_read_again(reference):
     for broken in ({"spectra": [[1.0]]}, {"far": "x"}, {"quietest": float("nan")}, {"least_above": None}):
         with pytest.raises(UserError, match="fit the detector again"):
             SensorReference.from_dict(state | broken)
+
+
+@pytest.mark.parametrize("values", [2, 6, 7, 8, 9, 20])
+def test_sound_of_few_values_is_at_its_extremes_often(values):
+    """Below eight different values, counted by a set, nothing is called clipped."""
+    clip = np.random.default_rng(values).integers(values, size=RATE) / 20
+    assert len(set(clip.tolist())) == values
+    at_extremes = np.isin(clip, [clip.min(), clip.max()]).mean()
+    assert measured(clip.astype(np.float32), RATE).clipped == (at_extremes if values >= 8 else 0)
 
 
 @needs_reference("machines")

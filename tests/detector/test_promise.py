@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from asd_lightning.detector.promise import NormalScores, blocks, fewest_recordings, promise, share_bound
+from asd_lightning.detector.promise import blocks, promise, share_bound
 from asd_lightning.errors import UserError
+from asd_lightning.scoring.normal_scores import NormalScores, fewest_recordings
 
 RECORDINGS = st.lists(st.lists(st.integers(0, 6), min_size=1, max_size=4), min_size=2, max_size=6)
 

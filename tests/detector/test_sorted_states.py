@@ -13,12 +13,13 @@ from asd_lightning.cli import main
 from asd_lightning.commands.score import _earlier
 from asd_lightning.detector.detector import Detector
 from asd_lightning.detector.machine import Machine
-from asd_lightning.detector.promise import NormalScores, promise
+from asd_lightning.detector.promise import promise
 from asd_lightning.detector.sorting import folders_of
 from asd_lightning.detector.states import NamedStates, fit_named, state_features
 from asd_lightning.errors import UserError
 from asd_lightning.live.levels import common_levels, left_out_windows, levels_of
 from asd_lightning.live.over_recordings import drift_note
+from asd_lightning.scoring.normal_scores import NormalScores
 from tests.detector.formats import write as formats
 from tests.detector.sounds import RATE, write
 
@@ -92,7 +93,21 @@ def test_off_is_not_running_and_normal_sound_is_normal(detector):
         *(("not running", "off"), ("normal", "fast"), ("normal", "slow"))
     ]
     assert np.isnan(judged[0].score)
+    own = detector.machines_["pump"].in_states
+    # The threshold over all states is nobody's.
+    np.testing.assert_equal([one.threshold for one in judged], [np.nan, *(own[name].promise.warning for name in own)])
     assert {item.state for item in detector.machines_["pump"].bank.items} == {"fast", "slow"}
+
+
+def test_what_cannot_be_judged_has_the_threshold_of_its_state_or_none(detector, tmp_path):
+    stuck = slow(50)
+    stuck[1000:] = stuck[1000]
+    (tmp_path / "x.wav").write_bytes(b"no sound")
+    heard, unheard = *detector.judge([stuck]), *detector.judge([tmp_path / "x.wav"])
+    assert (heard.decision, unheard.decision) == ("cannot judge", "cannot judge")
+    own = detector.machines_["pump"].in_states.get(heard.state)
+    np.testing.assert_equal(heard.threshold, np.nan if own is None else own.promise.warning)
+    np.testing.assert_equal(unheard.threshold, np.nan)
 
 
 def test_thresholds_are_those_of_each_states_left_out_scores(detector):
@@ -250,6 +265,8 @@ def test_the_command_tells_of_states(folder, file, tmp_path, capsys):
     assert "state off: not running, no alarms" in capsys.readouterr().out
     assert main(["info", str(file), "--json"]) == 0
     about = json.loads(capsys.readouterr().out)["machines"][0]
+    assert (about["warning"], about["alarm"]) == (None, None)
+    assert all((own["warning"] is None) == (own["state"] == "off") for own in about["states"])
     assert [(own["state"], own["recordings"]) for own in about["states"]] == [("fast", 10), ("off", None), ("slow", 10)]
     clip = write(tmp_path / "clip.wav", slow(70))
     assert main(["score", str(file), str(clip), "--json"]) == 0
@@ -361,5 +378,8 @@ def test_a_file_of_an_earlier_version_is_read_and_says_the_same(path):
     wanted = json.loads(path.with_suffix(".json").read_text())
     for one, other in zip(told, wanted, strict=True):
         assert (one["decision"], one["state"]) == (other["decision"], other.get("state", ""))
+        if one["decision"] in ("not running", "cannot judge") and one["threshold"] == "nan":
+            # Where each state has its own, the threshold over all of them stood here.
+            other["threshold"] = "nan"
         numbers = [[float(own[name]) for name in ("score", "threshold", "p_value")] for own in (one, other)]
         np.testing.assert_allclose(*numbers, rtol=1e-6)

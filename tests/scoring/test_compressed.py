@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from asd_lightning.detector.promise import NormalScores
 from asd_lightning.errors import UserError
 from asd_lightning.scoring.compressed import CompressedScorer, k_center
 from asd_lightning.scoring.fitted import FittedMachine, read_fitted, write_fitted
 from asd_lightning.scoring.knn import KNNScorer
+from asd_lightning.scoring.normal_scores import NormalScores
 from asd_lightning.scoring.protocol import ScorerState
 from asd_lightning.scoring.union import ResidualScorer
 from tests.scoring.clips import machine

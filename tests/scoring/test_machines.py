@@ -1,5 +1,6 @@
 """One bank for each machine, and what is said of odd training clips."""
 
+import dataclasses
 from functools import partial
 from pathlib import Path
 
@@ -9,8 +10,8 @@ import pytest
 from asd_lightning.data.layout import Clip
 from asd_lightning.errors import UserError
 from asd_lightning.scoring.knn import KNNScorer
-from asd_lightning.scoring.machines import score_machines
-from asd_lightning.scoring.thresholds import QuantileThreshold
+from asd_lightning.scoring.machines import score_machines, warn_of_too_few
+from asd_lightning.scoring.thresholds import ConformalThreshold, QuantileThreshold
 
 
 def clip(machine: str, split: str, number: int, domain: str = "source") -> Clip:
@@ -33,12 +34,12 @@ def two_machines():
     return clips, embeddings
 
 
-def scores_of(clips, embeddings):
+def scores_of(clips, embeddings, threshold=None):
     ids = np.arange(len(clips))
     is_train = np.array([clip.split == "train" for clip in clips])
     split = [(ids[rows], embeddings[rows]) for rows in (is_train, ~is_train)]
     make = partial(KNNScorer, metric="euclidean", smote=None)
-    return score_machines(clips, *split, make, QuantileThreshold())
+    return score_machines(clips, *split, make, threshold or QuantileThreshold())
 
 
 def test_each_machine_has_its_own_bank(two_machines):
@@ -48,6 +49,23 @@ def test_each_machine_has_its_own_bank(two_machines):
         bank, query = embeddings[rows][:40].astype(float), embeddings[rows][40:].astype(float)
         nearest = np.linalg.norm(query[:, None] - bank, axis=2).min(1)
         np.testing.assert_allclose([s.anomaly_score for s in scores if s.machine == machine], nearest, rtol=1e-9)
+
+
+def test_a_promise_counts_recordings_and_not_their_clips(two_machines, caplog):
+    """Forty files of ten recordings promise 1 / 11: their scores are those of nearest clips of other recordings."""
+    clips, embeddings = two_machines
+    clips = [dataclasses.replace(one, recording=str(number % 10)) for number, one in enumerate(clips)]
+    bank, recording = embeddings[:40].astype(float), np.arange(40) % 10
+    apart = np.linalg.norm(bank[:, None] - bank, axis=2) + 1e9 * (recording[:, None] == recording)
+    scores, quarter = apart.min(axis=1), 1 / 4
+    # At 2 / 11 one recording's worth of clips may lie above; at 1 / 11 none.
+    for rate, above in ((1 / 11, 0.0), (2 / 11, 1.0)):
+        limit = min(value for value in scores if quarter * (scores > value).sum() <= above)
+        found = scores_of(clips, embeddings, ConformalThreshold(rate + 1e-9))
+        assert [one.threshold for one in found if one.machine == "fan"] == pytest.approx([limit] * 5)
+    assert np.isnan([one.threshold for one in scores_of(clips, embeddings, ConformalThreshold(0.05))]).all()
+    warn_of_too_few(clips, ConformalThreshold(0.05))
+    assert "fan: 10 source-domain training recordings, and this threshold needs 19" in caplog.text
 
 
 def test_a_machine_that_cannot_be_scored_is_named(two_machines):

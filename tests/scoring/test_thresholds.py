@@ -97,16 +97,34 @@ def test_conformal_false_alarms_on_average_over_calibration_sets():
 
 @pytest.mark.parametrize(("count", "rate", "enough"), [(8, 0.1, 9), (98, 0.01, 99), (1, 0.4, 2), (10, 0.05, 19)])
 def test_conformal_refuses_a_rate_too_few_clips_can_promise(count, rate, enough):
-    with pytest.raises(UserError, match=f"use at least {enough} clips"):
+    with pytest.raises(UserError, match=f"use at least {enough} recordings"):
         fit(ConformalThreshold(rate), np.arange(float(count)))
     fit(ConformalThreshold(rate), np.arange(float(enough)))
+
+
+def test_conformal_counts_recordings():
+    """By a plain loop: the least score where the recordings' shares above it, and one more, are within the rate."""
+    rng = np.random.default_rng(2)
+    recording = np.repeat(np.arange(12), rng.integers(1, 6, 12))
+    scores = rng.normal(size=len(recording)) + rng.normal(size=12)[recording]
+    none = np.zeros(len(scores), bool)
+
+    def share(limit):
+        return sum((scores[recording == one] > limit).mean() for one in range(12))
+
+    for rate in (0.1, 0.2, 0.35):
+        wanted = min(limit for limit in scores if share(limit) + 1 <= rate * 13)
+        assert ConformalThreshold(rate).fit_recordings(scores, none, recording) == wanted
+    with pytest.raises(UserError, match=r"with 12 source-domain training recordings.* use at least 19 recordings"):
+        ConformalThreshold(0.05).fit_recordings(scores, none, recording)
+    fit(ConformalThreshold(0.05), scores)
 
 
 def test_conformal_is_calibrated_by_source_clips_alone():
     scores = np.arange(29.0)
     is_target = np.arange(29) >= 19
     assert ConformalThreshold(0.1).fit(scores, is_target) == fit(ConformalThreshold(0.1), scores[:19]) == 17
-    with pytest.raises(UserError, match="with 0 source-domain training clips"):
+    with pytest.raises(UserError, match="with 0 source-domain training recordings"):
         ConformalThreshold(0.1).fit(scores, np.ones(29, dtype=bool))
 
 
