@@ -104,6 +104,7 @@ class Forked:
         own_group: whether it leads a group of processes, as a shell's commands do.
         code: what it does.
         python: the interpreter.
+        script: what was started, for a command that starts itself again.
     """
 
     def __init__(
@@ -116,10 +117,11 @@ class Forked:
         own_group: bool = False,
         code: str = COMMAND,
         python: str = sys.executable,
+        script: Path | str = "asd",
     ) -> None:
         self._folder = tempfile.TemporaryDirectory()
         request = {
-            "argv": ["asd", *map(str, words)],
+            "argv": [str(script), *map(str, words)],
             "code": code,
             "cwd": str(cwd),
             "environment": dict(os.environ if env is None else env),
