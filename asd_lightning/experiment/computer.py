@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
@@ -95,6 +96,7 @@ def _weights(node: Any) -> Iterator[str]:
             yield from _weights(value)
 
 
+@cache
 def _without_weights() -> list[str]:
     names = sorted(path.stem for path in (CONF_DIR / "experiment").glob("*.yaml"))
     return [name for name in names if not any(_weights(plain(compose_train([f"experiment={name}"]).model)))]
