@@ -28,7 +28,6 @@ def pytest_configure(config: pytest.Config) -> None:
 
         torch.set_num_threads(1)
         lighter.read_configuration_in_c()
-        lighter.read_configuration_once()
 
 
 # Files of few tests that take long.  They come first: a worker that begins one last is waited for by the others.

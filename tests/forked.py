@@ -38,7 +38,6 @@ from asd_lightning.configuration import compose_train, hydra_as_before
 from asd_lightning.experiment.provenance import packages
 
 read_configuration_in_c()
-read_configuration_once()
 leave_unpainted()
 with hydra_as_before():
     compose_train([])
