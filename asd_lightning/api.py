@@ -133,7 +133,7 @@ def train(*overrides: str) -> ResultSet:
         >>> 0 < results.read_summary()["official_score"] < 1
         True
     """
-    from asd_lightning.configuration import compose_train, for_hydra, hydra_as_before
+    from asd_lightning.configuration import for_hydra, hydra_as_before
     from asd_lightning.experiment.arguments import check_arguments
     from asd_lightning.experiment.claim import claimed
     from asd_lightning.experiment.computer import check_computer
@@ -143,12 +143,12 @@ def train(*overrides: str) -> ResultSet:
         raise UserError(f"{options[0]}: an option of the command; a sweep is one call of train() for each run")
     fit = [for_hydra(as_text(override)) for override in overrides]
     with hydra_as_before():
-        check_arguments(fit)
-        check_computer(fit)
+        config = check_arguments(fit)
+        assert config is not None, "none of them is an option of Hydra's own"
+        check_computer(fit, config)
         from asd_lightning.experiment.train import discard_if_nothing_began, users_mistake
         from asd_lightning.experiment.train import train as run
 
-        config = compose_train(fit)
         folder = _output_folder()
         folder.mkdir(parents=True, exist_ok=True)
         with claimed(folder):

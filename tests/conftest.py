@@ -11,34 +11,23 @@ from pathlib import Path
 # several would wait for one another, and results depend on their number.  Torch and numpy read it when imported.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-import omegaconf._utils
 import pytest
-import torch
-import yaml
-from jaxtyping import config, install_import_hook
+from jaxtyping import config
 
-import tests.checker  # noqa: F401  (the hook below looks it up by name)
-
-
-def _read_configuration_faster() -> None:
-    """Hydra's YAML files are read in C, to the same values: some hundred tests compose, and a fifth of that is YAML."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(yaml, "SafeLoader", getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        loader = omegaconf._utils.get_yaml_loader()
-    omegaconf._utils.get_yaml_loader = lambda: loader
-
+from tests import checker, lighter
 
 # What is imported stays: to look for garbage in it, then and in every test, takes a twentieth of their time.
 gc.disable()
-install_import_hook("asd_lightning", "tests.checker.check")
+checker.install()
 
-# After the hook, so that they are checked too.
-from asd_lightning.figures import save_figure  # noqa: E402
-from asd_lightning.pages import plots  # noqa: E402
-from asd_lightning.synthetic import synthesize  # noqa: E402
 
-torch.set_num_threads(1)
-_read_configuration_faster()
+def pytest_configure(config: pytest.Config) -> None:
+    # The process that deals tests out to others runs none, and they begin once it has: it imports nothing heavy.
+    if not config.getoption("numprocesses", None):
+        import torch
+
+        torch.set_num_threads(1)
+        lighter.read_configuration_in_c()
 
 
 # Files of few tests that take long.  They come first: a worker that begins one last is waited for by the others.
@@ -68,22 +57,24 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the ``tiny`` synthetic machines, shared by all tests: do not write into it."""
+    from asd_lightning.synthetic import synthesize
+
     root = tmp_path_factory.mktemp("data") / "tiny"
     synthesize(root, "tiny", seed=0)
     return root
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _unpainted() -> Iterator[None]:
-    """The plots of a run are made, but their files are empty: to paint them takes half the time of a tiny run."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plots, "save_figure", lambda _figure, path, dpi: path.write_bytes(b""))
-        yield
+def _unpainted() -> None:
+    lighter.leave_unpainted()
 
 
 @pytest.fixture
 def painted(monkeypatch: pytest.MonkeyPatch) -> None:
     """The plots of a run are painted as a user's are: for tests that look at them."""
+    from asd_lightning.figures import save_figure
+    from asd_lightning.pages import plots
+
     monkeypatch.setattr(plots, "save_figure", save_figure)
 
 

@@ -6,6 +6,7 @@ own signals, folder, environment and exit status.  What is asked of the start it
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import signal
@@ -18,14 +19,33 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests import lighter
+
 COMMAND = "import sys; from asd_lightning.cli import main; sys.exit(main(sys.argv[1:]))"
 
 # Reads a request a line.  A keeper for each command waits for it, and leaves its number and its status in files.
-_SERVER = """
-import json, os, sys
+# What all commands would do first is done: imports, the parsers of Hydra, the list of what is installed.
+_SERVER = f"""
+{inspect.getsource(lighter)}
+import gc, json, os, sys
+gc.disable()
 import torch
-import asd_lightning.experiment.train, asd_lightning.experiment.retest
-import asd_lightning.commands.train, asd_lightning.commands.test
+import imblearn.over_sampling
+import asd_lightning.cli, asd_lightning.losses, asd_lightning.encoders.spectrum_cnn
+import asd_lightning.experiment.train, asd_lightning.experiment.retest, asd_lightning.experiment.duration
+import asd_lightning.commands.train, asd_lightning.commands.test, asd_lightning.training.averaging
+from asd_lightning.configuration import compose_train, hydra_as_before
+from asd_lightning.experiment.provenance import packages
+
+read_configuration_in_c()
+leave_unpainted()
+with hydra_as_before():
+    compose_train([])
+packages()
+gc.freeze()
+gc.enable()
+"""
+_SERVER += """
 
 def serve():
     for line in sys.stdin:
@@ -84,6 +104,7 @@ class Forked:
         own_group: whether it leads a group of processes, as a shell's commands do.
         code: what it does.
         python: the interpreter.
+        script: what was started, for a command that starts itself again.
     """
 
     def __init__(
@@ -96,10 +117,11 @@ class Forked:
         own_group: bool = False,
         code: str = COMMAND,
         python: str = sys.executable,
+        script: Path | str = "asd",
     ) -> None:
         self._folder = tempfile.TemporaryDirectory()
         request = {
-            "argv": ["asd", *map(str, words)],
+            "argv": [str(script), *map(str, words)],
             "code": code,
             "cwd": str(cwd),
             "environment": dict(os.environ if env is None else env),

@@ -54,8 +54,7 @@ def run(arguments: Sequence[str]) -> int:
     if prints_alone(arguments):
         let_hydra_print([*search_path(own_folders()), *fit])
         return 0
-    check_arguments(fit)
-    check_computer(fit)
+    check_computer(fit, check_arguments(fit))
     from asd_lightning.experiment.train import main
 
     return main([*search_path(own_folders()), *fit])

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from asd_lightning.configuration import (
     as_typed,
     compose_train,
+    hydra_as_before,
     is_group,
     parse_overrides,
 )
@@ -40,8 +41,12 @@ _RECORDINGS = {"data", "data.root", "data.machines"}
 _NAME = re.compile(r"\w[\w.,=+-]*")
 
 
-def check_arguments(arguments: Sequence[str]) -> None:
+def check_arguments(arguments: Sequence[str]) -> DictConfig | None:
     """Refuse what a run or a sweep would fail on at its start.  Of swept values only the readability is checked.
+
+    Returns:
+        The configuration, which is Hydra's current one, without what is swept; none where an option of Hydra's own is
+        among the arguments.
 
     Raises:
         UserError: an override that does not fit, no such recordings, a bad name or number, a run's folder that cannot
@@ -49,7 +54,7 @@ def check_arguments(arguments: Sequence[str]) -> None:
     """
     options = {argument for argument in arguments if argument.startswith("-")}
     if not options <= _MULTIRUN:  # --cfg, --info, --config-dir...: Hydra's own matter
-        return
+        return None
     overrides = parse_overrides([argument for argument in arguments if argument not in options])
     swept = [override for override in overrides if override.is_sweep_override()] if options else []
     config = compose_train([str(override.input_line) for override in overrides if override not in swept])
@@ -61,8 +66,8 @@ def check_arguments(arguments: Sequence[str]) -> None:
     if not changing & (_RECORDINGS if "data.root" in given else _RECORDINGS | {"scale", "experiment"}):
         _refuse_absent_data(config)
     hydra = HydraConfig.get()
-    # Last of these: it composes anew.
-    _refuse_odd_types(overrides, swept)
+    with hydra_as_before():
+        _refuse_odd_types(overrides, swept)
     sweeping = options or hydra.mode == RunMode.MULTIRUN
     folder = Path(hydra.run.dir)
     if sweeping:
@@ -75,7 +80,7 @@ def check_arguments(arguments: Sequence[str]) -> None:
         raise UserError("resume=true: give the name= of the run to go on with, a folder in runs/")
     if sweeping:
         _refuse_taken_sweep(folder, config.resume)
-        return
+        return config
     checkpoint_to_resume(folder, config.resume)
     _refuse_foreign(folder)
     if folder.is_dir():
@@ -83,6 +88,7 @@ def check_arguments(arguments: Sequence[str]) -> None:
             pass  # before Hydra writes into it
     if config.resume:
         refuse_another_run(folder, config)
+    return config
 
 
 def _refuse_odd_name(name: Any) -> None:

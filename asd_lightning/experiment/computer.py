@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
@@ -19,16 +20,19 @@ _RANDOM = "random"
 _INTERACTIVE = ("bash", "interactive")
 
 
-def check_computer(arguments: Sequence[str]) -> None:
+def check_computer(arguments: Sequence[str], config: DictConfig | None) -> None:
     """Refuse a single run that cannot work on this computer. Sweeps pass: their jobs may run elsewhere.
+
+    Args:
+        arguments: those of the command.
+        config: what they make, as `asd_lightning.experiment.arguments.check_arguments` has composed it.
 
     Raises:
         UserError: weights or a logger's package that are not on this machine, or another number of Slurm tasks than of
             processes.
     """
-    if any(argument.startswith("-") for argument in arguments):
+    if config is None or any(argument.startswith("-") for argument in arguments):
         return
-    config = compose_train(arguments)
     agree_with_slurm(config)
     _refuse_absent_packages(config)
     _refuse_absent_weights(config)
@@ -92,6 +96,7 @@ def _weights(node: Any) -> Iterator[str]:
             yield from _weights(value)
 
 
+@cache
 def _without_weights() -> list[str]:
     names = sorted(path.stem for path in (CONF_DIR / "experiment").glob("*.yaml"))
     return [name for name in names if not any(_weights(plain(compose_train([f"experiment={name}"]).model)))]

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from asd_lightning.configuration import (
     choices_of,
@@ -101,8 +102,15 @@ def retest_configuration(run: Path, overrides: Sequence[str], results: Path) -> 
     with_absolute_paths(config)
     refuse_odd_machines(config)
     config.name = run.resolve().name
-    config.callbacks.results.directory = str(results)
+    write_to(config, results)
     return config
+
+
+def write_to(config: DictConfig, results: Path) -> None:
+    """Let a test's outputs go to ``results``, in place; ``config`` has been composed last."""
+    with read_write(HydraConfig.get()):
+        HydraConfig.get().runtime.output_dir = str(results)
+    config.callbacks.results.directory = str(results)
 
 
 def _refuse_idle(parsed: Sequence[Override], overrides: Sequence[str], stored: Mapping[str, Any]) -> None:

@@ -19,7 +19,7 @@ from asd_lightning.experiment.claim import is_first_process
 from asd_lightning.experiment.dashboard import finishing_wandb
 from asd_lightning.experiment.identity import warn_of_other_training
 from asd_lightning.experiment.quiet import hide_irrelevant_messages
-from asd_lightning.experiment.recorded import retest_configuration
+from asd_lightning.experiment.recorded import retest_configuration, write_to
 from asd_lightning.experiment.train import make_trainer, users_mistake
 from asd_lightning.run_folder import CHECKPOINT, CONFIG, ResultSet, claim_results, new_results, refuse_filled
 from asd_lightning.scoring.machines import warn_of_too_few
@@ -54,7 +54,7 @@ def retest(run: Path, overrides: Sequence[str] = (), out: Path | None = None) ->
         raise users_mistake(error) from None
     results = _claimed(run, out, _is_trained(run, module.updates, config.trained.trainer.get("max_steps")))
     try:
-        config = retest_configuration(run, overrides, results.folder)
+        write_to(config, results.folder)
         pl.seed_everything(config.seed, workers=True, verbose=False)
         datamodule = _datamodule(run, config)
         warn_of_too_few(datamodule.recordings(), module.threshold)

@@ -239,7 +239,7 @@ def _open_and_sum(arguments) -> float:
 
 
 def test_several_processes_may_start_at_once(folder, tmp_path):
-    with multiprocessing.get_context("spawn").Pool(3) as pool:
+    with multiprocessing.get_context("fork").Pool(3) as pool:
         sums = pool.map(_open_and_sum, [(folder, tmp_path)] * 3)
     assert len(set(sums)) == 1
     assert len([path for path in (tmp_path / "cache").iterdir() if path.is_dir()]) == 1

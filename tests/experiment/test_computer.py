@@ -72,9 +72,10 @@ def test_weights_that_are_not_here_come_with_what_needs_none(tmp_path, monkeypat
     message = r"weights beats_iter3 are not on this machine.*Without weights: experiment=.*, experiment=statistics$"
     for arguments in ([], ["experiment=system4"], ["experiment=system1", "data.root=pump"]):
         with pytest.raises(UserError, match=message):
-            check_computer(arguments)
-    for arguments in (["experiment=statistics"], ["experiment=fft"], ["scale=demo"], ["encoders=random"], ["-m", "x"]):
-        check_computer(arguments)
+            check_computer(arguments, compose_train(arguments))
+    for arguments in (["experiment=statistics"], ["experiment=fft"], ["scale=demo"], ["encoders=random"]):
+        check_computer(arguments, compose_train(arguments))
+    check_computer(["-m", "x"], compose_train([]))
 
 
 def test_float32_is_float32_on_a_gpu_too(tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

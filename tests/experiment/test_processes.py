@@ -2,9 +2,6 @@
 
 import csv
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 import pytorch_lightning as pl
@@ -17,13 +14,13 @@ from asd_lightning.errors import UserError
 from asd_lightning.training.averaging import _agree_on_buffers, _refuse_sharding
 from asd_lightning.training.gather import gather_by_clip_id
 from tests.experiment.runs import last_checkpoint, tiny_overrides
-from tests.forked import run_forked
+from tests.forked import COMMAND, run_forked
 
 
 def asd(cwd, *arguments):
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "asd_lightning.cli", *arguments]
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+    """Lightning starts all processes but the first anew, with the script of the command."""
+    (cwd / "asd").write_text(COMMAND)
+    done = run_forked(arguments, cwd, script=cwd / "asd")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -80,7 +77,7 @@ def _gather(rank, path, results):
 def test_a_clip_that_comes_twice_counts_once(tmp_path):
     with mp.Manager() as manager:
         results = manager.dict()
-        mp.spawn(_gather, args=(tmp_path / "store", results), nprocs=3)
+        mp.start_processes(_gather, (tmp_path / "store", results), nprocs=3, start_method="fork")
         assert dict(results) == {rank: [list(range(7)), [[i, i] for i in range(7)]] for rank in range(3)}
 
 
@@ -108,5 +105,5 @@ def _train_statistics(rank, path, results):
 def test_batch_norm_statistics_agree_before_testing(tmp_path):
     with mp.Manager() as manager:
         results = manager.dict()
-        mp.spawn(_train_statistics, args=(tmp_path / "store", results), nprocs=2)
+        mp.start_processes(_train_statistics, (tmp_path / "store", results), nprocs=2, start_method="fork")
         assert results[0] == results[1]

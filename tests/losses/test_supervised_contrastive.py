@@ -89,7 +89,7 @@ def test_two_ranks_average_to_the_joint_batch(tmp_path):
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     with mp.Manager() as manager:
         results = manager.dict()
-        mp.spawn(one_of_two_ranks, args=(str(tmp_path / "rendezvous"), results), nprocs=2)
+        mp.start_processes(one_of_two_ranks, (str(tmp_path / "rendezvous"), results), nprocs=2, start_method="fork")
         (first, anchors_first, gradient_first), (second, anchors_second, gradient_second) = results[0], results[1]
     inputs, label, weight = joint_batch()
     weight.requires_grad_()
