@@ -89,8 +89,8 @@ class Answers:
         sounds = [sound for own in pieces.values() for sound in own.sounds]
         found = judge(sounds, detector.hearing_, detector.machines_) if sounds else []
         for (number, own), judgment in zip(pieces.items(), found, strict=True):
-            one = as_given(judgment, own.received)
-            told[number] = as_json(one) if one.windows else {"path": one.path, "error": one.health[0]}
+            given = as_given(judgment, own.received)
+            told[number] = as_json(given) if given.windows else {"path": given.path, "error": given.health[0]}
         return [told[number] for number in range(len(received))]
 
     def accept(self, received: Received, machine: str | None) -> dict[str, Any]:

@@ -49,7 +49,8 @@ async def stream(path: Path, row: int, stopping: Event) -> AsyncIterator[str]:
     yield ": asd\n\n"
     while not stopping.is_set():
         found = await run_in_threadpool(_after, path, row)
-        for row, line in found:
+        for number, line in found:
+            row = number
             yield f"id: {json.loads(line)['id']}\ndata: {line}\n\n"
         silent = 0.0 if found else silent + _EVERY
         if silent >= _SILENCE:

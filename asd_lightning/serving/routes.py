@@ -95,12 +95,9 @@ def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def _body(field: str, many: bool = False) -> dict[str, Any]:
-    file = (
-        {"type": "array", "items": _AUDIO["schema"], "minItems": 1, "maxItems": MOST_FILES}
-        if many
-        else _AUDIO["schema"]
-    )
-    form = {"schema": {"type": "object", "required": [field], "properties": {field: file}}}
+    binary = _AUDIO["schema"]
+    files = {"type": "array", "items": binary, "minItems": 1, "maxItems": MOST_FILES}
+    form = {"schema": {"type": "object", "required": [field], "properties": {field: files if many else binary}}}
     raw = {} if many else {"audio/wav": _AUDIO, "audio/flac": _AUDIO, "application/octet-stream": _AUDIO}
     return {"requestBody": {"required": True, "content": {"multipart/form-data": form, **raw}}}
 
@@ -230,11 +227,13 @@ async def events(request: Request, after: After = None, limit: Annotated[int, Qu
 async def events_stream(request: Request, after: After = None) -> Response:
     """The same as server-sent events, from now on or from an event on (`after`, or `Last-Event-ID`)."""
     service = _service(request)
+    if service.streams >= _MOST_STREAMS:
+        raise HTTPException(503, "too many streams of events at a time; ask /api/v1/events", _AGAIN)
     path = service.answers.settings.watched
     row = await run_in_threadpool(journal.newest, path, after or request.headers.get("last-event-id"))
-    return StreamingResponse(
-        _streamed(service, row), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
-    )
+    # Proxies pass it on as it comes.
+    at_once = {"X-Accel-Buffering": "no"}
+    return StreamingResponse(_streamed(service, row), media_type="text/event-stream", headers=at_once)
 
 
 async def _streamed(service: Service, row: int) -> AsyncIterator[str]:
