@@ -44,6 +44,7 @@ STAGES = (
     "explanation",
     "archive",
     "live",
+    "serving",
     "api",
     "commands",
     "cli",
