@@ -39,6 +39,7 @@ STAGES = (
     "submission",
     "pages",
     "experiment",
+    "reproduction",
     "detector",
     "explanation",
     "archive",

@@ -64,7 +64,7 @@ def truth_tables(plan: Preset | SessionPreset, seed: int) -> dict[str, str]:
     tables: dict[str, str] = {}
     for machine in plan.evaluation:
         clips = list(_anonymous(plan, machine, seed))
-        told = (
+        told: tuple[list[object], ...] = (
             [int(clip.fault is not None) for _, clip in clips],
             [int(clip.domain == "target") for _, clip in clips],
             [_name(clip).removesuffix(".wav") for _, clip in clips],
