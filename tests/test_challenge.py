@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from hydra.core.hydra_config import HydraConfig
 
 from asd_lightning import fuse, submit, train
 from asd_lightning.cli import main
+from asd_lightning.synthetic import PRESETS, Preset, synthesize
+from asd_lightning.synthetic.machines import MachineClass
 from tests.submission.described import INFO
 
 SYSTEMS = ("system1", "system2", "system3", "system4")
@@ -56,8 +59,12 @@ def contents(folder: Path, *patterns: str) -> dict[str, bytes]:
 def machines(tmp_path_factory):
     """Two machines to be developed with, of which one has attributes, and one for evaluation; the truth is beside."""
     root = tmp_path_factory.mktemp("challenge") / "set"
-    words = ["--preset", "tiny", "--evaluation", "gearbox", "--seed", "5", "--jobs", "1"]
-    assert main(["synth", *words, "-o", str(root)]) == 0
+    rows = (MachineClass("source", (("spd", "1"),), 8), MachineClass("target", (("spd", "2"),), 3))
+    bare = tuple(row._replace(attributes=()) for row in rows)
+    few = tuple(
+        replace(one, seconds=0.5, classes=bare if one.name == "bearing" else rows) for one in PRESETS["tiny"].machines
+    )
+    synthesize(root, Preset("few", few, 3), progress=False, evaluation=["gearbox"])
     return root
 
 
@@ -66,6 +73,7 @@ def hydra(monkeypatch):
     monkeypatch.setattr(HydraConfig.instance(), "cfg", HydraConfig.instance().cfg)
 
 
+@pytest.mark.slow
 def test_four_systems_are_entered_and_the_truth_changes_nothing(machines, tmp_path, monkeypatch, capsys):
     with_truth = entered(machines, tmp_path / "with", monkeypatch)
     capsys.readouterr()

@@ -44,8 +44,7 @@ def test_a_rehearsal_ends_with_the_table_and_says_what_it_is(elsewhere, capsys):
     assert (folder / "truth/ground_truth_data").is_dir()
     # What is done is not done again, and another reproduction does not get into it.
     before = (folder / "rehearsal.csv").read_bytes()
-    again = asd_lightning.reproduce("rdp2603", rehearse=True)
-    assert again.rows == made.rows
+    asd_lightning.reproduce("rdp2603", rehearse=True)
     assert (folder / "rehearsal.csv").read_bytes() == before
     assert not (run / "results_2").exists()
     for changed in (["trainer.precision=bf16-mixed"], ["data.test_batch_size=8"]):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import math
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from scipy import stats
 
 from asd_lightning.evaluation.intervals import bootstrap_intervals
 from asd_lightning.evaluation.metrics import evaluate
+from asd_lightning.reproduction.plan import Costed, Plan
 from asd_lightning.reproduction.running import Ground
 from asd_lightning.reproduction.side_by_side import short_table, side_by_side, write_side_by_side
 from asd_lightning.reproduction.targets import TARGETS
@@ -54,10 +54,11 @@ def ground(tmp_path):
     return Ground(tmp_path, tmp_path / "truth", DEVELOPMENT, EVALUATION), results
 
 
-def plan_of(name: str, output: Path, number: int = 0, seeds: tuple[int, ...] = (0, 1)):
+def plan_of(name: str, output: Path) -> Plan:
+    """Of the first system with two seeds."""
     target = TARGETS[name]
-    system = SimpleNamespace(system=target.systems[number])
-    return SimpleNamespace(target=target, systems=(system,), seeds=seeds, changes=("a=b",), output=output)
+    systems = (Costed(target.systems[0], None, ()),)
+    return Plan(target, output, output, (0, 1), ("a=b",), systems, (), (), "processor")
 
 
 def rows_of(name, ground, output):
@@ -119,7 +120,7 @@ def test_the_tables_say_what_they_are(ground, tmp_path):
     files = write_side_by_side(plan, list(rows.values()), rehearsed=True, notes=["Odd."])
     assert [path.name for path in files] == ["rehearsal.csv", "rehearsal.md", "rehearsal.tex"]
     text = files[1].read_text()
-    assert text.startswith("# REHEARSAL, without meaning: lora\\_2026")
+    assert text.startswith("# REHEARSAL, without meaning: lora_2026: published and measured")
     assert "the numbers mean nothing." in text
     assert "- Odd." in text
     with files[0].open(newline="") as file:
