@@ -138,4 +138,4 @@ def test_what_a_reproduction_sets_itself_is_refused(words, message, elsewhere, c
 
 def test_an_unknown_setting_is_refused(elsewhere):
     with pytest.raises(UserError, match="no such setting"):
-        planned(changes=("trainer.precison=32-true",))
+        planned(changes=("trainer.precisions=32-true",))
