@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, overload
 from asd_lightning.atomic import refuse_unwritable
 from asd_lightning.detector.actions import accept, calibrate, enrol, evaluate, info, undo
 from asd_lightning.errors import UserError
-from asd_lightning.run_folder import ResultSet, results_of
+from asd_lightning.run_folder import ResultSet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from asd_lightning.detector.detector import Recordings
     from asd_lightning.detector.judging import Judgment
     from asd_lightning.explanation.explanation import Explanation
+    from asd_lightning.reproduction.reproduction import Reproduction
     from asd_lightning.scoring.fusion import Method
     from asd_lightning.selection.choice import Selection
     from asd_lightning.selection.normals import Score
@@ -38,6 +39,7 @@ __all__ = [
     "fuse",
     "info",
     "report",
+    "reproduce",
     "score",
     "serve",
     "submit",
@@ -134,31 +136,9 @@ def train(*overrides: str) -> ResultSet:
         >>> 0 < results.read_summary()["official_score"] < 1
         True
     """
-    from asd_lightning.configuration import for_hydra, hydra_as_before
-    from asd_lightning.experiment.arguments import check_arguments
-    from asd_lightning.experiment.claim import claimed
-    from asd_lightning.experiment.computer import check_computer
-    from asd_lightning.experiment.text_options import as_text
+    from asd_lightning.experiment.single import train_once
 
-    if options := [override for override in overrides if override.startswith("-")]:
-        raise UserError(f"{options[0]}: an option of the command; a sweep is one call of train() for each run")
-    fit = [for_hydra(as_text(override)) for override in overrides]
-    with hydra_as_before():
-        config = check_arguments(fit)
-        assert config is not None, "none of them is an option of Hydra's own"
-        check_computer(fit, config)
-        from asd_lightning.experiment.train import discard_if_nothing_began, users_mistake
-        from asd_lightning.experiment.train import train as run
-
-        folder = _output_folder()
-        folder.mkdir(parents=True, exist_ok=True)
-        with claimed(folder):
-            try:
-                run(config, folder)
-            except Exception as error:
-                discard_if_nothing_began(folder)
-                raise users_mistake(error) from error
-    return results_of(folder)
+    return train_once(*overrides)
 
 
 def test(run: Path | str, *overrides: str, output: Path | str | None = None) -> ResultSet:  # noqa: PT028
@@ -262,6 +242,46 @@ def report(*runs: Path | str, output: Path | str = "report.html") -> Path:
     from asd_lightning.pages.page import write_report
 
     return write_report([Path(run) for run in runs], Path(output))
+
+
+def reproduce(
+    name: str,
+    *changes: str,
+    data: Path | str | None = None,
+    output: Path | str | None = None,
+    seeds: Sequence[int] | None = None,
+    plan: bool = False,
+    rehearse: bool = False,
+    yes: bool = False,
+) -> Reproduction:
+    """Repeat a published result, as ``asd reproduce`` does: plan, downloads, every run, and one table at the end.
+
+    Args:
+        name: ``xju2025``, ``rdp2603``, ``beam_2026``, ``beam_w1_2026``, ``lora_2026`` or ``lora_w1_2026``.
+        changes: ``KEY=VALUE``, settings that are not published.
+        data: folder of the year's recordings, which are fetched into it; by default ``data/dcase<year>``.
+        output: folder for runs and tables; by default ``runs/reproduce_<name>``.
+        seeds: of each system.
+        plan: print what it will take, and no more.
+        rehearse: on synthetic machines with tiny encoders; the numbers mean nothing.
+        yes: fetch some GB where there is no terminal, too.
+
+    Returns:
+        The plan, and the numbers side by side, as fractions.
+
+    Raises:
+        UserError: an unknown name, a setting that is not as published, no network, or what a run raises.
+
+    Example:
+        >>> planned = reproduce("rdp2603", output="elsewhere", plan=True)  # doctest: +ELLIPSIS
+        rdp2603: arXiv 2603.04605...
+        >>> planned.plan.seeds, planned.rows
+        ((0,), ())
+    """
+    from asd_lightning.reproduction.reproduction import Reproduction, carried_out, planned
+
+    made = planned(name, changes, _path(data), _path(output), seeds, rehearse)
+    return Reproduction(made) if plan else carried_out(made, rehearse, yes)
 
 
 def submit(run: Path | str, label: str, output: Path | str | None = None, info: Path | str | None = None) -> Written:
@@ -389,12 +409,6 @@ def serve(  # noqa: PLR0913 - the options of the command
             tuple(allow_host),
         )
     )
-
-
-def _output_folder() -> Path:
-    from hydra.core.hydra_config import HydraConfig
-
-    return Path(HydraConfig.get().runtime.output_dir)
 
 
 def _path(place: Path | str | None) -> Path | None:

@@ -45,6 +45,7 @@ COMMANDS = {
     "score-sweep": "many back-ends over one run's embeddings",
     "fuse": "several runs of the same recordings as one",
     "select": "which of several embeddings, from normal clips alone",
+    "reproduce": "repeat a published result, from the plan to the table",
     "report": "one self-contained HTML page about runs",
     "submit": "write or check a challenge submission",
 }

@@ -81,7 +81,7 @@ class Int8Linear(nn.Module):
     def forward(self, x: Float[Tensor, "*leading in_dim"]) -> Float[Tensor, "*leading out_dim"]:
         """(..., in) to (..., out); the last two dimensions but one, a clip's tokens, share a scale."""
         clips = x.reshape(-1, *x.shape[-2:]) if x.ndim > 2 else x[None]
-        made = [torch.ops.quantized.linear_dynamic(clip, self._packed, self._seven_bits) for clip in clips.split(1)]
+        made = [torch.ops.quantized.linear_dynamic(clip, self._packed, self._seven_bits) for clip in torch.split(clips, 1)]
         # Of a single clip nothing is copied.
         together = made[0] if len(made) == 1 else torch.cat(made)
         return together.reshape(*x.shape[:-1], -1)
@@ -112,7 +112,8 @@ class Int8PositionConv(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch dim tokens"]) -> Float[Tensor, "batch dim tokens"]:
         """One output for each token; each clip and group has a scale of its own."""
-        rows = spans(x, self.kernel, len(self.products)).unflatten(1, (len(x), -1))
+        rows = spans(x, self.kernel, len(self.products))
+        rows = rows.reshape(len(rows), len(x), -1, rows.shape[-1])
         made = torch.stack([product(own) for product, own in zip(self.products, rows, strict=True)])
         return in_tokens(made.flatten(1, 2), x).transpose(1, 2)
 
@@ -212,7 +213,7 @@ def bf16_is_faster() -> bool:
     with _one_thread():
         taken = [[_seconds(*pair) for pair in pairs] for _ in range(5)]
     low, exact = (min(times) for times in zip(*taken, strict=True))
-    return low < exact
+    return bool(low < exact)
 
 
 @contextmanager

@@ -40,6 +40,7 @@ STAGES = (
     "submission",
     "pages",
     "experiment",
+    "reproduction",
     "detector",
     "explanation",
     "archive",

@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 
 from asd_lightning.commands.grammar import add_output
+from asd_lightning.download.years import MIRROR_VARIABLE
 from asd_lightning.errors import UserError
 
-MIRROR_VARIABLE = "ASD_DOWNLOAD_MIRROR"
 INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
 
 

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     from asd_lightning.comparison.back_end_tables import sweep_table, write_sweep
     from asd_lightning.comparison.back_ends import OWN, choose_back_ends, load_threshold, sweep
     from asd_lightning.configuration import own_folders
-    from asd_lightning.data.layout import find_truth
+    from asd_lightning.data.layout import NO_TRUTH, find_truth
     from asd_lightning.evaluation.ground_truth import label_scores
     from asd_lightning.experiment.stored_features import chosen_sources
     from asd_lightning.tables import print_table
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     console = Console()
     _say_once(console)
     count, sources = _sources(args.run, poolings)
-    truth = Path(given) if given else find_truth(root)
+    truth = None if given == NO_TRUTH else Path(given) if given else find_truth(root)
     label = partial(label_scores, path=truth) if truth else list
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("scoring", total=2 * count * len(back_ends))
@@ -87,7 +87,7 @@ def _title(run: Path, poolings: int, back_ends: int, clips: int) -> str:
 
 
 class _OfRun(NamedTuple):
-    """As a run has recorded: data folder, truth ("" for none), seed, score of a recording, the user's own folders."""
+    """As a run has recorded: data folder, truth ("": not named), seed, score of a recording, the user's own folders."""
 
     root: Path
     truth: str

@@ -24,7 +24,7 @@ from asd_lightning.data.doubts import doubtful_copies, doubtful_levels
 from asd_lightning.data.far_channel import fit_reductions
 from asd_lightning.data.folders import machine_folders
 from asd_lightning.data.labels import ClassLabel, LabelScheme, class_table, encode_labels
-from asd_lightning.data.layout import Clip, find_clips, find_truth
+from asd_lightning.data.layout import NO_TRUTH, Clip, find_clips, find_truth
 from asd_lightning.data.preprocessing import Pad, Preprocessing
 from asd_lightning.data.pseudo_classes import PseudoClasses, read_pseudo_classes
 from asd_lightning.data.recordings import (
@@ -108,7 +108,7 @@ class ClipDataModule(pl.LightningDataModule):
                 at most 4, and none where there are fewer than 4: the clips are decoded already.
             cache_dir: where decoded clips are kept.
             truth: the organisers' truth about anonymous test clips, joined onto the scores when all is scored; by
-                default what a download has left below ``root``, if anything.  It is never opened here.
+                default what a download has left below ``root``, if anything; ``none``: none.  It is never opened here.
             recordings: a table ``file,recording`` of which clips were cut from one recording; by default recordings.csv
                 beside the machines, where there is one.
             pseudo_classes: a table ``machine,file,pseudo_class`` of training clips without an attribute
@@ -224,6 +224,8 @@ class ClipDataModule(pl.LightningDataModule):
     @property
     def truth_path(self) -> Path | None:
         """Where the truth about anonymous test clips is, for those who come after the scoring."""
+        if self._truth == NO_TRUTH:
+            return None
         return find_truth(self._root) if self._truth is None else Path(self._truth)
 
     @property

@@ -115,6 +115,9 @@ class Note(NamedTuple):
     files: tuple[Path, ...] = ()
 
 
+NO_TRUTH = "none"
+"""In the place of a truth: none is joined, not even what a download has left."""
+
 RecordingOf = Callable[[Path], str | None]
 """The recording that a clip was cut from, where that is known."""
 

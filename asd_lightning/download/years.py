@@ -10,6 +10,9 @@ from asd_lightning.errors import UserError
 Part = Literal["dev", "train", "test", "truth"]
 PARTS: tuple[Part, ...] = ("dev", "train", "test", "truth")
 
+MIRROR_VARIABLE = "ASD_DOWNLOAD_MIRROR"
+"""Environment variable: a server to use instead of the original ones."""
+
 # Counts of every machine in every year from 2023 on.
 SOURCE_TRAINING_CLIPS = 990
 TARGET_TRAINING_CLIPS = 10

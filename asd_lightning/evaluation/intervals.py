@@ -145,6 +145,25 @@ def mean_difference(pairs: Sequence[tuple[Resampled, Resampled]], confidence: fl
     return found
 
 
+def mean_intervals(runs: Sequence[Resampled], confidence: float = 0.95) -> list[Interval]:
+    """Intervals of the mean over runs of one system on the same clips, such as its seeds: these are fixed, clips drawn.
+
+    Of one run these are the numbers of ``bootstrap_intervals`` for its clips in order.
+
+    Raises:
+        ValueError: runs of other clips or another truth.
+    """
+    if any(run.clips != runs[0].clips for run in runs):
+        raise ValueError("the runs must have scored the same clips with the same truth")
+    found = []
+    for place, row in enumerate(runs[0].rows):
+        for metric in METRICS:
+            drawn = np.mean([run.replicates[row.machine, row.section][metric] for run in runs], axis=0)
+            estimate = float(np.mean([getattr(run.rows[place], metric) for run in runs]))
+            found.append(_interval(row, metric, estimate, drawn, confidence))
+    return found
+
+
 def weighted_auc(
     anomaly_score: Float[ndarray, " clips"],
     is_anomaly: Bool[ndarray, " clips"],

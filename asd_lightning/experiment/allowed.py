@@ -39,7 +39,7 @@ _TEXTS = {
     "system": "the system's name in comparisons",
     "model.recording_score": "max or mean",
     "data.cache_dir": "a folder in which decoded clips are kept, by default cache/clips,",
-    "data.truth": "a list or folder, or null for what a download has left,",
+    "data.truth": "a list or folder, none, or null for what a download has left,",
     "data.recordings": "a table, or null for one beside the machines,",
     "data.pseudo_classes": "a table, or null for none,",
 }

@@ -12,6 +12,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from asd_lightning.data.labels import ClassLabel
+from asd_lightning.data.layout import NO_TRUTH
 from asd_lightning.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ _PATHS = ("root", "truth", "recordings", "pseudo_classes")
 def with_absolute_paths(config: DictConfig) -> DictConfig:
     """Make the data paths absolute, in place: a run may be tested from another folder than it was trained from."""
     for name in _PATHS:
-        if value := config.data.get(name):
+        if (value := config.data.get(name)) and (name, value) != ("truth", NO_TRUTH):
             config.data[name] = str(Path(str(value)).expanduser().absolute())
     return config
 

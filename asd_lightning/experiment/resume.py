@@ -22,6 +22,8 @@ _FREE = frozenset(
 )
 # The one setting of the trainer that must not differ: schedule, average and draws depend on the length.
 _LENGTH = "trainer.max_steps"
+# Recorded absolute, and given as one likes.
+_PATHS = ("data.root", "data.pseudo_classes")
 _NAMED_AT_MOST = 5
 
 
@@ -62,7 +64,7 @@ def refuse_another_run(output_dir: Path, config: DictConfig) -> None:
 def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
     if key in _FREE or (key.startswith("trainer.") and key != _LENGTH):
         return
-    if key == "data.root":
+    if key in _PATHS and node is not None:
         yield key, str(Path(str(node)).absolute())
     elif isinstance(node, dict):
         for name, value in node.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from asd_lightning.synthetic.classes_2025 import CLASSES_2025, SECONDS_2025, grid
 from asd_lightning.synthetic.clips import Clip, clips_of
@@ -11,11 +11,16 @@ from asd_lightning.synthetic.machines import Machine, MachineClass, Physics
 
 @dataclass(frozen=True)
 class Preset:
-    """A data set to be made: machines, and test clips per machine, domain and condition."""
+    """A data set to be made: machines, and test clips per machine, domain and condition.
+
+    ``evaluation`` names the machines that are released as the challenge's evaluation set, see ``released``.
+    """
 
     name: str
     machines: tuple[Machine, ...]
     test_clips: int
+    # Not part of the plan's digest: data sets without one keep theirs.
+    evaluation: tuple[str, ...] = field(default=(), repr=False)
 
     def clips(self) -> list[Clip]:
         """Every clip, machine by machine."""

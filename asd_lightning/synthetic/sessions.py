@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from asd_lightning.synthetic.clips import Clip, interleave
@@ -41,11 +41,16 @@ class SessionMachine(Machine):
 
 @dataclass(frozen=True)
 class SessionPreset:
-    """A data set of recordings: machines, and 1 microphone or 2 (near the machine; far, in the surroundings)."""
+    """A data set of recordings: machines, and 1 microphone or 2 (near the machine; far, in the surroundings).
+
+    ``evaluation`` names the machines that are released as the challenge's evaluation set, see ``released``.
+    """
 
     name: str
     machines: tuple[SessionMachine, ...]
     microphones: Literal[1, 2] = 1
+    # Not part of the plan's digest: data sets without one keep theirs.
+    evaluation: tuple[str, ...] = field(default=(), repr=False)
 
     def recordings(self) -> list[tuple[Clip, ...]]:
         """The clips of each recording, machine by machine."""

@@ -22,6 +22,7 @@ from asd_lightning.synthetic.clips import Clip
 from asd_lightning.synthetic.machines import Machine
 from asd_lightning.synthetic.presets import PRESETS, Preset
 from asd_lightning.synthetic.recordings import render_recording
+from asd_lightning.synthetic.released import for_evaluation, is_anonymous, machine_folder, places, truth_tables
 from asd_lightning.synthetic.render import render_clip
 from asd_lightning.synthetic.session_presets import SESSION_PRESETS
 from asd_lightning.synthetic.sessions import SessionMachine, SessionPreset
@@ -37,11 +38,15 @@ CLIPS_PER_PROCESS = 100  # starting a process takes as long as some hundred shor
 
 @dataclass(frozen=True)
 class Synthesis:
-    """What ``synthesize`` left behind: the folder, its number of clips, and how many of them this call wrote."""
+    """What ``synthesize`` left behind: the folder, its number of clips, and how many of them this call wrote.
+
+    ``truth`` is the folder that says what the anonymous clips of an evaluation set are.
+    """
 
     root: Path
     clips: int
     written: int
+    truth: Path | None = None
 
 
 def synthesize(
@@ -51,12 +56,15 @@ def synthesize(
     machines: Sequence[str] | None = None,
     jobs: int = 1,
     progress: bool = True,
+    evaluation: Sequence[str] | None = None,
+    truth: Path | None = None,
 ) -> Synthesis:
     """Write a synthetic data set under ``out``.
 
     Every clip is a function of (seed, machine, split, clip name): the bytes do not depend on ``jobs``, on the selection
-    of machines, or on whether an interrupted call is taken up again.  ``out/synthetic.json`` is written last.  Where
-    clips are cut from recordings, ``out/recordings.csv`` says which from which.
+    of machines, on ``evaluation``, or on whether an interrupted call is taken up again.  ``out/synthetic.json`` is
+    written last.  Where clips are cut from recordings, ``out/recordings.csv`` says which from which, but for anonymous
+    ones.
 
     Args:
         out: folder, made where absent.  Not empty: it must hold this very data set, whole or unfinished.
@@ -65,28 +73,61 @@ def synthesize(
         machines: names of the preset's machines to write; all by default.
         jobs: number of processes.  With more than 1 the calling script needs the ``__main__`` guard.
         progress: whether to show a progress bar.
+        evaluation: machines whose test clips are anonymous, as in the challenge's evaluation set; the layout is then
+            that of the released archives.
+        truth: folder for what these clips are, outside of ``out``; by default beside it, ``out`` with ``_truth``.
 
     Raises:
-        UserError: unknown preset or machine, ``jobs`` below 1, or a folder that holds something else.
+        UserError: unknown preset or machine, ``jobs`` below 1, a folder that holds something else, or a truth where
+            training would find it.
     """
     out = Path(out)
     plan = _plan(preset, machines)
+    if evaluation is not None:
+        plan = for_evaluation(plan, evaluation)
     if jobs < 1:
         raise UserError(f"jobs is {jobs}: give the number of processes, 1 or more")
-    identity = _identity(plan, seed)
+    place = _place_of_truth(out, truth) if plan.evaluation else None
+    if place is None and truth is not None:
+        raise UserError(f"{truth}: only an evaluation set has a truth of its own; name its machines (evaluation)")
+    identity, tables = _identity(plan, seed), truth_tables(plan, seed)
+    if place is not None:
+        _refuse_other_truth(place, tables)
     _claim(out, identity)
-    clips = plan.clips()
-    missing = [clip for clip in clips if not (out / clip.file_name).exists()]
+    if place is not None:
+        for name, text in tables.items():
+            _replace(place / name, text.encode())
+    paths = places(plan, seed)
+    missing = [clip for clip, path in paths.items() if not (out / path).exists()]
     if missing or not (out / MANIFEST).exists():
         _write_clips(out, plan, seed, missing, jobs, progress)
-        for machine in plan.machines:
-            text = attribute_table(clip for clip in clips if clip.machine == machine.name)
-            _replace(out / machine.name / "attributes_00.csv", text.encode())
-        if isinstance(plan, SessionPreset):
-            _replace(out / RECORDINGS, recordings_table(clips).encode())
+        _write_tables(out, plan)
         _replace(out / MANIFEST, identity.encode())
         (out / UNFINISHED).unlink(missing_ok=True)
-    return Synthesis(out, len(clips), len(missing))
+    return Synthesis(out, len(paths), len(missing), place)
+
+
+def _place_of_truth(out: Path, truth: Path | None) -> Path:
+    place = out.absolute().with_name(f"{out.absolute().name}_truth") if truth is None else Path(truth)
+    if place.resolve().is_relative_to(out.resolve()):
+        raise UserError(f"{place}: the truth would lie in the data folder {out}; keep it apart, in another folder")
+    return place
+
+
+def _refuse_other_truth(place: Path, tables: dict[str, str]) -> None:
+    for name, text in tables.items():
+        if (place / name).exists() and (place / name).read_text(encoding="utf-8") != text:
+            raise UserError(f"{place}: holds the truth of another data set ({name}); choose another folder")
+
+
+def _write_tables(out: Path, plan: Preset | SessionPreset) -> None:
+    """Attributes of each machine and, where clips are cut from recordings, which are; nothing of anonymous clips."""
+    named = [clip for clip in plan.clips() if not is_anonymous(plan, clip)]
+    for machine in plan.machines:
+        text = attribute_table(clip for clip in named if clip.machine == machine.name)
+        _replace(out / machine_folder(plan, machine.name) / "attributes_00.csv", text.encode())
+    if isinstance(plan, SessionPreset):
+        _replace(out / RECORDINGS, recordings_table(named).encode())
 
 
 def attribute_table(clips: Iterable[Clip]) -> str:
@@ -145,6 +186,7 @@ def _identity(plan: Preset | SessionPreset, seed: int) -> str:
         "machines": [machine.name for machine in plan.machines],
         "clips": len(plan.clips()),
         "sha256_of_plan": hashlib.sha256(repr(plan).encode()).hexdigest(),
+        **({"evaluation": list(plan.evaluation)} if plan.evaluation else {}),
     }
     return json.dumps(fields, indent=2) + "\n"
 
@@ -173,7 +215,7 @@ def _oneline(text: str) -> str:
 def _write_clips(
     out: Path, plan: Preset | SessionPreset, seed: int, clips: Sequence[Clip], jobs: int, progress: bool
 ) -> None:
-    chunks = _chunks(plan, {clip.file_name for clip in clips})
+    chunks = _chunks(plan, set(clips))
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -187,13 +229,13 @@ def _write_clips(
             bar.advance(task, done)
 
 
-def _chunks(plan: Preset | SessionPreset, missing: set[str]) -> list[list[tuple[Clip, ...]]]:
+def _chunks(plan: Preset | SessionPreset, missing: set[Clip]) -> list[list[tuple[Clip, ...]]]:
     """Recordings of which a clip is missing, about ``CHUNK`` clips at a time; a clip of its own is a recording."""
     whole = plan.recordings() if isinstance(plan, SessionPreset) else [(clip,) for clip in plan.clips()]
     chunks: list[list[tuple[Clip, ...]]] = []
     room = 0
     for recording in whole:
-        if not any(clip.file_name in missing for clip in recording):
+        if missing.isdisjoint(recording):
             continue
         if room <= 0:
             chunks.append([])
@@ -220,12 +262,12 @@ def _run(
 def write_chunk(out: Path, plan: Preset | SessionPreset, seed: int, recordings: Sequence[tuple[Clip, ...]]) -> int:
     """Render ``recordings`` and write their missing clips under ``out``; returns how many.  Runs in its own process."""
     machines = {machine.name: machine for machine in plan.machines}
-    written = 0
+    paths, written = places(plan, seed), 0
     for clips in recordings:
         waveforms = _waveforms(machines[clips[0].machine], clips, seed, getattr(plan, "microphones", 1))
         for clip, waveform in zip(clips, waveforms, strict=True):
-            if not (out / clip.file_name).exists():
-                _replace(out / clip.file_name, wav_bytes(waveform))
+            if not (out / paths[clip]).exists():
+                _replace(out / paths[clip], wav_bytes(waveform))
                 written += 1
     return written
 

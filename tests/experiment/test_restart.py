@@ -16,6 +16,7 @@ from asd_lightning import cli
 from asd_lightning.errors import UserError
 from asd_lightning.experiment import train as training
 from asd_lightning.experiment.claim import OccupiedError, claimed
+from asd_lightning.experiment.identity import with_absolute_paths
 from asd_lightning.experiment.resume import refuse_another_run
 from asd_lightning.experiment.retest import retest
 from asd_lightning.experiment.train import train
@@ -241,6 +242,20 @@ def test_only_the_same_run_goes_on(tiny_data, tmp_path):
         UserError, match=r"holds a run with data\.root=.*\(now .*/elsewhere\), .*seed=0 \(now 1\); go on with"
     ):
         refuse_another_run(tmp_path, tiny_config(tmp_path, tiny_data, changes=["data.root=elsewhere", "seed=1"]))
+
+
+def test_a_table_of_classes_may_be_named_from_here(tiny_data, tmp_path, monkeypatch):
+    """The run has recorded where it lies; the same command names it as before."""
+    monkeypatch.chdir(tmp_path)
+    config = tiny_config(tmp_path, tiny_data, changes=["data.pseudo_classes=table.csv"])
+    recorded = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/last.ckpt").touch()
+    (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(with_absolute_paths(recorded)))
+    refuse_another_run(tmp_path, config)
+    other = tiny_config(tmp_path, tiny_data, changes=["data.pseudo_classes=other.csv"])
+    with pytest.raises(UserError, match=r"data\.pseudo_classes="):
+        refuse_another_run(tmp_path, other)
 
 
 def test_nothing_to_do(tiny_data, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 
 from asd_lightning.data.datamodule import ClipDataModule
 from asd_lightning.errors import UserError
+from asd_lightning.experiment.identity import with_absolute_paths
 from asd_lightning.experiment.train import train
 from asd_lightning.scoring.clip_scores import read_scores
 from tests.experiment.runs import tiny_config
@@ -61,6 +62,17 @@ def test_the_truth_of_a_download_is_found_by_itself(released, tmp_path):
     assert place == released / "eval_data" / TRUTH
     assert {s.condition for s in labeled} == {"normal", "anomaly"}
     assert math.isfinite(official_score)
+
+
+def test_a_truth_that_lies_there_is_not_joined_where_none_is_wanted(released, tmp_path):
+    root = tmp_path / "dcase2025"
+    shutil.copytree(released, root)
+    shutil.copy(released.parent / TRUTH, root / "eval_data" / TRUTH)
+    module = ClipDataModule(root, cache_dir=tmp_path, truth="none")
+    assert module.truth_path is None
+    assert ClipDataModule(root, cache_dir=tmp_path).truth_path == root / "eval_data" / TRUTH
+    config = with_absolute_paths(tiny_config(tmp_path / "run", root, "statistics", changes=["data.truth=none"]))
+    assert config.data.truth == "none"
 
 
 def test_the_data_module_knows_the_place_and_nothing_else(released, tmp_path):

@@ -1,0 +1,235 @@
+"""What a reproduction will do and take, told before it begins."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.filesize import decimal
+
+from asd_lightning.data.folders import machine_folders
+from asd_lightning.data.layout import find_truth
+from asd_lightning.download.years import YEARS, Part
+from asd_lightning.encoders.weights.catalog import find
+from asd_lightning.encoders.weights.store import stored_path
+from asd_lightning.errors import UserError
+from asd_lightning.reproduction.costs import (
+    DEVICES,
+    Device,
+    Hours,
+    cache_bytes,
+    checkpoint_bytes,
+    clips_of_year,
+    packed_bytes,
+    run_hours,
+    unpacked_bytes,
+)
+from asd_lightning.reproduction.targets import PublishedSystem, Target, composed
+
+# Settings that a reproduction gives itself, or that would start processes which run it once more.
+_OWN = ("experiment", "name", "system", "seed", "resume", "test", "scale", "encoders", "devices", "trainer", "logger")
+_OWN_OF_DATA = ("data.root", "data.truth", "data.machines", "data.pseudo_classes", "data.cache_dir")
+
+
+@dataclass(frozen=True)
+class Costed:
+    """A system with the configuration of its runs and what each of them takes."""
+
+    system: PublishedSystem
+    config: Any
+    hours: tuple[Hours, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be done.
+
+    Attributes:
+        target: what is repeated.
+        data: folder of the year's recordings.
+        output: folder of everything else.
+        seeds: of each system.
+        changes: further overrides, as on the command line.
+        systems: what each takes.
+        missing_parts: of the year's download.
+        missing_weights: names in the catalog.
+        device: what was found here.
+    """
+
+    target: Target
+    data: Path
+    output: Path
+    seeds: tuple[int, ...]
+    changes: tuple[str, ...]
+    systems: tuple[Costed, ...]
+    missing_parts: tuple[Part, ...]
+    missing_weights: tuple[str, ...]
+    device: Device
+
+    @property
+    def truth(self) -> Path:
+        """The folder of the evaluation set's truth, where a download has left none beside the recordings."""
+        return self.output / "truth"
+
+    @property
+    def download_bytes(self) -> int:
+        """About what is to be fetched."""
+        weights = sum(find(name).size or 0 for name in self.missing_weights)
+        return packed_bytes(YEARS[self.target.year], self.missing_parts) + weights
+
+    @property
+    def disk_bytes(self) -> int:
+        """About what will lie on the disk in the end that does not yet."""
+        channels = [one.config.data.channel for one in self.systems]
+        if self.target.clusters:
+            channels.append("reduced_per_clip")
+        year = YEARS[self.target.year]
+        weights = sum(find(name).size or 0 for name in self.missing_weights)
+        runs = len(self.seeds) * sum(checkpoint_bytes(one.config) for one in self.systems)
+        return unpacked_bytes(year, self.missing_parts) + cache_bytes(year, channels) + weights + runs
+
+
+def make_plan(
+    target: Target, data: Path | None, output: Path | None, seeds: Sequence[int] | None, changes: Sequence[str]
+) -> Plan:
+    """The plan; nothing is fetched, written or run.
+
+    Raises:
+        UserError: a setting is not as published, an override that a reproduction gives itself, or bad seeds.
+    """
+    _refuse_own(changes)
+    chosen = target.seeds if seeds is None else tuple(seeds)
+    if not chosen or len(set(chosen)) != len(chosen) or min(chosen) < 0:
+        raise UserError(f"seeds {','.join(map(str, chosen))}: give different whole numbers from 0, such as 0,1,2")
+    folder = Path("data", f"dcase{target.year}") if data is None else data
+    return Plan(
+        target,
+        folder,
+        Path("runs", f"reproduce_{target.name}") if output is None else output,
+        chosen,
+        tuple(changes),
+        tuple(_costed(target, system, changes) for system in target.systems),
+        tuple(_missing_parts(target, folder)),
+        tuple(_missing_weights(target)),
+        _device(),
+    )
+
+
+def truth_of(plan: Plan) -> Path | None:
+    """Where the evaluation machines' truth lies: in the reproduction's folder, or where a download has left it."""
+    return next((path for root in (plan.truth, plan.data) if (path := find_truth(root)) is not None), None)
+
+
+def plan_lines(plan: Plan) -> Iterator[str]:
+    """The plan for people to read."""
+    target = plan.target
+    yield f"{target.name}: {target.source}"
+    for one in plan.systems:
+        score = one.system.official
+        told = f"{_number(score.development)} on development machines"
+        told += "" if score.evaluation is None else f", {_number(score.evaluation)} on evaluation machines"
+        yield f"  {one.system.name} ({score.system}): published {told}"
+    yield from (f"  open: {text}" for text in target.left_open)
+    yield from _fetching(plan)
+    yield from _taking(plan)
+    yield f"results: {plan.output}; Ctrl-C, a kill or a cut line lose little: the same command goes on"
+
+
+def _fetching(plan: Plan) -> Iterator[str]:
+    year = f"DCASE {plan.target.year}"
+    if plan.missing_parts:
+        size = decimal(packed_bytes(YEARS[plan.target.year], plan.missing_parts))
+        yield f"to fetch: {year}, {', '.join(plan.missing_parts)}, about {size}, into {plan.data}"
+    else:
+        yield f"here already: {year} in {plan.data}"
+    for name in plan.missing_weights:
+        yield f"to fetch: weights {name}, {decimal(find(name).size or 0)}"
+    if plan.target.evaluated and truth_of(plan) is None:
+        yield f"to fetch: truth of the evaluation machines, into {plan.truth}; it is read for the last table alone"
+
+
+def _taking(plan: Plan) -> Iterator[str]:
+    free = shutil.disk_usage(
+        next(path for path in (plan.data.absolute(), *plan.data.absolute().parents) if path.exists())
+    )
+    yield (
+        f"disk: about {decimal(plan.disk_bytes)} more ({decimal(free.free)} free at {plan.data}), from counts and "
+        "lengths of the clips, sizes of the weights, and cache and checkpoints of all runs"
+    )
+    here = "a GPU is here" if plan.device == "gpu" else "no GPU is here"
+    yield f"device: {here}; measured were these, and nothing else:"
+    for place, device in dict.fromkeys((hours.device, DEVICES[hours.device]) for hours in _all_hours(plan)):
+        yield f"  {device}:"
+        for one in plan.systems:
+            yield from (f"    {one.system.name}: {_told(plan, hours)}" for hours in one.hours if hours.device == place)
+        for precision in ("bfloat16", "float32"):
+            own = [each.hours for each in _all_hours(plan) if (each.device, each.precision) == (place, precision)]
+            if len(own) * len(plan.seeds) > 1:
+                yield f"    together: {_hours(sum(own) * len(plan.seeds))} in {precision}"
+
+
+def _all_hours(plan: Plan) -> list[Hours]:
+    return [hours for one in plan.systems for hours in one.hours]
+
+
+def _told(plan: Plan, hours: Hours) -> str:
+    least = "at least " if hours.least else ""
+    setting = " (trainer.precision=bf16-mixed)" if hours.precision == "bfloat16" else ""
+    return f"{len(plan.seeds)} x {least}{_hours(hours.hours)} in {hours.precision}{setting}; {hours.why}"
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.0f} min"
+
+
+def _number(score: float | None) -> str:
+    return "-" if score is None else f"{score:.2f}"
+
+
+def _costed(target: Target, system: PublishedSystem, changes: Sequence[str]) -> Costed:
+    config = composed(target, system, changes)
+    return Costed(system, config, tuple(run_hours(config, system.name, clips_of_year(target.year))))
+
+
+def _device() -> Device:
+    import torch
+
+    return "gpu" if torch.cuda.is_available() else "processor"
+
+
+def _refuse_own(changes: Sequence[str]) -> None:
+    for change in changes:
+        key = change.lstrip("+~").partition("=")[0]
+        if "=" not in change and not change.startswith("~"):
+            raise UserError(f"{change}: settings are KEY=VALUE, as of asd train")
+        if key in (*_OWN, *_OWN_OF_DATA) or key.startswith(("hydra.", "hydra/", "encoders.")):
+            raise UserError(
+                f"{change}: a reproduction sets {key} itself; asd train takes it, and --data, --seeds and -o say where "
+                "and how often this is run"
+            )
+
+
+def _missing_parts(target: Target, root: Path) -> Iterator[Part]:
+    year = YEARS[target.year]
+    try:
+        folders = dict(machine_folders(root))
+    except UserError:
+        folders = {}
+    # What there is of a machine's split is whole: clips come into their places when an archive is unpacked.
+    splits: dict[Part, tuple[tuple[str, ...], str]] = {
+        "dev": (year.dev_machines, "test"),
+        "train": (year.eval_machines, "train"),
+        "test": (year.eval_machines, "test"),
+    }
+    for part in target.parts:
+        machines, split = splits[part]
+        if not all(name in folders and (folders[name] / split).is_dir() for name in machines):
+            yield part
+
+
+def _missing_weights(target: Target) -> Iterator[str]:
+    names = (value for one in target.systems for key, value in one.settings.items() if key.endswith("encoder.weights"))
+    return (name for name in dict.fromkeys(names) if not stored_path(name).is_file())

@@ -1,0 +1,141 @@
+"""What a reproduction says beforehand: sizes by counting, hours by the committed benchmarks, and what is lacking."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hydra.core.hydra_config import HydraConfig
+
+from asd_lightning.cli import main
+from asd_lightning.download.years import YEARS
+from asd_lightning.errors import UserError
+from asd_lightning.reproduction import costs, plan
+from asd_lightning.reproduction.targets import find_target
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ASD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", HydraConfig.instance().cfg)
+    return tmp_path
+
+
+def planned(name="rdp2603", **how):
+    told = {"data": None, "output": None, "seeds": None, "changes": ()} | how
+    return plan.make_plan(find_target(name), **told)
+
+
+@pytest.fixture(scope="module")
+def xju(tmp_path_factory):
+    """The plan of four systems where nothing is there yet."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("xju"))
+        patch.setenv("ASD_CACHE", "cache")
+        patch.setattr(HydraConfig.instance(), "cfg", HydraConfig.instance().cfg)
+        return planned("xju2025")
+
+
+def test_the_hours_are_those_of_the_benchmarks():
+    rows = json.loads((BENCHMARKS / "training_gpu.json").read_text())["rows"]
+    for name, hours in costs.BFLOAT16_HOURS.items():
+        batch = 8 if name.startswith("lora") else 16
+        (row,) = (row for row in rows if (row["experiment"], row["batch"]) == (name, batch))
+        assert hours == row["projected_hours"]
+    on_gpu = json.loads((BENCHMARKS / "encoders_gpu.json").read_text())
+    on_cores = json.loads((BENCHMARKS / "encoders.json").read_text())
+    assert on_gpu["device"] in costs.DEVICES["gpu"]
+    for encoder in ("beats", "eat"):
+        for what, table in (("training", costs.TRAINED), ("forward", costs.EMBEDDED)):
+            (row,) = (
+                row
+                for row in on_gpu[encoder]["rows"]
+                if (row["batch"], row["precision"], row["pass"]) == (16, "float32", what)
+            )
+            assert table["gpu"][encoder] == row["clips_per_second"]
+            clips = 4 if what == "training" else 8
+            assert table["processor"][encoder] == clips / on_cores[encoder][what]["seconds_min"]
+
+
+def test_a_training_is_reckoned_by_the_clips_it_sees(xju):
+    of_system1 = {(hours.device, hours.precision): hours for hours in xju.systems[0].hours}
+    seen, scored = 10_000 * 8 * 16, 15 * 1200
+    assert of_system1["gpu", "float32"].hours == pytest.approx((seen / 107.504 + scored / 346.397) / 3600, rel=1e-4)
+    assert of_system1["gpu", "float32"].least
+    assert of_system1["gpu", "bfloat16"].hours == pytest.approx(1.79, abs=0.01)
+    assert of_system1["processor", "float32"].hours > 100 * of_system1["gpu", "float32"].hours
+
+
+def test_sizes_are_counted(xju):
+    """2025: 1,000 training, 200 test and 100 supplemental clips of each machine, 2 bytes a sample at 16 kHz."""
+    seconds = {"dev": 5 * 10 + 2 * 12, "eval": 6 + 10 + 5 + 6 + 10 + 10 + 10 + 7}
+    year = YEARS[2025]
+    assert costs.unpacked_bytes(year, ("dev",)) == 1300 * seconds["dev"] * 32_000
+    assert costs.unpacked_bytes(year, ("train",)) == 1100 * seconds["eval"] * 32_000
+    assert costs.unpacked_bytes(year, ("test", "truth")) == 200 * seconds["eval"] * 32_000
+    assert costs.cache_bytes(year, [0, 0]) == 1200 * sum(seconds.values()) * 32_000
+    assert costs.cache_bytes(year, [0, "reduced_per_clip"]) == 3 * costs.cache_bytes(year, [0])
+    weights = 361_499_833 + 359_905_840
+    assert xju.missing_weights == ("beats_iter3", "eat_base")
+    assert xju.download_bytes == costs.packed_bytes(year, ("dev", "train")) + weights
+    # Of trained encoders weights, two moments and the average; each is in three of the four systems or two.
+    checkpoints = 3 * 4 * (3 * 361_499_833 + 3 * 359_905_840)
+    sizes = costs.unpacked_bytes(year, ("dev", "train")) + costs.cache_bytes(year, [0]) + weights
+    assert xju.disk_bytes == sizes + checkpoints
+
+
+def test_what_is_here_is_not_fetched(elsewhere):
+    year = YEARS[2025]
+    for machine in year.dev_machines:
+        (elsewhere / f"data/dcase2025/dev_data/raw/{machine}/train").mkdir(parents=True)
+    for machine in year.eval_machines:
+        (elsewhere / f"data/dcase2025/eval_data/raw/{machine}/train").mkdir(parents=True)
+    assert planned().missing_parts == ("dev", "test")
+    for machine in year.dev_machines:
+        (elsewhere / f"data/dcase2025/dev_data/raw/{machine}/test").mkdir()
+    assert planned().missing_parts == ("test",)
+    weights = elsewhere / "cache/weights/beats_iter3.safetensors"
+    weights.parent.mkdir(parents=True)
+    weights.touch()
+    assert planned().missing_weights == ()
+
+
+def test_the_plan_alone_writes_nothing(elsewhere, capsys):
+    assert main(["reproduce", "lora_w1_2026", "trainer.precision=bf16-mixed", "--plan", "--seeds", "4,5"]) == 0
+    told = capsys.readouterr().out
+    for words in (
+        "published 69.53 on development machines, 70.66 on evaluation machines",
+        "open: lora_alpha",
+        "to fetch: DCASE 2026, dev, train, test, about 7.1 GB, into data/dcase2026",
+        "to fetch: weights beats_iter3, 361.5 MB",
+        "to fetch: truth of the evaluation machines, into runs/reproduce_lora_w1_2026/truth",
+        "lora_w1_2026: 2 x 50 min in bfloat16 (trainer.precision=bf16-mixed); benchmarks/training_gpu.json",
+        "together: 1.7 h in bfloat16",
+    ):
+        assert words in told
+    assert list(elsewhere.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["seed=3"], "seed=3: a reproduction sets seed itself"),
+        (["data.truth=x"], "a reproduction sets data.truth itself"),
+        (["trainer=ddp"], "a reproduction sets trainer itself"),
+        (["precision"], "precision: settings are KEY=VALUE"),
+        (["--seeds", "1,1"], "seeds 1,1: give different whole numbers"),
+        (["--seeds", "one"], "--seeds one: give whole numbers"),
+    ],
+)
+def test_what_a_reproduction_sets_itself_is_refused(words, message, elsewhere, capsys):
+    assert main(["reproduce", "rdp2603", *words, "--plan"]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_an_unknown_setting_is_refused(elsewhere):
+    with pytest.raises(UserError, match="no such setting"):
+        planned(changes=("trainer.precisions=32-true",))
