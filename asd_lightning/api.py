@@ -39,6 +39,7 @@ __all__ = [
     "info",
     "report",
     "score",
+    "serve",
     "submit",
     "test",
     "train",
@@ -327,6 +328,62 @@ def explain(
     if output is not None:
         write_explanation(found, loaded.machines_[found.judgment.machine], str(detector), Path(output))
     return found
+
+
+def serve(  # noqa: PLR0913 - the options of the command
+    detector: Path | str,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    *,
+    token: str = "",
+    journal: Path | str | None = None,
+    max_megabytes: float = 100.0,
+    max_seconds: float = 600.0,
+    requests_a_minute: float = 300.0,
+    read_only: bool = False,
+    allow_host: Sequence[str] = (),
+) -> None:
+    """Judge recordings over HTTP, with a page for the browser, as ``asd serve`` does; returns when the process ends.
+
+    Args:
+        detector: its file; when it is written anew, the new one judges.
+        host: address to listen at; one beyond this computer needs a token.
+        port: 0 for any that is free.
+        token: that requests must bear; "" asks for none.
+        journal: of a running ``asd watch``; by default ``DETECTOR.journal``.
+        max_megabytes: of one request, in 10^6 bytes.
+        max_seconds: of sound in one request.
+        requests_a_minute: of one client; 0 for any number.
+        read_only: nothing is accepted into the detector.
+        allow_host: names besides addresses and ``localhost`` that the server is called by.
+
+    Raises:
+        UserError: not a detector, an address that is not to be had or needs a token, a limit that is none, or FastAPI
+            is not installed.
+    """
+    try:
+        import fastapi  # noqa: F401
+        import python_multipart  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise UserError(f"asd serve needs {error.name}: pip install 'asd_lightning[serve]'") from error
+    from asd_lightning.serving.server import run_server
+    from asd_lightning.serving.settings import Settings
+
+    run_server(
+        Settings(
+            Path(detector),
+            host,
+            port,
+            token,
+            _path(journal),
+            max_megabytes,
+            max_seconds,
+            requests_a_minute,
+            read_only,
+            tuple(allow_host),
+        )
+    )
 
 
 def _output_folder() -> Path:

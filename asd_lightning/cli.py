@@ -34,6 +34,7 @@ COMMANDS = {
     "info": "what a detector's file holds",
     "evaluate": "hits and false alarms of a detector, on sorted recordings",
     "watch": "listen to inputs, and tell what happens",
+    "serve": "judge recordings over HTTP, with a page in the browser",
     "acknowledge": "say that an input's alarm was seen",
     "shelve": "let an input be silent for a while",
     "train": "train, then test (takes Hydra overrides, -m, --cfg job)",

@@ -43,6 +43,7 @@ STAGES = (
     "explanation",
     "archive",
     "live",
+    "serving",
     "api",
     "commands",
     "cli",

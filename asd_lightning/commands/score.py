@@ -71,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
     import logging
 
     from asd_lightning.detector.detector import Detector
+    from asd_lightning.detector.judging import as_json
 
     logging.basicConfig(format="asd: %(message)s")
     if args.engine is not None:
@@ -231,20 +232,6 @@ def status_of(decisions: Set[str]) -> int:
     if decisions & {"warning", "alarm"}:
         return ALARM
     return CANNOT_JUDGE if "cannot judge" in decisions else ALL_NORMAL
-
-
-def as_json(one: Judgment) -> dict[str, Any]:
-    """Plain data; ``null`` where there is no number."""
-    return _with_null(one._asdict()) | {
-        "health": list(one.health),
-        "windows": [_with_null(window._asdict()) | {"state": window.state or None} for window in one.windows],
-        "nearest": None if one.nearest is None else one.nearest._asdict(),
-        "state": one.state or None,
-    }
-
-
-def _with_null(told: dict[str, Any]) -> dict[str, Any]:
-    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in told.items()}
 
 
 def _judged(detector: Detector, args: argparse.Namespace) -> list[Judgment]:

@@ -217,10 +217,11 @@ def read_audio(path: Path | str, options: DecodeOptions | None = None) -> NDArra
 
 
 class Header(NamedTuple):
-    """Length of a recording in seconds, and its rate in Hz."""
+    """Length of a recording in seconds, its rate in Hz, and how many channels it has."""
 
     seconds: float
     sample_rate: int
+    channels: int = 1
 
 
 def read_header(path: Path) -> Header:
@@ -232,11 +233,11 @@ def read_header(path: Path) -> Header:
     repair = check_container(path)
     try:
         with source(path, repair) as stream, soundfile.SoundFile(stream) as file:
-            frames, rate = file.frames, file.samplerate
+            frames, rate, channels = file.frames, file.samplerate, file.channels
     except (soundfile.LibsndfileError, OSError) as error:
         raise BadAudioError(NOT_AUDIO.format(path=path, error=error)) from error
     _refuse_unknown_length(path, frames)
-    return Header(frames / rate, rate)
+    return Header(frames / rate, rate, channels)
 
 
 def is_silent(samples: Samples) -> bool:

@@ -119,7 +119,7 @@ def _copies(groups: dict[object, list[Path]]) -> str:
 def _content(path: Path) -> BadAudioError | object:
     """What tells a recording's sound: its length, rate, channels and a digest of some pieces; or what is wrong."""
     try:
-        seconds, rate = read_header(path)
+        seconds, rate, _ = read_header(path)
         if not seconds:
             raise BadAudioError(f"{path}: holds no samples")
         starts = {0.0, max(seconds / 2, 0.0), max(seconds - _PIECE_SECONDS, 0.0)}

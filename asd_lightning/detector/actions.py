@@ -25,6 +25,10 @@ from asd_lightning.run_folder import is_result_set, is_run
 from asd_lightning.scoring.arguments import require_at_least
 
 
+class ChangedMeanwhile(UserError):  # noqa: N818 - it is what has happened
+    """Somebody else has written a detector's file since it was read."""
+
+
 def enrol(  # noqa: PLR0913 - the options of the command
     source: Path | str,
     output: Path | str,
@@ -287,16 +291,32 @@ def _changed(
     first = sounds[0].clip.path
     place = Path(given) if isinstance(given, Path | str) and Path(given).is_dir() else first.parent
     clips = named([sound.clip for sound in sounds], None if table is None else Path(table), place)
-    sounds = [Sound(clip) for clip in clips]
-    loaded.with_machine(grown(loaded.machines_[names[0]], sounds, loaded.hearing_, role))
-    return _save(loaded, path)
+    return take_in(loaded, [Sound(clip) for clip in clips], path, role)
+
+
+def take_in(detector: Detector, sounds: Sequence[Sound], path: Path, role: Role = "bank") -> Detector:
+    """Take pieces of normal recordings into a detector, and write its file anew.
+
+    Args:
+        detector: as it was read from the file.
+        sounds: pieces of recordings of one machine.
+        path: of the file.
+        role: ``bank``, or ``calibration`` for sound that tells the thresholds alone.
+
+    Raises:
+        ChangedMeanwhile: somebody else has written the file.
+        UserError: nothing new.
+    """
+    machine = detector.machines_[sounds[0].clip.machine]
+    detector.with_machine(grown(machine, sounds, detector.hearing_, role))
+    return _save(detector, path)
 
 
 def _save(detector: Detector, path: Path) -> Detector:
     """Write a changed detector, unless somebody else has changed its file meanwhile."""
     read = detector.read_from
     if read is not None and DetectorFile(path).content_hash != read.content_hash:
-        raise UserError(f"{path}: was changed meanwhile; give the command again")
+        raise ChangedMeanwhile(f"{path}: was changed meanwhile; give the command again")
     detector.save(path)
     return detector
 

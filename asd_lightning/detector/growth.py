@@ -68,7 +68,8 @@ def grown(machine: Machine, sounds: Sequence[Sound], hearing: Hearing, role: Rol
             )
     wanted = [not why for why in reasons]
     if not any(wanted):
-        raise UserError(f"{machine.name}: nothing new among {len(sounds)} pieces of sound")
+        why = next(iter([*reasons, *heard.unreadable.values()]))
+        raise UserError(f"{machine.name}: nothing new among {len(sounds)} pieces of sound ({why})")
     states = _states(machine, heard)
     items = [
         _of_change(item, word, version)._replace(state=state if state in machine.in_states else "")

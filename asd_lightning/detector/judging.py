@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float32
@@ -257,3 +258,17 @@ def on_common_scale(one: Judgment, machine: Machine) -> Judgment:
 def score_label(machine: Machine) -> str:
     """What an axis says of the scores that `on_common_scale` gives."""
     return "score, 1 = warning" if machine.in_states else "score"
+
+
+def as_json(one: Judgment) -> dict[str, Any]:
+    """Plain data, as ``asd score --json`` prints it; ``null`` where there is no number."""
+    return _with_null(one._asdict()) | {
+        "health": list(one.health),
+        "windows": [_with_null(window._asdict()) | {"state": window.state or None} for window in one.windows],
+        "nearest": None if one.nearest is None else one.nearest._asdict(),
+        "state": one.state or None,
+    }
+
+
+def _with_null(told: dict[str, Any]) -> dict[str, Any]:
+    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in told.items()}

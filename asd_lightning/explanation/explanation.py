@@ -159,7 +159,20 @@ def explained(detector: Detector, recording: Path, machine: str | None = None, b
     if recording.is_dir():
         raise UserError(f"{recording}: is a folder; one recording is explained at a time, give a file in it")
     sounds = detector.sounds_given([recording], machine)
-    judgment = detector.judge([recording], machine, batch_size)[0]
+    return explained_judgment(detector, detector.judge([recording], machine, batch_size)[0], sounds, batch_size)
+
+
+def explained_judgment(
+    detector: Detector, judgment: Judgment, sounds: Sequence[Sound], batch_size: int = 32
+) -> Explanation:
+    """What of a recording decides that was judged already.
+
+    Args:
+        detector: fitted.
+        judgment: of the recording.
+        sounds: the pieces of it.
+        batch_size: windows at a time.
+    """
     rate = detector.hearing_.preprocessing.sample_rate
     window = judgment.loudest()
     try:
@@ -246,11 +259,11 @@ def _counterpart(detector: Detector, machine: Machine, embedding: Float32[ndarra
         return None
     nearest = int(machine.nearest(embedding)[0])
     row = nearest if nearest in rows else int(machine.nearest(embedding, np.array(rows))[0])
-    waveform = _read(kept[str(row)].tobytes(), detector.hearing_)
+    waveform = read_excerpt(kept[str(row)].tobytes(), detector.hearing_)
     return None if waveform is None else Counterpart(Place(items[row].file, items[row].start), waveform, row == nearest)
 
 
-def _read(content: bytes, hearing: Hearing) -> Float32[ndarray, " samples"] | None:
+def read_excerpt(content: bytes, hearing: Hearing) -> Float32[ndarray, " samples"] | None:
     """An excerpt's waveform; ``None`` where the file holds no such thing, or far more than an excerpt."""
     import soundfile
 

@@ -38,6 +38,7 @@ _MARK = "CREATE TABLE mark(mark TEXT NOT NULL)"
 _PATIENCE = 30.0
 # In digits: SQLite counts no further.
 _LONGEST_NUMBER = 18
+_NONE = "{path}: no journal there; asd watch says --journal, or DETECTOR.journal by default"
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,60 @@ class Request(NamedTuple):
     seconds: float
 
 
-class Journal:
+class JournalReader:
+    """A journal that is only looked into: nothing of it is changed, and whoever writes it does not notice.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        UserError: there is none, or it is something else.
+    """
+
+    _base: sqlite3.Connection
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.is_file():
+            raise UserError(_NONE.format(path=path))
+        try:
+            self._base = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=_PATIENCE)
+            (version,) = self._base.execute("PRAGMA user_version").fetchone()
+        except sqlite3.Error as error:
+            raise _unusable(path, error) from error
+        if version not in (_VERSION - 1, _VERSION):
+            self.close()
+            raise _other_version(path, version)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._base.close()
+
+    def events(self, after: int = 0, at_most: int = 1000) -> list[tuple[int, str]]:
+        """Events as lines of JSON with the number of their row, oldest first, after a row."""
+        query = "SELECT row, line FROM event WHERE row > ? ORDER BY row LIMIT ?"
+        return list(self._base.execute(query, (after, at_most)))
+
+    def left(self, after: int) -> int:
+        """Events after a row."""
+        return int(self._base.execute("SELECT COUNT(*) FROM event WHERE row > ?", (after,)).fetchone()[0])
+
+    def of_id(self, event_id: str) -> tuple[int, str] | None:
+        """Row and line of an event by its id; ``None`` where there is no such event."""
+        number = event_id.rpartition("-")[2]
+        if not number.isdecimal() or len(number) > _LONGEST_NUMBER:
+            return None
+        rows = self._base.execute("SELECT row, line FROM event WHERE number = ?", (int(number),))
+        return next(((row, line) for row, line in rows if json.loads(line)["id"] == event_id), None)
+
+    def row_before(self, last: int) -> int:
+        """Row after which the last so many events come."""
+        query = "SELECT row FROM event ORDER BY row DESC LIMIT 1 OFFSET ?"
+        row = self._base.execute(query, (last,)).fetchone()
+        return 0 if row is None else int(row[0])
+
+
+class Journal(JournalReader):
     """The journal in one file; every thread opens its own.
 
     Attributes:
@@ -98,7 +152,7 @@ class Journal:
             self._base.execute("PRAGMA synchronous=FULL")
             self._prepare()
         except sqlite3.Error as error:
-            raise UserError(f"{path}: not usable as a journal ({error}); name another with --journal") from error
+            raise _unusable(path, error) from error
 
     @classmethod
     def there(cls, path: Path) -> Journal:
@@ -108,7 +162,7 @@ class Journal:
             UserError: there is none, or it is something else.
         """
         if not path.is_file():
-            raise UserError(f"{path}: no journal there; asd watch says --journal, or DETECTOR.journal by default")
+            raise UserError(_NONE.format(path=path))
         return cls(path)
 
     def _prepare(self) -> None:
@@ -122,10 +176,7 @@ class Journal:
                 self._base.execute("INSERT INTO mark VALUES (?)", (secrets.token_hex(3),))
                 self._base.execute(f"PRAGMA user_version={_VERSION}")
             elif version != _VERSION:
-                raise UserError(
-                    f"{self.path}: a journal of version {version}, and {_VERSION} is what is read here; name another "
-                    "with --journal"
-                )
+                raise _other_version(self.path, version)
             (self.mark,) = self._base.execute("SELECT mark FROM mark").fetchone()
 
     @contextmanager
@@ -137,10 +188,6 @@ class Journal:
             self._base.execute("ROLLBACK")
             raise
         self._base.execute("COMMIT")
-
-    def close(self) -> None:
-        """Close the file."""
-        self._base.close()
 
     def place(self, source: str) -> Place | None:
         """Where an input stands; ``None`` where it was never heard."""
@@ -193,23 +240,6 @@ class Journal:
             self._base.executemany("INSERT OR IGNORE INTO heard VALUES (?, ?)", [(source, key) for key in heard])
             self._base.executemany("DELETE FROM request WHERE row = ?", [(request.row,) for request in answered])
 
-    def events(self, after: int = 0, at_most: int = 1000) -> list[tuple[int, str]]:
-        """Events as lines of JSON with the number of their row, oldest first, after a row."""
-        query = "SELECT row, line FROM event WHERE row > ? ORDER BY row LIMIT ?"
-        return list(self._base.execute(query, (after, at_most)))
-
-    def left(self, after: int) -> int:
-        """Events after a row."""
-        return int(self._base.execute("SELECT COUNT(*) FROM event WHERE row > ?", (after,)).fetchone()[0])
-
-    def of_id(self, event_id: str) -> tuple[int, str] | None:
-        """Row and line of an event by its id; ``None`` where there is no such event."""
-        number = event_id.rpartition("-")[2]
-        if not number.isdecimal() or len(number) > _LONGEST_NUMBER:
-            return None
-        rows = self._base.execute("SELECT row, line FROM event WHERE number = ?", (int(number),))
-        return next(((row, line) for row, line in rows if json.loads(line)["id"] == event_id), None)
-
     def delivered(self, sink: str) -> int:
         """Row of the last event that a sink has taken; 0 before the first."""
         row = self._base.execute("SELECT row FROM delivery WHERE sink = ?", (sink,)).fetchone()
@@ -234,3 +264,13 @@ class Journal:
         """What was asked and not yet followed."""
         query = "SELECT row, source, kind, seconds FROM request WHERE source = ? ORDER BY row"
         return [Request(*row) for row in self._base.execute(query, (source,))]
+
+
+def _unusable(path: Path, error: sqlite3.Error) -> UserError:
+    return UserError(f"{path}: not usable as a journal ({error}); name another with --journal")
+
+
+def _other_version(path: Path, version: int) -> UserError:
+    return UserError(
+        f"{path}: a journal of version {version}, and {_VERSION} is what is read here; name another with --journal"
+    )

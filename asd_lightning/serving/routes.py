@@ -1,0 +1,251 @@
+"""The paths of the API, and what each takes and answers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from threading import Event as Flag
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query
+from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from asd_lightning import __version__
+from asd_lightning.serving import events as journal
+from asd_lightning.serving import explained, schemas
+from asd_lightning.serving.answers import Answers, pieces_of, within
+from asd_lightning.serving.bodies import MOST_FILES, Received, received
+from asd_lightning.serving.counts import Counts
+from asd_lightning.serving.worker import Worker
+
+router = APIRouter()
+# Bodies on the disk, and streams of events, at a time.
+_MOST_BODIES, _MOST_STREAMS = 32, 16
+_AGAIN = {"Retry-After": "5"}
+_REASONS = {
+    400: "not readable as audio, or not as a form",
+    401: "no token, or a wrong one",
+    403: "not called so, asked by another site's page, or read-only",
+    404: "no such machine, event or sound",
+    405: "not with this method",
+    408: "the body came too slowly",
+    409: "somebody else has written the detector meanwhile",
+    413: "over a limit of bytes, seconds or samples",
+    415: "neither audio nor a form",
+    422: "a parameter or field that does not fit",
+    429: "too many requests; Retry-After tells the seconds",
+    503: "too many requests at a time; Retry-After tells the seconds",
+}
+_DOOR = (401, 403, 405, 429)
+_BODY = (400, 404, 408, 413, 415, 422, 503)
+_AUDIO = {"schema": {"type": "string", "format": "binary"}}
+Machine = Annotated[
+    str | None,
+    Query(description="whose; by default the only one, or the one whose name is that of a folder in the file's name"),
+]
+Name = Annotated[str | None, Query(description="what a raw body is called", max_length=255)]
+After = Annotated[str | None, Query(description="id of an event; by default the last ones are told", max_length=300)]
+
+
+class Service:
+    """What the routes share.
+
+    Args:
+        answers: of the detector.
+        counts: of answers and decisions.
+
+    Attributes:
+        scoring: does what is quick.
+        slower: explains and accepts, beside it.
+        stopping: set when the server ends.
+    """
+
+    def __init__(self, answers: Answers, counts: Counts) -> None:
+        self.answers = answers
+        self.counts = counts
+        self.scoring = Worker("scoring")
+        self.slower = Worker("explaining")
+        self.stopping = Flag()
+        self.streams = 0
+        self._bodies = 0
+
+    @asynccontextmanager
+    async def received(self, request: Request, field: str, most_files: int = 1) -> AsyncIterator[list[Received]]:
+        """The recordings of a request, where there is room for them.
+
+        Raises:
+            HTTPException: see `asd_lightning.serving.bodies.received`; 503 without room.
+        """
+        if self._bodies >= _MOST_BODIES:
+            raise HTTPException(503, "too many recordings come at a time; come again", _AGAIN)
+        self._bodies += 1
+        try:
+            async with received(request, self.answers.settings.most_bytes, field, most_files) as found:
+                yield found
+        finally:
+            self._bodies -= 1
+
+
+def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": schemas.Error, "description": _REASONS[status]} for status in (*_DOOR, *statuses)}
+
+
+def _body(field: str, many: bool = False) -> dict[str, Any]:
+    binary = _AUDIO["schema"]
+    files = {"type": "array", "items": binary, "minItems": 1, "maxItems": MOST_FILES}
+    form = {"schema": {"type": "object", "required": [field], "properties": {field: files if many else binary}}}
+    raw = {} if many else {"audio/wav": _AUDIO, "audio/flac": _AUDIO, "application/octet-stream": _AUDIO}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": form, **raw}}}
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+@router.get("/api/v1/health", response_model=schemas.Health, responses=_errors(), tags=["detector"])
+async def health(request: Request) -> Response:
+    """That the server answers, and with which detector."""
+    current = _service(request).answers.current
+    in_use = await run_in_threadpool(current.get)
+    file = in_use.detector.read_from
+    told = {"status": "ok", "version": __version__, "file": current.path.name, "note": in_use.note}
+    return JSONResponse(told | {"content_hash": "" if file is None else file.content_hash})
+
+
+@router.get("/api/v1/info", response_model=schemas.Info, responses=_errors(), tags=["detector"])
+async def info(request: Request) -> Response:
+    """What the detector's file holds, and every change: `asd info --json`."""
+    service = _service(request)
+    return JSONResponse(await service.slower.run(service.answers.info))
+
+
+@router.post(
+    "/api/v1/score",
+    response_model=schemas.Judgment,
+    responses=_errors(*_BODY),
+    openapi_extra=_body("file"),
+    tags=["recordings"],
+)
+async def score(request: Request, machine: Machine = None, name: Name = None) -> Response:
+    """Judge a recording, WAV or FLAC, as `asd score --json` does."""
+    service = _service(request)
+    async with service.received(request, "file") as found:
+        told = await service.scoring.run(partial(service.answers.score, found[0], machine))
+    service.counts.decided(told["decision"])
+    return JSONResponse(told)
+
+
+@router.post(
+    "/api/v1/batch",
+    response_model=list[schemas.Judgment | schemas.Unread],
+    responses=_errors(*_BODY),
+    openapi_extra=_body("files", many=True),
+    tags=["recordings"],
+)
+async def batch(request: Request, machine: Machine = None) -> Response:
+    """Judge several recordings together, in their order; one that cannot be read has an `error`."""
+    service = _service(request)
+    async with service.received(request, "files", MOST_FILES) as found:
+        told = await service.scoring.run(partial(service.answers.batch, found, machine))
+    for one in told:
+        service.counts.decided(one.get("decision", "unreadable"))
+    return JSONResponse(told)
+
+
+@router.post(
+    "/api/v1/explain",
+    response_model=schemas.Explanation,
+    responses=_errors(*_BODY),
+    openapi_extra=_body("file"),
+    tags=["recordings"],
+)
+async def explain(request: Request, machine: Machine = None, name: Name = None) -> Response:
+    """Why a recording is judged as it is: what of it is unlike normal sound."""
+    service = _service(request)
+    async with service.received(request, "file") as found:
+        told = await service.slower.run(partial(_explained, service.answers, found[0], machine))
+    return JSONResponse(told)
+
+
+def _explained(answers: Answers, one: Received, machine: str | None) -> dict[str, Any]:
+    within(answers.settings, [one])
+    detector = answers.detector
+    return explained.explanation(detector, pieces_of(detector, one, machine))
+
+
+@router.get(
+    "/api/v1/sound/{sound_id}",
+    response_class=Response,
+    responses={
+        200: {"content": {"audio/wav": _AUDIO}, "description": "a WAV file"},
+        **_errors(404, 422),
+    },
+    tags=["recordings"],
+)
+async def sound(request: Request, sound_id: Annotated[str, Path(max_length=40)]) -> Response:
+    """An excerpt of normal sound that the detector keeps."""
+    detector = _service(request).answers.detector
+    return Response(await run_in_threadpool(explained.sound, detector, sound_id), media_type="audio/wav")
+
+
+@router.post(
+    "/api/v1/accept",
+    response_model=schemas.Accepted,
+    responses=_errors(*_BODY, 409),
+    openapi_extra=_body("file"),
+    tags=["detector"],
+)
+async def accept(request: Request, machine: Machine = None, name: Name = None) -> Response:
+    """Take a recording into the detector's file as normal sound, as `asd accept` does: whole or not at all."""
+    service = _service(request)
+    async with service.received(request, "file") as found:
+        told = await service.slower.run(partial(service.answers.accept, found[0], machine))
+    return JSONResponse(told)
+
+
+@router.get("/api/v1/events", response_model=list[schemas.Event], responses=_errors(404, 422), tags=["events"])
+async def events(request: Request, after: After = None, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> Response:
+    """Events of the journal of a running `asd watch`, newest last."""
+    path = _service(request).answers.settings.watched
+    return JSONResponse(await run_in_threadpool(journal.events, path, after, limit))
+
+
+@router.get(
+    "/api/v1/events/stream",
+    response_class=Response,
+    responses={
+        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "server-sent events"},
+        **_errors(404, 422, 503),
+    },
+    tags=["events"],
+)
+async def events_stream(request: Request, after: After = None) -> Response:
+    """The same as server-sent events, from now on or from an event on (`after`, or `Last-Event-ID`)."""
+    service = _service(request)
+    if service.streams >= _MOST_STREAMS:
+        raise HTTPException(503, "too many streams of events at a time; ask /api/v1/events", _AGAIN)
+    path = service.answers.settings.watched
+    row = await run_in_threadpool(journal.newest, path, after or request.headers.get("last-event-id"))
+    # Proxies pass it on as it comes.
+    at_once = {"X-Accel-Buffering": "no"}
+    return StreamingResponse(_streamed(service, row), media_type="text/event-stream", headers=at_once)
+
+
+async def _streamed(service: Service, row: int) -> AsyncIterator[str]:
+    service.streams += 1
+    try:
+        async for part in journal.stream(service.answers.settings.watched, row, service.stopping):
+            yield part
+    finally:
+        service.streams -= 1
+
+
+@router.get("/metrics", response_class=PlainTextResponse, responses=_errors(), tags=["server"])
+async def metrics(request: Request) -> Response:
+    """Counts for Prometheus."""
+    return PlainTextResponse(_service(request).counts.as_text(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -1,0 +1,132 @@
+"""The server: an address, and a process that ends in seconds when it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from asd_lightning.errors import UserError
+from asd_lightning.serving.app import make_app
+from asd_lightning.serving.guard import Guard
+from asd_lightning.serving.settings import Settings
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+logger = logging.getLogger(__name__)
+# In s: between requests; for the lines before a body; for answers under way when the server ends.
+_KEEP_ALIVE, _HEAD, _GRACE = 5, 10.0, 5
+_MOST_CONNECTIONS = 256
+_LONGEST_HEAD = 32 * 1024
+
+
+class _Impatient(H11Protocol):
+    """Hangs up on who does not say within some seconds what is wanted, which uvicorn would wait for."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to count the seconds."""
+        super().connection_made(transport)
+        self._last_seen = self.cycle
+        self._look = self.loop.call_later(_HEAD, self._look_again)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Count no more."""
+        self._look.cancel()
+        super().connection_lost(exc)
+
+    def _look_again(self) -> None:
+        idle = self.cycle is None or self.cycle.response_complete
+        if idle and self.cycle is self._last_seen:
+            self.transport.close()
+            return
+        self._last_seen = self.cycle
+        self._look = self.loop.call_later(_HEAD, self._look_again)
+
+
+class _Server(uvicorn.Server):
+    """Ends streams of events too when it is told to end."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        super().__init__(config)
+        self._app = app
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to end."""
+        self._app.state.service.stopping.set()
+        super().handle_exit(sig, frame)
+
+
+def run_server(settings: Settings) -> None:
+    """Serve until the process is told to end (Ctrl-C, SIGTERM).
+
+    Args:
+        settings: of the server.
+
+    Raises:
+        UserError: not a detector, or an address that is not to be had.
+    """
+    guard = make_app(settings)
+    with _bound(settings) as listener:
+        logger.warning("%s: http://%s/ (end with Ctrl-C)", settings.detector, _address(listener))
+        server = _Server(_config(guard), guard.app)  # type: ignore[arg-type]
+        with _quiet_end():
+            server.run(sockets=[listener])
+
+
+def _config(guard: Guard) -> uvicorn.Config:
+    return uvicorn.Config(
+        guard,
+        http=_Impatient,
+        ws="none",
+        lifespan="off",
+        log_level="error",
+        access_log=False,
+        # Who sends X-Forwarded-For could be anybody.
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE,
+        timeout_graceful_shutdown=_GRACE,
+        limit_concurrency=_MOST_CONNECTIONS,
+        h11_max_incomplete_event_size=_LONGEST_HEAD,
+    )
+
+
+def _bound(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family)
+    except OSError as error:
+        raise UserError(
+            f"{settings.host}, port {settings.port}: not to be had ({error.strerror or error}); give another with "
+            "--host and --port"
+        ) from error
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+@contextmanager
+def _quiet_end() -> Iterator[None]:
+    """A service manager ends a program by SIGTERM, which uvicorn sends itself once more at the end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        yield
+    except KeyboardInterrupt:
+        logger.warning("ended")
+    finally:
+        signal.signal(signal.SIGTERM, before)
