@@ -77,8 +77,12 @@ class Browser:
 
     def open(self, page: Path) -> None:
         """Load a file and wait until everything in it is loaded."""
+        self.visit(page.resolve().as_uri())
+
+    def visit(self, url: str) -> None:
+        """Load what is at an address and wait until everything in it is loaded."""
         seen = len(self.events)
-        self.call("Page.navigate", url=page.resolve().as_uri())
+        self.call("Page.navigate", url=url)
         while not any(event["method"] == "Page.loadEventFired" for event in self.events[seen:]):
             self._receive()
 

@@ -6,7 +6,7 @@ import {Refusal, ask, askForJson} from "./server.js";
 import {DECISIONS, clock, hertz, number} from "./words.js";
 
 const MOST_WINDOWS = 50;
-const info = {file: "", machines: []};
+const info = {file: "", machines: [], readOnly: false};
 // The recording that is shown, what was said of it, and what would end the request for it.
 let given = null;
 let found = null;
@@ -17,6 +17,7 @@ async function start() {
   by("machine").onchange = () => given && judge();
   by("accept").onclick = () => shielded(accept);
   by("loudest").onclick = () => hear(loudestOf(found.judgment).start);
+  by("own").onerror = () => (by("unplayable").hidden = false);
   acceptDrops();
   await shielded(introduce);
   follow();
@@ -37,13 +38,14 @@ async function shielded(action) {
 
 /** Say what is wrong, where it is seen. */
 function complain(reason) {
-  tell(by("error"), reason);
+  by("reason").textContent = reason;
+  by("error").hidden = false;
   by("error").scrollIntoView({block: "nearest"});
 }
 
 async function introduce() {
   const [health, told] = await Promise.all([askForJson("/api/v1/health"), askForJson("/api/v1/info")]);
-  Object.assign(info, {file: health.file, machines: told.machines});
+  Object.assign(info, {file: health.file, machines: told.machines, readOnly: health.read_only});
   const names = info.machines.map((one) => one.machine);
   by("about").textContent = [health.file, names.length === 1 ? `machine ${names[0]}` : `${names.length} machines`, `asd_lightning ${health.version}`].join(" · ");
   by("machine").append(...names.map((name) => element("option", {value: name}, name)));
@@ -99,8 +101,7 @@ function form() {
 
 function clear() {
   found = null;
-  for (const id of ["error", "busy", "accepted"]) tell(by(id), "");
-  by("card").hidden = by("result").hidden = true;
+  for (const id of ["error", "busy", "accepted", "card", "result", "unplayable"]) by(id).hidden = true;
   for (const id of ["own", "normal"]) silence(by(id));
 }
 
@@ -113,7 +114,7 @@ function silence(player) {
 function show() {
   const one = found.judgment;
   const {css, sign, title, advice} = DECISIONS[one.decision];
-  tell(by("busy"), "");
+  by("busy").hidden = true;
   by("card").className = `card ${css}`;
   by("sign").className = `sign ${css}`;
   by("sign").textContent = sign;
@@ -125,7 +126,7 @@ function show() {
   showWindows(one);
   showSound(one);
   // What is wrong with a microphone is not learnt by accepting it.
-  by("accepting").hidden = one.score === null;
+  by("accepting").hidden = one.score === null || info.readOnly;
   by("card").scrollIntoView({block: "nearest"});
 }
 
@@ -174,16 +175,18 @@ function showSound(one) {
   tell(by("loudest"), loudest && one.windows.length > 1 ? `Hear the most unlike window, from ${clock(loudest.start)}` : "");
   const {spectrogram: shown, parts} = found;
   by("spectrogram").hidden = !shown;
-  const words = shown ? seenWords(spanOf(shown), parts.marked) : "";
+  const words = shown ? seenWords(spanOf(shown), parts) : "";
   if (shown) spectrogram(by("spectrogram"), shown, parts.marked, `Spectrogram. ${words}`);
   tell(by("seen"), words);
   return showNearest(found.nearest);
 }
 
 /** What the spectrogram shows, for those too who do not see it. */
-function seenWords([start, end], {times, frequencies}) {
-  const where = [...frequencies.map((range) => range.map(hertz)), ...times.map((range) => range.map(clock))].map((range) => range.join(" to "));
-  return `From ${clock(start)} to ${clock(end)}. ` + (where.length ? `Marked as least like normal sound: ${where.join(", ")}.` : "Nothing of it stands out.");
+function seenWords([start, end], {times, frequencies, marked}) {
+  const span = `From ${clock(start)} to ${clock(end)}.`;
+  if (!times.length && !frequencies.length) return span;
+  const where = [...marked.frequencies.map((range) => range.map(hertz)), ...marked.times.map((range) => range.map(clock))];
+  return where.length ? `${span} Marked as least like normal sound: ${where.map((range) => range.join(" to ")).join(", ")}.` : `${span} Nothing of it stands out.`;
 }
 
 async function showNearest(nearest) {

@@ -44,11 +44,8 @@ async function refuse(answer) {
   throw new Refusal(reason + again, answer.status);
 }
 
-/** A reason as a sentence of its own. */
-function sentence(reason) {
-  const text = String(reason).trim();
-  return text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
-}
+/** A reason with its full stop. */
+const sentence = (reason) => `${reason}${/[.!?]$/.test(reason) ? "" : "."}`;
 
 async function newToken(wrong) {
   if (wrong !== sessionStorage.getItem(KEPT)) return;
