@@ -83,7 +83,15 @@ class Browser:
         """Load what is at an address and wait until everything in it is loaded."""
         seen = len(self.events)
         self.call("Page.navigate", url=url)
-        while not any(event["method"] == "Page.loadEventFired" for event in self.events[seen:]):
+        self.until("Page.loadEventFired", seen)
+
+    def until(self, method: str, seen: int = 0) -> dict[str, Any]:
+        """Wait for an event of this kind after the first ``seen`` of all events; its parameters."""
+        while True:
+            found = [event["params"] for event in self.events[seen:] if event["method"] == method]
+            if found:
+                params: dict[str, Any] = found[0]
+                return params
             self._receive()
 
     def evaluate(self, expression: str) -> Any:

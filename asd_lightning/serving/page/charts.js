@@ -95,7 +95,7 @@ function paint(canvas, levels) {
   context.putImageData(image, 0, 0);
 }
 
-function color(share) {
+export function color(share) {
   const place = Math.min(Math.max(share, 0), 1) * (MAGMA.length - 1);
   const below = Math.min(Math.floor(place), MAGMA.length - 2);
   return MAGMA[below].map((value, channel) => value + (place - below) * (MAGMA[below + 1][channel] - value));

@@ -32,7 +32,8 @@ export function asked(dialog) {
     const close = (answer) => ((yes = answer), dialog.close());
     dialog.querySelector("form").onsubmit = (event) => (event.preventDefault(), close(true));
     dialog.querySelector("[value=no]").onclick = () => close(false);
-    dialog.onclose = () => done(yes);
+    // The event comes somewhat later than the closing: of another question, perhaps.
+    dialog.onclose = () => dialog.open || done(yes);
     dialog.showModal();
   });
 }

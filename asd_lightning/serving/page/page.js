@@ -85,8 +85,11 @@ function judge() {
     return undefined;
   }
   tell(by("busy"), `Listening to ${given.name} …`);
+  const {signal} = running;
   return shielded(async () => {
-    found = await askForJson(of("explain"), {method: "POST", body: form(), signal: running.signal});
+    const told = await askForJson(of("explain"), {method: "POST", body: form(), signal});
+    signal.throwIfAborted();
+    found = told;
     show();
   });
 }
@@ -197,8 +200,10 @@ async function showNearest(nearest) {
   const kept = nearest.is_nearest ? "" : "The most alike of the normal sound that the detector keeps.";
   tell(by("unkept"), nearest.sound ? kept : "The detector keeps no sound of it.");
   if (!nearest.sound) return;
+  const {signal} = running;
   await shielded(async () => {
-    const sound = await (await ask(nearest.sound, {signal: running.signal})).blob();
+    const sound = await (await ask(nearest.sound, {signal})).blob();
+    signal.throwIfAborted();
     by("normal").src = URL.createObjectURL(sound);
   });
 }
