@@ -9,7 +9,7 @@ import shutil
 import socket
 import threading
 from contextlib import contextmanager
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 import numpy as np
 import pytest
@@ -194,7 +194,7 @@ def test_a_name_is_text_and_never_markup(page, place):
     assert page.of("document.images.length") == 0
     page.drop(place / "broken.wav", name=TRAP)
     page.wait("!by('error').hidden")
-    assert f"{TRAP}: not readable as audio" in page.text("reason")
+    assert f"{TRAP}: not readable as audio" in page.text("error")
     assert page.of("by('card').hidden && by('result').hidden && document.images.length === 0")
     tell(place, "warning", state=TRAP, note=TRAP, file=TRAP)
     page.wait("by('events').firstElementChild.textContent.includes('Warning')")
@@ -205,16 +205,24 @@ def test_a_name_is_text_and_never_markup(page, place):
 def test_a_long_recording_is_shown_window_by_window(page, place, capsys):
     windows = by_command(place / "long.wav", capsys)["windows"]
     page.judged(place / "long.wav")
-    assert page.of("document.querySelectorAll('#windows rect').length") == len(windows)
-    heights = page.of("[...document.querySelectorAll('#windows rect.bar')].map((one) => one.height.baseVal.value)")
+    assert page.of("document.querySelectorAll('#windows .chart > rect').length") == len(windows)
+    heights = page.of("[...document.querySelectorAll('#windows .chart > .bar')].map((one) => one.height.baseVal.value)")
     scores = [one["score"] for one in windows if one["decision"] in JUDGED]
     assert np.argsort(heights).tolist() == np.argsort(scores).tolist()
     label = page.of("document.querySelector('#windows svg').getAttribute('aria-label')")
     for decision in {one["decision"] for one in windows}:
         assert f"{sum(one['decision'] == decision for one in windows)} {decision}" in label
-    unlike = [one for one in windows if one["decision"] != "normal"]
-    buttons = page.of("[...by('unlike').querySelectorAll('button')].map((one) => one.textContent)")
-    assert buttons == [f"Hear from {one['start']:g} s" for one in unlike]
+    stretches = [
+        (decision, [one["start"] for one in own])
+        for decision, own in groupby(windows, key=lambda one: one["decision"])
+        if decision != "normal"
+    ]
+    # The gravest first.
+    stretches.sort(key=lambda one: ["alarm", "warning", "cannot judge"].index(one[0]))
+    items = page.of("[...by('unlike').querySelectorAll('li')].map((one) => one.textContent)")
+    assert len(items) == len(stretches) > 1
+    for item, (decision, starts) in zip(items, stretches, strict=True):
+        assert f"Hear from {starts[0]:g} sto {starts[-1] + 1:g} s: {decision.capitalize()}" in item
 
 
 def test_the_recording_and_normal_sound_are_to_be_heard(page, place):
@@ -293,9 +301,9 @@ def test_everything_is_done_by_keyboard(page, place, capsys):
 
 def test_what_is_no_single_recording_is_told(page, place):
     page.drop(place / "alarm.wav", place / "normal.wav")
-    assert "One recording at a time" in page.text("reason")
+    assert "One recording at a time" in page.text("error")
     page.drop()
-    assert "no file" in page.text("reason")
+    assert "no file" in page.text("error")
 
 
 def test_a_token_is_asked_for_once_and_a_machine_too(plant, place, capsys):
@@ -307,7 +315,7 @@ def test_a_token_is_asked_for_once_and_a_machine_too(plant, place, capsys):
     plant.wait("by('about').textContent.includes('2 machines')")
     plant.wait("by('connection').textContent.includes('no journal')")
     plant.drop(place / "alarm.wav")
-    assert "Choose the machine" in plant.text("reason")
+    assert "Choose the machine" in plant.text("error")
     assert plant.of("document.activeElement.id") == "machine"
     plant.of("by('machine').value = 'fan'; by('machine').dispatchEvent(new Event('change'))")
     plant.wait("!by('card').hidden")

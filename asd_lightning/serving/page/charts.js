@@ -54,7 +54,7 @@ export function timeline(holder, windows, levels) {
   const x = scale(windows[0].start, end, frame.left, frame.right);
   const y = scale(low, high, frame.bottom, frame.top);
   const chart = frame.chart([
-    drawn("defs", {}, hatching()),
+    patterns(),
     ...timeAxis(frame, x, windows[0].start, end),
     ...roundSteps(low, high, 4).flatMap((value) => rowLabel(frame, y(value), number(value))),
     ...windows.map((one) => windowBar(one, x, y, frame)),
@@ -67,9 +67,11 @@ export function timeline(holder, windows, levels) {
 
 function legend(windows) {
   const there = Object.entries(DECISIONS).filter(([name]) => windows.some((one) => one.decision === name));
-  const keys = there.map(([name, {css}]) => element("span", {}, element("i", {class: `swatch ${css}`}), name));
-  const hatched = windows.every(judged) ? "" : "; hatched: nothing was judged";
-  return element("figcaption", {}, ...keys, `Score of each window: the higher, the less normal${hatched}.`);
+  const keys = there.map(([name]) => {
+    const swatch = drawn("svg", {class: "key", viewBox: "0 0 14 14", "aria-hidden": "true"}, drawn("rect", {width: 14, height: 14, ...look(name)}));
+    return element("span", {}, swatch, name);
+  });
+  return element("figcaption", {}, ...keys, "Score of each window: the higher, the less normal.");
 }
 
 export const judged = (one) => one.score !== null && ["normal", "warning", "alarm"].includes(one.decision);
@@ -159,17 +161,30 @@ function levelLine(frame, y, name, lift) {
 }
 
 function windowBar(one, x, y, frame) {
-  const {css} = DECISIONS[one.decision];
   const top = judged(one) ? y(Math.max(one.score, 0)) : frame.top;
   const bottom = judged(one) ? y(Math.min(one.score, 0)) : frame.bottom;
   const width = Math.max(x(one.end) - x(one.start) - 0.6, 0.8);
-  const place = {x: x(one.start), y: top, width, height: Math.max(bottom - top, 0)};
-  return drawn("rect", judged(one) ? {...place, class: `bar ${css}`} : {...place, fill: "url(#hatching)"});
+  return drawn("rect", {x: x(one.start), y: top, width, height: Math.max(bottom - top, 0), ...look(judged(one) ? one.decision : unjudged(one))});
 }
 
-function hatching() {
-  const place = {id: "hatching", width: 6, height: 6, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)"};
-  return drawn("pattern", place, line(0, 0, 0, 6, "hatch un"));
+// Nothing was decided without a threshold either.
+const unjudged = ({decision}) => (decision === "not running" ? decision : "cannot judge");
+
+/** What is judged is filled, what cannot be is hatched, and what does not run is dotted. */
+function look(decision) {
+  if (decision === "cannot judge") return {class: "unjudged", fill: "url(#hatched)"};
+  if (decision === "not running") return {class: "unjudged", fill: "url(#dotted)"};
+  return {class: `bar ${DECISIONS[decision].css}`};
+}
+
+function patterns() {
+  const place = {width: 6, height: 6, patternUnits: "userSpaceOnUse"};
+  return drawn(
+    "defs",
+    {},
+    drawn("pattern", {...place, id: "hatched", patternTransform: "rotate(45)"}, line(0, 0, 0, 6, "hatch un")),
+    drawn("pattern", {...place, id: "dotted"}, drawn("circle", {class: "bar un", cx: 3, cy: 3, r: 1.2})),
+  );
 }
 
 /** Round values between two, about so many. */

@@ -5,7 +5,8 @@ import {follow} from "./live.js";
 import {Refusal, ask, askForJson} from "./server.js";
 import {DECISIONS, clock, hertz, number} from "./words.js";
 
-const MOST_WINDOWS = 50;
+const MOST_STRETCHES = 50;
+const GRAVEST = ["alarm", "warning", "cannot judge", "not running"];
 const info = {file: "", machines: [], readOnly: false};
 // The recording that is shown, what was said of it, and what would end the request for it.
 let given = null;
@@ -38,8 +39,7 @@ async function shielded(action) {
 
 /** Say what is wrong, where it is seen. */
 function complain(reason) {
-  by("reason").textContent = reason;
-  by("error").hidden = false;
+  tell(by("error"), reason);
   by("error").scrollIntoView({block: "nearest"});
 }
 
@@ -139,11 +139,24 @@ function showWindows(one) {
   const told = info.machines.find(({machine}) => machine === one.machine);
   timeline(by("windows"), ...onOneScale(one, told));
   const others = one.windows.filter(({decision}) => decision !== "normal");
-  const shown = others.slice(0, MOST_WINDOWS);
+  const gravity = ({decision}) => GRAVEST.indexOf(decision);
+  const shown = stretches(others).sort((a, b) => gravity(a) - gravity(b)).slice(0, MOST_STRETCHES);
   by("unlike").hidden = !others.length;
   by("unlike").firstElementChild.textContent =
-    `The ${others.length} of ${one.windows.length} windows that are not normal` + (shown.length < others.length ? ` (the first ${shown.length})` : "");
-  by("unlike").lastElementChild.replaceChildren(...shown.map(windowItem));
+    `Not normal: ${others.length} of ${one.windows.length} windows` + (shown.length < MOST_STRETCHES ? "" : " (the first of them)");
+  by("unlike").lastElementChild.replaceChildren(...shown.map(stretchItem));
+}
+
+/** Windows side by side that are alike, as one; its score is the highest. */
+function stretches(windows) {
+  const found = [];
+  for (const window of windows) {
+    const last = found.at(-1);
+    const goesOn = last?.decision === window.decision && last.state === window.state && window.start <= last.end + 1e-6;
+    if (goesOn) Object.assign(last, {end: window.end, score: window.score === null ? last.score : Math.max(last.score, window.score)});
+    else found.push({...window});
+  }
+  return found;
 }
 
 /** Each state of a machine has levels of its own: then 1 is where its warnings begin. */
@@ -154,12 +167,12 @@ function onOneScale(one, told) {
   return [windows.map((window) => (Number.isFinite(window.score) ? window : {...window, score: null})), [{name: "warning", value: 1}]];
 }
 
-function windowItem(window) {
-  const {css, sign, title} = DECISIONS[window.decision];
-  const button = element("button", {type: "button"}, `Hear from ${clock(window.start)}`);
-  button.onclick = () => hear(window.start);
-  const score = judged(window) ? `score ${number(window.score)}` : "";
-  return element("li", {}, element("span", {class: `sign ${css}`, "aria-hidden": "true"}, sign), button, `${title} ${score} ${window.state ?? ""}`);
+function stretchItem(stretch) {
+  const {css, sign, title} = DECISIONS[stretch.decision];
+  const button = element("button", {type: "button"}, `Hear from ${clock(stretch.start)}`);
+  button.onclick = () => hear(stretch.start);
+  const told = [`to ${clock(stretch.end)}: ${title}`, judged(stretch) && `score ${number(stretch.score)}`, stretch.state && `state ${stretch.state}`];
+  return element("li", {}, element("span", {class: `sign ${css}`, "aria-hidden": "true"}, sign), button, element("span", {}, told.filter(Boolean).join(", ")));
 }
 
 function loudestOf(one) {
@@ -208,9 +221,11 @@ async function showNearest(nearest) {
   });
 }
 
+const takesBack = () => `asd undo ${info.file}${info.machines.length > 1 ? ` --machine ${by("machine").value}` : ""} takes it back.`;
+
 async function accept() {
   by("confirm-text").textContent = `${given.name} becomes normal sound of ${found.judgment.machine}: what sounds like it is judged normal from then on, a fault too.`;
-  by("confirm-undo").textContent = `asd undo ${info.file} takes it back.`;
+  by("confirm-undo").textContent = takesBack();
   if (!(await asked(by("confirm")))) return;
   by("accept").disabled = true;
   try {
@@ -219,7 +234,7 @@ async function accept() {
     by("accept").disabled = false;
   }
   await judge();
-  tell(by("accepted"), `${given.name} is normal from now on. asd undo ${info.file} takes it back.`);
+  tell(by("accepted"), `${given.name} is normal from now on. ${takesBack()}`);
 }
 
 start();
