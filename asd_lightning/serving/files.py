@@ -14,7 +14,16 @@ _NAMES = {
     "/": "index.html",
     **{
         f"/static/{name}": name
-        for name in ("page.css", "page.js", "charts.js", "elements.js", "live.js", "server.js", "words.js")
+        for name in (
+            "page.css",
+            "page.js",
+            "charts.js",
+            "elements.js",
+            "live.js",
+            "server.js",
+            "windows.js",
+            "words.js",
+        )
     },
 }
 PATHS = (*_NAMES, _SHARED)

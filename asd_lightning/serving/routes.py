@@ -113,7 +113,12 @@ async def health(request: Request) -> Response:
     answers = _service(request).answers
     in_use = await run_in_threadpool(answers.current.get)
     file = in_use.detector.read_from
-    told: dict[str, Any] = {"status": "ok", "version": __version__, "file": answers.current.path.name, "note": in_use.note}
+    told: dict[str, Any] = {
+        "status": "ok",
+        "version": __version__,
+        "file": answers.current.path.name,
+        "note": in_use.note,
+    }
     told |= {"content_hash": "" if file is None else file.content_hash, "read_only": answers.settings.read_only}
     return JSONResponse(told)
 

@@ -300,10 +300,12 @@ def test_everything_is_done_by_keyboard(page, place, capsys):
 
 
 def test_what_is_no_single_recording_is_told(page, place):
+    hidden = page.of("by('card').hidden")
     page.drop(place / "alarm.wav", place / "normal.wav")
     assert "One recording at a time" in page.text("error")
     page.drop()
     assert "no file" in page.text("error")
+    assert page.of("by('card').hidden") == hidden
 
 
 def test_a_token_is_asked_for_once_and_a_machine_too(plant, place, capsys):
@@ -348,7 +350,9 @@ def test_text_stands_out_from_its_ground(page, place, theme):
     features = [{"name": "prefers-color-scheme", "value": theme}]
     page.browser.call("Emulation.setEmulatedMedia", media="screen", features=features)
     page.judged(place / "long.wav")
-    page.of("by('unlike').open = true; by('accepted').hidden = false; by('error').hidden = false; by('confirm').showModal()")
+    page.of(
+        "by('unlike').open = true; by('accepted').hidden = false; by('error').hidden = false; by('confirm').showModal()"
+    )
     pairs = page.of(
         """const ground = (one) => {
           const color = getComputedStyle(one).backgroundColor;
@@ -361,7 +365,9 @@ def test_text_stands_out_from_its_ground(page, place, theme):
     page.of("by('confirm').close()")
     page.browser.call("Emulation.setEmulatedMedia", media="", features=[])
     assert len(pairs) > 30
-    low = [(text, theme) for ink, paper, text in pairs if contrast(luminance(hexed(ink)), luminance(hexed(paper))) < 4.5]
+    low = [
+        (text, theme) for ink, paper, text in pairs if contrast(luminance(hexed(ink)), luminance(hexed(paper))) < 4.5
+    ]
     assert low == []
 
 
@@ -383,7 +389,9 @@ def test_whoever_does_not_see_it_hears_what_everything_is(page, place):
     assert "" not in named
     assert any(name.startswith("Choose a recording") for name in told["button"])
     assert sum(name.startswith(("Score of each", "Spectrogram.")) for name in named) == 2
-    order = page.of("[...document.querySelectorAll('h1, h2, h3, h4')].filter((one) => one.checkVisibility()).map((one) => one.tagName)")
+    order = page.of(
+        "[...document.querySelectorAll('h1, h2, h3, h4')].filter((one) => one.checkVisibility()).map((one) => one.tagName)"
+    )
     assert order[0] == "H1"
     assert all(int(after[1]) <= int(before[1]) + 1 for before, after in pairwise(order))
     assert page.of("by('verdict').getAttribute('role') === 'status' && by('error').getAttribute('role') === 'alert'")
@@ -402,13 +410,34 @@ def test_nothing_moves_for_whom_it_disturbs(page, place, motion, moving):
 def test_every_decision_and_event_has_words(page):
     words = page.of("import('/static/words.js').then((m) => Object.keys(m.DECISIONS))")
     assert set(words) == {*JUDGED, "cannot judge", "not running"}
-    titles = page.of(f"import('/static/words.js').then((m) => {json.dumps(KINDS)}.map((kind) => m.eventWords(kind).title))")
+    titles = page.of(
+        f"import('/static/words.js').then((m) => {json.dumps(KINDS)}.map((kind) => m.eventWords(kind).title))"
+    )
     assert all(title[0].isupper() for title in titles)
     assert len({*titles}) == len(KINDS)
     signs = page.of("import('/static/words.js').then((m) => Object.values(m.DECISIONS).map((one) => one.sign))")
     assert len({*signs}) == len(signs)
     times = page.of("import('/static/words.js').then((m) => [0, 7.5, 59.96, 125, 125.5, 3725].map(m.clock))")
     assert times == ["0 s", "7.5 s", "1:00", "2:05", "2:05.5", "1:02:05"]
+
+
+def test_states_share_a_scale_on_which_warnings_begin_at_one(page):
+    windows = [{"score": 6.0, "state": "slow"}, {"score": 6.0, "state": "fast"}, {"score": None, "state": "off"}]
+    told = {
+        "alarm": 9.0,
+        "states": [
+            {"state": "slow", "warning": 4.0},
+            {"state": "fast", "warning": 12.0},
+            {"state": "off", "warning": None},
+        ],
+    }
+    scaled = f"import('/static/windows.js').then((m) => m.onOneScale({json.dumps({'windows': windows, 'threshold': 4.0})}, {json.dumps(told)}))"
+    shown, levels = page.of(scaled)
+    assert [one["score"] for one in shown] == [1.5, 0.5, None]
+    assert levels == [{"name": "warning", "value": 1}]
+    shown, levels = page.of(scaled.replace(json.dumps(told), json.dumps(told | {"states": []})))
+    assert [one["score"] for one in shown] == [6.0, 6.0, None]
+    assert [one["value"] for one in levels] == [4.0, 9.0]
 
 
 def test_colors_are_those_of_the_other_pages(page):
@@ -418,7 +447,10 @@ def test_colors_are_those_of_the_other_pages(page):
 
 def test_the_console_is_silent_and_nobody_else_is_asked(page, plant):
     """Last: over all that was done before."""
-    assert page.browser.reported("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Page.javascriptDialogOpening") == []
+    assert (
+        page.browser.reported("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Page.javascriptDialogOpening")
+        == []
+    )
     entries = [one["entry"] for one in page.browser.reported("Log.entryAdded")]
     # The browser itself notes answers such as 400 and 401.
     assert [one for one in entries if not one["text"].startswith("Failed to load resource: the server responded")] == []

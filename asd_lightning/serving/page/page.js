@@ -1,13 +1,13 @@
 // A recording is given, judged and shown; and the detector learns that it is normal, where somebody says so.
-import {judged, spanOf, spectrogram, timeline} from "./charts.js";
+import {spanOf, spectrogram} from "./charts.js";
 import {asked, by, element, tell} from "./elements.js";
 import {follow} from "./live.js";
 import {Refusal, ask, askForJson} from "./server.js";
-import {DECISIONS, clock, hertz, number} from "./words.js";
+import {loudestOf, showWindows} from "./windows.js";
+import {DECISIONS, clock, hertz} from "./words.js";
 
-const MOST_STRETCHES = 50;
-const GRAVEST = ["alarm", "warning", "cannot judge", "not running"];
-const info = {file: "", machines: [], readOnly: false};
+// Of the detector: what /health and /info say.
+const detector = {health: {}, machines: []};
 // The recording that is shown, what was said of it, and what would end the request for it.
 let given = null;
 let found = null;
@@ -43,14 +43,23 @@ function complain(reason) {
   by("error").scrollIntoView({block: "nearest"});
 }
 
+/** Learn what the server's detector is, anew where its file has changed. */
 async function introduce() {
-  const [health, told] = await Promise.all([askForJson("/api/v1/health"), askForJson("/api/v1/info")]);
-  Object.assign(info, {file: health.file, machines: told.machines, readOnly: health.read_only});
-  const names = info.machines.map((one) => one.machine);
+  const health = await askForJson("/api/v1/health");
+  if (health.content_hash === detector.health.content_hash) return;
+  const {machines} = await askForJson("/api/v1/info");
+  Object.assign(detector, {health, machines});
+  const names = machines.map((one) => one.machine);
   by("about").textContent = [health.file, names.length === 1 ? `machine ${names[0]}` : `${names.length} machines`, `asd_lightning ${health.version}`].join(" · ");
-  by("machine").append(...names.map((name) => element("option", {value: name}, name)));
+  offer(names);
+}
+
+/** Machines to choose from, where there are several; what was chosen stays. */
+function offer(names) {
+  const chosen = by("machine").value;
+  by("machine").replaceChildren(element("option", {value: ""}, "Choose …"), ...names.map((name) => element("option", {value: name}, name)));
   by("machine-row").hidden = names.length === 1;
-  if (names.length === 1) by("machine").value = names[0];
+  if (names.length === 1 || names.includes(chosen)) by("machine").value = names.length === 1 ? names[0] : chosen;
 }
 
 function acceptDrops() {
@@ -79,7 +88,7 @@ function judge() {
   running.abort();
   running = new AbortController();
   clear();
-  if (!by("machine").value && info.machines.length > 1) {
+  if (!by("machine").value && detector.machines.length > 1) {
     complain(`Whose sound is ${given.name}? Choose the machine.`);
     by("machine").focus();
     return undefined;
@@ -87,6 +96,8 @@ function judge() {
   tell(by("busy"), `Listening to ${given.name} …`);
   const {signal} = running;
   return shielded(async () => {
+    await readable(given);
+    await introduce();
     const told = await askForJson(of("explain"), {method: "POST", body: form(), signal});
     signal.throwIfAborted();
     found = told;
@@ -95,6 +106,15 @@ function judge() {
 }
 
 const of = (what) => `/api/v1/${what}` + (by("machine").value ? `?machine=${encodeURIComponent(by("machine").value)}` : "");
+
+/** A folder can be dropped too, and a file be moved away before it is sent: no matter of the server's. */
+async function readable(file) {
+  try {
+    await file.slice(0, 1).arrayBuffer();
+  } catch {
+    throw new Refusal(`${file.name} cannot be read. Is it a folder, or has it been moved?`);
+  }
+}
 
 function form() {
   const body = new FormData();
@@ -126,58 +146,11 @@ function show() {
   by("judged").textContent = [one.path, `machine ${one.machine}`, one.state && `state ${one.state}`].filter(Boolean).join(" · ");
   by("sentence").textContent = found.sentence;
   by("card").hidden = by("result").hidden = false;
-  showWindows(one);
+  showWindows(one, detector.machines.find(({machine}) => machine === one.machine), hear);
   showSound(one);
   // What is wrong with a microphone is not learnt by accepting it.
-  by("accepting").hidden = one.score === null || info.readOnly;
+  by("accepting").hidden = one.score === null || detector.health.read_only;
   by("card").scrollIntoView({block: "nearest"});
-}
-
-function showWindows(one) {
-  by("over").hidden = one.windows.length < 2;
-  if (by("over").hidden) return;
-  const told = info.machines.find(({machine}) => machine === one.machine);
-  timeline(by("windows"), ...onOneScale(one, told));
-  const others = one.windows.filter(({decision}) => decision !== "normal");
-  const gravity = ({decision}) => GRAVEST.indexOf(decision);
-  const shown = stretches(others).sort((a, b) => gravity(a) - gravity(b)).slice(0, MOST_STRETCHES);
-  by("unlike").hidden = !others.length;
-  by("unlike").firstElementChild.textContent =
-    `Not normal: ${others.length} of ${one.windows.length} windows` + (shown.length < MOST_STRETCHES ? "" : " (the first of them)");
-  by("unlike").lastElementChild.replaceChildren(...shown.map(stretchItem));
-}
-
-/** Windows side by side that are alike, as one; its score is the highest. */
-function stretches(windows) {
-  const found = [];
-  for (const window of windows) {
-    const last = found.at(-1);
-    const goesOn = last?.decision === window.decision && last.state === window.state && window.start <= last.end + 1e-6;
-    if (goesOn) Object.assign(last, {end: window.end, score: window.score === null ? last.score : Math.max(last.score, window.score)});
-    else found.push({...window});
-  }
-  return found;
-}
-
-/** Each state of a machine has levels of its own: then 1 is where its warnings begin. */
-function onOneScale(one, told) {
-  if (!told?.states.length) return [one.windows, [{name: "warning", value: one.threshold}, {name: "alarm", value: told?.alarm}]];
-  const warning = Object.fromEntries(told.states.map((state) => [state.state, state.warning]));
-  const windows = one.windows.map((window) => ({...window, score: window.score === null ? null : window.score / (warning[window.state] ?? NaN)}));
-  return [windows.map((window) => (Number.isFinite(window.score) ? window : {...window, score: null})), [{name: "warning", value: 1}]];
-}
-
-function stretchItem(stretch) {
-  const {css, sign, title} = DECISIONS[stretch.decision];
-  const button = element("button", {type: "button"}, `Hear from ${clock(stretch.start)}`);
-  button.onclick = () => hear(stretch.start);
-  const told = [`to ${clock(stretch.end)}: ${title}`, judged(stretch) && `score ${number(stretch.score)}`, stretch.state && `state ${stretch.state}`];
-  return element("li", {}, element("span", {class: `sign ${css}`, "aria-hidden": "true"}, sign), button, element("span", {}, told.filter(Boolean).join(", ")));
-}
-
-function loudestOf(one) {
-  const own = one.windows.filter((window) => judged(window) && window.state === one.state);
-  return own.reduce((most, window) => (most && most.score >= window.score ? most : window), null);
 }
 
 function hear(second) {
@@ -221,20 +194,22 @@ async function showNearest(nearest) {
   });
 }
 
-const takesBack = () => `asd undo ${info.file}${info.machines.length > 1 ? ` --machine ${by("machine").value}` : ""} takes it back.`;
-
 async function accept() {
-  by("confirm-text").textContent = `${given.name} becomes normal sound of ${found.judgment.machine}: what sounds like it is judged normal from then on, a fault too.`;
-  by("confirm-undo").textContent = takesBack();
+  // Of the recording that is asked about, whatever is dropped meanwhile.
+  const [name, path, body] = [given.name, of("accept"), form()];
+  const whose = detector.machines.length > 1 ? ` --machine ${found.judgment.machine}` : "";
+  const undo = `asd undo ${detector.health.file}${whose} takes it back.`;
+  by("confirm-text").textContent = `${name} becomes normal sound of ${found.judgment.machine}: what sounds like it is judged normal from then on, a fault too.`;
+  by("confirm-undo").textContent = undo;
   if (!(await asked(by("confirm")))) return;
   by("accept").disabled = true;
   try {
-    await askForJson(of("accept"), {method: "POST", body: form()});
+    await askForJson(path, {method: "POST", body});
   } finally {
     by("accept").disabled = false;
   }
   await judge();
-  tell(by("accepted"), `${given.name} is normal from now on. ${takesBack()}`);
+  tell(by("accepted"), `${name} is normal from now on. ${undo}`);
 }
 
 start();
