@@ -360,6 +360,11 @@ def serve(  # noqa: PLR0913 - the options of the command
     Raises:
         UserError: not a detector, an address that is not to be had or needs a token, a limit that is none, or FastAPI
             is not installed.
+
+    Example:
+        >>> serve("pump.asd", "0.0.0.0")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        asd_lightning.errors.UserError: --host 0.0.0.0: others could reach the detector; give a token too...
     """
     try:
         import fastapi  # noqa: F401

@@ -271,4 +271,6 @@ def as_json(one: Judgment) -> dict[str, Any]:
 
 
 def _with_null(told: dict[str, Any]) -> dict[str, Any]:
-    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in told.items()}
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in told.items()
+    }

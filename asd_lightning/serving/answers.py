@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from starlette.exceptions import HTTPException
 
+from asd_lightning.atomic import refuse_unwritable
 from asd_lightning.data.audio import BadAudioError, read_header
 from asd_lightning.data.recordings import clips_of, is_of_challenge
 from asd_lightning.detector.actions import ChangedMeanwhile, info, take_in
 from asd_lightning.detector.detector import Detector
 from asd_lightning.detector.hearing import Sound, machine_above
 from asd_lightning.detector.judging import Judgment, as_json, judge
+from asd_lightning.errors import UserError
 from asd_lightning.live.current import CurrentDetector
 from asd_lightning.serving.bodies import Received
 from asd_lightning.serving.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 
 class Pieces(NamedTuple):
@@ -43,17 +49,28 @@ class Answers:
         self.settings = settings
         self.current = CurrentDetector(settings.detector)
         self._changing = threading.Lock()
+        self._told = 0
         # Now, and not for the first who asks.
         _ = self.detector.hearing_.scored_by
 
     @property
     def detector(self) -> Detector:
         """The newest."""
-        return self.current.get().detector
+        detector, change, note = self.current.get()
+        if change != self._told:
+            self._told = change
+            logger.warning("%s: %s", self.settings.detector, note)
+        return detector
 
     def info(self) -> dict[str, Any]:
-        """What ``asd info --json`` prints, without what JSON has no word for."""
-        told = json.dumps(info(self.settings.detector) | {"path": self.settings.detector.name}, default=str)
+        """What ``asd info --json`` prints, without what JSON has no word for.
+
+        Raises:
+            HTTPException: 503, where the file is damaged.
+        """
+        path = self.settings.detector
+        with _told_of(path, 503):
+            told = json.dumps(info(path) | {"path": path.name}, default=str)
         plain: dict[str, Any] = json.loads(told, parse_constant=lambda _: None)
         return plain
 
@@ -97,22 +114,32 @@ class Answers:
         """Take the recording into the detector's file, as ``asd accept`` does; one after another.
 
         Raises:
-            HTTPException: as of `score`; 403 where nothing is accepted, 409 where somebody else has written the file.
-            UserError: nothing new.
+            HTTPException: as of `score`; 403 where nothing is accepted, 409 where somebody else has written the file,
+                422 where nothing is new, 503 where the file cannot be read or written.
         """
         if self.settings.read_only:
             raise HTTPException(403, "the server is read-only (asd serve --read-only); nothing is accepted")
         within(self.settings, [received])
-        with self._changing:
-            detector = Detector.load(self.settings.detector)
+        path = self.settings.detector
+        with self._changing, _told_of(path, 503):
+            refuse_unwritable(path)
+            detector = Detector.load(path)
             pieces = pieces_of(detector, received, machine)
             judged(detector, pieces)
-            try:
-                take_in(detector, pieces.sounds, self.settings.detector)
-            except ChangedMeanwhile as error:
-                raise HTTPException(409, f"{error}") from error
+            with _told_of(path, 422):
+                take_in(detector, pieces.sounds, path)
         changes = detector.machines_[pieces.sounds[0].clip.machine].changes
         return {"version": len(changes) - 1, "change": dataclasses.asdict(changes[-1])}
+
+
+@contextmanager
+def _told_of(path: Path, status: int) -> Iterator[None]:
+    """What is wrong with the detector's file is told without where it lies."""
+    try:
+        yield
+    except UserError as error:
+        told = str(error).replace(str(path), path.name)
+        raise HTTPException(409 if isinstance(error, ChangedMeanwhile) else status, told) from error
 
 
 def within(settings: Settings, received: Sequence[Received], refuse: bool = True) -> list[str]:

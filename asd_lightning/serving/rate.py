@@ -32,7 +32,7 @@ class Rate:
         """Seconds until the client may ask; 0 where it may now, which counts.
 
         >>> now = [0.0]
-        >>> rate = Rate(10, lambda: now[0])
+        >>> rate = Rate(10.0, lambda: now[0])
         >>> [rate.wait("a") for _ in range(3)], rate.wait("b")
         ([0.0, 0.0, 6.0], 0.0)
         """

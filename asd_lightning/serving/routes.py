@@ -38,7 +38,7 @@ _REASONS = {
     415: "neither audio nor a form",
     422: "a parameter or field that does not fit",
     429: "too many requests; Retry-After tells the seconds",
-    503: "too many requests at a time; Retry-After tells the seconds",
+    503: "too many requests at a time, or the detector's file cannot be read or written for the moment",
 }
 _DOOR = (401, 403, 405, 429)
 _BODY = (400, 404, 408, 413, 415, 422, 503)
@@ -123,7 +123,7 @@ async def health(request: Request) -> Response:
     return JSONResponse(told)
 
 
-@router.get("/api/v1/info", response_model=schemas.Info, responses=_errors(), tags=["detector"])
+@router.get("/api/v1/info", response_model=schemas.Info, responses=_errors(503), tags=["detector"])
 async def info(request: Request) -> Response:
     """What the detector's file holds, and every change: `asd info --json`."""
     service = _service(request)
@@ -195,8 +195,9 @@ def _explained(answers: Answers, one: Received, machine: str | None) -> dict[str
 )
 async def sound(request: Request, sound_id: Annotated[str, Path(max_length=40)]) -> Response:
     """An excerpt of normal sound that the detector keeps."""
-    detector = _service(request).answers.detector
-    return Response(await run_in_threadpool(explained.sound, detector, sound_id), media_type="audio/wav")
+    answers = _service(request).answers
+    content = await run_in_threadpool(lambda: explained.sound(answers.detector, sound_id))
+    return Response(content, media_type="audio/wav")
 
 
 @router.post(
@@ -236,7 +237,8 @@ async def events_stream(request: Request, after: After = None) -> Response:
     if service.streams >= _MOST_STREAMS:
         raise HTTPException(503, "too many streams of events at a time; ask /api/v1/events", _AGAIN)
     path = service.answers.settings.watched
-    row = await run_in_threadpool(journal.newest, path, after or request.headers.get("last-event-id"))
+    known = after or request.headers.get("last-event-id") or None
+    row = await run_in_threadpool(journal.newest, path, known)
     # Proxies pass it on as it comes.
     at_once = {"X-Accel-Buffering": "no"}
     return StreamingResponse(_streamed(service, row), media_type="text/event-stream", headers=at_once)

@@ -1,0 +1,122 @@
+"""The real process: what a client on the wire sees, and how it ends."""
+
+import json
+import signal
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+import asd_lightning
+from asd_lightning.cli import main
+from asd_lightning.errors import UserError
+from asd_lightning.live.journal import Journal
+from tests.detector.sounds import whine, write
+from tests.forked import Forked
+from tests.serving.test_events import told
+
+TOKEN = "a-token-of-ours"
+
+
+@pytest.fixture
+def process(own, monkeypatch):
+    """``asd serve`` on a port of its own; the process, and its port."""
+    monkeypatch.setenv("ASD_TOKEN", TOKEN)
+    journal = Journal(own.with_name("own.asd.journal"))
+    told(journal, 1)
+    journal.close()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    started = Forked(["serve", own, "--port", port], own.parent)
+    try:
+        while not answers(port):
+            assert started.poll() is None, started.done()
+            time.sleep(0.02)
+        yield started, port
+    finally:
+        if started.poll() is None:
+            started.kill()
+
+
+def answers(port):
+    try:
+        return request(port, "/api/v1/health")[0] == 200
+    except OSError:
+        return False
+
+
+def request(port, path, body=None, **headers):
+    kind = {"Content-Type": "audio/wav", "Authorization": f"Bearer {TOKEN}", **headers}
+    asked = urllib.request.Request(f"http://127.0.0.1:{port}{path}", body, kind)
+    try:
+        with urllib.request.urlopen(asked) as answer:
+            return answer.status, answer.read(), answer.headers
+    except urllib.error.HTTPError as error:
+        return error.code, error.read(), error.headers
+
+
+def spoken(port, text):
+    connection = socket.create_connection(("127.0.0.1", port))
+    connection.sendall(text.encode())
+    return connection, connection.makefile("rb")
+
+
+def test_a_server_answers_on_the_wire_and_ends_when_it_is_told(process, own, tmp_path, capsys):
+    started, port = process
+    sound = write(tmp_path / "today.wav", whine(5))
+    main(["score", str(own), str(sound), "--json"])
+    status, body, headers = request(port, f"/api/v1/score?name={sound}", sound.read_bytes())
+    assert (status, [json.loads(body)]) == (200, json.loads(capsys.readouterr().out))
+    assert "Server" not in headers
+    assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+    assert request(port, "/api/v1/info", Authorization="Bearer wrong")[0] == 401
+    head = f"Host: 127.0.0.1:{port}\r\nAuthorization: Bearer {TOKEN}\r\n"
+    # More than is allowed, by its own word: refused before it comes, and hung up on.
+    told_large, lines = spoken(
+        port, f"POST /api/v1/score HTTP/1.1\r\n{head}Content-Type: audio/wav\r\nContent-Length: 999999999\r\n\r\nRIFF"
+    )
+    answer = lines.read().decode()
+    assert answer.startswith("HTTP/1.1 413 ")
+    assert "more than 100 MB" in answer
+    # One that says a length and then hangs up, and one whose stream of events is open, hold nothing up.
+    torn, _ = spoken(port, f"POST /api/v1/score HTTP/1.1\r\n{head}Content-Length: 1000\r\n\r\nRIFF")
+    torn.close()
+    unfinished, _ = spoken(port, "GET / HTTP/1.1\r\nHost: ")
+    stream, lines = spoken(port, f"GET /api/v1/events/stream HTTP/1.1\r\n{head}Last-Event-ID: \r\n\r\n")
+    assert b": asd\n" in lines
+    journal = Journal(own.with_name("own.asd.journal"))
+    (event_id,) = told(journal, 2)
+    journal.close()
+    assert f"id: {event_id}\n".encode() in lines
+    started.send_signal(signal.SIGTERM)
+    done = started.done()
+    assert done.returncode == 0
+    assert done.stderr == f"asd: {own}: http://127.0.0.1:{port}/ (end with Ctrl-C)\n"
+    for connection in (told_large, unfinished, stream):
+        connection.close()
+
+
+def test_ctrl_c_ends_it(process):
+    started, _ = process
+    started.send_signal(signal.SIGINT)
+    done = started.done()
+    assert (done.returncode, done.stderr.splitlines()[1:]) == (0, ["asd: ended"])
+
+
+def test_an_address_that_is_not_to_be_had_is_told(own, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["serve", str(own), "--port", str(port)]) == 2
+    assert f"127.0.0.1, port {port}: not to be had" in capsys.readouterr().err
+    assert main(["serve", str(own), "--host", "0.0.0.0"]) == 2
+    assert "give a token too" in capsys.readouterr().err
+    assert main(["serve", str(own.with_name("none.asd"))]) == 2
+
+
+def test_the_extra_is_named_where_it_is_missing(own, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    with pytest.raises(UserError, match=r"asd serve needs fastapi: pip install 'asd_lightning\[serve\]'"):
+        asd_lightning.serve(own)
