@@ -2,115 +2,28 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import json
 import shutil
-import socket
-import threading
-from contextlib import contextmanager
 from itertools import groupby, pairwise
 
 import numpy as np
 import pytest
-
-pytest.importorskip("fastapi")
-pytest.importorskip("uvicorn")
-
-import uvicorn
 from matplotlib import colormaps
 
 from asd_lightning.cli import main
 from asd_lightning.detector.detector import Detector
 from asd_lightning.detector.judging import JUDGED
-from asd_lightning.live.events import KINDS, Event
-from asd_lightning.live.journal import Journal, Place
-from asd_lightning.serving.app import make_app
-from asd_lightning.serving.settings import Settings
-from tests.detector.conftest import pump as pump
+from asd_lightning.live.events import KINDS
 from tests.detector.sounds import RATE, hum, whine, write
 from tests.pages.browser import CHROMIUM, Browser
 from tests.pages.test_browser import contrast, luminance
+from tests.serving.paged import Page, serving, tell
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium here")
 TRAP = "<img src=x onerror=alert(1)>.wav"
 WHINE_HZ = 3000
 TOKEN = "let-me-in"
-# Looks at the page, 20 ms apart, before something is missing.
-PATIENCE = 3000
-
-
-@contextmanager
-def serving(detector, **options):
-    """Address of a server of the detector."""
-    guard = make_app(Settings(detector, port=0, **options))
-    server = uvicorn.Server(uvicorn.Config(guard, lifespan="off", log_level="error", timeout_graceful_shutdown=1))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
-        finally:
-            guard.app.state.service.stopping.set()
-            server.should_exit = True
-            thread.join()
-
-
-class Page:
-    """What somebody does with the page, and sees of it."""
-
-    def __init__(self, browser, url):
-        self.browser, self.url = browser, url
-
-    def open(self):
-        self.browser.visit(self.url)
-        self.wait("document.readyState === 'complete' && by('about').textContent.length > 3")
-
-    def of(self, expression):
-        return self.browser.evaluate(f"{{ const by = (id) => document.getElementById(id); {expression} }}")
-
-    def wait(self, condition):
-        met = self.of(
-            f"""let left = {PATIENCE};
-            new Promise((done) => {{
-              const look = () => ({condition}) ? done(true) : left-- ? setTimeout(look, 20) : done(false);
-              look();
-            }})"""
-        )
-        assert met, (condition, self.text("recording"))
-
-    def text(self, element):
-        return self.of(f"by('{element}').textContent")
-
-    def drop(self, *paths, name=None):
-        files = [[base64.b64encode(path.read_bytes()).decode(), name or path.name] for path in paths]
-        self.of(
-            f"""const data = new DataTransfer();
-            for (const [content, name] of {json.dumps(files)}) {{
-              const bytes = Uint8Array.from(atob(content), (one) => one.charCodeAt(0));
-              data.items.add(new File([bytes], name, {{type: "audio/wav"}}));
-            }}
-            by("drop").dispatchEvent(new DragEvent("drop", {{dataTransfer: data, bubbles: true, cancelable: true}}))"""
-        )
-
-    def judged(self, path, name=None):
-        self.drop(path, name=name)
-        self.wait("!by('card').hidden && !by('result').hidden")
-
-    def press(self, key, shift=False):
-        codes = {"Tab": 9, "Enter": 13, "Escape": 27}
-        common = {"key": key, "code": key, "windowsVirtualKeyCode": codes[key], "modifiers": 8 if shift else 0}
-        self.browser.call("Input.dispatchKeyEvent", type="keyDown", text="\r" if key == "Enter" else "", **common)
-        self.browser.call("Input.dispatchKeyEvent", type="keyUp", **common)
-
-    def tab_to(self, element):
-        """Ids of what has the focus on the way there."""
-        passed = []
-        while (here := self.of("document.activeElement.id")) != element:
-            assert len(passed) < 60, passed
-            passed.append(here)
-            self.press("Tab")
-        return passed
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +50,7 @@ def browser(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address(place):
-    with serving(place / "pump.asd", requests_a_minute=0.0) as url:
+    with serving(place / "pump.asd") as url:
         yield url
 
 
@@ -156,19 +69,8 @@ def plant(place, browser):
     detector = Detector.load(place / "pump.asd")
     detector.with_machine(dataclasses.replace(detector.machines_["pump"], name="fan"), detector.sounds_of("pump"))
     detector.save(place / "plant.asd")
-    with serving(place / "plant.asd", token=TOKEN, read_only=True, requests_a_minute=0.0) as url:
+    with serving(place / "plant.asd", token=TOKEN, read_only=True) as url:
         yield Page(browser, url)
-
-
-def tell(root, kind, machine="pump", **content):
-    """What a running ``asd watch`` does with its journal."""
-    journal = Journal(root / "pump.asd.journal")
-    try:
-        number = journal.left(0) + 1
-        event = Event(number, "left", machine, kind, 1.0, "2026-01-01T00:00:12.000Z", journal=journal.mark, **content)
-        journal.keep("left", Place(machine, events=number), [event])
-    finally:
-        journal.close()
 
 
 def by_command(path, capsys, *options):
@@ -241,7 +143,8 @@ def test_the_picture_is_bright_where_the_sound_is(page, place):
     pixels = page.of(
         """const canvas = document.querySelector("canvas"), {width, height} = canvas;
         const {data} = canvas.getContext("2d").getImageData(0, 0, width, height);
-        [...Array(height).keys()].map((row) => data.slice(4 * row * width, 4 * (row + 1) * width).reduce((a, b) => a + b))"""
+        const sumOf = (row) => data.slice(4 * row * width, 4 * (row + 1) * width).reduce((a, b) => a + b);
+        [...Array(height).keys()].map(sumOf)"""
     )
     # From the top down, on the mel scale; the hum lies below.
     rows = len(pixels)
@@ -337,7 +240,8 @@ def test_the_page_is_never_wider_than_the_screen(page, place, width):
     page.of("by('unlike').open = true")
     assert page.of("document.documentElement.scrollWidth") <= width
     sizes = page.of(
-        "[...document.querySelectorAll('button, select, .button, audio')].map((one) => one.getBoundingClientRect().height)"
+        """const touched = document.querySelectorAll("button, select, .button, audio");
+        [...touched].map((one) => one.getBoundingClientRect().height)"""
     )
     # A finger needs 44 pixels.
     assert all(height >= 44 for height in sizes if height)
@@ -356,11 +260,14 @@ def test_text_stands_out_from_its_ground(page, place, theme):
     pairs = page.of(
         """const ground = (one) => {
           const color = getComputedStyle(one).backgroundColor;
-          return color === "rgba(0, 0, 0, 0)" ? (one.parentElement ? ground(one.parentElement) : "rgb(255, 255, 255)") : color;
+          const above = one.parentElement;
+          return color !== "rgba(0, 0, 0, 0)" ? color : above ? ground(above) : "rgb(255, 255, 255)";
         };
+        const hasText = (one) => [...one.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+        const ink = (one) => getComputedStyle(one)[one instanceof SVGElement ? "fill" : "color"];
         [...document.querySelectorAll("body *")]
-          .filter((one) => one.checkVisibility() && [...one.childNodes].some((node) => node.nodeType === 3 && node.data.trim()))
-          .map((one) => [one instanceof SVGElement ? getComputedStyle(one).fill : getComputedStyle(one).color, ground(one), one.textContent])"""
+          .filter((one) => one.checkVisibility() && hasText(one))
+          .map((one) => [ink(one), ground(one), one.textContent])"""
     )
     page.of("by('confirm').close()")
     page.browser.call("Emulation.setEmulatedMedia", media="", features=[])
@@ -390,7 +297,8 @@ def test_whoever_does_not_see_it_hears_what_everything_is(page, place):
     assert any(name.startswith("Choose a recording") for name in told["button"])
     assert sum(name.startswith(("Score of each", "Spectrogram.")) for name in named) == 2
     order = page.of(
-        "[...document.querySelectorAll('h1, h2, h3, h4')].filter((one) => one.checkVisibility()).map((one) => one.tagName)"
+        """const all = [...document.querySelectorAll("h1, h2, h3, h4")];
+        all.filter((one) => one.checkVisibility()).map((one) => one.tagName)"""
     )
     assert order[0] == "H1"
     assert all(int(after[1]) <= int(before[1]) + 1 for before, after in pairwise(order))
@@ -431,11 +339,15 @@ def test_states_share_a_scale_on_which_warnings_begin_at_one(page):
             {"state": "off", "warning": None},
         ],
     }
-    scaled = f"import('/static/windows.js').then((m) => m.onOneScale({json.dumps({'windows': windows, 'threshold': 4.0})}, {json.dumps(told)}))"
-    shown, levels = page.of(scaled)
+    judgment = json.dumps({"windows": windows, "threshold": 4.0})
+
+    def scaled(told):
+        return page.of(f"import('/static/windows.js').then((m) => m.onOneScale({judgment}, {json.dumps(told)}))")
+
+    shown, levels = scaled(told)
     assert [one["score"] for one in shown] == [1.5, 0.5, None]
     assert levels == [{"name": "warning", "value": 1}]
-    shown, levels = page.of(scaled.replace(json.dumps(told), json.dumps(told | {"states": []})))
+    shown, levels = scaled(told | {"states": []})
     assert [one["score"] for one in shown] == [6.0, 6.0, None]
     assert [one["value"] for one in levels] == [4.0, 9.0]
 
