@@ -183,8 +183,8 @@ async function showNearest(nearest) {
   if (!nearest) return;
   tell(by("nearest"), `${nearest.recording}, from ${clock(nearest.start)}`);
   by("normal").hidden = !nearest.sound;
-  const kept = nearest.is_nearest ? "" : "The most alike of the normal sound that the detector keeps.";
-  tell(by("unkept"), nearest.sound ? kept : "The detector keeps no sound of it.");
+  const kept = nearest.is_nearest ? "Of all normal sound the most alike." : "Of the normal sound that the detector keeps the most alike.";
+  tell(by("alike"), nearest.sound ? kept : "Of all normal sound the most alike; the detector keeps none of it to be heard.");
   if (!nearest.sound) return;
   const {signal} = running;
   await shielded(async () => {
