@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-gpu test-ray fuzz lint format types gpu-figures wheel clean
+.PHONY: help setup demo test test-slow test-gpu test-serve test-ray fuzz lint format types gpu-figures wheel clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,13 +30,16 @@ demo: .venv/.ready  ## synthetic machines -> training -> tables and a report, in
 test: export PYTHONDONTWRITEBYTECODE =
 test: .venv/.ready  ## all quick tests
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder \
-		-m "not slow and not gpu and not network and not weights and not ray"
+		-m "not slow and not gpu and not network and not weights and not ray and not serve"
 
 test-slow: .venv/.ready  ## full-size encoders, long trainings
 	$(BIN)/pytest -m "slow"
 
 test-gpu: .venv/.ready  ## what a CUDA device computes is what the processor computes
 	$(BIN)/pytest -m "gpu"
+
+test-serve: .venv/.ready  ## requests made from the API's own document, by the thousand
+	$(BIN)/pytest -m "serve"
 
 test-ray: .venv/.ready  ## an archive on a cluster of several Ray nodes, of which one is killed
 	$(BIN)/pytest -m "ray"

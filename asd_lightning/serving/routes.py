@@ -97,7 +97,8 @@ def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def _body(field: str, many: bool = False) -> dict[str, Any]:
     binary = _AUDIO["schema"]
     files = {"type": "array", "items": binary, "minItems": 1, "maxItems": MOST_FILES}
-    form = {"schema": {"type": "object", "required": [field], "properties": {field: files if many else binary}}}
+    fields = {field: files if many else binary}
+    form = {"schema": {"type": "object", "required": [field], "properties": fields, "additionalProperties": False}}
     raw = {} if many else {"audio/wav": _AUDIO, "audio/flac": _AUDIO, "application/octet-stream": _AUDIO}
     return {"requestBody": {"required": True, "content": {"multipart/form-data": form, **raw}}}
 

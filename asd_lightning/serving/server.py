@@ -76,6 +76,8 @@ def run_server(settings: Settings) -> None:
         UserError: not a detector, or an address that is not to be had.
     """
     guard = make_app(settings)
+    # It tells of every form that is none; whoever has sent it is answered.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     with _bound(settings) as listener:
         logger.warning("%s: http://%s/ (end with Ctrl-C)", settings.detector, _address(listener))
         server = _Server(_config(guard), guard.app)  # type: ignore[arg-type]

@@ -26,7 +26,10 @@ def asking(app: Any, base_url: str = HERE) -> Ask:
     async def once(method: str, path: str, **how: Any) -> httpx.Response:
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url=base_url) as client:
-            return await client.request(method, path, **how)
+            answer = await client.request(method, path, **how)
+            # Whoever checks the exchange looks at what was sent too.
+            answer.request.read()
+            return answer
 
     return lambda method, path, **how: asyncio.run(once(method, path, **how))
 
