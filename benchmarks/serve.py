@@ -145,11 +145,11 @@ def told(loads: Sequence[tuple[int, Load]], calls: Sequence[float], memory: Sequ
     lines = [
         "# `asd serve` under load",
         "",
-        "`OMP_NUM_THREADS=1 python benchmarks/serve.py`",
+        f"`OMP_NUM_THREADS=1 python benchmarks/serve.py --requests {requests}`",
         "",
         f"{requests} requests for each number of clients, a clip of {SECONDS} s each, statistics embedder, one scored "
-        f"at a time, loopback; {os.cpu_count()} cores, load of the machine at the end {os.getloadavg()[0]:.0f}: the times "
-        "are of this machine in that state, the ratios of one run.",
+        f"at a time, loopback; {os.cpu_count()} cores, load average at the end {os.getloadavg()[0]:.0f}: times "
+        "are of this machine in that state, ratios of one run.",
         "",
         *markdown_lines(Table("", ("clients", "p50", "p99", "requests a second"), tuple(rows))),
         "",
@@ -163,6 +163,10 @@ def told(loads: Sequence[tuple[int, Load]], calls: Sequence[float], memory: Sequ
     return "\n".join(lines) + "\n"
 
 
+def _too_long(*_: object) -> None:
+    raise TimeoutError(f"longer than {LONGEST:g} s: give fewer --requests")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=400, help="for each number of clients")
@@ -170,6 +174,7 @@ def main() -> None:
     from asd_lightning.detector.detector import Detector
     from asd_lightning.detector.judging import as_json
 
+    signal.signal(signal.SIGALRM, _too_long)
     signal.alarm(round(LONGEST))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -94,7 +94,7 @@ def test_the_answers_about_sound_are_as_the_document_says(app, route, field):
 def test_a_campaign_from_the_document_finds_nothing(app, of):
     for operation in of(app):
         mode = GenerationMode.POSITIVE if of is operations else GenerationMode.NEGATIVE
-        hold_to_the_document(operation, mode, 300)
+        hold_to_the_document(operation, mode, 150)
 
 
 def sounds():
@@ -124,7 +124,7 @@ def sounds():
 def test_torn_and_changed_sound_is_judged_or_told(app, own, route):
     logging.getLogger("asd_lightning").setLevel(logging.ERROR)
     (operation,) = [one for one in operations(app) if one.path == f"/api/v1/{route}"]
-    examples = 60 if route == "accept" else 500
+    examples = 40 if route == "accept" else 300
 
     @hypothesis.settings(
         max_examples=examples, deadline=None, database=None, suppress_health_check=list(hypothesis.HealthCheck)
