@@ -4,7 +4,8 @@
 
 The statistics embedder on clips of 10 s (16 kHz, mono, 320 kB each), one scored at a time; of 1, 4 and 16 clients each
 keeps one request under way over a connection of its own.  In the same run the function is called in this process on the
-same file, before and after the load.  Resident memory is the server's, after a first half of the requests and after the
+same file, before and after the load; a busy machine stretches times, so processor seconds, user and system, are told
+beside them.  Resident memory is the server's, after a first half of the requests and after the
 second.  Writes ``serve.md`` beside this file.
 """
 
@@ -110,6 +111,12 @@ def resident(pid: int) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024
 
 
+def processor(pid: int) -> float:
+    """Seconds of a process so far, user and system."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def clip(seed: int) -> np.ndarray:
     """A hum in noise."""
     draw = np.random.default_rng(seed)
@@ -185,16 +192,19 @@ def main() -> None:
         path = detector.save(folder / "pump.asd")
         detector = Detector.load(path)
         expected = as_json(detector.judge(recording)[0]) | {"path": "today.wav"}
+        begun_here = time.process_time()
         calls = direct(detector, recording, requests // 4)
+        per_call = (time.process_time() - begun_here) / len(calls)
         process, port = served(path)
         try:
             make = client_of(port, recording.read_bytes(), expected)
             loaded(make, 1, 10)
-            memory = [resident(process.pid)]
+            memory, begun = [resident(process.pid)], processor(process.pid)
             halves = []
             for _ in range(2):
                 halves.append([loaded(make, clients, requests // 2) for clients in CLIENTS])
                 memory.append(resident(process.pid))
+            per_request = (processor(process.pid) - begun) / (requests // 2 * 2 * len(CLIENTS))
         finally:
             process.terminate()
             process.wait()
@@ -203,7 +213,10 @@ def main() -> None:
         (clients, Load(one.seconds + other.seconds, one.wall + other.wall, one.failed + other.failed))
         for clients, one, other in zip(CLIENTS, *halves, strict=True)
     ]
-    page = told(loads, calls, memory, requests)
+    page = told(loads, calls, memory, requests) + (
+        f"- Processor seconds: {1000 * per_call:.0f} ms of a call of the function, {1000 * per_request:.0f} ms of a "
+        f"request in the server's process, {per_request / per_call:.2f} times that.\n"
+    )
     write_text_atomically(REPOSITORY / "benchmarks/serve.md", page)
     print(page)
 

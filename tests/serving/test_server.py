@@ -1,5 +1,6 @@
 """The real process: what a client on the wire sees, and how it ends."""
 
+import asyncio
 import json
 import signal
 import socket
@@ -9,11 +10,13 @@ import urllib.error
 import urllib.request
 
 import pytest
+import uvicorn
 
 import asd_lightning
 from asd_lightning.cli import main
 from asd_lightning.errors import UserError
 from asd_lightning.live.journal import Journal
+from asd_lightning.serving import server
 from tests.detector.sounds import whine, write
 from tests.forked import Forked
 from tests.serving.test_events import told
@@ -120,3 +123,24 @@ def test_the_extra_is_named_where_it_is_missing(own, monkeypatch):
     monkeypatch.setitem(sys.modules, "fastapi", None)
     with pytest.raises(UserError, match=r"asd serve needs fastapi: pip install 'asd_lightning\[serve\]'"):
         asd_lightning.serve(own)
+
+
+def test_who_does_not_say_what_is_wanted_is_hung_up_on(app, monkeypatch):
+    monkeypatch.setattr(server, "_HEAD", 0.05)
+
+    async def spoken_to():
+        listener = socket.create_server(("127.0.0.1", 0))
+        serving = uvicorn.Server(server._config(app))
+        running = asyncio.create_task(serving.serve(sockets=[listener]))
+        ended = []
+        for text in ("", "GET / HT", "GET / HTTP/1.1\r\nHost: localhost\r\n\r\nGET /api"):
+            reader, writer = await asyncio.open_connection(*listener.getsockname())
+            writer.write(text.encode())
+            ended.append((await reader.read()).startswith(b"HTTP/1.1 200"))
+            writer.close()
+        serving.should_exit = True
+        await running
+        return ended
+
+    # Each is answered what it has asked for, and the connection ends.
+    assert asyncio.run(spoken_to()) == [False, False, True]
