@@ -110,7 +110,7 @@ def _shown(found: Explanation, machine: Machine, detector: str) -> dict[str, Any
         "tint": decision_tint(one.decision).css,
         "levels": None if machine.in_states and one.state not in machine.in_states else machine.thresholds(one.state),
         "promise": machine.sentence(),
-        "why": _why(found, machine),
+        "why": why(found, machine),
         "window": window if many else None,
         "heard": own,
         "beside": beside,
@@ -148,8 +148,8 @@ def _shown(found: Explanation, machine: Machine, detector: str) -> dict[str, Any
     }
 
 
-def _why(found: Explanation, machine: Machine) -> list[str]:
-    """The decision in plain words."""
+def why(found: Explanation, machine: Machine) -> list[str]:
+    """The decision in plain words, a sentence each."""
     one = found.judgment
     if math.isnan(one.score):
         return _why_not(found)

@@ -36,15 +36,8 @@ def write_page(out: Path, template: str, shown: dict[str, Any]) -> Path:
 
 def render_page(template: str, shown: dict[str, Any]) -> str:
     """The page as text; all that ``shown`` holds is escaped, unless it is ``Markup``."""
-    environment = Environment(
-        loader=PackageLoader("asd_lightning.pages"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": percent, "number": number, "css": series_css}
-    style = environment.get_template("page.css").render(tints=TINTS)
+    environment = _environment()
+    style = stylesheet()
     script = environment.get_template("page.js").render()
     frame = {
         "version": __version__,
@@ -54,6 +47,23 @@ def render_page(template: str, shown: dict[str, Any]) -> str:
         "policy": content_policy(script, style),
     }
     return environment.get_template(template).render(frame | shown)
+
+
+def stylesheet() -> str:
+    """The style that all pages share, with the colors of all that is drawn."""
+    return _environment().get_template("page.css").render(tints=TINTS)
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("asd_lightning.pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": percent, "number": number, "css": series_css}
+    return environment
 
 
 def series_css(index: int) -> str:

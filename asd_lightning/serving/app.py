@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
@@ -16,18 +15,12 @@ from asd_lightning.atomic import full_disk
 from asd_lightning.errors import UserError
 from asd_lightning.serving.answers import Answers
 from asd_lightning.serving.counts import Counts
+from asd_lightning.serving.files import PATHS, page_file
 from asd_lightning.serving.guard import Guard
 from asd_lightning.serving.routes import Service, router
 from asd_lightning.serving.settings import Settings
 
 logger = logging.getLogger(__name__)
-_PAGE = Path(__file__).with_name("page")
-# Path -> file and kind; no other file is sent.
-_FILES = {
-    "/": ("index.html", "text/html"),
-    "/static/page.js": ("page.js", "text/javascript"),
-    "/static/page.css": ("page.css", "text/css"),
-}
 
 
 def make_app(settings: Settings) -> Guard:
@@ -44,16 +37,16 @@ def make_app(settings: Settings) -> Guard:
     app = FastAPI(title="asd serve", version=__version__, docs_url=None, redoc_url=None)
     app.state.service = Service(Answers(settings), counts)
     app.include_router(router)
-    for path in _FILES:
+    for path in PATHS:
         app.add_api_route(path, _file, include_in_schema=False)
     for kind, answer in _ANSWERS.items():
         app.add_exception_handler(kind, answer)
     return Guard(app, settings, counts)
 
 
-async def _file(request: Request) -> Response:
-    name, kind = _FILES[request.url.path]
-    return FileResponse(_PAGE / name, media_type=kind)
+def _file(request: Request) -> Response:
+    content, kind = page_file(request.url.path)
+    return Response(content, media_type=kind)
 
 
 async def _refused(_: Request, error: Exception) -> Response:

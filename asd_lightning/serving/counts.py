@@ -6,10 +6,12 @@ import threading
 from bisect import bisect_left
 from collections import Counter
 
+from asd_lightning.serving.files import PATHS
+
 _BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _ROUTES = frozenset(
     f"/api/v1/{name}" for name in ("health", "info", "score", "batch", "explain", "accept", "events", "events/stream")
-) | {"/", "/metrics", "/openapi.json", "/static/page.js", "/static/page.css"}
+) | {*PATHS, "/metrics", "/openapi.json"}
 _SOUND = "/api/v1/sound/"
 
 

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from asd_lightning.detector.detector import Detector
 from asd_lightning.detector.judging import Place, as_json
 from asd_lightning.explanation.explanation import Explanation, Range, Unlike, explained_judgment, read_excerpt
-from asd_lightning.explanation.page import summary
+from asd_lightning.explanation.page import why
 from asd_lightning.explanation.spectrogram import spectrogram
 from asd_lightning.serving.answers import Pieces, judged
 
@@ -35,7 +35,7 @@ def explanation(detector: Detector, pieces: Pieces) -> dict[str, Any]:
         "spectrogram": _spectrogram(found),
         "parts": _parts(found),
         "nearest": _nearest(detector, found),
-        "sentence": summary(found),
+        "sentence": " ".join(why(found, detector.machines_[found.judgment.machine])),
     }
 
 

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from asd_lightning.serving.counts import Counts
+from asd_lightning.serving.files import PATHS
 from asd_lightning.serving.rate import Rate
 from asd_lightning.serving.settings import Settings
 
@@ -29,7 +30,7 @@ SECURITY_HEADERS = {
     "Cache-Control": "no-store",
 }
 # What says nothing of the detector: the page asks for the token, and the document tells how to.
-_OPEN = ("/", "/static/page.js", "/static/page.css", "/openapi.json")
+_OPEN = (*PATHS, "/openapi.json")
 _READING = ("GET", "HEAD", "OPTIONS")
 
 

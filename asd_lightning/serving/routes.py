@@ -111,11 +111,17 @@ def _service(request: Request) -> Service:
 @router.get("/api/v1/health", response_model=schemas.Health, responses=_errors(), tags=["detector"])
 async def health(request: Request) -> Response:
     """That the server answers, and with which detector."""
-    current = _service(request).answers.current
-    in_use = await run_in_threadpool(current.get)
+    answers = _service(request).answers
+    in_use = await run_in_threadpool(answers.current.get)
     file = in_use.detector.read_from
-    told = {"status": "ok", "version": __version__, "file": current.path.name, "note": in_use.note}
-    return JSONResponse(told | {"content_hash": "" if file is None else file.content_hash})
+    told: dict[str, Any] = {
+        "status": "ok",
+        "version": __version__,
+        "file": answers.current.path.name,
+        "note": in_use.note,
+    }
+    told |= {"content_hash": "" if file is None else file.content_hash, "read_only": answers.settings.read_only}
+    return JSONResponse(told)
 
 
 @router.get("/api/v1/info", response_model=schemas.Info, responses=_errors(503), tags=["detector"])

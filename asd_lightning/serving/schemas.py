@@ -23,6 +23,7 @@ class Health(BaseModel):
     file: str = Field(description="name of the detector's file", examples=["pump.asd"])
     content_hash: str = Field(description="of the detector that judges now", examples=["0c8e..."])
     note: str = Field(description="of the last change of the file, while the server ran; may be empty")
+    read_only: bool = Field(description="whether nothing is accepted into the detector")
 
 
 class Window(BaseModel):

@@ -77,9 +77,21 @@ class Browser:
 
     def open(self, page: Path) -> None:
         """Load a file and wait until everything in it is loaded."""
+        self.visit(page.resolve().as_uri())
+
+    def visit(self, url: str) -> None:
+        """Load what is at an address and wait until everything in it is loaded."""
         seen = len(self.events)
-        self.call("Page.navigate", url=page.resolve().as_uri())
-        while not any(event["method"] == "Page.loadEventFired" for event in self.events[seen:]):
+        self.call("Page.navigate", url=url)
+        self.until("Page.loadEventFired", seen)
+
+    def until(self, method: str, seen: int = 0) -> dict[str, Any]:
+        """Wait for an event of this kind after the first ``seen`` of all events; its parameters."""
+        while True:
+            found = [event["params"] for event in self.events[seen:] if event["method"] == method]
+            if found:
+                params: dict[str, Any] = found[0]
+                return params
             self._receive()
 
     def evaluate(self, expression: str) -> Any:

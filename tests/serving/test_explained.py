@@ -24,7 +24,7 @@ def test_the_whine_is_where_it_is(ask, tmp_path, seconds, window):
     told = explained(ask, path)
     scored = ask("POST", "/api/v1/score", files={"file": (path.name, path.read_bytes())}).json()
     assert told["judgment"] == scored
-    assert told["sentence"].startswith("today.wav: alarm, score ")
+    assert told["sentence"].startswith("Its score is ")
     (low, high), *_ = told["parts"]["marked"]["frequencies"]
     assert low < 3000 < high
     picture = told["spectrogram"]
