@@ -173,7 +173,9 @@ class BEATs(nn.Module):
             UserError: less than one patch.
             ValueError: a clip that is padding alone.
         """
-        if not self.training and not torch.is_grad_enabled() and features.device.type == "cpu":
+        # A loop in a traced graph would be one over the example's clips.
+        looped = features.device.type == "cpu" and not torch.compiler.is_compiling()
+        if looped and not self.training and not torch.is_grad_enabled():
             parts = [slice(first, first + _CPU_CLIPS) for first in range(0, len(features), _CPU_CLIPS)]
             masks = [None if padding_mask is None else padding_mask[part] for part in parts]
             return torch.cat([self._encode(features[part], mask) for part, mask in zip(parts, masks, strict=True)])

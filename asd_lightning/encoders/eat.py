@@ -101,7 +101,9 @@ class EAT(nn.Module):
             raise ValueError(
                 f"EAT needs at least {patch} frames of {self.config.mel_bins} mel bands, got {frames} of {mel}"
             )
-        if not self.training and not torch.is_grad_enabled() and features.device.type == "cpu":
+        # A loop in a traced graph would be one over the example's clips.
+        looped = features.device.type == "cpu" and not torch.compiler.is_compiling()
+        if looped and not self.training and not torch.is_grad_enabled():
             return torch.cat([self._encode(clips) for clips in torch.split(features, _CPU_CLIPS)])
         return self._encode(features)
 
