@@ -41,6 +41,7 @@ STAGES = (
     "experiment",
     "detector",
     "explanation",
+    "exporting",
     "archive",
     "live",
     "api",

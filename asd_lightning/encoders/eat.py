@@ -110,7 +110,7 @@ class EAT(nn.Module):
     def _encode(self, features: Float[Tensor, "batch frames mel"]) -> Float[Tensor, "batch tokens dim"]:
         x: Tensor = self.local_encoder(features)
         x = x + self.fixed_positional_encoder(x.shape[1]).to(x.dtype)
-        x = self.pre_norm(torch.cat([self.extra_tokens.to(x.dtype).expand(len(x), -1, -1), x], dim=1))
+        x = self.pre_norm(torch.cat([self.extra_tokens.to(x.dtype).expand(x.shape[0], -1, -1), x], dim=1))
         for block in self.blocks:
             if self.gradient_checkpointing and torch.is_grad_enabled():
                 x = checkpoint(block, x, use_reentrant=False)

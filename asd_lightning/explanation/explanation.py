@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -246,23 +245,8 @@ def _counterpart(detector: Detector, machine: Machine, embedding: Float32[ndarra
         return None
     nearest = int(machine.nearest(embedding)[0])
     row = nearest if nearest in rows else int(machine.nearest(embedding, np.array(rows))[0])
-    waveform = _read(kept[str(row)].tobytes(), detector.hearing_)
+    waveform = excerpt_waveform(kept[str(row)].tobytes(), detector.hearing_)
     return None if waveform is None else Counterpart(Place(items[row].file, items[row].start), waveform, row == nearest)
-
-
-def _read(content: bytes, hearing: Hearing) -> Float32[ndarray, " samples"] | None:
-    """An excerpt's waveform; ``None`` where the file holds no such thing, or far more than an excerpt."""
-    import soundfile
-
-    try:
-        with soundfile.SoundFile(io.BytesIO(content)) as file:
-            fits = file.channels == 1 and file.samplerate == hearing.preprocessing.sample_rate
-            if not fits or not 0 < file.frames <= hearing.preprocessing.samples:
-                return None
-            waveform: Float32[ndarray, " samples"] = file.read(dtype="float32")
-    except (soundfile.LibsndfileError, RuntimeError):
-        return None
-    return waveform if len(waveform) and np.isfinite(waveform).all() else None
 
 
 def _ranges(unlike: Unlike, wanted: ndarray) -> list[Range]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import math
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn

@@ -117,7 +117,9 @@ class Framed(nn.Module):
         self.stretch = math.gcd(length, hop)
         self.pieces, self.step = length // self.stretch, hop // self.stretch
         if self.pieces > _MOST_PIECES:
-            raise UserError(f"frames of {length} samples every {hop} cannot be exported: choose multiples of one length")
+            raise UserError(
+                f"frames of {length} samples every {hop} cannot be exported: choose multiples of one length"
+            )
 
     def forward(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch frames length"]:
         """The frames."""

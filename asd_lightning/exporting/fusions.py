@@ -154,9 +154,7 @@ class Together(nn.Module):
 
     def forward(self, x: Float[Tensor, "m dim"]) -> Float[Tensor, " m"]:
         """Anomaly scores."""
-        z = [
-            (self._scaled(score) - self.scale[name][0]) / self.scale[name][1] for name, score in self.parts(x).items()
-        ]
+        z = [(self._scaled(score) - self.scale[name][0]) / self.scale[name][1] for name, score in self.parts(x).items()]
         return torch.stack(z, dim=1).mean(1) if self.mean_of_all else lowest_of(z)
 
     def _scaled(self, score: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
