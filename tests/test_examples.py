@@ -45,6 +45,7 @@ MODULES = (
     *("detector.promise", "detector.health", "detector.drift", "detector.states"),
     *("selection.criteria", "selection.choice", "archive.listing"),
     *("scoring.contributions", "explanation.charts", "explanation.occlusion"),
+    *("exporting.front_ends", "exporting.fusions", "exporting.agreement"),
 )
 
 

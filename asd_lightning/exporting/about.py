@@ -34,6 +34,7 @@ def about(machine: Machine, hearing: Hearing, samples: int, content_hash: str) -
         "samples": str(samples),
         "window_seconds": repr(samples / preprocessing.sample_rate),
         "enrolled_window_seconds": repr(float(preprocessing.clip_seconds)),
+        "hop_seconds": repr(float(preprocessing.hop_seconds or preprocessing.clip_seconds)),
         "channel": str(preprocessing.channel),
         "pad": preprocessing.pad,
         "recording_score": hearing.reduction,

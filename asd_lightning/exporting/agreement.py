@@ -23,6 +23,8 @@ LARGEST = 1e-5
 """Difference that is allowed, in deviations of the scores that normal sound has."""
 _ROUNDINGS = 10.0
 _LAST_BIT = 2.0**-24
+# Fainter than the last bit of 16.
+_NEARLY_SILENT = np.float32(1e-5)
 
 
 def difference(
@@ -47,11 +49,12 @@ def difference(
     wanted = exact(windows)
     unit = np.maximum(spread_of(normal), np.abs(wanted - np.median(normal)))
     session = opened(path)
-    found = [np.abs(_scored(session, windows[-count:]) - wanted[-count:]) / unit[-count:] for count in BATCHES]
-    largest = float(np.concatenate(found).max())
+    found = [_apart(_scored(session, windows[-count:]), wanted[-count:], unit[-count:]) for count in BATCHES]
+    # Of nan, which any may be, nan.
+    largest = float(np.max(found))
     if largest <= LARGEST:
         return largest
-    allowed = _ROUNDINGS * float((np.abs(exact(_last_bits_changed(windows)) - wanted) / unit).max())
+    allowed = _ROUNDINGS * _apart(exact(_last_bits_changed(windows)), wanted, unit)
     # Not true of nan, by either side.
     if largest <= allowed:
         return largest
@@ -67,8 +70,15 @@ def spread_of(normal: Float[ndarray, " clips"]) -> float:
 
 
 def trial_windows(kept: Sequence[Float32[ndarray, " _"]], samples: int) -> Float32[ndarray, "n samples"]:
-    """As many windows as the largest of `BATCHES`: made sound, and every second one normal sound where it was kept."""
+    """As many windows as the largest of `BATCHES`: silence, nearly silence, made sound, and kept normal sound between.
+
+    Args:
+        kept: normal sound, for every second window; there may be none.
+        samples: of a window.
+    """
     windows = made_windows(max(BATCHES), samples)
+    windows[0] = 0
+    windows[2] *= _NEARLY_SILENT
     louder = np.random.default_rng(2).uniform(0.9, 1.1, len(windows)).astype(np.float32)
     for row, waveform in zip(range(1, len(windows), 2), cycle(kept), strict=False):
         windows[row] = louder[row] * np.resize(waveform, samples)
@@ -111,6 +121,12 @@ def _scored(session: Any, windows: Float32[ndarray, "n samples"]) -> Float[ndarr
     if scores.shape != (len(windows),):
         raise UserError(f"the graph gives scores of shape {scores.shape} for {len(windows)} windows")
     return np.asarray(scores)
+
+
+def _apart(found: Float[ndarray, " n"], wanted: Float[ndarray, " n"], unit: Float[ndarray, " n"]) -> float:
+    """The largest difference; what neither has a score of does not count, what one has none of makes it nan."""
+    scored = ~(np.isnan(found) & np.isnan(wanted))
+    return float((np.abs(found - wanted) / unit)[scored].max(initial=0.0))
 
 
 def _last_bits_changed(windows: Float32[ndarray, "n samples"]) -> Float32[ndarray, "n samples"]:
