@@ -24,6 +24,7 @@ def about(machine: Machine, hearing: Hearing, samples: int, content_hash: str) -
         content_hash: of the detector's file.
     """
     preprocessing = hearing.preprocessing
+    seconds = samples / preprocessing.sample_rate
     kinds = [branch["encoder"]["kind"] for branch in hearing.embedder["branches"]]
     return {
         "format": FORMAT,
@@ -32,9 +33,9 @@ def about(machine: Machine, hearing: Hearing, samples: int, content_hash: str) -
         "machine": machine.name,
         "sample_rate": str(preprocessing.sample_rate),
         "samples": str(samples),
-        "window_seconds": repr(samples / preprocessing.sample_rate),
+        "window_seconds": repr(seconds),
         "enrolled_window_seconds": repr(float(preprocessing.clip_seconds)),
-        "hop_seconds": repr(float(preprocessing.hop_seconds or preprocessing.clip_seconds)),
+        "hop_seconds": repr(min(float(preprocessing.hop_seconds or seconds), seconds)),
         "channel": str(preprocessing.channel),
         "pad": preprocessing.pad,
         "recording_score": hearing.reduction,

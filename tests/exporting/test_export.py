@@ -256,6 +256,15 @@ def test_states_have_their_thresholds_in_the_metadata(tmp_path):
         assert states[name] == {"running": True, "warning": own.warning, "alarm": own.alarm}
 
 
+def test_windows_of_another_length_leave_nothing_unheard(pump):
+    detector = Detector.load(pump / "pump.asd")
+    machine, hearing = detector.machines_["pump"], detector.hearing_
+    told = about(machine, hearing, 8_000, "")
+    assert (told["window_seconds"], told["hop_seconds"], told["enrolled_window_seconds"]) == ("0.5", "0.5", "1.0")
+    half = dataclasses.replace(hearing, preprocessing=dataclasses.replace(hearing.preprocessing, hop_seconds=0.25))
+    assert about(machine, half, 16_000, "")["hop_seconds"] == "0.25"
+
+
 def test_the_level_below_which_it_does_not_run(pump):
     detector = Detector.load(pump / "pump.asd")
     machine = detector.machines_["pump"]

@@ -1,4 +1,4 @@
-"""Every system as a file: the detector's scores of 100 clips, however many at a time.  An export takes half a minute."""
+"""Every system as a file: the detector's scores of 100 clips, however many at a time.  An export takes seconds each."""
 
 import numpy as np
 import pytest
@@ -15,11 +15,11 @@ from asd_lightning.detector.hearing import Hearing
 from tests.detector.sounds import hum, whine, write_normal
 from tests.exporting.test_export import agrees
 
-# Experiment, back-end, and the largest difference in deviations of normal sound's scores: 1e-5, or the rounding of a
-# random network in which all sound is nearly alike.
+# Experiment, back-end, and the largest difference in deviations of normal sound's scores: 1e-5, or the rounding of
+# cosines, or of a random network, by which all sound is nearly alike.
 SYSTEMS = [
     ("statistics", "knn_whitened", 1e-5),
-    ("log_mel", "beam_varmin", 1e-5),
+    ("log_mel", "beam_varmin", 1e-4),
     ("fft", "z_min", 1e-4),
     ("system1", "knn", 1e-4),
     ("system2", "daco_soft", 1e-4),
