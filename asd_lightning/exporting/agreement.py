@@ -21,7 +21,7 @@ BATCHES = (1, 5, 32)
 """Windows at a time that every export is tried with."""
 LARGEST = 1e-5
 """Difference that is allowed, in deviations of the scores that normal sound has."""
-_ROUNDINGS = 10.0
+_ROUNDINGS, _MOST = 10.0, 1e-2
 _LAST_BIT = 2.0**-24
 # Fainter than the last bit of 16.
 _NEARLY_SILENT = np.float32(1e-5)
@@ -35,7 +35,7 @@ def difference(
     It is in units of the standard deviation of normal sound's scores; of a score that lies farther from their median
     than that, in units of how far it lies.  Float32 rounds in both, each in its own order.  So ``LARGEST`` is allowed,
     or, where the detector itself is less certain than that, ten times what its scores change by with the last bits of
-    the samples.
+    the samples, but never more than a hundredth.
 
     Args:
         path: of the graph.
@@ -54,7 +54,7 @@ def difference(
     largest = float(np.max(found))
     if largest <= LARGEST:
         return largest
-    allowed = _ROUNDINGS * _apart(exact(_last_bits_changed(windows)), wanted, unit)
+    allowed = min(_ROUNDINGS * _apart(exact(_last_bits_changed(windows)), wanted, unit), _MOST)
     # Not true of nan, by either side.
     if largest <= allowed:
         return largest

@@ -154,12 +154,14 @@ def test_ten_times_what_the_last_bits_change_is_allowed(tmp_path):
     onnx.save(constant_graph("n", 1.0), tmp_path / "x.onnx")
     windows, normal = made_windows(32, 16_000), np.array([0.0, 2.0])
 
-    def shaky(step):
-        return lambda x: np.full(len(x), 1 + 3e-5 + step * (x != windows).any())
+    def shaky(step, apart=3e-5):
+        return lambda x: np.full(len(x), 1 + apart + step * (x != windows).any())
 
     assert difference(tmp_path / "x.onnx", shaky(4e-6), windows, normal) == pytest.approx(3e-5)
     with pytest.raises(UserError, match="2e-05 is allowed"):
         difference(tmp_path / "x.onnx", shaky(2e-6), windows, normal)
+    with pytest.raises(UserError, match=r"by 0\.02 of .* 0\.01 is allowed"):
+        difference(tmp_path / "x.onnx", shaky(1.0, 0.02), windows, normal)
 
 
 def test_nothing_is_left_of_a_graph_that_disagrees(pump, tmp_path, monkeypatch):
