@@ -21,6 +21,8 @@ from asd_lightning.exporting.agreement import Exact, difference, trial_windows
 from asd_lightning.exporting.graph import PRODUCER, WindowScores, onnx_bytes, required
 from asd_lightning.scoring.protocol import KeptScorer
 
+_LEAST_SECONDS, _MOST_SECONDS = 0.2, 60.0
+
 
 class Export(NamedTuple):
     """What was written.
@@ -53,7 +55,10 @@ def export_detector(
     own = loaded.machines_[_named(loaded, machine)]
     hearing = loaded.hearing_
     samples = window_samples(hearing, window_seconds)
+    exact = exact_scores(own, hearing)
     try:
+        # Windows that are too short for the embedder it refuses itself.
+        exact(np.zeros((1, samples), np.float32))
         scores = graph_of(own, hearing, samples)
         content_hash = loaded.read_from.content_hash if loaded.read_from else ""
         metadata = about(own, hearing, samples, content_hash)
@@ -61,7 +66,7 @@ def export_detector(
         with replaced(output) as temporary:
             temporary.write_bytes(content)
             windows = trial_windows(_kept_sound(loaded, own.name), samples)
-            found = difference(temporary, exact_scores(own, hearing), windows, own.normal.scores)
+            found = difference(temporary, exact, windows, own.normal.scores)
     except UserError as error:
         raise UserError(f"{detector}: {error}") from error
     return Export(output, own.name, samples, hearing.preprocessing.sample_rate, found, metadata)
@@ -123,9 +128,6 @@ def window_samples(hearing: Hearing, seconds: float | None) -> int:
             "and hears no others"
         )
     return round(seconds * own.sample_rate)
-
-
-_LEAST_SECONDS, _MOST_SECONDS = 0.2, 60.0
 
 
 def _kept_sound(detector: Detector, machine: str) -> list[Float32[ndarray, " _"]]:

@@ -26,6 +26,10 @@ from asd_lightning.features.spectrum import LogMelSpectrogram, MagnitudeSpectrum
 _CPU = torch.device("cpu")
 # Of the transform of a whole clip: the matrices of larger factors take a hundred megabytes.
 _LARGEST_FACTOR = 4096
+# Of one frame.
+_MOST_PIECES = 64
+# Samples at the lower rate that a sample of a resampled signal depends on, to either side; torchaudio's default is 7.
+_RESAMPLING_REACH = 16
 
 
 def as_products(front_end: nn.Module, samples: int) -> nn.Module:
@@ -230,10 +234,6 @@ _PRODUCTS: Mapping[type[nn.Module], Callable[..., nn.Module]] = {
     MN04LogMel: MN04Products,
     MagnitudeSpectrum: WholeClipProducts,
 }
-# Of one frame.
-_MOST_PIECES = 64
-# Samples at the lower rate that a sample of a resampled signal depends on, to either side; torchaudio's default is 7.
-_RESAMPLING_REACH = 16
 
 
 def _turned(steps: np.ndarray, points: int) -> tuple[np.ndarray, np.ndarray]:
