@@ -173,8 +173,8 @@ class Grid(nn.Module):
     def _bands(self, x: Float[Tensor, "m dim"]) -> Float[Tensor, "m bands _"]:
         bands = 1 if self.matching.match == "cosine" else self.matching.bands
         if self.matching.band_order == "first":
-            return x.unflatten(1, (bands, -1))
-        return x.unflatten(1, (-1, bands)).transpose(1, 2)
+            return x.reshape(x.shape[0], bands, -1)
+        return x.reshape(x.shape[0], -1, bands).transpose(1, 2)
 
 
 class OneGaussian(nn.Module):

@@ -85,7 +85,7 @@ class TwoStepTransform(nn.Module):
 
     def forward(self, x: Float[Tensor, "*many points"]) -> Float[Tensor, "*many bins"]:
         """Squared magnitudes."""
-        columns = x.unflatten(-1, (self.rows, self.columns)).transpose(-1, -2)
+        columns = x.reshape(*x.shape[:-1], self.rows, self.columns).transpose(-1, -2)
         real, imaginary = (columns @ self.first).chunk(2, dim=-1)
         cosines, sines = self.turns
         turned = torch.cat([real * cosines - imaginary * sines, real * sines + imaginary * cosines], dim=-2)
@@ -128,7 +128,7 @@ class Framed(nn.Module):
     def forward(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch frames length"]:
         """The frames."""
         count = waveform.shape[1] // self.stretch
-        stretches = waveform[:, : count * self.stretch].unflatten(1, (count, self.stretch))
+        stretches = waveform[:, : count * self.stretch].reshape(-1, count, self.stretch)
         last = (count - self.pieces) // self.step * self.step
         return torch.cat([stretches[:, one : one + last + 1 : self.step] for one in range(self.pieces)], dim=2)
 
@@ -156,7 +156,7 @@ class KaldiProducts(nn.Module):
         log_mel = self.bands(emphasized).clamp(min=fbank.ENERGY_FLOOR).log()
         if self.frames is not None:
             log_mel = F.pad(log_mel, (0, 0, 0, self.missing)) if self.missing > 0 else log_mel[:, : self.frames]
-        return (log_mel - self.mean) / (2 * self.std)
+        return (log_mel - self.mean) / (2 * self.std)  # type: ignore[no-any-return]
 
 
 class LogMelProducts(nn.Module):
@@ -192,7 +192,8 @@ class MN04Products(nn.Module):
         half = mn04_log_mel.WINDOW_LENGTH // 2
         mirrored = F.pad(emphasized[:, None], (half, half), mode="reflect").squeeze(1)
         mel = self.bands(self.framed(mirrored) * self.window)
-        return ((mel + mn04_log_mel.OFFSET).log() + mn04_log_mel.SHIFT) / mn04_log_mel.SPREAD
+        log_mel: Tensor = (mel + mn04_log_mel.OFFSET).log()
+        return (log_mel + mn04_log_mel.SHIFT) / mn04_log_mel.SPREAD
 
 
 class Resampled(nn.Module):
@@ -225,7 +226,7 @@ class WholeClipProducts(nn.Module):
 
     def forward(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch bins"]:
         """Magnitudes."""
-        return self.transform(waveform).sqrt()
+        return self.transform(waveform).sqrt()  # type: ignore[no-any-return]
 
 
 _PRODUCTS: Mapping[type[nn.Module], Callable[..., nn.Module]] = {

@@ -36,7 +36,7 @@ def back_end(kind: str, state: ScorerState) -> nn.Module:
     >>> back_end("ResidualScorer", scorer.state())(torch.tensor([[7.0, 3.0]], dtype=torch.float64)).tolist()
     [3.0]
     """
-    kinds = SIMPLE | _OF_OTHERS
+    kinds = {**SIMPLE, **_OF_OTHERS}
     if kind not in kinds:
         raise UserError(f"the back-end {kind:.60} cannot be exported; {', '.join(kinds)} can")
     return kinds[kind](state)
@@ -70,7 +70,7 @@ class Smaller(nn.Module):
 
     def forward(self, x: Float[Tensor, "m dim"]) -> Float[Tensor, " m"]:
         """Anomaly scores."""
-        return self.parts(x)["bank"]
+        return self.parts(x)["bank"]  # type: ignore[no-any-return]
 
 
 class NearerDomain(nn.Module):

@@ -77,7 +77,7 @@ def constant(array: Float[np.ndarray, "*shape"]) -> nn.Parameter:
 def unit_length(x: Float[Tensor, "m dim"]) -> Float[Tensor, "m dim"]:
     """Each row divided by its length; nan of zeros, which have no direction."""
     scaled = x / x.abs().amax(1, keepdim=True)
-    return scaled / torch.linalg.vector_norm(scaled, dim=1, keepdim=True)
+    return scaled / torch.linalg.vector_norm(scaled, dim=1, keepdim=True)  # type: ignore[no-any-return]
 
 
 def directions(x: Float[Tensor, "m bands dim"]) -> tuple[Float[Tensor, "m bands dim"], Float[Tensor, "m bands"]]:
