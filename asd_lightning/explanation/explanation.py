@@ -13,6 +13,7 @@ from numpy import ndarray
 
 from asd_lightning.data.audio import BadAudioError
 from asd_lightning.detector.detector import Detector
+from asd_lightning.detector.excerpts import excerpt_waveform
 from asd_lightning.detector.hearing import Hearing, Sound
 from asd_lightning.detector.judging import Judgment, Place, Window, scores_of
 from asd_lightning.detector.machine import Machine
