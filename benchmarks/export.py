@@ -182,7 +182,7 @@ def page(rows: dict[str, Any]) -> str:
         "",
         "`OMP_NUM_THREADS=1 python benchmarks/export.py` (see there for the weights)",
         "",
-        "Difference: the largest of the scores of 100 windows (of the last three systems 5, 5 and 32), in standard "
+        "Difference: the largest of the scores of 100 windows (of systems 1 and 4 and BEATs 5, 5 and 32), in standard "
         "deviations of normal sound's left-out scores. Speed: CPU seconds of the detector over those of onnxruntime, "
         "one thread each, in turns in one run; above 1 the export is faster. Memory: peak of a process that does "
         "nothing else, after the smaller batches.",
