@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from asd_lightning.detector.detector import Recordings
     from asd_lightning.detector.judging import Judgment
     from asd_lightning.explanation.explanation import Explanation
+    from asd_lightning.exporting.export import Export
     from asd_lightning.reproduction.reproduction import Reproduction
     from asd_lightning.scoring.fusion import Method
     from asd_lightning.selection.choice import Selection
@@ -36,6 +37,7 @@ __all__ = [
     "enrol",
     "evaluate",
     "explain",
+    "export",
     "fuse",
     "info",
     "report",
@@ -409,6 +411,29 @@ def serve(  # noqa: PLR0913 - the options of the command
             tuple(allow_host),
         )
     )
+
+
+def export(
+    detector: Path | str, output: Path | str, machine: str | None = None, window_seconds: float | None = None
+) -> Export:
+    """Write a detector as one ONNX file, as ``asd export`` does: windows of sound in, anomaly scores out.
+
+    Args:
+        detector: its file.
+        output: file to write; an earlier export is replaced, nothing else.
+        machine: whose; by default the only one.
+        window_seconds: length of the windows; by default the detector's, of which its thresholds are.
+
+    Returns:
+        Where it is, and how near its scores are to the detector's.
+
+    Raises:
+        UserError: packages of the extra ``export`` are missing, not a detector, an unknown machine, a precision or
+            another part that cannot be exported, or scores that are not the detector's: nothing is written then.
+    """
+    from asd_lightning.exporting.export import export_detector
+
+    return export_detector(Path(detector), Path(output), machine, window_seconds)
 
 
 def _path(place: Path | str | None) -> Path | None:

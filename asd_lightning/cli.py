@@ -29,6 +29,7 @@ COMMANDS = {
     "weights": "list, fetch or import pretrained encoders",
     "enrol": "make a detector of normal recordings, or of a run: one file",
     "score": "judge recordings by a detector",
+    "export": "a detector as one ONNX file, to score without this package",
     "explain": "why a recording is judged as it is: one HTML page",
     "calibrate": "a detector's thresholds from later normal recordings",
     "accept": "take further normal recordings into a detector",

@@ -81,7 +81,9 @@ class Int8Linear(nn.Module):
     def forward(self, x: Float[Tensor, "*leading in_dim"]) -> Float[Tensor, "*leading out_dim"]:
         """(..., in) to (..., out); the last two dimensions but one, a clip's tokens, share a scale."""
         clips = x.reshape(-1, *x.shape[-2:]) if x.ndim > 2 else x[None]
-        made = [torch.ops.quantized.linear_dynamic(clip, self._packed, self._seven_bits) for clip in torch.split(clips, 1)]
+        made = [
+            torch.ops.quantized.linear_dynamic(clip, self._packed, self._seven_bits) for clip in torch.split(clips, 1)
+        ]
         # Of a single clip nothing is copied.
         together = made[0] if len(made) == 1 else torch.cat(made)
         return together.reshape(*x.shape[:-1], -1)

@@ -47,6 +47,7 @@ MODULES = (
     *("selection.criteria", "selection.choice", "archive.listing"),
     *("scoring.contributions", "explanation.charts", "explanation.occlusion"),
     *("serving.settings", "serving.rate", "serving.counts", "serving.bodies", "serving.files"),
+    *("exporting.front_ends", "exporting.fusions", "exporting.agreement"),
 )
 
 

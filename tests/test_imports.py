@@ -43,6 +43,7 @@ STAGES = (
     "reproduction",
     "detector",
     "explanation",
+    "exporting",
     "archive",
     "live",
     "serving",

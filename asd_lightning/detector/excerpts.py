@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float32
 from numpy import ndarray
 
 from asd_lightning.atomic import write_atomically
@@ -38,6 +39,21 @@ def as_flac(waveform: ndarray, sample_rate: int) -> ndarray:
     buffer = io.BytesIO()
     soundfile.write(buffer, np.clip(waveform, -1, 1), sample_rate, format="FLAC", subtype="PCM_16")
     return np.frombuffer(buffer.getvalue(), np.uint8)
+
+
+def excerpt_waveform(content: bytes, hearing: Hearing) -> Float32[ndarray, " samples"] | None:
+    """An excerpt's waveform; ``None`` where the file holds no such thing, or far more than an excerpt."""
+    import soundfile
+
+    try:
+        with soundfile.SoundFile(io.BytesIO(content)) as file:
+            fits = file.channels == 1 and file.samplerate == hearing.preprocessing.sample_rate
+            if not fits or not 0 < file.frames <= hearing.preprocessing.samples:
+                return None
+            waveform: Float32[ndarray, " samples"] = file.read(dtype="float32")
+    except (soundfile.LibsndfileError, RuntimeError):
+        return None
+    return waveform if len(waveform) and np.isfinite(waveform).all() else None
 
 
 def write_excerpts(sounds: Mapping[str, Arrays], folder: Path) -> list[Path]:

@@ -172,7 +172,9 @@ class BEATs(nn.Module):
             UserError: less than one patch.
             ValueError: a clip that is padding alone.
         """
-        if not self.training and not torch.is_grad_enabled() and features.device.type == "cpu":
+        # A loop in a traced graph would be one over the example's clips.
+        looped = features.device.type == "cpu" and not torch.compiler.is_compiling()
+        if looped and not self.training and not torch.is_grad_enabled():
             firsts = range(0, len(features), self.clips_together)
             parts = [slice(first, first + self.clips_together) for first in firsts]
             masks = [None if padding_mask is None else padding_mask[part] for part in parts]

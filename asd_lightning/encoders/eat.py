@@ -101,14 +101,16 @@ class EAT(nn.Module):
             raise ValueError(
                 f"EAT needs at least {patch} frames of {self.config.mel_bins} mel bands, got {frames} of {mel}"
             )
-        if not self.training and not torch.is_grad_enabled() and features.device.type == "cpu":
+        # A loop in a traced graph would be one over the example's clips.
+        looped = features.device.type == "cpu" and not torch.compiler.is_compiling()
+        if looped and not self.training and not torch.is_grad_enabled():
             return torch.cat([self._encode(clips) for clips in torch.split(features, self.clips_together)])
         return self._encode(features)
 
     def _encode(self, features: Float[Tensor, "batch frames mel"]) -> Float[Tensor, "batch tokens dim"]:
         x: Tensor = self.local_encoder(features)
         x = x + self.fixed_positional_encoder(x.shape[1]).to(x.dtype)
-        x = self.pre_norm(torch.cat([self.extra_tokens.to(x.dtype).expand(len(x), -1, -1), x], dim=1))
+        x = self.pre_norm(torch.cat([self.extra_tokens.to(x.dtype).expand(x.shape[0], -1, -1), x], dim=1))
         for block in self.blocks:
             if self.gradient_checkpointing and torch.is_grad_enabled():
                 x = checkpoint(block, x, use_reentrant=False)

@@ -47,7 +47,7 @@ class TokenGrid:
             )
         if self.whole_steps:
             return cells.reshape(*cells.shape[:2], self.channels, self.bands).transpose(2, 3)
-        return cells.reshape(len(cells), -1, self.bands, self.channels)
+        return cells.reshape(cells.shape[0], -1, self.bands, self.channels)
 
 
 def patch_bands(patches: nn.Conv2d, mel: int = MEL_BINS) -> int:

@@ -42,4 +42,4 @@ class MelBands(nn.Module):
 
     def forward(self, features: Float[Tensor, "batch frames mel"]) -> Float[Tensor, "batch tokens dim"]:
         """Tokens in the order of time, then of frequency; 0 is silence."""
-        return (features - FLOOR_DB).reshape(len(features), -1, self.token_dim)
+        return (features - FLOOR_DB).reshape(features.shape[0], -1, self.token_dim)

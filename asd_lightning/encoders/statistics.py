@@ -61,14 +61,14 @@ class TemporalStatistics(nn.Module):
             raise UserError(
                 f"statistics={statistics!s:.99}: a list of 1 to {_MOST} different names is needed: {_NAMES}"
             )
-        self._statistics = [_statistic(name, frame_rate) for name in statistics]
-        self.out_dim = len(self._statistics) * num_bands
+        self.statistics = [_statistic(name, frame_rate) for name in statistics]
+        self.out_dim = len(self.statistics) * num_bands
 
     def forward(self, features: Float[Tensor, "batch frames bands"]) -> Float[Tensor, "batch dim"]:
         """The first statistic of all bands, then the second of all bands, and so on."""
         # Sorting takes longer than all else: once for all percentiles.
-        ordered = _ordered(features) if any(isinstance(one, float) for one in self._statistics) else features
-        parts = [_percentile(ordered, one) if isinstance(one, float) else one(features) for one in self._statistics]
+        ordered = _ordered(features) if any(isinstance(one, float) for one in self.statistics) else features
+        parts = [percentile(ordered, one) if isinstance(one, float) else one(features) for one in self.statistics]
         return torch.cat(parts, dim=1)
 
 
@@ -104,7 +104,7 @@ def _ordered(features: Float[Tensor, "batch frames bands"]) -> Float[Tensor, "ba
     return torch.from_numpy(np.sort(features.numpy(), axis=1))
 
 
-def _percentile(ordered: Float[Tensor, "batch frames bands"], share: float) -> Float[Tensor, "batch bands"]:
+def percentile(ordered: Float[Tensor, "batch frames bands"], share: float) -> Float[Tensor, "batch bands"]:
     """Of sorted frames: torch's own quantile takes no more than 16 million numbers, the frames of a few hours."""
     position = share * (ordered.shape[1] - 1)
     return ordered[:, math.floor(position)].lerp(ordered[:, math.ceil(position)], position % 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from numpy import ndarray
 
 from asd_lightning.data.audio import BadAudioError
 from asd_lightning.detector.detector import Detector
+from asd_lightning.detector.excerpts import excerpt_waveform
 from asd_lightning.detector.hearing import Hearing, Sound
 from asd_lightning.detector.judging import Judgment, Place, Window, scores_of
 from asd_lightning.detector.machine import Machine
@@ -259,23 +259,8 @@ def _counterpart(detector: Detector, machine: Machine, embedding: Float32[ndarra
         return None
     nearest = int(machine.nearest(embedding)[0])
     row = nearest if nearest in rows else int(machine.nearest(embedding, np.array(rows))[0])
-    waveform = read_excerpt(kept[str(row)].tobytes(), detector.hearing_)
+    waveform = excerpt_waveform(kept[str(row)].tobytes(), detector.hearing_)
     return None if waveform is None else Counterpart(Place(items[row].file, items[row].start), waveform, row == nearest)
-
-
-def read_excerpt(content: bytes, hearing: Hearing) -> Float32[ndarray, " samples"] | None:
-    """An excerpt's waveform; ``None`` where the file holds no such thing, or far more than an excerpt."""
-    import soundfile
-
-    try:
-        with soundfile.SoundFile(io.BytesIO(content)) as file:
-            fits = file.channels == 1 and file.samplerate == hearing.preprocessing.sample_rate
-            if not fits or not 0 < file.frames <= hearing.preprocessing.samples:
-                return None
-            waveform: Float32[ndarray, " samples"] = file.read(dtype="float32")
-    except (soundfile.LibsndfileError, RuntimeError):
-        return None
-    return waveform if len(waveform) and np.isfinite(waveform).all() else None
 
 
 def _ranges(unlike: Unlike, wanted: ndarray) -> list[Range]:

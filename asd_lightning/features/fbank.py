@@ -18,11 +18,11 @@ from asd_lightning.features.mel_table import MEL_BINS, MelScale, mel_table
 SAMPLE_RATE = 16_000
 FRAME_LENGTH = 400  # 25 ms
 FRAME_SHIFT = 160  # 10 ms
-_FFT_LENGTH = 512
-_SCALE = MelScale(_FFT_LENGTH, SAMPLE_RATE, low=20.0, high=SAMPLE_RATE / 2)
-_PRE_EMPHASIS = 0.97
+FFT_LENGTH = 512
+_SCALE = MelScale(FFT_LENGTH, SAMPLE_RATE, low=20.0, high=SAMPLE_RATE / 2)
+PRE_EMPHASIS = 0.97
 _POVEY_EXPONENT = 0.85
-_ENERGY_FLOOR = torch.finfo(torch.float32).eps
+ENERGY_FLOOR = torch.finfo(torch.float32).eps
 
 # Frames transformed at a time: on a CPU as many as stay in the cache (2 KiB each), elsewhere enough to fill the device.
 _CPU_FRAMES = 1_024
@@ -108,16 +108,16 @@ class KaldiFbank(nn.Module):
 
     def _log_mel(self, framed: Float[Tensor, "clips frames 400"]) -> Float[Tensor, "clips frames 128"]:
         """Log-mel values of some frames, in the reference's order of operations, which shares its rounding."""
-        window, mel = _tables(self.window_type, self.waveform_scale, framed.dtype, framed.device)
+        window, mel = tables(self.window_type, self.waveform_scale, framed.dtype, framed.device)
         centered = framed - framed.mean(-1, keepdim=True)
-        padded = framed.new_zeros(*framed.shape[:-1], _FFT_LENGTH)
+        padded = framed.new_zeros(*framed.shape[:-1], FFT_LENGTH)
         emphasized = padded[..., :FRAME_LENGTH]
-        delayed = centered * _PRE_EMPHASIS
+        delayed = centered * PRE_EMPHASIS
         torch.sub(centered[..., 1:], delayed[..., :-1], out=emphasized[..., 1:])
         torch.sub(centered[..., 0], delayed[..., 0], out=emphasized[..., 0])
         emphasized.mul_(window)
         squares = torch.view_as_real(torch.fft.rfft(padded)).square_()
-        return ((squares[..., 0] + squares[..., 1]) @ mel).clamp_(min=_ENERGY_FLOOR).log_()
+        return ((squares[..., 0] + squares[..., 1]) @ mel).clamp_(min=ENERGY_FLOOR).log_()
 
     def extra_repr(self) -> str:
         """The settings, for the printed module."""
@@ -125,7 +125,7 @@ class KaldiFbank(nn.Module):
 
 
 @lru_cache(maxsize=32)
-def _tables(
+def tables(
     window_type: WindowType, waveform_scale: float, dtype: torch.dtype, device: torch.device
 ) -> tuple[Float[Tensor, " 400"], Float[Tensor, "257 128"]]:
     """The window, waveform scale included, and the mel bands."""

@@ -21,14 +21,14 @@ from asd_lightning.features.mel_table import MelScale, mel_table
 SAMPLE_RATE = 32_000
 HOP_LENGTH = 320  # 10 ms
 FEWEST_SAMPLES = 514
-_WINDOW_LENGTH = 800  # 25 ms
-_FFT_LENGTH = 1024
-_SCALE = MelScale(_FFT_LENGTH, SAMPLE_RATE, low=0.0, high=15_000.0)
+WINDOW_LENGTH = 800  # 25 ms
+FFT_LENGTH = 1024
+_SCALE = MelScale(FFT_LENGTH, SAMPLE_RATE, low=0.0, high=15_000.0)
 # As the float32 that it is in the published front-end, also in double precision.
-_PRE_EMPHASIS = float(np.float32(0.97))
+PRE_EMPHASIS = float(np.float32(0.97))
 _LARGEST_TERM = 1000  # of 44.1 kHz: 441
-_OFFSET = 1e-5
-_SHIFT, _SPREAD = 4.5, 5.0
+OFFSET = 1e-5
+SHIFT, SPREAD = 4.5, 5.0
 
 
 class MN04LogMel(nn.Module):
@@ -95,19 +95,19 @@ def _larger_term(sample_rate: int) -> int:
 
 
 def _log_mel(signal: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch frames 128"]:
-    window, mel = _tables(signal.dtype, signal.device)
+    window, mel = tables(signal.dtype, signal.device)
     power = _power(_spectrum(_emphasized(signal), window))
-    return ((power.transpose(1, 2) @ mel + _OFFSET).log() + _SHIFT) / _SPREAD
+    return ((power.transpose(1, 2) @ mel + OFFSET).log() + SHIFT) / SPREAD
 
 
 def _emphasized(signal: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch shorter"]:
-    return signal[:, 1:] - _PRE_EMPHASIS * signal[:, :-1]
+    return signal[:, 1:] - PRE_EMPHASIS * signal[:, :-1]
 
 
 def _spectrum(signal: Float[Tensor, "batch samples"], window: Float[Tensor, " 800"]) -> Tensor:
     """Complex (batch, bins, frames); torch puts the window in the middle of the longer transform."""
     return torch.stft(
-        signal, _FFT_LENGTH, HOP_LENGTH, _WINDOW_LENGTH, window, center=True, pad_mode="reflect", return_complex=True
+        signal, FFT_LENGTH, HOP_LENGTH, WINDOW_LENGTH, window, center=True, pad_mode="reflect", return_complex=True
     )
 
 
@@ -117,7 +117,7 @@ def _power(spectrum: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-def _tables(dtype: torch.dtype, device: torch.device) -> tuple[Float[Tensor, " 800"], Float[Tensor, "513 128"]]:
+def tables(dtype: torch.dtype, device: torch.device) -> tuple[Float[Tensor, " 800"], Float[Tensor, "513 128"]]:
     """The window, with the values of float32, and the mel bands; for training too, whoever asks first."""
     with torch.inference_mode(False):
         return _made_tables(dtype, device)
@@ -128,4 +128,4 @@ def _made_tables(dtype: torch.dtype, device: torch.device) -> tuple[Float[Tensor
 
 
 def _window() -> Float[Tensor, " 800"]:
-    return torch.hann_window(_WINDOW_LENGTH, periodic=False)
+    return torch.hann_window(WINDOW_LENGTH, periodic=False)

@@ -79,16 +79,16 @@ class LogMelSpectrogram(nn.Module):
         for name, value in (*sizes, ("sample_rate", sample_rate)):
             if type(value) is not int or not 1 <= value <= _LARGEST[name]:
                 raise UserError(f"{name}={value!r:.40}: a whole number from 1 to {_LARGEST[name]:,} is needed")
-        self._window_length = window_length
-        self._hop_length = hop_length
+        self.window_length = window_length
+        self.hop_length = hop_length
         self._highest = sample_rate / 2
         mel = mel_triangles(window_length // 2 + 1, num_mels, sample_rate)
         # The lowest triangles are narrower than a bin and can be empty: they stay at the floor of -100 dB.
         mel = mel / mel.sum(0).clamp(min=torch.finfo(mel.dtype).tiny)
-        self.register_buffer("_mel", mel, persistent=False)
-        self.register_buffer("_window", torch.hann_window(window_length), persistent=False)
-        self._mel: Tensor
-        self._window: Tensor
+        self.register_buffer("mel", mel, persistent=False)
+        self.register_buffer("window", torch.hann_window(window_length), persistent=False)
+        self.mel: Tensor
+        self.window: Tensor
 
     def forward(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch frames mels"]:
         """Log-mel values in dB, in float32 also under mixed precision.
@@ -96,9 +96,9 @@ class LogMelSpectrogram(nn.Module):
         Raises:
             UserError: fewer samples than one window.
         """
-        if (samples := waveform.shape[1]) < self._window_length:
+        if (samples := waveform.shape[1]) < self.window_length:
             raise UserError(
-                f"a log-mel spectrogram needs at least {self._window_length} samples, got {samples}; take longer clips "
+                f"a log-mel spectrogram needs at least {self.window_length} samples, got {samples}; take longer clips "
                 "(data.clip_seconds)"
             )
         with torch.autocast(waveform.device.type, enabled=False):
@@ -108,16 +108,16 @@ class LogMelSpectrogram(nn.Module):
     @property
     def band_edges(self) -> Float[np.ndarray, " edges"]:
         """Hz: band b begins at ``[b]``, has its peak at ``[b + 1]`` and ends at ``[b + 2]``."""
-        return mel_edges(_LOWEST, self._highest, self._mel.shape[1])
+        return mel_edges(_LOWEST, self._highest, self.mel.shape[1])
 
     def _log_mel(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch frames mels"]:
         spectrum = torch.stft(
             waveform,
-            self._window_length,
-            self._hop_length,
-            window=self._window,
+            self.window_length,
+            self.hop_length,
+            window=self.window,
             center=False,
             return_complex=True,
         )
-        power = spectrum.abs().square().transpose(1, 2) @ self._mel
+        power = spectrum.abs().square().transpose(1, 2) @ self.mel
         return 10 * torch.log10(power + 1e-10)

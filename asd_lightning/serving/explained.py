@@ -12,8 +12,9 @@ from numpy import ndarray
 from starlette.exceptions import HTTPException
 
 from asd_lightning.detector.detector import Detector
+from asd_lightning.detector.excerpts import excerpt_waveform
 from asd_lightning.detector.judging import Place, as_json
-from asd_lightning.explanation.explanation import Explanation, Range, Unlike, explained_judgment, read_excerpt
+from asd_lightning.explanation.explanation import Explanation, Range, Unlike, explained_judgment
 from asd_lightning.explanation.page import why
 from asd_lightning.explanation.spectrogram import spectrogram
 from asd_lightning.serving.answers import Pieces, judged
@@ -50,7 +51,7 @@ def sound(detector: Detector, sound_id: str) -> bytes:
     if not all(part.isascii() and part.isdecimal() and len(part) < 10 for part in (number, row)):
         raise HTTPException(404, "no id of a sound; /api/v1/explain gives them")
     kept = detector.sounds_of(known[int(number)]) if int(number) < len(known) else {}
-    waveform = read_excerpt(kept[row].tobytes(), detector.hearing_) if row in kept else None
+    waveform = excerpt_waveform(kept[row].tobytes(), detector.hearing_) if row in kept else None
     if waveform is None:
         raise HTTPException(404, "the detector keeps no such excerpt (asd enrol --sounds N keeps some)")
     return _as_wav(waveform, detector.hearing_.preprocessing.sample_rate)

@@ -1,0 +1,1 @@
+"""A detector as one ONNX graph: waveforms in, anomaly scores out."""
