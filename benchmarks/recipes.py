@@ -13,7 +13,6 @@ out where there are none; nothing is chosen by them:
 from __future__ import annotations
 
 import csv
-import time
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -71,8 +70,7 @@ SETTINGS = ["scale=demo", "encoders=tiny", "data.clip_seconds=2.0", "data.test_w
 class Result(NamedTuple):
     """Of a run and a back-end: a machine's harmonic mean of AUCs and pAUC, or over all the official score.
 
-    ``low`` and ``high`` are the ends of the 95 % interval of a bootstrap over test clips; ``seconds`` are those that
-    the run took with its test, however busy the computer was.
+    ``low`` and ``high`` are the ends of the 95 % interval of a bootstrap over test clips.
     """
 
     data: str
@@ -84,7 +82,6 @@ class Result(NamedTuple):
     hmean: float
     low: float
     high: float
-    seconds: float
 
 
 class Job(NamedTuple):
@@ -132,9 +129,8 @@ def root_of(arguments: Namespace, job: Job) -> Path:
 
 def measured(arguments: Namespace, job: Job) -> list[Result]:
     """The rows of a run, whose scores are left in a folder for each back-end."""
-    start = time.monotonic()
     run = trained(arguments, job)
-    updates, seconds = read_checkpoint(run / CHECKPOINT)["global_step"], time.monotonic() - start
+    updates = read_checkpoint(run / CHECKPOINT)["global_step"]
     names = dict.fromkeys([REPORTS, UNTRAINED, OWN_BACK_END.get(job.system, UNTRAINED)])
     back_ends, threshold = choose_back_ends(",".join(names)), load_threshold("gamma")
     rows = []
@@ -143,7 +139,7 @@ def measured(arguments: Namespace, job: Job) -> list[Result]:
         for row in one.intervals:
             if row.metric == "hmean":
                 name = machine_name(row.machine, row.section)
-                rows.append(Result(*job, updates, one.name, name, row.estimate, row.low, row.high, seconds))
+                rows.append(Result(*job, updates, one.name, name, row.estimate, row.low, row.high))
     return rows
 
 
