@@ -153,3 +153,11 @@ def test_the_readmes_picture_is_drawn_by_its_script(tmp_path):
     words = [set(re.findall(r"<!-- (.*?) -->", picture)) for picture in (kept, made)]
     assert words[0] == words[1]
     assert {"today.wav (pump): alarm", "warning", "alarm above"} <= words[0]
+
+
+def test_every_experiment_has_a_row_that_says_what_is_published_for_it():
+    text = (ROOT / "docs/recipes.md").read_text(encoding="utf-8")
+    section = text.split("## All experiments")[1].split("\n## ")[0]
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| `")]
+    assert sorted(row[0].strip("`") for row in rows) == sorted(path.stem for path in CONF_DIR.glob("experiment/*.yaml"))
+    assert all(len(row) == 4 and all(row) for row in rows)
