@@ -157,8 +157,8 @@ def test_the_readmes_picture_is_drawn_by_its_script(tmp_path):
     assert {"today.wav (pump): alarm", "warning", "alarm above"} <= words[0]
 
 
-def walked(page, there):
-    """The commands of a page, each as it stands; ``there`` is the folder that they are given in."""
+def walked(page):
+    """The commands of a page, each as it stands, in the current folder: (command, exit status)."""
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     blocks = "".join(re.findall(r"^```bash\n(.*?)^```", text, re.M | re.S)).replace("\\\n", " ")
     lines = [shlex.split(line, comments=True)[1:] for line in blocks.splitlines() if line.startswith("asd ")]
@@ -167,7 +167,7 @@ def walked(page, there):
 
 def test_the_tutorial_of_a_first_run_is_walked(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    told = walked("first-run.md", tmp_path)
+    told = walked("first-run.md")
     # Tiny clips are fewer than a year's, and `data check` says so.
     assert [command for command, status in told if status] == []
     assert [command for command, _ in told] == [
@@ -195,7 +195,7 @@ def test_the_tutorial_of_ones_own_machine_is_walked(tmp_path, monkeypatch, capsy
     write_normal(Path("pump/normal"), 10)
     write_normal(Path("today"), 1, first=411)
     write(Path("today/0412.wav"), whine(50))
-    told = walked("own-machine.md", tmp_path)
+    told = walked("own-machine.md")
     assert told == [
         ("enrol", 0), ("score", 1), ("score", 1), ("explain", 1), ("accept", 0), ("undo", 0), ("watch", 0)
     ]  # fmt: skip
@@ -221,3 +221,11 @@ def test_messages_that_are_explained_are_given():
     patterns = [".*".join(re.escape(part.strip()) for part in span.split("...")) for span in spans]
     assert len(patterns) >= 10
     assert [pattern for pattern in patterns if not any(re.search(pattern, message, re.S) for message in given)] == []
+
+
+def test_every_experiment_has_a_row_that_says_what_is_published_for_it():
+    text = (ROOT / "docs/recipes.md").read_text(encoding="utf-8")
+    section = text.split("## All experiments")[1].split("\n## ")[0]
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| `")]
+    assert sorted(row[0].strip("`") for row in rows) == sorted(path.stem for path in CONF_DIR.glob("experiment/*.yaml"))
+    assert all(len(row) == 4 and all(row) for row in rows)

@@ -53,8 +53,16 @@ class PairedDifference(NamedTuple):
         over_seeds = self.seeds >= ENOUGH_SEEDS and self.p_value >= SIGNIFICANT
         return over_seeds or self.low <= 0 <= self.high
 
+    @property
+    def clear(self) -> bool | None:
+        """Whether it is beyond noise; ``None`` where neither seeds nor clips can tell."""
+        over_seeds = self.seeds >= ENOUGH_SEEDS and not math.isnan(self.p_value)
+        return not self.within_noise if over_seeds or not math.isnan(self.low) else None
 
-def resample_runs(systems: Sequence[System], progress: Progress | None = None) -> dict[Path, Resampled]:
+
+def resample_runs(
+    systems: Sequence[System], progress: Progress | None = None, resamples: int = 1000
+) -> dict[Path, Resampled]:
     """The test clips of every finished run, drawn again and again, by the run's folder; none of a system alone."""
     runs = [run for system in systems for run in system.finished]
     if len({system.name for system in systems if system.finished}) < 2:
@@ -62,7 +70,7 @@ def resample_runs(systems: Sequence[System], progress: Progress | None = None) -
     found = {}
     for run in progress.track(runs, description="drawing test clips") if progress else runs:
         try:
-            found[run.folder] = resampled(read_scores(run.results.scores))
+            found[run.folder] = resampled(read_scores(run.results.scores), resamples)
         except UserError:
             # What has no scores has its metrics still.
             continue

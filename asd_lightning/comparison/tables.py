@@ -51,7 +51,7 @@ def write_comparison_tables(
     write_csv(out / "comparison.csv", COLUMNS, _means(comparison))
     write_csv(out / "comparison_seeds.csv", SEED_COLUMNS, _values_of_seeds(comparison))
     write_csv(out / "comparison_differences.csv", PairedDifference._fields, differences)
-    write_csv(out / "comparison_choice.csv", ChosenElsewhere._fields, _choices(comparison))
+    write_csv(out / "comparison_choice.csv", ChosenElsewhere._fields, choices(comparison))
     write_tables(out / "comparison", metrics_table(comparison, differences))
     tables = ("comparison.csv", *(f"comparison_{name}.csv" for name in ("seeds", "differences", "choice")))
     return [*tables, "comparison.md", "comparison.tex"]
@@ -134,13 +134,19 @@ def _values_of_seeds(comparison: Comparison) -> Iterator[tuple[object, ...]]:
                 yield system.name, run.seed, run.folder, machine, metric, value
 
 
-def _choices(comparison: Comparison) -> list[ChosenElsewhere]:
+def choices(comparison: Comparison) -> list[ChosenElsewhere]:
+    """For each machine the system that the others choose, by means over seeds: see ``chosen_elsewhere``."""
     means = {
         system.name: {key: spread.mean for key, spread in system.spread.items()}
         for system in comparison.systems
         if system.finished
     }
     return list(chosen_elsewhere(means))
+
+
+def conclusions(comparison: Comparison, differences: Sequence[PairedDifference]) -> list[str]:
+    """Which systems are within noise of the best, and what a choice by the other machines is worth; in sentences."""
+    return [note for note in (_noise_note(comparison, differences), choice_note(choices(comparison))) if note]
 
 
 def _noise_note(comparison: Comparison, differences: Sequence[PairedDifference]) -> str:
@@ -172,8 +178,7 @@ def _footnotes(comparison: Comparison, differences: Sequence[PairedDifference]) 
         for system in comparison.systems
         for run in system.failed
     ]
-    told = (_noise_note(comparison, differences), choice_note(_choices(comparison)))
-    notes = [*comparison.notes, *failures, *filter(None, told)]
+    notes = [*comparison.notes, *failures, *conclusions(comparison, differences)]
     if shown_published(comparison):
         notes.append("XJU: Table 2 of the report; its averages are harmonic means, cut to two decimals.")
         if CORRECTED[1] in comparison.machines:

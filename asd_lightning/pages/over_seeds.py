@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from asd_lightning.comparison.over_seeds import PairedDifference, paired_differences
+from asd_lightning.comparison.over_seeds import PairedDifference
 from asd_lightning.comparison.systems import Comparison, Run, Spread, System
 from asd_lightning.evaluation.metrics import ALL
 from asd_lightning.pages.charts import IntervalRow, interval_chart
@@ -51,17 +51,16 @@ class SystemsOverSeeds:
     runs: tuple[SingleRun, ...]
 
 
-def systems_over_seeds(comparison: Comparison) -> SystemsOverSeeds | None:
-    """``None`` where each system was trained once."""
+def systems_over_seeds(comparison: Comparison, differences: Sequence[PairedDifference]) -> SystemsOverSeeds | None:
+    """``None`` where each system was trained once; of the ``differences`` the official score's are shown."""
     if not comparison.over_seeds:
         return None
     systems = [system for system in comparison.systems if system.finished]
     machines = (*comparison.machines, ALL)
-    differences = (row for row in paired_differences(systems) if (row.machine, row.metric) == _OFFICIAL)
     return SystemsOverSeeds(
         comparison.machines,
         tuple(_row(index, system, machines) for index, system in enumerate(systems)),
-        tuple(differences),
+        tuple(row for row in differences if (row.machine, row.metric) == _OFFICIAL),
         _chart(systems),
         tuple(_single(index, system, run, machines) for index, system in enumerate(systems) for run in system.finished),
     )

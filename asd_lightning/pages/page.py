@@ -11,7 +11,9 @@ from typing import Any
 from markupsafe import Markup
 from rich.progress import Progress
 
+from asd_lightning.comparison.over_seeds import PairedDifference, paired_differences, resample_runs
 from asd_lightning.comparison.systems import Comparison, compare_runs
+from asd_lightning.comparison.tables import choices, conclusions
 from asd_lightning.evaluation.attributes import attribute_results
 from asd_lightning.evaluation.worst_clips import worst_clips
 from asd_lightning.pages.charts import MapCharts, det_chart, map_charts, roc_chart, score_histogram
@@ -66,6 +68,8 @@ def write_report(folders: Sequence[Path], out: Path, resamples: int = RESAMPLES)
     comparison = compare_runs(folders)
     with Progress(transient=True) as progress:
         runs, failed = read_runs(comparison, resamples, progress)
+        clips = resample_runs(comparison.systems, progress, resamples)
+        differences = tuple(paired_differences(comparison.systems, clips))
         keys = machines_of(runs)
         budget = MediaBudget(runs)
         task = progress.add_task("drawing machines", total=len(keys))
@@ -74,7 +78,7 @@ def write_report(folders: Sequence[Path], out: Path, resamples: int = RESAMPLES)
             sections.append(_section(number, key, runs, budget, per_kind(len(keys))))
             progress.advance(task)
         shown = _shown(runs, failed, sections, keys, budget, resamples, comparison)
-    return write_page(out, "report.html", shown)
+    return write_page(out, "report.html", shown | _compared(comparison, differences))
 
 
 def _section(
@@ -117,7 +121,6 @@ def _shown(
         "synthetic": any(run.synthetic for run in runs),
         "official_chart": official_chart(runs, keys),
         "machine_chart": machine_chart(runs, keys),
-        "systems": systems_over_seeds(comparison),
         "metric_rows": rows,
         "differences": difference_rows(runs, resamples),
         "decisions": decision_rows(runs, keys),
@@ -132,6 +135,14 @@ def _shown(
         "missing": budget.missing,
         "without_audio": budget.silent,
         "data_folders": budget.folders,
+    }
+
+
+def _compared(comparison: Comparison, differences: Sequence[PairedDifference]) -> dict[str, Any]:
+    return {
+        "systems": systems_over_seeds(comparison, differences),
+        "conclusions": conclusions(comparison, differences),
+        "choices": choices(comparison),
     }
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from asd_lightning.evaluation.metrics import evaluate, write_metrics
-from asd_lightning.scoring.clip_scores import ClipScore, write_scores
+from asd_lightning.run_folder import results_of
+from asd_lightning.scoring.clip_scores import ClipScore, read_scores, write_scores
 
 
 def development_clips(machine: str, seed: int, each: int = 12) -> list[ClipScore]:
@@ -54,4 +55,16 @@ def finished_run(
         "macs": 2.5e10,
     }
     (folder / "results" / "summary.json").write_text(json.dumps(summary))
+    return folder
+
+
+def shifted(folder: Path, name: str, seed: int, shift: float) -> Path:
+    """A run whose anomalies lie further out than those of ``finished_run``, and the rest where it is."""
+    results = results_of(finished_run(folder, name, seed))
+    scores = [
+        score._replace(anomaly_score=score.anomaly_score + shift * (score.condition == "anomaly"))
+        for score in read_scores(results.scores)
+    ]
+    write_scores(results.scores, scores)
+    write_metrics(evaluate(scores), results.folder)
     return folder

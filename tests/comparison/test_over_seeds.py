@@ -15,10 +15,9 @@ from asd_lightning.comparison.over_seeds import PairedDifference, paired_differe
 from asd_lightning.comparison.systems import Run, compare_runs
 from asd_lightning.comparison.tables import hmean_table, write_comparison_tables
 from asd_lightning.evaluation.intervals import _draws, resampled
-from asd_lightning.evaluation.metrics import ALL, evaluate, write_metrics
-from asd_lightning.run_folder import results_of
-from asd_lightning.scoring.clip_scores import ClipScore, read_scores, write_scores
-from tests.comparison.runs import finished_run
+from asd_lightning.evaluation.metrics import ALL
+from asd_lightning.scoring.clip_scores import ClipScore, read_scores
+from tests.comparison.runs import finished_run, shifted
 
 
 @pytest.fixture
@@ -76,18 +75,6 @@ def test_the_values_of_each_run_and_the_differences_are_written(folder: Path) ->
         assert [repr(float(row[name])) for row in written] == [repr(getattr(row, name)) for row in differences]
 
 
-def shifted(folder: Path, name: str, seed: int, shift: float) -> Path:
-    """A run whose anomalies lie further out than those of ``finished_run``, and the rest where it is."""
-    results = results_of(finished_run(folder, name, seed))
-    scores = [
-        score._replace(anomaly_score=score.anomaly_score + shift * (score.condition == "anomaly"))
-        for score in read_scores(results.scores)
-    ]
-    write_scores(results.scores, scores)
-    write_metrics(evaluate(scores), results.folder)
-    return folder
-
-
 def test_intervals_over_clips_by_a_slow_loop(tmp_path: Path) -> None:
     """Of the official score of two seeds: each resample evaluated by scikit-learn, clip by clip."""
     for seed in (1, 2):
@@ -135,6 +122,7 @@ def test_without_scores_or_of_other_clips_there_is_no_interval(tmp_path: Path) -
     assert rows
     assert all(math.isnan(row.low) and math.isnan(row.high) for row in rows)
     assert not any(row.within_noise for row in rows)
+    assert all(row.clear is None for row in rows)
 
 
 def test_what_is_within_noise_of_the_best_is_named(tmp_path: Path) -> None:
@@ -154,6 +142,10 @@ def test_what_is_within_noise_of_the_best_is_named(tmp_path: Path) -> None:
     assert not one._replace(p_value=0.01).within_noise
     assert not one._replace(p_value=math.nan).within_noise
     assert one._replace(p_value=0.01, low=-0.01).within_noise
+    assert [one.clear, one._replace(p_value=0.01).clear, one._replace(seeds=2).clear] == [False, True, True]
+    # Seeds alone can tell, too, and two of them cannot.
+    unseen = one._replace(p_value=0.01, low=math.nan, high=math.nan)
+    assert [unseen.clear, unseen._replace(seeds=2).clear] == [True, None]
 
 
 @pytest.mark.parametrize("seeds", [2, 3])

@@ -9,10 +9,12 @@ from html.parser import HTMLParser
 import pytest
 import yaml
 
+from asd_lightning.comparison.over_seeds import paired_differences, resample_runs
+from asd_lightning.comparison.systems import compare_runs
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.metrics import read_metrics
 from asd_lightning.pages.page import write_report
-from tests.comparison.runs import finished_run
+from tests.comparison.runs import finished_run, shifted
 from tests.scoring.runs import make_run
 
 HOSTILE = "<img src=x onerror=boom()>&\"'"
@@ -133,6 +135,31 @@ def test_the_page_of_several_seeds_compares_systems(tmp_path):
     assert "Single runs: 6" in before
     assert "runs/one1" in before
     assert after.count("Of the first run of each system") == 2
+
+
+def test_what_is_within_noise_and_what_a_choice_is_worth_is_told(tmp_path):
+    """The words and numbers of ``asd compare``, for several seeds and for one."""
+    for name, shift in (("best", 1.0), ("far", 0.0), ("near", 0.99)):
+        for seed in (1, 2):
+            shifted(tmp_path / "runs" / f"{name}{seed}", name, seed, shift)
+    seeds = write_report([tmp_path / "runs"], tmp_path / "r.html", resamples=40).read_text()
+    single = write_report([tmp_path / "runs" / f"{name}1" for name in ("best", "near")], tmp_path / "s.html", 40)
+    for text in (seeds, single.read_text()):
+        told = "".join(Page(text).words)
+        assert "Within noise of the best, best: near (-" in told
+        assert "Chosen for each machine by the others: " in told
+        assert re.search(r'id="choices">.*<th scope="row">all machines</th><td class="t">by machine', text, re.DOTALL)
+    table = seeds.partition('aria-label="Differences over shared seeds"')[2].partition("</table>")[0]
+    shown = [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row) for row in table.split("<tr>")[2:]]
+    assert [(row[0], row[1], row[6]) for row in shown] == [
+        ("far", "best", "yes"),
+        ("near", "best", "no"),
+        ("near", "far", "yes"),
+    ]
+    systems = compare_runs([tmp_path / "runs"]).systems
+    rows = paired_differences(systems, resample_runs(systems, resamples=40))
+    ends = [(row.low, row.high) for row in rows if (row.machine, row.metric) == ("all", "hmean")]
+    assert [row[5] for row in shown] == [f"{100 * low:+.1f} to {100 * high:+.1f}" for low, high in ends]
 
 
 def test_results_by_attribute_are_listed(page, two_runs):
