@@ -15,11 +15,13 @@ from types import FunctionType
 from typing import Any, Self, get_type_hints
 
 import jaxtyping
-from beartype import beartype
+from beartype import BeartypeConf, beartype
 from jaxtyping import config
 from jaxtyping._storage import pop_shape_memo, push_shape_memo
 
 _original = jaxtyping.jaxtyped
+# As jaxtyping's own: a wrong type is a TypeError, which those who build parts from a file's content catch.
+_checks = beartype(conf=BeartypeConf(violation_type=TypeError))
 
 
 def install() -> None:
@@ -33,7 +35,7 @@ def check(function: Callable[..., Any]) -> Callable[..., Any]:
     annotations = getattr(function, "__annotations__", {})
     if annotations.get("return") in ("Self", Self):
         function.__annotations__ = {name: kind for name, kind in annotations.items() if name != "return"}
-    return beartype(function)
+    return _checks(function)
 
 
 def _checked(thing: Any) -> Any:

@@ -111,7 +111,7 @@ def test_a_users_error_is_one_line_and_status_2(capsys, tmp_path):
         (["data.root=DATA", "experiment=[fft]"], "experiment=[fft]: one choice is needed, as in experiment=fft; for a"),
         (["data.root=DATA", "experiment=[]"], "experiment=[]: one choice is needed, as in experiment=NAME"),
         (["data.root="], "data.root=: the folder that holds the machines' recordings is needed"),
-        (["data.root=DATA", "data.truth="], "data.truth=: a list or folder, or null"),
+        (["data.root=DATA", "data.truth="], "data.truth=: a list or folder, none, or null"),
         (["data.root=DATA", "data.recordings=' '"], "data.recordings= : a table, or null"),
         (["data.root=DATA", "model.decay_all=null"], "model.decay_all=null: true or false is needed"),
         (

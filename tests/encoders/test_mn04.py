@@ -69,9 +69,9 @@ def failing(case: SimpleNamespace, model: MN04, dtype: torch.dtype = torch.float
 
 @pytest.fixture
 def fresh_tables() -> Iterator[None]:
-    mn04_log_mel._tables.cache_clear()
+    mn04_log_mel.tables.cache_clear()
     yield
-    mn04_log_mel._tables.cache_clear()
+    mn04_log_mel.tables.cache_clear()
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def stft(**changes: Any) -> Callable[[pytest.MonkeyPatch, MN04], Any]:
 
 def window(change: Callable[[], Tensor], length: int = 800) -> Callable[[pytest.MonkeyPatch, MN04], Any]:
     def apply(patch: pytest.MonkeyPatch, _: MN04) -> None:
-        patch.setattr(mn04_log_mel, "_WINDOW_LENGTH", length)
+        patch.setattr(mn04_log_mel, "WINDOW_LENGTH", length)
         patch.setattr(mn04_log_mel, "_window", change)
 
     return apply
@@ -215,7 +215,7 @@ MISTAKES = {
     "zeros at the ends": stft(pad_mode="constant"),
     "last sample repeated": stft(pad_mode="replicate"),
     "normalised transform": stft(normalized=True),
-    "no pre-emphasis": setting(mn04_log_mel, "_PRE_EMPHASIS", 0.0),
+    "no pre-emphasis": setting(mn04_log_mel, "PRE_EMPHASIS", 0.0),
     "first sample kept": setting(
         mn04_log_mel, "_emphasized", lambda x: torch.cat([x[:, :1], x[:, 1:] - 0.97 * x[:, :-1]], 1)
     ),
@@ -225,8 +225,8 @@ MISTAKES = {
     "bands from 20 Hz": scale(20.0, 15_000.0),
     "slopes linear in Hz": other_table(htk_table),
     "bands of equal area": other_table(lambda table: table / table.sum(0)),
-    "offset 1e-6": setting(mn04_log_mel, "_OFFSET", 1e-6),
-    "shift of EAT": setting(mn04_log_mel, "_SHIFT", 4.268),
+    "offset 1e-6": setting(mn04_log_mel, "OFFSET", 1e-6),
+    "shift of EAT": setting(mn04_log_mel, "SHIFT", 4.268),
     "norms with eps 1e-5": on_modules(nn.BatchNorm2d, lambda norm: setattr(norm, "eps", 1e-5)),
     "norms of the batch": lambda _, model: model.features.train(),
     "no residual": on_modules(mn04._Block, lambda block: setattr(block, "residual", False)),

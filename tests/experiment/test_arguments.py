@@ -132,7 +132,7 @@ def test_the_recordings_are_where_they_were_from_any_folder(tmp_path, monkeypatc
         ("+data.root.x=1", "data.root is a plain value, data.root=/.*, and nothing is below it"),
         ("~model.scorer.foo", r"model\.scorer\.foo: no such setting"),
         ("data.recordings=[]", r"data.recordings=\[\]: a table, or null for one beside the machines, is needed"),
-        ("data.truth={a: 1}", "data.truth=.*: a list or folder, or null .* is needed"),
+        ("data.truth={a: 1}", "data.truth=.*: a list or folder, none, or null .* is needed"),
         ("data.cache_dir=null", "data.cache_dir=null: a folder in which decoded clips are kept, .* is needed"),
         ("data.machines=[]", r"data.machines=\[\]: give a list of names, or null for all machines"),
         ("system=null", "system=null: the system's name in comparisons is needed"),

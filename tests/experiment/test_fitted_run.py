@@ -169,7 +169,8 @@ def test_recordings_of_one_name_are_several(statistics, bare, tmp_path):
     rows, _ = run.score(twins, "fan", batch_size=1)
     alone = [run.score(str(path), "fan")[0][0] for path in twins]
     assert [row.file for row in rows] == [str(path) for path in twins]
-    assert [row.anomaly_score for row in rows] == [row.anomaly_score for row in alone]
+    # Two rows at once are another matrix product than one: the last bit may differ.
+    assert [row.anomaly_score for row in rows] == pytest.approx([row.anomaly_score for row in alone], rel=1e-12)
     assert [row.file for row in alone] == ["today.wav", "today.wav"]
     with pytest.raises(UserError, match=r"today\.wav: is given twice"):
         run.score([twins[0], twins[0]], "fan")
