@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float32
@@ -57,15 +57,15 @@ def grown(machine: Machine, sounds: Sequence[Sound], hearing: Hearing, role: Rol
     for why in heard.unreadable.values():
         logger.warning("%s; left out", why)
     reasons = _reasons(machine, heard, role)
-    for name, why in dict(zip((sound.clip.name for sound in heard.pieces), reasons, strict=True)).items():
-        if why:
-            logger.warning("%s: %s; left out", name, why)
-        elif name in refused:
-            logger.warning(
-                "%s: taken into the bank, but what sounds so still cannot be judged (%s): what the microphone gives is "
-                "known from enrolling alone; enrol again with such recordings",
-                *(name, refused[name]),
-            )
+    names = [sound.clip.name for sound in heard.pieces]
+    left_out = dict(zip(names, reasons, strict=True))
+    _tell(heard, left_out, "%s: %s; left out")
+    _tell(
+        heard,
+        {name: "" if left_out[name] else refused.get(name, "") for name in left_out},
+        "%s: taken into the bank, but what sounds so still cannot be judged (%s): what the microphone gives is known "
+        "from enrolling alone; enrol again with such recordings",
+    )
     wanted = [not why for why in reasons]
     if not any(wanted):
         why = next(iter([*reasons, *heard.unreadable.values()]))
@@ -144,6 +144,23 @@ def _reasons(machine: Machine, heard: Heard, role: Role) -> list[str]:
         reasons.append("silent" if found.silent else why)
         known.add(found.digest)
     return reasons
+
+
+def _tell(heard: Heard, whys: Mapping[str, str], sentence: str) -> None:
+    """Warn of each recording once, however many pieces it has.
+
+    Args:
+        heard: the pieces.
+        whys: why, by a piece's name; "" where there is nothing to be said.
+        sentence: takes the recording and why.
+    """
+    of_file: dict[str, list[str]] = {}
+    for sound in heard.pieces:
+        of_file.setdefault(sound.clip.file, []).append(whys[sound.clip.name])
+    for file, own in of_file.items():
+        if told := [why for why in own if why]:
+            some = f", {len(told)} of {len(own)} pieces" if len(own) > 1 else ""
+            logger.warning(sentence, file, f"{told[0]}{some}")
 
 
 def _of_change(item: Item, word: str, version: int) -> Item:

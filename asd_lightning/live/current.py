@@ -38,7 +38,7 @@ class CurrentDetector:
         """The newest that can be read; one that cannot is told once and the one before goes on."""
         with self._lock:
             now = _identity(self.path)
-            if now != self._seen and now is not None:
+            if now != self._seen:
                 self._seen = now
                 self._in_use = self._next()
             return self._in_use
@@ -56,7 +56,7 @@ class CurrentDetector:
 
 
 def _identity(path: Path) -> tuple[int, int, int] | None:
-    """``None`` where there is no file for the moment."""
+    """``None`` where there is no file."""
     try:
         status = path.stat()
     except OSError:

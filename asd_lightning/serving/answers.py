@@ -20,10 +20,12 @@ from asd_lightning.detector.actions import ChangedMeanwhile, info, take_in
 from asd_lightning.detector.detector import Detector
 from asd_lightning.detector.hearing import Sound, machine_above
 from asd_lightning.detector.judging import Judgment, as_json, judge
+from asd_lightning.detector.machine import Machine
 from asd_lightning.errors import UserError
-from asd_lightning.live.current import CurrentDetector
+from asd_lightning.live.current import CurrentDetector, InUse
 from asd_lightning.serving.bodies import Received
 from asd_lightning.serving.settings import Settings
+from asd_lightning.serving.warned import warnings_of
 
 logger = logging.getLogger(__name__)
 
@@ -54,23 +56,30 @@ class Answers:
         _ = self.detector.hearing_.scored_by
 
     @property
+    def in_use(self) -> InUse:
+        """What judges now; a change of its file is told to the log once."""
+        found = self.current.get()
+        if found.change != self._told:
+            self._told = found.change
+            logger.warning("%s: %s", self.settings.detector, found.note)
+        return found
+
+    @property
     def detector(self) -> Detector:
         """The newest."""
-        detector, change, note = self.current.get()
-        if change != self._told:
-            self._told = change
-            logger.warning("%s: %s", self.settings.detector, note)
-        return detector
+        return self.in_use.detector
 
     def info(self) -> dict[str, Any]:
         """What ``asd info --json`` prints, without what JSON has no word for.
 
         Raises:
-            HTTPException: 503, where the file is damaged.
+            HTTPException: 409 where the file is not what judges, 503 where it is damaged.
         """
         path = self.settings.detector
-        with _told_of(path, 503):
-            told = json.dumps(info(path) | {"path": path.name}, default=str)
+        with told_of(path, 503):
+            found = info(path)
+        self._refuse_other(found["content_hash"])
+        told = json.dumps(found | {"path": path.name}, default=str)
         plain: dict[str, Any] = json.loads(told, parse_constant=lambda _: None)
         return plain
 
@@ -121,24 +130,60 @@ class Answers:
             raise HTTPException(403, "the server is read-only (asd serve --read-only); nothing is accepted")
         within(self.settings, [received])
         path = self.settings.detector
-        with self._changing, _told_of(path, 503):
-            refuse_unwritable(path)
+        with self._changing, told_of(path, 503):
+            _refuse_unwritable(path)
             detector = Detector.load(path)
+            self._refuse_other("" if detector.read_from is None else detector.read_from.content_hash)
             pieces = pieces_of(detector, received, machine)
             judged(detector, pieces)
-            with _told_of(path, 422):
+            before = detector.machines_[pieces.sounds[0].clip.machine]
+            with told_of(path, 422), warnings_of("asd_lightning.detector") as told:
                 take_in(detector, pieces.sounds, path)
-        changes = detector.machines_[pieces.sounds[0].clip.machine].changes
-        return {"version": len(changes) - 1, "change": dataclasses.asdict(changes[-1])}
+        after = detector.machines_[before.name]
+        change = dataclasses.asdict(after.changes[-1])
+        notes = [*told, *_moved(before, after)]
+        return {"version": len(after.changes) - 1, "change": change, "notes": notes}
+
+    def _refuse_other(self, content_hash: str) -> None:
+        """Raise where the file that was just read is another than what judges: it would be answered for in vain."""
+        detector, _, note = self.in_use
+        if detector.read_from is None or detector.read_from.content_hash != content_hash:
+            told = without_place(note, self.settings.detector) or "it changes at this moment"
+            raise HTTPException(409, f"the file is not the detector that judges now: {told}")
+
+
+def _moved(before: Machine, after: Machine) -> list[str]:
+    """How the thresholds have moved."""
+    if before.in_states or after.in_states:
+        return ["each state's thresholds were made anew; /api/v1/info tells them"]
+    if before.promise.warning == after.promise.warning:
+        return []
+    return [
+        f"warnings begin above {after.promise.warning:.6g} from here on, and before above {before.promise.warning:.6g}"
+    ]
+
+
+def _refuse_unwritable(path: Path) -> None:
+    """The same as a command, whose reason names the folder: that is for the log."""
+    try:
+        refuse_unwritable(path)
+    except UserError as error:
+        logger.warning("%s", error)
+        raise HTTPException(503, f"{path.name}: cannot be written; the server's log says why") from error
+
+
+def without_place(told: str, path: Path) -> str:
+    """What is told of the detector's file, without where it lies."""
+    return told.replace(str(path), path.name)
 
 
 @contextmanager
-def _told_of(path: Path, status: int) -> Iterator[None]:
+def told_of(path: Path, status: int) -> Iterator[None]:
     """What is wrong with the detector's file is told without where it lies."""
     try:
         yield
     except UserError as error:
-        told = str(error).replace(str(path), path.name)
+        told = without_place(str(error), path)
         raise HTTPException(409 if isinstance(error, ChangedMeanwhile) else status, told) from error
 
 

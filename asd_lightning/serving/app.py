@@ -13,7 +13,7 @@ from starlette.requests import Request
 from asd_lightning import __version__
 from asd_lightning.atomic import full_disk
 from asd_lightning.errors import UserError
-from asd_lightning.serving.answers import Answers
+from asd_lightning.serving.answers import Answers, without_place
 from asd_lightning.serving.counts import Counts
 from asd_lightning.serving.files import PATHS, page_file
 from asd_lightning.serving.guard import Guard
@@ -60,8 +60,9 @@ async def _invalid(_: Request, error: Exception) -> Response:
     return JSONResponse({"error": told}, 422)
 
 
-async def _users_mistake(_: Request, error: Exception) -> Response:
-    return JSONResponse({"error": str(error)}, 422)
+async def _users_mistake(request: Request, error: Exception) -> Response:
+    told = without_place(str(error), request.app.state.service.answers.settings.detector)
+    return JSONResponse({"error": told}, 422)
 
 
 async def _broken(request: Request, error: Exception) -> Response:

@@ -16,9 +16,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive
 
+from asd_lightning.plain_text import printable
+
 # Slower than that, in bytes a second after the first seconds, nobody is waited for.
 _SLOWEST, _AT_FIRST = 10_000, 15.0
 _LONGEST_NAME = 255
+# In bytes: a closing boundary ends in two hyphens and a line break.
+_LONGEST_END = 8
 _OTHERWISE = "recording"
 MOST_FILES = 100
 """In one request."""
@@ -38,6 +42,7 @@ class _Patience:
         self._receive = receive
         self._most = most_bytes
         self._came = 0
+        self._end = b""
         self._began = asyncio.get_running_loop().time()
 
     async def __call__(self) -> Message:
@@ -52,10 +57,17 @@ class _Patience:
                 message = await self._receive()
         except TimeoutError:
             raise HTTPException(408, f"slower than {_SLOWEST // 1000} kB/s; send it again", _CLOSE) from None
-        self._came += len(message.get("body", b""))
+        part = message.get("body", b"")
+        self._came += len(part)
+        self._end = (self._end + part[-_LONGEST_END:])[-_LONGEST_END:]
         if self._came > self._most:
             raise too_large(self._most)
         return message
+
+    def refuse_cut_off(self) -> None:
+        """Raise where what has come is no form to its end: parts of it would be missing without a word."""
+        if not self._end.rstrip().endswith(b"--"):
+            raise HTTPException(400, "the form ends before its closing boundary; send it again, whole")
 
 
 # What is still to come is not waited for.
@@ -66,6 +78,12 @@ def too_large(most_bytes: int) -> HTTPException:
     """What a body of more bytes is answered with."""
     told = f"more than {most_bytes / 1e6:g} MB in one request; send shorter recordings (asd serve --max-megabytes)"
     return HTTPException(413, told, _CLOSE)
+
+
+async def gone(request: Request) -> None:
+    """Return when the client has hung up; what it sends is to have come."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 @asynccontextmanager
@@ -82,19 +100,20 @@ async def received(request: Request, most_bytes: int, field: str, most_files: in
         HTTPException: 400, 408, 413, 415 or 422, with the reason.
     """
     _refuse_told(request, most_bytes)
-    patient = Request(request.scope, _Patience(request.receive, most_bytes))
+    patience = _Patience(request.receive, most_bytes)
+    patient = Request(request.scope, patience)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     folder = Path(await run_in_threadpool(tempfile.mkdtemp, prefix="asd_serve_"))
     try:
         if kind == "multipart/form-data":
-            yield await _of_form(patient, folder, field, most_files)
+            yield await _of_form(patient, patience, folder, field, most_files)
         elif most_files > 1:
             raise HTTPException(415, f"multipart/form-data with files in the field {field} is needed")
         else:
             _refuse_other_kind(kind)
             yield [await _of_body(patient, folder)]
     except ClientDisconnect:
-        raise HTTPException(400, "the client went before all had come") from None
+        raise HTTPException(400, "the client has gone") from None
     finally:
         await run_in_threadpool(shutil.rmtree, folder, ignore_errors=True)
 
@@ -127,8 +146,9 @@ async def _of_body(request: Request, folder: Path) -> Received:
     return Received(path, shown_name(request.query_params.get("name", "")))
 
 
-async def _of_form(request: Request, folder: Path, field: str, most_files: int) -> list[Received]:
+async def _of_form(request: Request, patience: _Patience, folder: Path, field: str, most_files: int) -> list[Received]:
     async with request.form(max_files=most_files, max_fields=most_files) as form:
+        patience.refuse_cut_off()
         files = list(_files(form, field))
         return [await run_in_threadpool(_kept, number, file, folder) for number, file in enumerate(files)]
 
@@ -152,10 +172,10 @@ def _kept(number: int, file: UploadFile, folder: Path) -> Received:
 
 
 def shown_name(given: str) -> str:
-    """What a recording is called in answers; no file has that name here.
+    r"""What a recording is called in answers, in the log and in the detector; no file has that name here.
 
-    >>> shown_name("pump/today.wav"), shown_name("..")
-    ('pump/today.wav', 'recording')
+    >>> shown_name("pump/today.wav"), shown_name(".."), shown_name("a\x1b")
+    ('pump/today.wav', 'recording', 'a\\x1b')
     """
-    name = given.encode("utf-8", "replace").decode()[-_LONGEST_NAME:]
+    name = printable(given.encode("utf-8", "replace").decode())[-_LONGEST_NAME:]
     return name if PurePosixPath(name).name not in ("", "..") else _OTHERWISE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import ipaddress
 import math
@@ -32,13 +33,16 @@ SECURITY_HEADERS = {
 # What says nothing of the detector: the page asks for the token, and the document tells how to.
 _OPEN = (*PATHS, "/openapi.json")
 _READING = ("GET", "HEAD", "OPTIONS")
+_CLOSE = {"Connection": "close"}
+LONGEST_HEAD = 32 * 1024
+"""In bytes: the lines before a body."""
 
 
 class Guard:
     """The application, of which the door is watched.
 
-    In this order: too many requests (429), another name of the host than the server is called by, as DNS rebinding has
-    it (403), a request that another site's page makes (403), no token or a wrong one (401).
+    In this order: too many requests (429), too long a head (431), another name of the host than the server is called
+    by, as DNS rebinding has it (403), a request that another site's page makes (403), no token or a wrong one (401).
 
     Args:
         app: behind the door.
@@ -58,7 +62,8 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        began, status = monotonic(), 500
+        began = monotonic()
+        status: int | None = None
 
         async def with_headers(message: Message) -> None:
             nonlocal status
@@ -70,17 +75,25 @@ class Guard:
         try:
             answer = self._refused(scope) or self.app
             await answer(scope, receive, with_headers)
+        except asyncio.CancelledError:
+            # The server ends, and has waited for long enough.
+            if status is None:
+                await _error(503, "the server ends; ask again later", _CLOSE)(scope, receive, with_headers)
         finally:
-            self._counts.answered(scope["path"], status, monotonic() - began)
+            self._counts.answered(scope["path"], status or 500, monotonic() - began)
 
     def _refused(self, scope: Scope) -> JSONResponse | None:
         headers = Headers(scope=scope)
         client = scope.get("client") or ("",)
         if wait := self._rate.wait(client[0]):
             return _error(429, "too many requests; come again later", {"Retry-After": f"{math.ceil(wait)}"})
+        if _length(scope) > LONGEST_HEAD:
+            return _error(431, f"more than {LONGEST_HEAD // 1024} kB before the body", _CLOSE)
         if not self._is_ours(headers.get("host", "")):
             return _error(403, "the server is not called so; name it to asd serve with --allow-host")
-        if scope["method"] not in _READING and _is_of_another_site(headers):
+        # A link elsewhere may lead to the page; its parts and what it asks for are no other page's.
+        linked = scope["path"] in _OPEN and scope["method"] in _READING
+        if not linked and _is_of_another_site(headers):
             return _error(403, "a page of another site asks; only the server's own page may")
         if scope["path"] not in _OPEN and not self._bears_token(headers):
             return _error(401, "the token is needed: Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"})
@@ -97,6 +110,12 @@ class Guard:
         scheme, _, given = headers.get("authorization", "").partition(" ")
         same = hmac.compare_digest(given.strip().encode(), self._settings.token.encode())
         return same and scheme.lower() == "bearer"
+
+
+def _length(scope: Scope) -> int:
+    """Of what came before the body, in bytes."""
+    lines = sum(len(name) + len(value) for name, value in scope["headers"])
+    return lines + len(scope["path"]) + len(scope["query_string"])
 
 
 def _is_of_another_site(headers: Headers) -> bool:

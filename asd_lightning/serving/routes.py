@@ -13,12 +13,13 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response, Streami
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.types import Receive, Scope, Send
 
 from asd_lightning import __version__
 from asd_lightning.serving import events as journal
 from asd_lightning.serving import explained, schemas
-from asd_lightning.serving.answers import Answers, pieces_of, within
-from asd_lightning.serving.bodies import MOST_FILES, Received, received
+from asd_lightning.serving.answers import Answers, pieces_of, told_of, within, without_place
+from asd_lightning.serving.bodies import MOST_FILES, Received, gone, received
 from asd_lightning.serving.counts import Counts
 from asd_lightning.serving.worker import Worker
 
@@ -33,15 +34,18 @@ _REASONS = {
     404: "no such machine, event or sound",
     405: "not with this method",
     408: "the body came too slowly",
-    409: "somebody else has written the detector meanwhile",
+    409: "somebody else has written the detector meanwhile, or its file is not what judges now",
     413: "over a limit of bytes, seconds or samples",
     415: "neither audio nor a form",
     422: "a parameter or field that does not fit",
     429: "too many requests; Retry-After tells the seconds",
-    503: "too many requests at a time, or the detector's file cannot be read or written for the moment",
+    431: "the lines before the body are too long",
+    500: "the server has failed; its log says why",
+    503: "too many requests at a time, the server ends, or the detector's file cannot be read or written now",
+    507: "the server's disk is full",
 }
-_DOOR = (401, 403, 405, 429)
-_BODY = (400, 404, 408, 413, 415, 422, 503)
+_DOOR = (401, 403, 405, 429, 431, 500, 503, 507)
+_BODY = (400, 404, 408, 413, 415, 422)
 _AUDIO = {"schema": {"type": "string", "format": "binary"}}
 Machine = Annotated[
     str | None,
@@ -112,19 +116,19 @@ def _service(request: Request) -> Service:
 async def health(request: Request) -> Response:
     """That the server answers, and with which detector."""
     answers = _service(request).answers
-    in_use = await run_in_threadpool(answers.current.get)
+    in_use = await run_in_threadpool(lambda: answers.in_use)
     file = in_use.detector.read_from
     told: dict[str, Any] = {
         "status": "ok",
         "version": __version__,
         "file": answers.current.path.name,
-        "note": in_use.note,
+        "note": without_place(in_use.note, answers.current.path),
     }
     told |= {"content_hash": "" if file is None else file.content_hash, "read_only": answers.settings.read_only}
     return JSONResponse(told)
 
 
-@router.get("/api/v1/info", response_model=schemas.Info, responses=_errors(503), tags=["detector"])
+@router.get("/api/v1/info", response_model=schemas.Info, responses=_errors(409), tags=["detector"])
 async def info(request: Request) -> Response:
     """What the detector's file holds, and every change: `asd info --json`."""
     service = _service(request)
@@ -142,7 +146,7 @@ async def score(request: Request, machine: Machine = None, name: Name = None) ->
     """Judge a recording, WAV or FLAC, as `asd score --json` does."""
     service = _service(request)
     async with service.received(request, "file") as found:
-        told = await service.scoring.run(partial(service.answers.score, found[0], machine))
+        told = await service.scoring.run_for(gone(request), partial(service.answers.score, found[0], machine))
     service.counts.decided(told["decision"])
     return JSONResponse(told)
 
@@ -158,7 +162,7 @@ async def batch(request: Request, machine: Machine = None) -> Response:
     """Judge several recordings together, in their order; one that cannot be read has an `error`."""
     service = _service(request)
     async with service.received(request, "files", MOST_FILES) as found:
-        told = await service.scoring.run(partial(service.answers.batch, found, machine))
+        told = await service.scoring.run_for(gone(request), partial(service.answers.batch, found, machine))
     for one in told:
         service.counts.decided(one.get("decision", "unreadable"))
     return JSONResponse(told)
@@ -175,14 +179,15 @@ async def explain(request: Request, machine: Machine = None, name: Name = None) 
     """Why a recording is judged as it is: what of it is unlike normal sound."""
     service = _service(request)
     async with service.received(request, "file") as found:
-        told = await service.slower.run(partial(_explained, service.answers, found[0], machine))
+        told = await service.slower.run_for(gone(request), partial(_explained, service.answers, found[0], machine))
     return JSONResponse(told)
 
 
 def _explained(answers: Answers, one: Received, machine: str | None) -> dict[str, Any]:
     within(answers.settings, [one])
     detector = answers.detector
-    return explained.explanation(detector, pieces_of(detector, one, machine))
+    with told_of(answers.settings.detector, 503):
+        return explained.explanation(detector, pieces_of(detector, one, machine))
 
 
 @router.get(
@@ -197,8 +202,13 @@ def _explained(answers: Answers, one: Received, machine: str | None) -> dict[str
 async def sound(request: Request, sound_id: Annotated[str, Path(max_length=40)]) -> Response:
     """An excerpt of normal sound that the detector keeps."""
     answers = _service(request).answers
-    content = await run_in_threadpool(lambda: explained.sound(answers.detector, sound_id))
+    content = await run_in_threadpool(_sound, answers, sound_id)
     return Response(content, media_type="audio/wav")
+
+
+def _sound(answers: Answers, sound_id: str) -> bytes:
+    with told_of(answers.settings.detector, 503):
+        return explained.sound(answers.detector, sound_id)
 
 
 @router.post(
@@ -212,7 +222,7 @@ async def accept(request: Request, machine: Machine = None, name: Name = None) -
     """Take a recording into the detector's file as normal sound, as `asd accept` does: whole or not at all."""
     service = _service(request)
     async with service.received(request, "file") as found:
-        told = await service.slower.run(partial(service.answers.accept, found[0], machine))
+        told = await service.slower.run_for(gone(request), partial(service.answers.accept, found[0], machine))
     return JSONResponse(told)
 
 
@@ -228,30 +238,39 @@ async def events(request: Request, after: After = None, limit: Annotated[int, Qu
     response_class=Response,
     responses={
         200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "server-sent events"},
-        **_errors(404, 422, 503),
+        **_errors(404, 422),
     },
     tags=["events"],
 )
 async def events_stream(request: Request, after: After = None) -> Response:
     """The same as server-sent events, from now on or from an event on (`after`, or `Last-Event-ID`)."""
     service = _service(request)
-    if service.streams >= _MOST_STREAMS:
-        raise HTTPException(503, "too many streams of events at a time; ask /api/v1/events", _AGAIN)
     path = service.answers.settings.watched
     known = after or request.headers.get("last-event-id") or None
     row = await run_in_threadpool(journal.newest, path, known)
-    # Proxies pass it on as it comes.
-    at_once = {"X-Accel-Buffering": "no"}
-    return StreamingResponse(_streamed(service, row), media_type="text/event-stream", headers=at_once)
+    # Nobody else's turn comes between this and taking the place.
+    if service.streams >= _MOST_STREAMS:
+        raise HTTPException(503, "too many streams of events at a time; ask /api/v1/events", _AGAIN)
+    return _Stream(service, row)
 
 
-async def _streamed(service: Service, row: int) -> AsyncIterator[str]:
-    service.streams += 1
-    try:
-        async for part in journal.stream(service.answers.settings.watched, row, service.stopping):
-            yield part
-    finally:
-        service.streams -= 1
+class _Stream(StreamingResponse):
+    """Holds one of the places until it ends, also where the client has gone before its beginning."""
+
+    def __init__(self, service: Service, row: int) -> None:
+        # Proxies pass it on as it comes.
+        at_once = {"X-Accel-Buffering": "no"}
+        parts = journal.stream(service.answers.settings.watched, row, service.stopping)
+        super().__init__(parts, media_type="text/event-stream", headers=at_once)
+        self._service = service
+        service.streams += 1
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._service.streams -= 1
 
 
 @router.get("/metrics", response_class=PlainTextResponse, responses=_errors(), tags=["server"])

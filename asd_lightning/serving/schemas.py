@@ -129,6 +129,7 @@ class Accepted(BaseModel):
 
     version: int = Field(examples=[1])
     change: Change
+    notes: list[str] = Field(description="what is to be known of it: moved thresholds, what was left out, and why")
 
 
 class Event(BaseModel, extra="allow"):

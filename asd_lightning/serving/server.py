@@ -17,7 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from asd_lightning.errors import UserError
 from asd_lightning.serving.app import make_app
-from asd_lightning.serving.guard import Guard
+from asd_lightning.serving.guard import LONGEST_HEAD, Guard
 from asd_lightning.serving.settings import Settings
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ logger = logging.getLogger(__name__)
 # In s: between requests; for the lines before a body; for answers under way when the server ends.
 _KEEP_ALIVE, _HEAD, _GRACE = 5, 10.0, 5
 _MOST_CONNECTIONS = 256
-_LONGEST_HEAD = 32 * 1024
 
 
 class _Impatient(H11Protocol):
@@ -65,6 +64,18 @@ class _Server(uvicorn.Server):
         self._app.state.service.stopping.set()
         super().handle_exit(sig, frame)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End; what is not answered in time is cut off, and told so."""
+        ending = asyncio.get_running_loop().call_later(_GRACE, self._cut_off)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            ending.cancel()
+
+    def _cut_off(self) -> None:
+        for task in self.server_state.tasks:
+            task.cancel()
+
 
 def run_server(settings: Settings) -> None:
     """Serve until the process is told to end (Ctrl-C, SIGTERM).
@@ -97,9 +108,10 @@ def _config(guard: Guard) -> uvicorn.Config:
         proxy_headers=False,
         server_header=False,
         timeout_keep_alive=_KEEP_ALIVE,
-        timeout_graceful_shutdown=_GRACE,
+        # Should be over by then.
+        timeout_graceful_shutdown=2 * _GRACE,
         limit_concurrency=_MOST_CONNECTIONS,
-        h11_max_incomplete_event_size=_LONGEST_HEAD,
+        h11_max_incomplete_event_size=LONGEST_HEAD,
     )
 
 
@@ -109,9 +121,13 @@ def _bound(settings: Settings) -> socket.socket:
         return socket.create_server((settings.host, settings.port), family=family)
     except OSError as error:
         raise UserError(
-            f"{settings.host}, port {settings.port}: not to be had ({error.strerror or error}); give another with "
-            "--host and --port"
+            f"{settings.host}, port {settings.port}: not to be had ({_why(error)}); give another with --host and --port"
         ) from error
+
+
+def _why(error: OSError) -> str:
+    """Without the address, which asyncio's relative appends once more."""
+    return (error.strerror or str(error)).partition(" (while")[0]
 
 
 def _address(listener: socket.socket) -> str:

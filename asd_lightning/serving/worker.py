@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 T = TypeVar("T")
 _MOST_WAITING = 32
@@ -27,6 +28,27 @@ class Worker:
     def __init__(self, name: str, most_waiting: int = _MOST_WAITING) -> None:
         self._jobs: queue.Queue[tuple[Future[Any], Callable[[], Any]]] = queue.Queue(most_waiting)
         threading.Thread(target=self._work, name=name, daemon=True).start()
+
+    async def run_for(self, gone: Coroutine[Any, Any, None], job: Callable[[], T]) -> T:
+        """Likewise, for as long as the client has not gone.
+
+        Args:
+            gone: returns when it has.
+            job: for it.
+
+        Raises:
+            ClientDisconnect: it has gone.
+            HTTPException: as of `run`.
+        """
+        working, leaving = asyncio.ensure_future(self.run(job)), asyncio.ensure_future(gone)
+        try:
+            await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                raise ClientDisconnect
+            return await working
+        finally:
+            working.cancel()
+            leaving.cancel()
 
     async def run(self, job: Callable[[], T]) -> T:
         """What the job returns or raises; one that nobody waits for any more is not begun.

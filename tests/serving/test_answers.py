@@ -15,6 +15,7 @@ import asd_lightning
 from asd_lightning.cli import main
 from asd_lightning.detector.actions import accept, enrol
 from asd_lightning.detector.detector import Detector
+from asd_lightning.errors import UserError
 from asd_lightning.serving import answers
 from tests.detector.sounds import RATE, hum, whine, write, write_normal
 from tests.serving.conftest import HERE, asking, served
@@ -201,6 +202,81 @@ def test_nothing_is_lost_of_what_somebody_else_writes_while_a_recording_is_accep
     answer = asking(served(own))("POST", "/api/v1/accept", files=[form(sound)])
     assert (answer.status_code, "changed meanwhile" in answer.json()["error"]) == (409, True)
     assert len(Detector.load(own).machines_["pump"].bank.items) == 31
+
+
+def test_nothing_is_accepted_into_a_file_that_does_not_judge(plant, pump, tmp_path, caplog):
+    own = Path(shutil.copy(plant, tmp_path / "own.asd"))
+    ask, sound = asking(served(own)), write(tmp_path / "today.wav", whine(73))
+    judging = ask("GET", "/api/v1/health").json()["content_hash"]
+    # A detector in itself, but without one of the machines.
+    replaced = shutil.copy(pump / "pump.asd", tmp_path / "new.asd")
+    content = Path(replaced).read_bytes()
+    Path(replaced).replace(own)
+    health = ask("GET", "/api/v1/health").json()
+    assert (health["content_hash"], "own.asd: lacks fan now" in health["note"]) == (judging, True)
+    assert str(own.parent) not in health["note"]
+    assert caplog.text.count("lacks fan now") == 1
+    for answer in (ask("POST", "/api/v1/accept?machine=pump", files=[form(sound)]), ask("GET", "/api/v1/info")):
+        assert (answer.status_code, "lacks fan now" in answer.json()["error"]) == (409, True)
+        assert str(own.parent) not in answer.text
+    assert own.read_bytes() == content
+
+
+def test_a_file_that_is_removed_is_told_and_the_one_before_goes_on(own, tmp_path, caplog):
+    ask, sound = asking(served(own)), write(tmp_path / "today.wav", hum(74))
+    content = own.read_bytes()
+    own.unlink()
+    for _ in range(2):
+        note = ask("GET", "/api/v1/health").json()["note"]
+        assert "the detector from before goes on: own.asd: " in note
+        assert ask("POST", "/api/v1/score", files=[form(sound)]).status_code == 200
+    assert caplog.text.count("goes on") == 1
+    own.write_bytes(content)
+    assert "written anew" in ask("GET", "/api/v1/health").json()["note"]
+
+
+def test_a_damaged_excerpt_is_told_without_its_place(own, tmp_path):
+    content = bytearray(own.read_bytes())
+    start = content.index(b"fLaC") + 100
+    content[start] ^= 0xFF
+    own.write_bytes(content)
+    ask, sound = asking(served(own)), write(tmp_path / "today.wav", hum(75))
+    for answer in (ask("POST", "/api/v1/explain", files=[form(sound)]), ask("GET", "/api/v1/sound/0-0")):
+        assert (answer.status_code, answer.json()["error"].startswith("own.asd: ")) == (503, True)
+        assert str(own.parent) not in answer.text
+
+
+def test_a_folder_that_cannot_be_written_is_not_told(own, tmp_path, monkeypatch):
+    def refused(path):
+        raise UserError(f"{path}: cannot be written, since nothing can be in {path.parent} (Read-only file system)")
+
+    monkeypatch.setattr(answers, "refuse_unwritable", refused)
+    answer = asking(served(own))("POST", "/api/v1/accept", files=[form(write(tmp_path / "today.wav", hum(76)))])
+    assert (answer.status_code, "own.asd: cannot be written" in answer.json()["error"]) == (503, True)
+    assert own.parent.name not in answer.text.replace("own.asd", "")
+
+
+def test_an_answer_says_what_accepting_has_done_and_what_not(own, tmp_path, caplog):
+    ask = asking(served(own))
+
+    def accepted(name, waveform):
+        sent = [("file", (name, write(tmp_path / "sent.wav", waveform).read_bytes()))]
+        return ask("POST", "/api/v1/accept", files=sent)
+
+    before = ask("GET", "/api/v1/info").json()["machines"][0]["warning"]
+    notes = accepted("whine.wav", whine(77)).json()["notes"]
+    after = ask("GET", "/api/v1/info").json()["machines"][0]["warning"]
+    assert notes == [f"warnings begin above {after:.6g} from here on, and before above {before:.6g}"]
+    assert "whine.wav" not in caplog.text
+    first, *_ = accepted("short.wav", hum(78, seconds=0.25)).json()["notes"]
+    assert first.startswith("short.wav: taken into the bank, but what sounds so still cannot be judged")
+    # Of one recording the log has one line, however many windows it has.
+    long = hum(79, seconds=3.3)
+    assert accepted("long.wav", long).status_code == 200
+    caplog.clear()
+    assert accepted("long.wav", long).status_code == 422
+    told = [one.getMessage() for one in caplog.records if one.name.startswith("asd_lightning.detector")]
+    assert told == ["long.wav: in the detector already, 4 of 4 pieces; left out"]
 
 
 def test_what_cannot_be_accepted_changes_nothing(own, tmp_path):

@@ -1,16 +1,18 @@
 """Events of a journal that somebody else writes."""
 
 import asyncio
+import itertools
 import json
 import sqlite3
 import threading
 
+import httpx
 import pytest
 
 from asd_lightning.live.events import Event
 from asd_lightning.live.journal import Journal, Place
 from asd_lightning.serving import events, routes
-from tests.serving.conftest import asking, served
+from tests.serving.conftest import HERE, asking, served
 
 
 def told(journal, *numbers):
@@ -107,7 +109,36 @@ def test_a_stream_tells_what_comes_and_ends_with_the_server(journal, monkeypatch
     assert events.newest(journal.path, None) == 3
 
 
-def test_streams_have_an_end(own, monkeypatch):
-    monkeypatch.setattr(routes, "_MOST_STREAMS", 0)
-    answer = asking(served(own))("GET", "/api/v1/events/stream")
-    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+def test_streams_have_an_end_however_many_come_at_once(own, journal, monkeypatch):
+    monkeypatch.setattr(routes, "_MOST_STREAMS", 2)
+    monkeypatch.setattr(events, "_EVERY", 0.001)
+    app = served(own, journal=journal.path)
+    service = app.app.state.service
+
+    async def all_at_once():
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=HERE) as client:
+            asked = [asyncio.create_task(client.get("/api/v1/events/stream")) for _ in range(6)]
+            # Those that are let in go on until the server ends; without a limit all would.
+            refused = [await one for one in itertools.islice(asyncio.as_completed(asked, timeout=30), 4)]
+            open_now = service.streams
+            service.stopping.set()
+            return refused, open_now, [await one for one in asked]
+
+    refused, open_now, answers = asyncio.run(all_at_once())
+    assert {(one.status_code, one.headers["Retry-After"]) for one in refused} == {(503, "5")}
+    assert (open_now, service.streams) == (2, 0)
+    assert sorted(one.status_code for one in answers) == [200] * 2 + [503] * 4
+
+
+def test_a_stream_whose_client_is_gone_at_once_gives_its_place_back(own, journal):
+    app = served(own, journal=journal.path)
+
+    async def gone():
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        pass
+
+    scope = {"type": "http", "method": "GET", "path": "/api/v1/events/stream", "query_string": b"", "client": None}
+    asyncio.run(app(scope | {"headers": [(b"host", b"localhost")], "http_version": "1.1"}, gone, send))
+    assert app.app.state.service.streams == 0

@@ -117,6 +117,20 @@ def test_pages_of_other_sites_have_nothing_done(locked, headers, status):
     assert asking(locked)("POST", "/api/v1/score", headers=mine, **sound()).status_code == status
 
 
+@pytest.mark.parametrize("headers", [{"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}])
+def test_what_takes_places_or_tells_is_not_read_by_other_sites_and_the_page_may_be_linked(ask, headers):
+    for path in ("/api/v1/events/stream", "/api/v1/info", "/metrics"):
+        answer = ask("GET", path, headers=headers)
+        assert (answer.status_code, "another site" in answer.json()["error"]) == (403, True)
+    assert ask("GET", "/", headers=headers).status_code == 200
+
+
+def test_too_long_a_head_is_told(ask):
+    assert ask("GET", "/", headers={"X-Long": "x" * 32_000}).status_code == 200
+    assert ask("GET", "/", headers={"X-Long": "x" * 33_000}).status_code == 431
+    assert ask("GET", "/?" + "x" * 33_000).status_code == 431
+
+
 @pytest.mark.parametrize(
     ("given", "status"),
     [

@@ -113,7 +113,9 @@ def test_an_address_that_is_not_to_be_had_is_told(own, capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert main(["serve", str(own), "--port", str(port)]) == 2
-    assert f"127.0.0.1, port {port}: not to be had" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert f"127.0.0.1, port {port}: not to be had" in told
+    assert (told.count(str(port)), told.count("127.0.0.1")) == (1, 1)
     assert main(["serve", str(own), "--host", "0.0.0.0"]) == 2
     assert "give a token too" in capsys.readouterr().err
     assert main(["serve", str(own.with_name("none.asd"))]) == 2
@@ -144,3 +146,27 @@ def test_who_does_not_say_what_is_wanted_is_hung_up_on(app, monkeypatch):
 
     # Each is answered what it has asked for, and the connection ends.
     assert asyncio.run(spoken_to()) == [False, False, True]
+
+
+def test_what_is_unfinished_when_the_server_ends_is_told_so_and_leaves_no_traceback(app, monkeypatch, caplog):
+    monkeypatch.setattr(server, "_GRACE", 0.05)
+
+    async def ended():
+        listener = socket.create_server(("127.0.0.1", 0))
+        serving = server._Server(server._config(app), app.app)
+        running = asyncio.create_task(serving.serve(sockets=[listener]))
+        reader, writer = await asyncio.open_connection(*listener.getsockname())
+        head = "POST /api/v1/score HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500000\r\nContent-Type: audio/wav"
+        writer.write(f"{head}\r\n\r\nRIF".encode())
+        while not serving.server_state.tasks:
+            await asyncio.sleep(0.001)
+        serving.should_exit = True
+        answer = await reader.read()
+        writer.close()
+        await running
+        return answer.decode()
+
+    head, _, body = asyncio.run(ended()).partition("\r\n\r\n")
+    assert head.startswith("HTTP/1.1 503 ")
+    assert "ends" in json.loads(body)["error"]
+    assert not caplog.records
