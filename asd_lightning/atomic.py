@@ -105,6 +105,17 @@ def refuse_unwritable(path: Path) -> None:
         ) from None
 
 
+def file_path(given: Path | str) -> Path:
+    """A file that somebody names for an output.
+
+    Raises:
+        UserError: the name is a folder's, by its last character, which a ``Path`` forgets.
+    """
+    if str(given).endswith(("/", os.sep)):
+        raise UserError(f"{given}: is the name of a folder; give that of a file")
+    return Path(given)
+
+
 def open_unlinked(path: Path, mode: str) -> BinaryIO:
     """Open ``path`` itself for writing in a binary ``mode``; raises OSError (ELOOP) where it is a link."""
     return cast("BinaryIO", open(path, mode, opener=lambda name, flags: os.open(name, flags | _NO_LINK, 0o666)))

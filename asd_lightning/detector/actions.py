@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from asd_lightning.atomic import refuse_unwritable
+from asd_lightning.atomic import file_path, refuse_unwritable
 from asd_lightning.detector.bank import Role
 from asd_lightning.detector.defaults import CLIP_SECONDS, STATISTICS
 from asd_lightning.detector.detector import Detector, Recordings
@@ -68,7 +68,7 @@ def enrol(  # noqa: PLR0913 - the options of the command
         UserError: nothing usable, too few recordings for ``false_alarms``, a file that has such a machine, or a
             ``precision`` that is not possible here or in which the recordings rank otherwise than in float32.
     """
-    source, output = Path(source), Path(output)
+    source, output = Path(source), file_path(output)
     require_at_least("sounds", sounds, 0)
     refuse_unwritable(output)
     before = Detector.load(output) if output.exists() else None

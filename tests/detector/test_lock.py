@@ -1,6 +1,7 @@
 """One change of a detector's file at a time."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -55,17 +56,11 @@ def test_what_a_kill_has_left_is_used_again_and_a_link_is_refused(tmp_path):
 
 def test_one_that_is_held_for_too_long_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(lock, "PATIENCE_SECONDS", 0.0)
-    with locked(tmp_path / "x.asd"), pytest.raises(UserError, match="another process has held this lock"):
-        threaded = []
 
-        def second():
-            try:
-                with locked(tmp_path / "x.asd"):
-                    pass
-            except UserError as error:
-                threaded.append(error)
+    def second():
+        with pytest.raises(UserError, match="another process has held this lock"), locked(tmp_path / "x.asd"):
+            pass
+        return "told"
 
-        thread = threading.Thread(target=second)
-        thread.start()
-        thread.join()
-        raise threaded[0]
+    with locked(tmp_path / "x.asd"), ThreadPoolExecutor() as pool:
+        assert pool.submit(second).result() == "told"
