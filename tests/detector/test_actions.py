@@ -1,13 +1,10 @@
 """The commands of a detector, and the functions of their names: they do the same."""
 
-import contextlib
 import csv
 import json
 import shutil
-import stat
 import subprocess
 import sys
-import threading
 
 import numpy as np
 import pytest
@@ -15,10 +12,9 @@ import soundfile
 
 import asd_lightning
 from asd_lightning.cli import main
-from asd_lightning.detector.actions import ChangedMeanwhile, calibrate, enrol
+from asd_lightning.detector.actions import calibrate, enrol
 from asd_lightning.detector.detector import Detector
 from asd_lightning.detector.evaluation import share
-from asd_lightning.detector.file import DetectorFile
 from asd_lightning.detector.hearing import Hearing
 from asd_lightning.errors import UserError
 from tests.detector.sounds import hum, whine, write, write_normal
@@ -404,66 +400,3 @@ def test_accepting_what_the_sensor_check_refuses_says_that_it_stays_refused(own,
         "offset.wav: taken into the bank, but what sounds so still cannot be judged (a constant offset" in caplog.text
     )
     assert asd_lightning.score(own, offset)[0].decision == "cannot judge"
-
-
-def test_of_two_that_accept_at_once_none_loses_what_the_other_did(own, tmp_path, monkeypatch):
-    """Each reads the file before it is written; that both have read it when either writes, the lock forbids."""
-    met, told = threading.Barrier(2), []
-
-    class Met(DetectorFile):
-        def __init__(self, path):
-            super().__init__(path)
-            with contextlib.suppress(threading.BrokenBarrierError):
-                met.wait(timeout=0.3)
-
-    def accept(number):
-        try:
-            asd_lightning.accept(own, write(tmp_path / f"{number}.wav", hum(500 + number)))
-            told.append("done")
-        except ChangedMeanwhile as error:
-            told.append(str(error))
-
-    monkeypatch.setattr("asd_lightning.detector.actions.DetectorFile", Met)
-    threads = [threading.Thread(target=accept, args=(number,)) for number in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    changes = len(Detector.load(own).machines_["pump"].changes) - 1
-    assert (len(told), told.count("done")) == (2, changes)
-    assert [path.name for path in tmp_path.glob(".*")] == []
-
-
-def test_a_detector_that_appears_while_another_of_its_name_is_made_is_not_replaced(pump, own, tmp_path, monkeypatch):
-    made = Detector.fit
-
-    def meanwhile(*arguments):
-        shutil.copy(own, tmp_path / "new.asd")
-        return made(*arguments)
-
-    monkeypatch.setattr(Detector, "fit", meanwhile)
-    with pytest.raises(ChangedMeanwhile, match=r"new\.asd: was changed meanwhile"):
-        enrol(pump / "pump/normal", tmp_path / "new.asd", clip_seconds=1.0, sounds=0)
-    assert (tmp_path / "new.asd").read_bytes() == own.read_bytes()
-
-
-def test_who_may_read_a_detector_and_a_link_to_it_stay_as_they_are(own, tmp_path):
-    own.chmod(0o440)
-    (tmp_path / "elsewhere").mkdir()
-    link = tmp_path / "elsewhere/link.asd"
-    link.symlink_to("../pump.asd")
-    clip = write(tmp_path / "a.wav", hum(500))
-    for change in (lambda: asd_lightning.accept(link, clip), lambda: asd_lightning.undo(link)):
-        before = own.read_bytes()
-        change()
-        assert own.read_bytes() != before
-        assert link.is_symlink()
-        assert stat.S_IMODE(own.stat().st_mode) == 0o440
-
-
-def test_nothing_is_made_where_a_link_that_leads_nowhere_would_have_it(pump, tmp_path):
-    link = tmp_path / "link.asd"
-    link.symlink_to(tmp_path / "victim")
-    enrol(write_normal(tmp_path / "pump/normal", 12), link, clip_seconds=1.0, sounds=0)
-    assert not link.is_symlink()
-    assert not (tmp_path / "victim").exists()
