@@ -23,6 +23,7 @@ from asd_lightning.data.recordings import mixed_rates
 from asd_lightning.download.years import (
     SOURCE_TRAINING_CLIPS,
     TARGET_TRAINING_CLIPS,
+    TEST_CLIPS,
     TEST_CLIPS_PER_DOMAIN_AND_CONDITION,
     YEARS,
     Year,
@@ -195,7 +196,7 @@ def _expected_counts(counts: Mapping[Place, int], year: Year) -> dict[Place, int
         if year.supplemental_clips:
             expected["supplemental", "unknown", "unknown"] = year.supplemental_clips
     if counts.get(("test", "unknown", "unknown")):
-        expected["test", "unknown", "unknown"] = 4 * TEST_CLIPS_PER_DOMAIN_AND_CONDITION
+        expected["test", "unknown", "unknown"] = TEST_CLIPS
     elif "test" in splits:
         for domain in ("source", "target"):
             for condition in ("normal", "anomaly"):
