@@ -23,7 +23,6 @@ from asd_lightning.data.recordings import mixed_rates
 from asd_lightning.download.years import (
     SOURCE_TRAINING_CLIPS,
     TARGET_TRAINING_CLIPS,
-    TEST_CLIPS,
     TEST_CLIPS_PER_DOMAIN_AND_CONDITION,
     YEARS,
     Year,
@@ -196,7 +195,7 @@ def _expected_counts(counts: Mapping[Place, int], year: Year) -> dict[Place, int
         if year.supplemental_clips:
             expected["supplemental", "unknown", "unknown"] = year.supplemental_clips
     if counts.get(("test", "unknown", "unknown")):
-        expected["test", "unknown", "unknown"] = TEST_CLIPS
+        expected["test", "unknown", "unknown"] = 4 * TEST_CLIPS_PER_DOMAIN_AND_CONDITION
     elif "test" in splits:
         for domain in ("source", "target"):
             for condition in ("normal", "anomaly"):

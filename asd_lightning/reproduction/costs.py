@@ -41,12 +41,12 @@ _SECONDS_UNKNOWN = 10.0
 
 
 class Hours(NamedTuple):
-    """Of one run on a device; ``least`` where what is known is a part of it."""
+    """Of one run on a device; at least these where what is known is a part of it."""
 
     device: Device
     hours: float
     precision: Literal["float32", "bfloat16"]
-    least: bool
+    hedge: Literal["", "at least ", "roughly "]
     why: str
 
 
@@ -96,13 +96,19 @@ def run_hours(config: DictConfig, name: str, clips: int) -> Iterator[Hours]:
         yield _in_bfloat16(name)
     branches = {key: branch for key, branch in config.model.embedder.branches.items() if key in _ENCODERS}
     seen = config.trainer.max_steps * config.accumulate * config.data.batch_size
-    least = seen > 0 and any(branch.finetuning == "full" for branch in branches.values())
-    why = "the encoders alone" if seen else "one pass of the encoder over all clips"
-    if seen and not least:
-        why = "the encoder alone, as if all of it were trained, at 16 clips: not to be compared with bfloat16 above"
+    hedge, why = _of_encoders(seen > 0, {branch.finetuning for branch in branches.values()})
     for device in DEVICES:
         seconds = sum(seen / TRAINED[device][key] + clips / EMBEDDED[device][key] for key in branches)
-        yield Hours(device, seconds / 3600, "float32", least, f"benchmarks/{_FILES[device]}: {why}")
+        yield Hours(device, seconds / 3600, "float32", hedge, f"benchmarks/{_FILES[device]}: {why}")
+
+
+def _of_encoders(trained: bool, finetuning: set[str]) -> tuple[Literal["", "at least ", "roughly "], str]:
+    """How hours of the encoders alone stand to those of a run, and what they are."""
+    if not trained:
+        return "", "one pass of the encoder over all clips"
+    if "full" in finetuning:
+        return "at least ", "the encoders alone"
+    return "roughly ", "the encoder alone, as if all of it were trained and in batches of another size"
 
 
 def _in_bfloat16(name: str) -> Hours:
@@ -111,7 +117,7 @@ def _in_bfloat16(name: str) -> Hours:
         of = _LIKE[name]
         more = "the same on another channel" if of.startswith("lora") else "which has its branches and more"
         why = f"not measured; that of {of}, {more}"
-    return Hours("gpu", BFLOAT16_HOURS[of], "bfloat16", False, why)
+    return Hours("gpu", BFLOAT16_HOURS[of], "bfloat16", "", why)
 
 
 def clips_of_year(year: int) -> int:

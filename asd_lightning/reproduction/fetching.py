@@ -62,22 +62,22 @@ def _download(plan: Plan, root: Path, parts: tuple[Part, ...], console: Console)
 
 def _refuse_unreachable(plan: Plan) -> None:
     """Ask each server once, shortly: the downloads themselves are patient for minutes."""
-    needed = [("/".join(address.split("/")[:3]), address, *rest) for address, *rest in _needed(plan)]
-    silent = {server for server, address in {one[0]: one[1] for one in needed}.items() if not _answers(address)}
+    needed = [("/".join(address.split("/")[:3]), command, place) for address, command, place in _needed(plan)]
+    silent = {server for server in dict.fromkeys(server for server, _, _ in needed) if not _answers(server)}
     lines = [
         f"{place} is not here or not whole, and {server} cannot be reached: where it can, run `{command}`, and bring "
         f"{place} to this computer"
-        for server, _, command, place in needed
+        for server, command, place in needed
         if server in silent
     ]
     if lines:
         raise UserError("\n".join(lines))
 
 
-def _answers(address: str) -> bool:
+def _answers(server: str) -> bool:
     try:
         with new_session() as session:
-            session.head(address, timeout=_PATIENCE_SECONDS, allow_redirects=False)
+            session.head(server, timeout=_PATIENCE_SECONDS, allow_redirects=False)
     except requests.RequestException:
         return False
     return True

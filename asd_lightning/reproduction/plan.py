@@ -189,9 +189,9 @@ def _together(plan: Plan, *where: str) -> Iterator[str]:
     """The sum for a device and a precision, where there is more than one run."""
     own = [each for each in _all_hours(plan) for _ in plan.seeds if (each.device, each.precision) == where]
     own += [each for each in plan.clusters_hours if (each.device, each.precision) == where]
-    least = "at least " if any(each.least for each in own) else ""
+    hedge = max((each.hedge for each in own), default="")
     if len(own) > 1:
-        yield f"    together: {least}{_hours(sum(each.hours for each in own))} in {where[1]}"
+        yield f"    together: {hedge}{_hours(sum(each.hours for each in own))} in {where[1]}"
 
 
 def _all_hours(plan: Plan) -> list[Hours]:
@@ -203,9 +203,8 @@ def _told(plan: Plan, hours: Hours) -> str:
 
 
 def _told_once(hours: Hours) -> str:
-    least = "at least " if hours.least else ""
     setting = " (trainer.precision=bf16-mixed)" if hours.precision == "bfloat16" else ""
-    return f"{least}{_hours(hours.hours)} in {hours.precision}{setting}; {hours.why}"
+    return f"{hours.hedge}{_hours(hours.hours)} in {hours.precision}{setting}; {hours.why}"
 
 
 def _hours(hours: float) -> str:

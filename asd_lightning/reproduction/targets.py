@@ -137,7 +137,7 @@ _XJU = {
     "model.scorer.smote.neighbors": 3,
     "data.supplemental": "none",
 }
-_XJU_BRANCHES = {
+_XJU_BRANCHES: dict[str, dict[str, Any]] = {
     **{
         name: {
             f"{branch}.encoder.weights": weights,
