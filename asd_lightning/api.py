@@ -272,7 +272,8 @@ def reproduce(
         The plan, and the numbers side by side, as fractions.
 
     Raises:
-        UserError: an unknown name, a setting that is not as published, no network, or what a run raises.
+        UserError: an unknown name, a setting that is not as published, no network, a folder of another reproduction, or
+            what a run raises.
 
     Example:
         >>> planned = reproduce("rdp2603", output="elsewhere", plan=True)  # doctest: +ELLIPSIS

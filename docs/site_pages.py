@@ -21,7 +21,7 @@ ELSEWHERE = {
     "CONTRIBUTING.md": "contributing.md",
 }
 EXAMPLE = re.compile(r"^( *)>>> .*(?:\n(?!\1?$).+)*", re.M)
-LINK = re.compile(r"\[([^\[\]]*)\]\((?!\w+:|#)([^)#\s]+)(#[^)\s]*)?\)")
+LINK = re.compile(r"(!?)\[([^\[\]]*)\]\((?!\w+:|#)([^)#\s]+)(#[^)\s]*)?\)")
 
 
 def page_of(path: str) -> str | None:
@@ -46,15 +46,17 @@ def linked(markdown: str, page: str) -> str:
     '[a](benchmarks/watch.md#day), [b](changelog.md), [c](data.md)'
     >>> linked("[d](docs/data.md) and [e](notebooks/first.ipynb)", "index.md")
     '[d](data.md) and `notebooks/first.ipynb`'
+    >>> linked("![f](docs/absent/f.png), ![g](notebooks/g.png)", "index.md")
+    '![f](absent/f.png), `notebooks/g.png`'
     """
 
     def one(found: re.Match[str]) -> str:
-        text, there, part = found.groups("")
+        image, text, there, part = found.groups("")
         path = posixpath.normpath(posixpath.join(posixpath.dirname(file_of(page)), there))
         target = page_of(path)
         if target is None:
             return f"`{path}`"
-        return f"[{text}]({posixpath.relpath(target, posixpath.dirname(page) or '.')}{part})"
+        return f"{image}[{text}]({posixpath.relpath(target, posixpath.dirname(page) or '.')}{part})"
 
     return LINK.sub(one, markdown)
 
@@ -75,8 +77,7 @@ def fenced(docstring: str) -> str:
 
 def on_files(files: Files, config: Any) -> Files:
     """The repository's other pages, beside those of docs/."""
-    paths = [*ELSEWHERE, *(f"benchmarks/{path.name}" for path in sorted((ROOT / "benchmarks").glob("*.[ms][dv]*")))]
-    for path in paths:
+    for path in [*ELSEWHERE, *(f"benchmarks/{path.name}" for path in sorted((ROOT / "benchmarks").iterdir()))]:
         page = page_of(path)
         if page is not None and (ROOT / path).exists():
             files.append(File.generated(config, page, abs_src_path=str(ROOT / path)))

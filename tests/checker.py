@@ -1,4 +1,4 @@
-"""The run-time type checker of the tests: beartype, and jaxtyping's shapes, at every call of the package.
+"""The run-time type checker of the tests: beartype, and jaxtyping's shapes, at the calls of the package's functions.
 
 What jaxtyping's own decorator checks, at a fifth of its costs, which were a quarter of the suite's: a function's
 arguments and its result are looked at in one pass, and what a function is to be given is worked out when it is first
@@ -39,7 +39,7 @@ def check(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _checked(thing: Any) -> Any:
-    """A function that is checked, or a class whose constructor is where a dataclass's was written for it."""
+    """The function, checked at its calls; of a class the constructor alone, where a dataclass has been given one."""
     if inspect.isclass(thing):
         if is_dataclass(thing) and isinstance(thing.__init__, FunctionType):
             thing.__init__ = _checked(thing.__init__)

@@ -78,7 +78,8 @@ if request["own_group"]:
 os.chdir(request["cwd"])
 os.environ.clear()
 os.environ.update(request["environment"])
-torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+if threads := os.environ.get("OMP_NUM_THREADS"):
+    torch.set_num_threads(int(threads))
 os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
 for number, name in ((1, "/stdout"), (2, request["stderr"])):
     os.dup2(os.open(request["folder"] + name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
@@ -145,7 +146,9 @@ class Forked:
         return self._await("status")
 
     def send_signal(self, number: int) -> None:
-        os.kill(self.pid, number)
+        """Nothing once it has ended: its number may be another process's by then."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)

@@ -12,6 +12,8 @@ from asd_lightning.errors import UserError
 from asd_lightning.plain_text import did_you_mean
 
 OUTPUT = ("-o", "--output")
+SETTINGS = "KEY=VALUE"
+"""How the settings that a command takes after its other arguments are told; they may stand among the options."""
 # Hydra's own, as `asd train` takes them: those that stand alone, and those with a value.
 _HYDRA_FLAGS = frozenset({"-m", "--multirun", "--resolve", "--hydra-help", "-h", "--help"})
 _HYDRA_VALUES = frozenset(
@@ -31,10 +33,19 @@ class Parser(argparse.ArgumentParser):
         """Parse, and refuse unknown arguments with the usage of this command and what was probably meant."""
         # Here, so that the usage is that of the command itself and not of asd.
         found, rest = super().parse_known_args(args, namespace)
+        rest = self._settings_taken(found, rest)
         if rest:
             known = [option for action in self._actions for option in action.option_strings]
             self.error(f"unrecognized arguments: {' '.join(rest)}{did_you_mean(rest[0], known)}")
         return found, rest
+
+    def _settings_taken(self, found: Any, rest: list[str]) -> list[str]:
+        """Settings that came after an option go to those before it, where the command takes any; what is left."""
+        place = next((action.dest for action in self._actions if action.metavar == SETTINGS and action.nargs), None)
+        taken = [word for word in rest if place and not word.startswith("-") and ("=" in word or word[0] == "~")]
+        if place and taken:
+            setattr(found, place, [*getattr(found, place), *taken])
+        return [word for word in rest if word not in taken]
 
     def error(self, message: str) -> NoReturn:
         """Exit with the usage and the message; of a missing value, also what the option takes and how it is written."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from asd_lightning.commands.grammar import add_output
+from asd_lightning.commands.grammar import SETTINGS, add_output
 from asd_lightning.errors import UserError
 
 
@@ -17,7 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "changes",
         nargs="*",
-        metavar="KEY=VALUE",
+        default=[],
+        metavar=SETTINGS,
         help="settings that are not published, as of asd train, such as trainer.precision=bf16-mixed",
     )
     parser.add_argument("--data", type=Path, metavar="DIR", help="the year's recordings (default: data/dcaseYEAR)")

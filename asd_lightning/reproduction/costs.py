@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from omegaconf import DictConfig
 
-from asd_lightning.download.years import SOURCE_TRAINING_CLIPS, TARGET_TRAINING_CLIPS, YEARS, Part, Year
+from asd_lightning.download.years import TEST_CLIPS, TRAINING_CLIPS, YEARS, Part, Year
 from asd_lightning.encoders.weights.catalog import find
 
 Device = Literal["gpu", "processor"]
@@ -33,7 +33,6 @@ EMBEDDED = {
 _FILES = {"gpu": "encoders_gpu.json", "processor": "encoders.json"}
 _ENCODERS = frozenset({"beats", "eat"})
 _RATE = 16_000
-_TEST_CLIPS = 200
 # As `asd download` reckons: recordings shrink to about 0.75 of their size in a zip file.
 _PACKED = 0.75
 # Weights, two moments of Adam's, and the averaged weights.
@@ -42,22 +41,22 @@ _SECONDS_UNKNOWN = 10.0
 
 
 class Hours(NamedTuple):
-    """Of one run on a device; ``least`` where what is known is a part of it."""
+    """Of one run on a device; at least these where what is known is a part of it."""
 
     device: Device
     hours: float
     precision: Literal["float32", "bfloat16"]
-    least: bool
+    hedge: Literal["", "at least ", "roughly "]
     why: str
 
 
 def unpacked_bytes(year: Year, parts: Iterable[Part]) -> int:
     """Size of a year's clips of 16 bits, from their counts and lengths."""
-    training = SOURCE_TRAINING_CLIPS + TARGET_TRAINING_CLIPS + year.supplemental_clips
+    training = TRAINING_CLIPS + year.supplemental_clips
     sizes = {
-        "dev": (training + _TEST_CLIPS) * _seconds(year, year.dev_machines),
+        "dev": (training + TEST_CLIPS) * _seconds(year, year.dev_machines),
         "train": training * _seconds(year, year.eval_machines),
-        "test": _TEST_CLIPS * _seconds(year, year.eval_machines),
+        "test": TEST_CLIPS * _seconds(year, year.eval_machines),
         "truth": 0.0,
     }
     return round(sum(sizes[part] for part in parts) * _RATE * 2 * year.channels)
@@ -70,7 +69,7 @@ def packed_bytes(year: Year, parts: Iterable[Part]) -> int:
 
 def cache_bytes(year: Year, channels: Sequence[Any]) -> int:
     """Decoded clips of all machines, once for each way to take the channels: 4 bytes a sample where they are mixed."""
-    clips = SOURCE_TRAINING_CLIPS + TARGET_TRAINING_CLIPS + _TEST_CLIPS
+    clips = TRAINING_CLIPS + TEST_CLIPS
     samples = clips * _seconds(year, year.machines) * _RATE
     return round(sum(samples * (2 if isinstance(channel, int) else 4) for channel in set(channels)))
 
@@ -97,13 +96,19 @@ def run_hours(config: DictConfig, name: str, clips: int) -> Iterator[Hours]:
         yield _in_bfloat16(name)
     branches = {key: branch for key, branch in config.model.embedder.branches.items() if key in _ENCODERS}
     seen = config.trainer.max_steps * config.accumulate * config.data.batch_size
-    least = seen > 0 and any(branch.finetuning == "full" for branch in branches.values())
-    why = "the encoders alone" if seen else "one pass of the encoder over all clips"
-    if seen and not least:
-        why = "the encoder, as if all of it were trained"
+    hedge, why = _of_encoders(seen > 0, {branch.finetuning for branch in branches.values()})
     for device in DEVICES:
         seconds = sum(seen / TRAINED[device][key] + clips / EMBEDDED[device][key] for key in branches)
-        yield Hours(device, seconds / 3600, "float32", least, f"benchmarks/{_FILES[device]}: {why}")
+        yield Hours(device, seconds / 3600, "float32", hedge, f"benchmarks/{_FILES[device]}: {why}")
+
+
+def _of_encoders(trained: bool, finetuning: set[str]) -> tuple[Literal["", "at least ", "roughly "], str]:
+    """How hours of the encoders alone stand to those of a run, and what they are."""
+    if not trained:
+        return "", "one pass of the encoder over all clips"
+    if "full" in finetuning:
+        return "at least ", "the encoders alone"
+    return "roughly ", "the encoder alone, as if all of it were trained and in batches of another size"
 
 
 def _in_bfloat16(name: str) -> Hours:
@@ -112,12 +117,12 @@ def _in_bfloat16(name: str) -> Hours:
         of = _LIKE[name]
         more = "the same on another channel" if of.startswith("lora") else "which has its branches and more"
         why = f"not measured; that of {of}, {more}"
-    return Hours("gpu", BFLOAT16_HOURS[of], "bfloat16", False, why)
+    return Hours("gpu", BFLOAT16_HOURS[of], "bfloat16", "", why)
 
 
 def clips_of_year(year: int) -> int:
     """Training and test clips of all its machines."""
-    return len(YEARS[year].machines) * (SOURCE_TRAINING_CLIPS + TARGET_TRAINING_CLIPS + _TEST_CLIPS)
+    return len(YEARS[year].machines) * (TRAINING_CLIPS + TEST_CLIPS)
 
 
 def _seconds(year: Year, machines: Iterable[str]) -> float:

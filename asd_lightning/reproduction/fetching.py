@@ -62,16 +62,25 @@ def _download(plan: Plan, root: Path, parts: tuple[Part, ...], console: Console)
 
 def _refuse_unreachable(plan: Plan) -> None:
     """Ask each server once, shortly: the downloads themselves are patient for minutes."""
-    for address, command, place in _needed(plan):
-        try:
-            with new_session() as session:
-                session.head(address, timeout=_PATIENCE_SECONDS, allow_redirects=False)
-        except requests.RequestException:
-            server = "/".join(address.split("/")[:3])
-            raise UserError(
-                f"{place} is not here, and {server} cannot be reached: where it can, run `{command}`, and bring "
-                f"{place} to this computer"
-            ) from None
+    needed = [("/".join(address.split("/")[:3]), command, place) for address, command, place in _needed(plan)]
+    silent = {server for server in dict.fromkeys(server for server, _, _ in needed) if not _answers(server)}
+    lines = [
+        f"{place} is not here or not whole, and {server} cannot be reached: where it can, run `{command}`, and bring "
+        f"{place} to this computer"
+        for server, command, place in needed
+        if server in silent
+    ]
+    if lines:
+        raise UserError("\n".join(lines))
+
+
+def _answers(server: str) -> bool:
+    try:
+        with new_session() as session:
+            session.head(server, timeout=_PATIENCE_SECONDS, allow_redirects=False)
+    except requests.RequestException:
+        return False
+    return True
 
 
 def _needed(plan: Plan) -> Iterator[tuple[str, str, Path]]:

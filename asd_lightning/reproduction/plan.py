@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.filesize import decimal
 
+from asd_lightning.configuration import compose_train, for_hydra
 from asd_lightning.data.folders import machine_folders
 from asd_lightning.data.layout import find_truth
-from asd_lightning.download.years import YEARS, Part
+from asd_lightning.download.years import TEST_CLIPS, TRAINING_CLIPS, YEARS, Part
 from asd_lightning.encoders.weights.catalog import find
 from asd_lightning.encoders.weights.store import stored_path
 from asd_lightning.errors import UserError
@@ -57,6 +58,7 @@ class Plan:
         missing_parts: of the year's download.
         missing_weights: names in the catalog.
         device: what was found here.
+        clusters: configuration of the run whose embeddings give classes; none where the target has no such run.
     """
 
     target: Target
@@ -68,6 +70,14 @@ class Plan:
     missing_parts: tuple[Part, ...]
     missing_weights: tuple[str, ...]
     device: Device
+    clusters: Any = None
+
+    @property
+    def clusters_hours(self) -> tuple[Hours, ...]:
+        """Of the run that gives classes."""
+        if self.clusters is None:
+            return ()
+        return tuple(run_hours(self.clusters, "clusters", clips_of_year(self.target.year)))
 
     @property
     def truth(self) -> Path:
@@ -115,6 +125,7 @@ def make_plan(
         tuple(_missing_parts(target, folder)),
         tuple(_missing_weights(target)),
         _device(),
+        _clusters(target, changes),
     )
 
 
@@ -148,16 +159,14 @@ def _fetching(plan: Plan) -> Iterator[str]:
     for name in plan.missing_weights:
         yield f"to fetch: weights {name}, {decimal(find(name).size or 0)}"
     if plan.target.evaluated and truth_of(plan) is None:
-        yield f"to fetch: truth of the evaluation machines, into {plan.truth}; it is read for the last table alone"
+        yield f"to fetch: truth of the evaluation machines, into {plan.truth}; no run is told of it"
 
 
 def _taking(plan: Plan) -> Iterator[str]:
-    free = shutil.disk_usage(
-        next(path for path in (plan.data.absolute(), *plan.data.absolute().parents) if path.exists())
-    )
+    free = " and ".join(f"{decimal(_free_bytes(place))} at {place}" for place in (plan.data, plan.output))
     yield (
-        f"disk: about {decimal(plan.disk_bytes)} more ({decimal(free.free)} free at {plan.data}), from counts and "
-        "lengths of the clips, sizes of the weights, and cache and checkpoints of all runs"
+        f"disk: about {decimal(plan.disk_bytes)} more (free are {free}), from counts and lengths of the clips, sizes "
+        "of the weights, and cache and checkpoints of all runs"
     )
     here = "a GPU is here" if plan.device == "gpu" else "no GPU is here"
     yield f"device: {here}; measured were these, and nothing else:"
@@ -165,10 +174,24 @@ def _taking(plan: Plan) -> Iterator[str]:
         yield f"  {device}:"
         for one in plan.systems:
             yield from (f"    {one.system.name}: {_told(plan, hours)}" for hours in one.hours if hours.device == place)
+        yield from (f"    classes: once {_told_once(hours)}" for hours in plan.clusters_hours if hours.device == place)
         for precision in ("bfloat16", "float32"):
-            own = [each.hours for each in _all_hours(plan) if (each.device, each.precision) == (place, precision)]
-            if len(own) * len(plan.seeds) > 1:
-                yield f"    together: {_hours(sum(own) * len(plan.seeds))} in {precision}"
+            yield from _together(plan, place, precision)
+
+
+def _free_bytes(place: Path) -> int:
+    """On the disk that the folder is on, or will be."""
+    there = next(path for path in (place.absolute(), *place.absolute().parents) if path.exists())
+    return shutil.disk_usage(there).free
+
+
+def _together(plan: Plan, *where: str) -> Iterator[str]:
+    """The sum for a device and a precision, where there is more than one run."""
+    own = [each for each in _all_hours(plan) for _ in plan.seeds if (each.device, each.precision) == where]
+    own += [each for each in plan.clusters_hours if (each.device, each.precision) == where]
+    hedge = max((each.hedge for each in own), default="")
+    if len(own) > 1:
+        yield f"    together: {hedge}{_hours(sum(each.hours for each in own))} in {where[1]}"
 
 
 def _all_hours(plan: Plan) -> list[Hours]:
@@ -176,9 +199,12 @@ def _all_hours(plan: Plan) -> list[Hours]:
 
 
 def _told(plan: Plan, hours: Hours) -> str:
-    least = "at least " if hours.least else ""
+    return f"{len(plan.seeds)} x {_told_once(hours)}"
+
+
+def _told_once(hours: Hours) -> str:
     setting = " (trainer.precision=bf16-mixed)" if hours.precision == "bfloat16" else ""
-    return f"{len(plan.seeds)} x {least}{_hours(hours.hours)} in {hours.precision}{setting}; {hours.why}"
+    return f"{hours.hedge}{_hours(hours.hours)} in {hours.precision}{setting}; {hours.why}"
 
 
 def _hours(hours: float) -> str:
@@ -192,6 +218,17 @@ def _number(score: float | None) -> str:
 def _costed(target: Target, system: PublishedSystem, changes: Sequence[str]) -> Costed:
     config = composed(target, system, changes)
     return Costed(system, config, tuple(run_hours(config, system.name, clips_of_year(target.year))))
+
+
+def _clusters(target: Target, changes: Sequence[str]) -> Any:
+    if not target.clusters:
+        return None
+    return compose_train([*target.clusters, *map(for_hydra, for_clusters(changes)), "name=reproduction", "data.root=."])
+
+
+def for_clusters(changes: Sequence[str]) -> list[str]:
+    """Those of the user's changes that the run for classes has as well: of another system, how it runs and reads."""
+    return [change for change in changes if change.lstrip("+~").startswith(("trainer.", "data."))]
 
 
 def _device() -> Device:
@@ -218,16 +255,23 @@ def _missing_parts(target: Target, root: Path) -> Iterator[Part]:
         folders = dict(machine_folders(root))
     except UserError:
         folders = {}
-    # What there is of a machine's split is whole: clips come into their places when an archive is unpacked.
-    splits: dict[Part, tuple[tuple[str, ...], str]] = {
-        "dev": (year.dev_machines, "test"),
-        "train": (year.eval_machines, "train"),
-        "test": (year.eval_machines, "test"),
+    training, test = ("train", TRAINING_CLIPS), ("test", TEST_CLIPS)
+    splits: dict[Part, tuple[tuple[str, ...], tuple[tuple[str, int], ...]]] = {
+        "dev": (year.dev_machines, (training, test)),
+        "train": (year.eval_machines, (training,)),
+        "test": (year.eval_machines, (test,)),
     }
     for part in target.parts:
-        machines, split = splits[part]
-        if not all(name in folders and (folders[name] / split).is_dir() for name in machines):
+        machines, counts = splits[part]
+        if not all(name in folders and _whole(folders[name], counts) for name in machines):
             yield part
+
+
+def _whole(machine: Path, counts: Iterable[tuple[str, int]]) -> bool:
+    """Whether there are as many files in each split as the year has clips."""
+    return all(
+        (machine / split).is_dir() and sum(1 for _ in (machine / split).iterdir()) >= count for split, count in counts
+    )
 
 
 def _missing_weights(target: Target) -> Iterator[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from asd_lightning.download.years import YEARS
 from asd_lightning.reproduction.plan import Plan
@@ -36,11 +38,10 @@ _TINY = (
 _SEEDS = 2
 
 
-def rehearsed(plan: Plan, named: bool) -> Plan:
-    """The plan with no more than two seeds, in a folder for rehearsals unless one is ``named``."""
-    output = plan.output if named else plan.output.with_name(f"rehearse_{plan.target.name}")
-    seeds = plan.seeds[:_SEEDS] if plan.seeds == plan.target.seeds else plan.seeds
-    return replace(plan, seeds=seeds, output=output)
+def rehearsed(plan: Plan, output: Path | None, seeds: Sequence[int] | None) -> Plan:
+    """The plan in ``output``, by default a folder for rehearsals; with no more than two seeds where none are asked."""
+    folder = plan.output.with_name(f"rehearse_{plan.target.name}") if output is None else output
+    return replace(plan, seeds=plan.seeds[:_SEEDS] if seeds is None else plan.seeds, output=folder)
 
 
 def rehearsal_ground(plan: Plan) -> Ground:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from asd_lightning.download.years import YEARS
 from asd_lightning.reproduction.fetching import fetch
+from asd_lightning.reproduction.folder import output_of
 from asd_lightning.reproduction.plan import Plan, make_plan, plan_lines, truth_of
 from asd_lightning.reproduction.rehearsal import WARNING, rehearsal_ground, rehearsed
-from asd_lightning.reproduction.running import Ground, output_of, run_all
+from asd_lightning.reproduction.running import Ground, run_all
 from asd_lightning.reproduction.side_by_side import Beside, short_table, side_by_side, write_side_by_side
 from asd_lightning.reproduction.targets import find_target
 from asd_lightning.run_folder import ResultSet
@@ -39,11 +40,14 @@ def planned(
     Raises:
         UserError: see ``find_target`` and ``make_plan``.
     """
-    plan = make_plan(find_target(name), data, output, seeds, changes)
+    plan = make_plan(find_target(name), data, None if rehearse else output, seeds, changes)
     if rehearse:
-        plan = rehearsed(plan, named=output is not None)
         print(f"{WARNING}. What the reproduction itself would take:")
     print("\n".join(plan_lines(plan)))
+    if not rehearse:
+        return plan
+    plan = rehearsed(plan, output, seeds)
+    print(f"This rehearsal: {len(plan.seeds) * len(plan.systems)} runs, results in {plan.output}")
     return plan
 
 

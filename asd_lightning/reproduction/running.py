@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from asd_lightning.atomic import write_text_atomically
 from asd_lightning.data.layout import NO_TRUTH
 from asd_lightning.data.pseudo_classes import pseudo_classes, write_pseudo_classes
-from asd_lightning.errors import UserError
-from asd_lightning.experiment.claim import claimed
 from asd_lightning.experiment.single import train_once
-from asd_lightning.foreign_files import ForeignFileError, load_json
-from asd_lightning.reproduction.plan import Plan
-from asd_lightning.run_folder import CHECKPOINT, ResultSet
-
-MARKER = "reproduction.json"
+from asd_lightning.reproduction.plan import Plan, for_clusters
+from asd_lightning.run_folder import CHECKPOINT, ResultSet, results_of
 
 
 @dataclass(frozen=True)
@@ -43,32 +34,6 @@ class Ground:
     overrides: tuple[str, ...] = ()
     training: tuple[str, ...] = ()
     rehearsed: bool = False
-
-
-@contextmanager
-def output_of(plan: Plan, rehearsed: bool) -> Iterator[None]:
-    """The folder of this very reproduction, for this process alone.
-
-    Raises:
-        UserError: another reproduction's, a folder of other things, or one that is in use.
-    """
-    told = json.dumps({"target": plan.target.name, "rehearsal": rehearsed, "changes": plan.changes}, indent=2)
-    folder = plan.output
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder}: is a file; give a folder with -o")
-    if (folder / MARKER).is_file():
-        try:
-            same = load_json(folder / MARKER) == json.loads(told)
-        except ForeignFileError:
-            same = False
-        if not same:
-            raise UserError(f"{folder}: holds another reproduction ({MARKER}); give another folder with -o")
-    elif folder.is_dir() and any(folder.iterdir()):
-        raise UserError(f"{folder}: holds files and no reproduction; give another folder with -o")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text_atomically(folder / MARKER, told)
-    with claimed(folder):
-        yield
 
 
 def run_all(plan: Plan, ground: Ground) -> dict[str, dict[int, ResultSet]]:
@@ -100,7 +65,8 @@ def _pseudo_classes(plan: Plan, ground: Ground) -> tuple[str, ...]:
         from asd_lightning.experiment.run_embeddings import embeddings_of_run
 
         print("classes of clips without attributes: the encoder as it is, then k-means")
-        _run(plan.output / "clusters", ground, 0, *plan.target.clusters, "system=clusters")
+        words = (*plan.target.clusters, *for_clusters(plan.changes), "system=clusters")
+        _run(plan.output / "clusters", ground, 0, *words)
         embeddings = embeddings_of_run(plan.output / "clusters")
         write_pseudo_classes(path, pseudo_classes(embeddings.reference_clips, embeddings.reference))
     return (f"data.pseudo_classes={path}",)
@@ -110,6 +76,9 @@ def _run(folder: Path, ground: Ground, seed: int, *words: str) -> ResultSet:
     if not (folder / CHECKPOINT).is_file():
         # Of a run that was stopped before it had done anything; nobody else's, since the folder above is claimed.
         shutil.rmtree(folder, ignore_errors=True)
+    elif not results_of(folder).scores.is_file():
+        # Results without their scores are of no use, and would count as finished.
+        shutil.rmtree(results_of(folder).folder, ignore_errors=True)
     where = (f"data.root={ground.root}", f"data.truth={NO_TRUTH}", f"hydra.run.dir={folder}")
     from asd_lightning.training.checkpoint import InterruptedRunError
 

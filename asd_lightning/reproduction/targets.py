@@ -19,7 +19,8 @@ from asd_lightning.errors import UserError
 
 BEATS = "model.embedder.branches.beats"
 EAT = "model.embedder.branches.eat"
-_ABSENT = "(absent)"
+ABSENT = "(absent)"
+"""Of a setting that is nowhere in the configuration: the method's own default holds."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class PublishedSystem:
         name: of its runs' folders.
         overrides: of ``asd train``.
         branches: of its embedder.
-        settings: what its authors say, by the configuration's keys.
+        settings: what its authors say, by the configuration's keys; a parent's ``_target_`` is the method itself.
         official: official scores in per cent of the development and the evaluation machines.
         rows: what is published of single machines, in per cent.
         averages: what is published of all development machines.
@@ -99,24 +100,25 @@ def composed(target: Target, system: PublishedSystem, changes: Sequence[str]) ->
         UserError: a setting is not what its authors say, by this package's files or by a change.
     """
     config = compose_train([*system.overrides, *map(for_hydra, changes), "name=reproduction", "data.root=."])
-    for key, published in system.settings.items():
-        found = OmegaConf.select(config, key, default=_ABSENT)
-        if found != published:
-            raise UserError(
-                f"{target.name}, {system.name}: {key}={as_typed(found)}, and published is {as_typed(published)}; "
-                "what is run would be another system"
-            )
     branches = tuple(sorted(config.model.embedder.branches))
     if branches != tuple(sorted(system.branches)):
         raise UserError(
             f"{target.name}, {system.name}: branches {', '.join(branches)}, and published are "
             f"{', '.join(system.branches)}; what is run would be another system"
         )
+    for key, published in system.settings.items():
+        found = OmegaConf.select(config, key, default=ABSENT)
+        if found != published:
+            raise UserError(
+                f"{target.name}, {system.name}: {key}={as_typed(found)}, and published is {as_typed(published)}; "
+                "what is run would be another system"
+            )
     return config
 
 
 _XJU = {
     "trainer.max_steps": 10_000,
+    "data.labels": "machine_attribute",
     "data.batch_size": 16,
     "accumulate": 8,
     "model.optimizer._target_": "torch.optim.AdamW",
@@ -127,23 +129,29 @@ _XJU = {
     "model.loss.margin": 0.2,
     "model.loss.sub_centers": 114,
     "model.loss.temperature": 0.04,
+    # The training mode is OS-SCL: the sum of both losses.
+    "model.loss.contrastive_weight": 1.0,
     "callbacks.ema.decay": 0.9995,
+    "model.scorer._target_": "asd_lightning.scoring.knn.KNNScorer",
     "model.scorer.smote.ratio": 0.2,
     "model.scorer.smote.neighbors": 3,
     "data.supplemental": "none",
 }
-_XJU_BRANCHES = {
-    "beats": {
-        f"{BEATS}.encoder.weights": "beats_iter3",
-        f"{BEATS}.finetuning": "full",
-        f"{BEATS}.augmentation.time_width": 80,
+_XJU_BRANCHES: dict[str, dict[str, Any]] = {
+    **{
+        name: {
+            f"{branch}.encoder.weights": weights,
+            f"{branch}.finetuning": "full",
+            f"{branch}.augmentation._target_": "asd_lightning.features.spec_augment.SpecAugment",
+            f"{branch}.augmentation.time_width": 80,
+            f"{branch}.augmentation.freq_width": 80,
+        }
+        for name, branch, weights in (("beats", BEATS, "beats_iter3"), ("eat", EAT, "eat_base"))
     },
-    "eat": {
-        f"{EAT}.encoder.weights": "eat_base",
-        f"{EAT}.finetuning": "full",
-        f"{EAT}.augmentation.time_width": 80,
+    "fft": {
+        "model.embedder.branches.fft.front_end._target_": "asd_lightning.features.spectrum.MagnitudeSpectrum",
+        "model.embedder.branches.fft.encoder._target_": "asd_lightning.encoders.spectrum_cnn.SpectrumCNN",
     },
-    "fft": {},
 }
 
 
@@ -159,24 +167,42 @@ def _xju(number: int, branches: tuple[str, ...], more: Mapping[str, Any] | None 
     )
 
 
-_FROZEN = {f"{BEATS}.encoder.weights": "beats_iter3", "trainer.max_steps": 0}
-_BEAM = _FROZEN | {
-    f"{BEATS}.pooling.bands": "keep",
-    f"{BEATS}.pooling.over_time.gamma": 4.0,
-    "model.scorer.match": "beam",
-    "model.scorer.neighbors": 4,
-}
+def _deviation(pooling: str, gamma: float, power: float | None, bands: str) -> dict[str, Any]:
+    """Relative deviation pooling, with ``power`` in a generalised mean."""
+    return {
+        f"{BEATS}.{pooling}._target_": "asd_lightning.encoders.pooling.GridPooling",
+        f"{BEATS}.{pooling}.over_time._target_": "asd_lightning.encoders.over_time.DeviationWeighted",
+        f"{BEATS}.{pooling}.over_time.gamma": gamma,
+        f"{BEATS}.{pooling}.over_time.power": power,
+        f"{BEATS}.{pooling}.bands": bands,
+    }
+
+
+def _grid(match: str, neighbors: int, **more: Any) -> dict[str, Any]:
+    """A back-end of one bank whose correction by the density is fitted."""
+    told = {"match": match, "neighbors": neighbors, "alpha": "fitted", "rescale": ABSENT, **more}
+    settings = {f"model.scorer.{key}": value for key, value in told.items()}
+    return {"model.scorer._target_": "asd_lightning.scoring.grid.GridScorer", **settings}
+
+
+_FROZEN = {f"{BEATS}.encoder.weights": "beats_iter3", f"{BEATS}.finetuning": "freeze", "trainer.max_steps": 0}
+_RDP = _FROZEN | _deviation("pooling", 16.0, 3.0, "merge") | _grid("euclidean", 1, rescale="log")
+_BEAM_BACK_END = _grid("beam", 4, bands=8)
+_BEAM = _FROZEN | _deviation("pooling", 4.0, None, "keep") | _BEAM_BACK_END
 _LORA = {
     f"{BEATS}.encoder.weights": "beats_iter3",
     f"{BEATS}.finetuning": "lora",
     f"{BEATS}.lora_rank": 64,
     f"{BEATS}.lora_layers": ["q_proj", "k_proj", "v_proj"],
     f"{BEATS}.embed_dim": 256,
-    f"{BEATS}.scored_pooling.bands": "keep",
-    f"{BEATS}.scored_pooling.over_time.gamma": 4.0,
+    f"{BEATS}.pooling._target_": "asd_lightning.encoders.pooling.AttentiveStatistics",
+    **_deviation("scored_pooling", 4.0, None, "keep"),
     "trainer.max_steps": 37_500,
+    "data.labels": "machine_domain_attribute",
+    "data.clip_seconds": 10.0,
     "data.batch_size": 8,
     "accumulate": 1,
+    "model.optimizer._target_": "torch.optim.AdamW",
     "model.optimizer.lr": 1e-4,
     "model.scheduler._target_": "asd_lightning.training.schedule.constant",
     "model.scheduler.warmup": 5000,
@@ -185,14 +211,14 @@ _LORA = {
     "model.loss.scale": "fixed",
     "model.mixup_alpha": 1.0,
     "model.mixup_per_clip": 0.5,
-    "model.scorer.match": "beam",
-    "model.scorer.neighbors": 4,
+    **_BEAM_BACK_END,
 }
 _CLUSTERS = (
     "experiment=beats_frozen",
     "data.channel=reduced_per_clip",
     "model/embedder/pooling@model.embedder.branches.beats.pooling=mean",
 )
+_UNKNOWN_LENGTH = ("what is done to clips that are not 10 s long (tiled or cropped here)",)
 _WHOLE: tuple[Part, ...] = ("dev", "train", "test")
 _RECIPE_2026 = "public recipe of 2026 (kasahart/asd-experiments and dcase-asd-toolkit on GitHub), as its results say"
 
@@ -205,12 +231,16 @@ def _recipe(
 
 
 def _lora(name: str, channel: int | str, left_open: tuple[str, ...] = ()) -> Target:
-    unknown = "lora_alpha (8 here) and AdamW's weight decay (0.01 here) are in no source"
     return Target(
         *(name, _RECIPE_2026, 2026, _WHOLE, _recipe(name, (f"experiment={name}",), _LORA, channel), (0, 1, 2)),
         classes=116,
         clusters=_CLUSTERS,
-        left_open=("published is one training, of seed 1234 of other code", unknown, *left_open),
+        left_open=(
+            "published is one training, of seed 1234 of other code, in float32; trainer.precision may be another here",
+            "lora_alpha (8 here) and AdamW's weight decay (0.01 here) are in no source",
+            "no source names SpecAugment, an average of the weights or supplemental clips; there are none here",
+            *left_open,
+        ),
     )
 
 
@@ -229,8 +259,11 @@ TARGETS = {
             (0, 1, 2),
             classes=172,
             left_open=(
-                "how many trainings a printed number is of; mixup, the scale (30), the head, EAT's pooling and more, "
-                "listed with their defaults in the README",
+                "how many trainings a printed number is of",
+                "clip length (10 s here), mixup, the scale (30), the head and whether what follows it is scored, both "
+                "encoders' pooling, the weight decay, and of what kind system 4's normalization is (length 1 here)",
+                "of the k-NN all but SMOTE's two numbers: one neighbor by cosine, the lower of both domains here",
+                "more switches, with their defaults: docs/paper.md",
             ),
         ),
         Target(
@@ -238,19 +271,19 @@ TARGETS = {
             _recipe(
                 "rdp2603",
                 ("experiment=rdp2603",),
-                _FROZEN
-                | {
-                    f"{BEATS}.pooling.bands": "merge",
-                    "model.scorer.match": "euclidean",
-                    "model.scorer.neighbors": 1,
-                },
+                _RDP,
             ),
             (0,),
+            left_open=(
+                "over what the merged bands are pooled (all tokens here: merge_over)",
+                *_UNKNOWN_LENGTH,
+            ),
         ),
         Target(
             *("beam_2026", _RECIPE_2026, 2026, _WHOLE),
             _recipe("beam_2026", ("experiment=beats_frozen", "model/scorer=beam_varmin"), _BEAM),
             (0,),
+            left_open=_UNKNOWN_LENGTH,
         ),
         Target(
             *("beam_w1_2026", _RECIPE_2026, 2026, _WHOLE),
@@ -261,6 +294,7 @@ TARGETS = {
                 "reduced_per_clip",
             ),
             (0,),
+            left_open=_UNKNOWN_LENGTH,
         ),
         _lora("lora_w1_2026", "reduced_per_clip"),
         _lora("lora_2026", 0, ("of which microphone the classes by k-means are: those of lora_w1_2026 here",)),

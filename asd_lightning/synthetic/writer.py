@@ -6,6 +6,8 @@ import csv
 import hashlib
 import io
 import json
+import os
+import time
 import wave
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -17,6 +19,7 @@ import numpy as np
 from jaxtyping import Float
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from asd_lightning.atomic import refuse_unwritable
 from asd_lightning.errors import UserError
 from asd_lightning.synthetic.clips import Clip
 from asd_lightning.synthetic.machines import Machine
@@ -93,6 +96,8 @@ def synthesize(
     identity, tables = _identity(plan, seed), truth_tables(plan, seed)
     if place is not None:
         _refuse_other_truth(place, tables)
+        for name in tables:
+            refuse_unwritable(place / name)
     _claim(out, identity)
     if place is not None:
         for name, text in tables.items():
@@ -101,6 +106,7 @@ def synthesize(
     missing = [clip for clip, path in paths.items() if not (out / path).exists()]
     if missing or not (out / MANIFEST).exists():
         _write_clips(out, plan, seed, missing, jobs, progress)
+        _at_one_time(out / path for clip, path in paths.items() if is_anonymous(plan, clip))
         _write_tables(out, plan)
         _replace(out / MANIFEST, identity.encode())
         (out / UNFINISHED).unlink(missing_ok=True)
@@ -118,6 +124,13 @@ def _refuse_other_truth(place: Path, tables: dict[str, str]) -> None:
     for name, text in tables.items():
         if (place / name).exists() and (place / name).read_text(encoding="utf-8") != text:
             raise UserError(f"{place}: holds the truth of another data set ({name}); choose another folder")
+
+
+def _at_one_time(anonymous: Iterable[Path]) -> None:
+    """Clips are written in an order that tells what they are, and so would the times of their files."""
+    now = time.time()
+    for path in anonymous:
+        os.utime(path, (now, now))
 
 
 def _write_tables(out: Path, plan: Preset | SessionPreset) -> None:

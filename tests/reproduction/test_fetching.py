@@ -41,13 +41,31 @@ def test_much_is_fetched_without_a_terminal_only_where_it_is_asked_for(calls, ca
     ]
 
 
-def test_without_a_network_one_line_says_what_to_fetch_where(monkeypatch, capsys):
+def test_without_a_network_a_line_for_each_says_what_to_fetch_where(tmp_path, monkeypatch, capsys):
+    # Weights have servers of their own.
+    weights = tmp_path / "cache/weights"
+    weights.mkdir(parents=True)
+    for name in ("beats_iter3", "eat_base"):
+        (weights / f"{name}.safetensors").touch()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         closed = f"http://127.0.0.1:{free.getsockname()[1]}"
     monkeypatch.setenv("ASD_DOWNLOAD_MIRROR", closed)
     assert main(["reproduce", "xju2025", "--yes"]) == 2
     assert capsys.readouterr().err.strip() == (
-        f"asd: data/dcase2025 is not here, and {closed} cannot be reached: where it can, run "
+        f"asd: data/dcase2025 is not here or not whole, and {closed} cannot be reached: where it can, run "
         "`asd download dcase2025 --parts dev,train -o data/dcase2025`, and bring data/dcase2025 to this computer"
     )
+    # All that is missing is told, not its first alone.
+    assert main(["reproduce", "lora_2026", "--yes"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition("run `")[2].partition("`")[0] for line in lines] == [
+        "asd download dcase2026 --parts dev,train,test -o data/dcase2026",
+        "asd download dcase2026 --parts truth -o runs/reproduce_lora_2026/truth",
+    ]
+
+
+def test_a_refused_attempt_does_not_keep_the_folder(calls, capsys):
+    assert main(["reproduce", "rdp2603"]) == 2
+    assert main(["reproduce", "rdp2603", "data.num_workers=1"]) == 2
+    assert "give --yes" in capsys.readouterr().err.splitlines()[-1]

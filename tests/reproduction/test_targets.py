@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 
 import pytest
@@ -43,6 +44,41 @@ def test_an_experiment_that_has_changed_is_noticed(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"xju2025, system1: model\.loss\.margin=0\.3, and published is 0\.2"):
         composed(target, target.systems[0], ())
     composed(target, target.systems[1], ())
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "key"),
+    [
+        ("xju2025", "model.loss.contrastive_weight=0", "model.loss.contrastive_weight"),
+        ("xju2025", "data.labels=machine", "data.labels"),
+        ("xju2025", "model/scorer=varmin_log", "model.scorer._target_"),
+        ("rdp2603", "model.embedder.branches.beats.pooling.over_time.gamma=9", "pooling.over_time.gamma"),
+        ("rdp2603", "model.scorer.rescale=identity", "model.scorer.rescale"),
+        ("beam_2026", "+model.scorer.rescale=log", "model.scorer.rescale"),
+        ("beam_w1_2026", "model.scorer.alpha=0", "model.scorer.alpha"),
+        ("lora_2026", "model.optimizer._target_=torch.optim.SGD", "model.optimizer._target_"),
+        ("lora_w1_2026", "data.clip_seconds=2", "data.clip_seconds"),
+    ],
+)
+def test_each_part_of_the_method_is_held(name, change, key):
+    target = find_target(name)
+    with pytest.raises(UserError, match=f"{re.escape(key)}=.*, and published is"):
+        composed(target, target.systems[0], (change,))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("xju2025", "model.score_after_head=false", "whether what follows it is scored"),
+        ("xju2025", "data.clip_seconds=2", "clip length"),
+        ("rdp2603", "model.embedder.branches.beats.pooling.merge_over=frames", "merge_over"),
+        ("lora_2026", "trainer.precision=bf16-mixed", "trainer.precision may be another"),
+    ],
+)
+def test_what_may_be_changed_is_told_to_be_open(name, change, words):
+    target = find_target(name)
+    composed(target, target.systems[0], (change,))
+    assert words in "; ".join(target.left_open)
 
 
 @pytest.mark.parametrize(

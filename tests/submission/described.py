@@ -9,28 +9,9 @@ from asd_lightning.submission.check import (
 )
 
 LABEL = "Huang_XJU_task2_1"
-INFO = """
-submission:
-  name: BEATs and spectrum
-  abbreviation: BEATs-FFT
-  authors:
-    - {lastname: Huang, firstname: Shun, email: a@b.cn, corresponding: true,
-       affiliation: {institution: Xinjiang University, department: Computer Science, location: "Urumqi, China"}}
-system:
-  description:
-    data_augmentation: mixup, SpecAugment
-    acoustic_features: log-mel energies
-    embeddings: BEATs
-    machine_learning_method: ArcFace, k-NN
-    aggregation_method: null
-    domain_adaptation_method: null
-    domain_generalization_method: SMOTE
-    attribute_usage: class labels
-    external_data_usage: pre-trained model
-    development_data_usage: fine-tuning
-  external_datasets:
-    - {name: AudioSet, url: "https://research.google.com/audioset/"}
-"""
+PAGE = Path(__file__).parents[2] / "docs/submission.md"
+# The page says that this is enough.
+INFO = PAGE.read_text(encoding="utf-8").partition("```yaml\n")[2].partition("```")[0]
 EXPECTED = {(machine, "00"): [f"section_00_{i:04d}.wav" for i in range(5)] for machine in ("AutoTrash", "Polisher")}
 SCORES = "anomaly_score_AutoTrash_section_00_test.csv"
 DECISIONS = "decision_result_AutoTrash_section_00_test.csv"

@@ -74,7 +74,7 @@ def with_value(value: str) -> Callable[[Path], None]:
         (SCORES, lambda path: path.write_text("abc,def,ghi\n" * 50_000), "more than 20,000 rows"),
         (META, lambda path: path.write_text("- 1"), "submission.label is missing"),
         (META, edited("abbreviation: BEATs-FFT", "abbreviation: BEATs-and-FFT"), "has 13 characters"),
-        (META, edited("email: a@b.cn", "email: null"), "author 1: email is missing"),
+        (META, edited("email: someone@example.org", "email: null"), "author 1: email is missing"),
         (META, edited("corresponding: true", "corresponding: false"), "corresponding: true"),
         (META, edited("total_parameters: 90123456", "total_parameters: 90.1M"), "must be a whole number, got '90.1M'"),
         (META, edited("MACS: 25000000000.0", "MACS: many"), "MACS must be a number or null, got 'many'"),

@@ -116,3 +116,15 @@ def test_another_truth_is_not_replaced(released, tmp_path):
             truth=released.with_name("set_truth"),
         )
     assert not (tmp_path / "set").exists()
+
+
+def test_a_truth_that_cannot_be_written_is_told_before_anything_is_made(tmp_path):
+    (tmp_path / "truth").write_text("mine")
+    with pytest.raises(UserError, match="is no folder"):
+        synthesize(tmp_path / "set", SMALL, progress=False, evaluation=["gearbox"], truth=tmp_path / "truth")
+    assert [path.name for path in tmp_path.iterdir()] == ["truth"]
+
+
+def test_the_times_of_anonymous_clips_tell_nothing(released):
+    clips = (released / "eval_data/raw/gearbox/test").iterdir()
+    assert len({clip.stat().st_mtime_ns for clip in clips}) == 1
