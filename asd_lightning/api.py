@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
-from asd_lightning.atomic import refuse_unwritable
+from asd_lightning.atomic import file_path, refuse_unwritable
 from asd_lightning.detector.actions import accept, calibrate, enrol, evaluate, info, undo
 from asd_lightning.errors import UserError
 from asd_lightning.run_folder import ResultSet
@@ -422,7 +422,7 @@ def export(
         detector: its file.
         output: file to write; an earlier export is replaced, nothing else.
         machine: whose; by default the only one.
-        window_seconds: length of the windows; by default the detector's, of which its thresholds are.
+        window_seconds: length of the windows; by default the detector's. For another there are no thresholds.
 
     Returns:
         Where it is, and how near its scores are to the detector's.
@@ -433,7 +433,7 @@ def export(
     """
     from asd_lightning.exporting.export import export_detector
 
-    return export_detector(Path(detector), Path(output), machine, window_seconds)
+    return export_detector(Path(detector), file_path(output), machine, window_seconds)
 
 
 def _path(place: Path | str | None) -> Path | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,16 +19,25 @@ _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 
 @contextmanager
-def replaced(path: Path) -> Iterator[Path]:
+def replaced(path: Path, *, keep_rights: bool = False) -> Iterator[Path]:
     """An empty file beside ``path`` to write to, renamed to it at the end; on an error nothing is left or replaced.
 
     Its name cannot be guessed, and the call fails where a file of that name exists already.
+
+    Args:
+        path: of the file.
+        keep_rights: let those read and write it who may read and write the file that is replaced.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
-    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK, 0o666))
+    rights = _rights(path) if keep_rights else None
+    # Never more than it will have, and enough to write to it.
+    mode = 0o666 if rights is None else rights | stat.S_IWUSR
+    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK, mode))
     try:
         yield temporary
+        if rights is not None:
+            temporary.chmod(rights)
         temporary.replace(path)
     except OSError as error:
         # Writing to an open file raises an OSError without a file name.
@@ -38,10 +48,19 @@ def replaced(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def _rights(path: Path) -> int | None:
+    """Permission bits of a regular file; ``None`` of a link, whose own say nothing, and where there is nothing."""
+    try:
+        mode = path.lstat().st_mode
+    except OSError:
+        return None
+    return mode & 0o777 if stat.S_ISREG(mode) else None
+
+
 @contextmanager
-def write_atomically(path: Path) -> Iterator[BinaryIO]:
+def write_atomically(path: Path, *, keep_rights: bool = False) -> Iterator[BinaryIO]:
     """A binary file beside ``path``, renamed to it when all is written; on an error nothing is left or replaced."""
-    with replaced(path) as temporary, open_unlinked(temporary, "wb") as file:
+    with replaced(path, keep_rights=keep_rights) as temporary, open_unlinked(temporary, "wb") as file:
         yield file
         # Close before renaming: a full disk may raise its error only here.
         file.close()
@@ -84,6 +103,17 @@ def refuse_unwritable(path: Path) -> None:
         raise full_disk(error) or UserError(
             f"{path}: cannot be written, since nothing can be in {above} ({why}); give another place"
         ) from None
+
+
+def file_path(given: Path | str) -> Path:
+    """A file that somebody names for an output.
+
+    Raises:
+        UserError: the name is a folder's, by its last character, which a ``Path`` forgets.
+    """
+    if str(given).endswith(("/", os.sep)):
+        raise UserError(f"{given}: is the name of a folder; give that of a file")
+    return Path(given)
 
 
 def open_unlinked(path: Path, mode: str) -> BinaryIO:

@@ -36,7 +36,7 @@ from asd_lightning.tables import Row, Table, markdown_lines
 from asd_lightning.trust import read_part
 
 STATISTICS, MN04 = "statistics", "mn04"
-BACK_ENDS = ("knn", "ledoit_wolf", "knn_whitened", "whitened_pair")
+BACK_ENDS = ("knn", "residual", "ledoit_wolf", "knn_whitened", "whitened_pair")
 BEAM = "beam"
 WAYS = ("by clip", "recordings", "source recordings", "alarms")
 

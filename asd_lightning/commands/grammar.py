@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from asd_lightning.atomic import file_path
 from asd_lightning.errors import UserError
 from asd_lightning.plain_text import did_you_mean
 
@@ -49,9 +50,10 @@ def _argument(action: argparse.Action) -> str:
     return f"argument {'/'.join(action.option_strings)}"
 
 
-def add_output(parser: argparse.ArgumentParser, about: str, **how: Any) -> None:
-    """``-o PATH``, ``--output PATH``; ``--out``, as it was called, is still read."""
-    action = parser.add_argument(*OUTPUT, "--out", type=Path, metavar="PATH", help=about, dest="output", **how)
+def add_output(parser: argparse.ArgumentParser, about: str, *, file: bool = False, **how: Any) -> None:
+    """``-o PATH``, ``--output PATH``; ``--out``, as it was called, is still read; ``file``: no folder's name."""
+    kind = file_path if file else Path
+    action = parser.add_argument(*OUTPUT, "--out", type=kind, metavar="PATH", help=about, dest="output", **how)
     # What the help shows; the parser has all three.
     action.option_strings = OUTPUT
 

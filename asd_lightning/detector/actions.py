@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from asd_lightning.atomic import refuse_unwritable
+from asd_lightning.atomic import file_path, refuse_unwritable
 from asd_lightning.detector.bank import Role
 from asd_lightning.detector.defaults import CLIP_SECONDS, STATISTICS
 from asd_lightning.detector.detector import Detector, Recordings
@@ -18,6 +18,7 @@ from asd_lightning.detector.file import DetectorFile
 from asd_lightning.detector.growth import grown, taken_back
 from asd_lightning.detector.hearing import Sound
 from asd_lightning.detector.judging import Judgment
+from asd_lightning.detector.lock import locked
 from asd_lightning.detector.machine import Machine
 from asd_lightning.detector.states import NamedStates, StatesFrom
 from asd_lightning.errors import UserError
@@ -67,7 +68,7 @@ def enrol(  # noqa: PLR0913 - the options of the command
         UserError: nothing usable, too few recordings for ``false_alarms``, a file that has such a machine, or a
             ``precision`` that is not possible here or in which the recordings rank otherwise than in float32.
     """
-    source, output = Path(source), Path(output)
+    source, output = Path(source), file_path(output)
     require_at_least("sounds", sounds, 0)
     refuse_unwritable(output)
     before = Detector.load(output) if output.exists() else None
@@ -112,8 +113,7 @@ def enrol(  # noqa: PLR0913 - the options of the command
         detector.fit(source)
         if before is not None:
             detector = _together(before, detector, output)
-    detector.save(output)
-    return detector
+    return _save(detector, output)
 
 
 def score(
@@ -313,11 +313,16 @@ def take_in(detector: Detector, sounds: Sequence[Sound], path: Path, role: Role 
 
 
 def _save(detector: Detector, path: Path) -> Detector:
-    """Write a changed detector, unless somebody else has changed its file meanwhile."""
-    read = detector.read_from
-    if read is not None and DetectorFile(path).content_hash != read.content_hash:
-        raise ChangedMeanwhile(f"{path}: was changed meanwhile; give the command again")
-    detector.save(path)
+    """Write a detector's file, unless somebody else has written it since it was read.
+
+    Behind a link, what was read is replaced; where nothing was, a link is.
+    """
+    read = None if detector.read_from is None else detector.read_from.content_hash
+    place = path.resolve() if read is not None and path.is_symlink() else path
+    with locked(place):
+        if read != (DetectorFile(place).content_hash if place.exists() else None):
+            raise ChangedMeanwhile(f"{path}: was changed meanwhile; give the command again")
+        detector.save(place)
     return detector
 
 

@@ -40,7 +40,7 @@ def write_detector(path: Path, header: Mapping[str, Any], parts: Mapping[str, Ar
     """Write a detector's file, whole or not at all; equal content gives equal bytes.
 
     Args:
-        path: of the file; one that is there is replaced.
+        path: of the file; one that is there is replaced, and who may read and write it stays as it was.
         header: plain data.
         parts: arrays of each part, by name.
     """
@@ -53,7 +53,8 @@ def write_detector(path: Path, header: Mapping[str, Any], parts: Mapping[str, Ar
     end = 8 + int.from_bytes(content[:8], "little")
     digest = hashlib.sha256(content[8:end]).hexdigest()
     content[8:end] = content[8:end].replace(_NO_HASH.encode(), digest.encode())
-    with write_atomically(path) as file:
+    # Excerpts may hold speech: who has closed the file to others keeps it closed.
+    with write_atomically(path, keep_rights=True) as file:
         file.write(content)
 
 

@@ -6,6 +6,7 @@ import json
 import math
 
 from asd_lightning import __version__
+from asd_lightning.data.preprocessing import Preprocessing
 from asd_lightning.detector.hearing import Hearing
 from asd_lightning.detector.machine import Machine
 from asd_lightning.detector.states import LevelStates, NamedStates
@@ -42,16 +43,26 @@ def about(machine: Machine, hearing: Hearing, samples: int, content_hash: str) -
         "embedder": json.dumps(kinds),
         "weights": json.dumps(hearing.told, sort_keys=True),
         "back_end": type(machine.scorer).__name__,
-        "promise": machine.sentence(),
         "spread": repr(spread_of(machine.normal.scores)),
-        **_thresholds(machine),
+        **_decisions(machine, preprocessing, samples),
     }
+
+
+def _decisions(machine: Machine, preprocessing: Preprocessing, samples: int) -> dict[str, str]:
+    """Thresholds and what is promised of them; or why there are none, such as for windows of another length."""
+    if machine.undecided:
+        return {"undecided": machine.undecided}
+    if samples != preprocessing.samples:
+        own, asked = preprocessing.clip_seconds, samples / preprocessing.sample_rate
+        return {
+            "undecided": f"the detector's thresholds hold for windows of {own:g} s and no others; enrol with "
+            f"--clip-seconds {asked:g} to have some"
+        }
+    return {"promise": machine.sentence(), **_thresholds(machine)}
 
 
 def _thresholds(machine: Machine) -> dict[str, str]:
     """Of warnings and alarms; where each state has its own, those in their place."""
-    if machine.undecided:
-        return {"undecided": machine.undecided}
     if isinstance(machine.states, NamedStates) and len(machine.states.names) > 1:
         return {"states": json.dumps([_state(machine, name) for name in machine.states.names])}
     told = {"warning": repr(machine.promise.warning), "alarm": repr(machine.promise.alarm)}

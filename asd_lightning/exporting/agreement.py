@@ -28,7 +28,7 @@ _NEARLY_SILENT = np.float32(1e-5)
 
 
 def difference(
-    path: Path, exact: Exact, windows: Float32[ndarray, "n samples"], normal: Float[ndarray, " clips"]
+    graph: Path | bytes, exact: Exact, windows: Float32[ndarray, "n samples"], normal: Float[ndarray, " clips"]
 ) -> float:
     """The largest difference between a graph's and its detector's scores.
 
@@ -38,7 +38,7 @@ def difference(
     the samples, but never more than a hundredth.
 
     Args:
-        path: of the graph.
+        graph: an ONNX file, or its content.
         exact: the detector's scores.
         windows: what both hear, as many as the largest of `BATCHES`.
         normal: scores of normal sound.
@@ -48,7 +48,7 @@ def difference(
     """
     wanted = exact(windows)
     unit = np.maximum(spread_of(normal), np.abs(wanted - np.median(normal)))
-    session = opened(path)
+    session = opened(graph)
     found = [_apart(_scored(session, windows[-count:]), wanted[-count:], unit[-count:]) for count in BATCHES]
     # Of nan, which any may be, nan.
     largest = float(np.max(found))
@@ -85,14 +85,15 @@ def trial_windows(kept: Sequence[Float32[ndarray, " _"]], samples: int) -> Float
     return windows
 
 
-def opened(path: Path, threads: int = 1) -> Any:
-    """A session of onnxruntime on the processor."""
+def opened(graph: Path | bytes, threads: int = 1) -> Any:
+    """A session of onnxruntime on the processor, of an ONNX file or its content."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    given = graph if isinstance(graph, bytes) else str(graph)
+    return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
 
 
 def made_windows(count: int, samples: int, seed: int = 0) -> Float32[ndarray, "count samples"]:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 from numpy import ndarray
 
-from asd_lightning.atomic import refuse_unwritable, replaced
+from asd_lightning.atomic import refuse_unwritable, write_atomically
 from asd_lightning.detector.detector import Detector
 from asd_lightning.detector.excerpts import excerpt_waveform
 from asd_lightning.detector.hearing import Hearing
@@ -63,12 +63,12 @@ def export_detector(
         content_hash = loaded.read_from.content_hash if loaded.read_from else ""
         metadata = about(own, hearing, samples, content_hash)
         content = onnx_bytes(scores, samples, metadata)
-        with replaced(output) as temporary:
-            temporary.write_bytes(content)
-            windows = trial_windows(_kept_sound(loaded, own.name), samples)
-            found = difference(temporary, exact, windows, own.normal.scores)
+        # Before anything is written, and so of a command that is ended here nothing is left.
+        found = difference(content, exact, trial_windows(_kept_sound(loaded, own.name), samples), own.normal.scores)
     except UserError as error:
         raise UserError(f"{detector}: {error}") from error
+    with write_atomically(output) as file:
+        file.write(content)
     return Export(output, own.name, samples, hearing.preprocessing.sample_rate, found, metadata)
 
 
@@ -148,7 +148,8 @@ def _refuse_other_file(output: Path) -> None:
     """What is written over is an earlier export, and nothing else."""
     if output.is_dir():
         raise UserError(f"{output}: is a folder; give the name of a file in it, such as {output / 'pump.onnx'}")
-    if output.exists() and not _is_export(output):
+    # A pipe would be waited for when it is opened.
+    if output.exists() and not (output.is_file() and _is_export(output)):
         raise UserError(f"{output}: is there and was not written by asd export; give another name")
 
 

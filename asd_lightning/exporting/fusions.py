@@ -12,12 +12,10 @@ from torch import Tensor, nn
 from asd_lightning.errors import UserError
 from asd_lightning.exporting.back_ends import SIMPLE, lowest_of
 from asd_lightning.exporting.neighbors import constant
+from asd_lightning.scoring.calibration import SMALLEST_DEVIATION, SMALLEST_TAIL
 from asd_lightning.scoring.domains import DOMAINS
 from asd_lightning.scoring.protocol import ScorerState
 from asd_lightning.scoring.search import SMALLEST_DISTANCE
-
-# Of `asd_lightning.scoring.calibration`.
-_SMALLEST_DEVIATION, _SMALLEST_TAIL = 1e-12, 1e-9
 
 
 def back_end(kind: str, state: ScorerState) -> nn.Module:
@@ -120,7 +118,7 @@ class Map(nn.Module):
     def __init__(self, calibration: str, scores: Float[np.ndarray, " n"]) -> None:
         super().__init__()
         self.calibration = calibration
-        self.mean, self.deviation = float(scores.mean()), float(scores.std()) + _SMALLEST_DEVIATION
+        self.mean, self.deviation = float(scores.mean()), float(scores.std()) + SMALLEST_DEVIATION
         self.median, self.largest = float(np.median(scores)), float(scores.max())
         self.knots = constant(np.append(min(0.0, scores.min()), np.sort(scores)))
 
@@ -138,7 +136,7 @@ class Map(nn.Module):
         step = torch.where(high > low, (scores - low) / (high - low), 0.0).clamp(0, 1)
         within = (below + step) / (count + 1)
         beyond = (scores - self.largest).clamp(min=0)
-        tail = max(self.largest - self.median, _SMALLEST_TAIL)
+        tail = max(self.largest - self.median, SMALLEST_TAIL)
         top = count / (count + 1)
         return torch.where(scores >= self.largest, top + (1 - top) * beyond / (beyond + tail), within)
 

@@ -11,8 +11,8 @@ from asd_lightning.errors import UserError
 
 Calibration = Literal["zscore", "ratio", "conformal"]
 
-_SMALLEST_DEVIATION = 1e-12
-_SMALLEST_TAIL = 1e-9
+SMALLEST_DEVIATION = 1e-12
+SMALLEST_TAIL = 1e-9
 
 
 class Map(NamedTuple):
@@ -50,7 +50,7 @@ class Map(NamedTuple):
     def __call__(self, scores: Float[np.ndarray, " m"]) -> Float[np.ndarray, " m"]:
         """Scores on the common scale."""
         if self.calibration == "zscore":
-            return np.asarray((scores - self.scores.mean()) / (self.scores.std() + _SMALLEST_DEVIATION))
+            return np.asarray((scores - self.scores.mean()) / (self.scores.std() + SMALLEST_DEVIATION))
         if self.calibration == "ratio":
             return np.asarray(scores / np.median(self.scores))
         return self._share_below(scores)
@@ -61,5 +61,5 @@ class Map(NamedTuple):
         within = np.interp(scores, knots, np.arange(count + 1) / (count + 1))
         top = count / (count + 1)
         beyond = np.maximum(scores - largest, 0)
-        tail = max(largest - np.median(self.scores), _SMALLEST_TAIL)
+        tail = max(largest - np.median(self.scores), SMALLEST_TAIL)
         return np.asarray(np.where(scores > largest, top + (1 - top) * beyond / (beyond + tail), within))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -73,21 +74,87 @@ def test_scores_and_decisions_are_the_detectors(exported):
     agrees(exported, exported.with_suffix(".asd"), np.concatenate([near, made_windows(50, 16_000, seed=9)]))
 
 
-def test_the_documented_script_needs_numpy_and_onnxruntime_alone(exported, tmp_path):
-    """On recordings as long as a window, shorter, longer by a little and by much."""
+def documented(tmp_path, graph, *paths):
+    """What the documented script prints, and says at last."""
     (script,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/export.md").read_text(encoding="utf-8"), re.S)
-    assert 20 < len(script.strip().splitlines()) <= 36
+    assert 20 < len(script.strip().splitlines()) <= 45
     (tmp_path / "score_wav.py").write_text(script)
-    paths = [write(tmp_path / f"{seconds}.wav", hum(700, seconds)) for seconds in (1.0, 0.6, 1.3, 4.0)]
-    paths += [write(tmp_path / "whine.wav", whine(701, 2.5))]
-    command = [sys.executable, "-c", WITHOUT, tmp_path / "score_wav.py", exported, *paths]
+    command = [sys.executable, "-c", WITHOUT, tmp_path / "score_wav.py", graph, *paths]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    rows = [line.split("\t") for line in done.stdout.splitlines()]
-    wanted = asd_lightning.score(exported.with_suffix(".asd"), paths)
+    return [line.split("\t") for line in done.stdout.splitlines()], done.stderr
+
+
+def with_metadata(path, to, **told):
+    """The same graph, saying something else of itself; ``None`` leaves it out."""
+    proto = onnx.load(path)
+    before = {one.key: one.value for one in proto.metadata_props}
+    kept = {name: text for name, text in {**before, **told}.items() if text is not None}
+    del proto.metadata_props[:]
+    helper.set_model_props(proto, kept)
+    onnx.save(proto, to)
+    return to
+
+
+def assert_alike(rows, wanted):
     assert [(row[0], row[2]) for row in rows] == [(one.path, one.decision) for one in wanted]
-    assert {one.decision for one in wanted} >= {"normal", "alarm"}
     np.testing.assert_allclose([float(row[1]) for row in rows], [one.score for one in wanted], rtol=1e-6)
+
+
+def test_the_documented_script_needs_numpy_and_onnxruntime_alone(exported, tmp_path):
+    """On recordings as long as a window, shorter, longer by a little and by much, and of silence or with some in it."""
+    paths = [write(tmp_path / f"{seconds}.wav", hum(700, seconds)) for seconds in (1.0, 0.6, 1.3, 4.0)]
+    paths += [write(tmp_path / "whine.wav", whine(701, 2.5)), write(tmp_path / "dead.wav", np.zeros(16_000))]
+    silence = np.zeros(32_000, np.float32)
+    paths += [write(tmp_path / "part.wav", np.concatenate([hum(702, 1.0), silence]))]
+    paths += [write(tmp_path / "loud.wav", np.concatenate([whine(703, 1.0), silence]))]
+    rows, told = documented(tmp_path, exported, *paths)
+    assert told == ""
+    wanted = asd_lightning.score(exported.with_suffix(".asd"), paths)
+    assert_alike(rows, wanted)
+    assert {one.decision for one in wanted} >= {"normal", "alarm", "cannot judge"}
+
+
+def test_the_documented_script_pads_and_judges_as_the_detector_does(exported, tmp_path):
+    """The graph is the same of a detector that follows short sound by zeros, or knows when its machine is off."""
+    detector = Detector.load(exported.with_suffix(".asd"))
+    machine, hearing = detector.machines_["pump"], detector.hearing_
+    paths = [write(tmp_path / "short.wav", hum(704, 0.8)), write(tmp_path / "whine.wav", whine(705, 0.8))]
+    paths += [write(tmp_path / "faint.wav", 0.8 * hum(706)), write(tmp_path / "long.wav", 0.8 * hum(707, 2.0))]
+    paths += [write(tmp_path / "begun.wav", np.concatenate([0.8 * hum(707), hum(708)]))]
+    levels = [20 * np.log10(np.sqrt(np.mean(hum(seed).astype(float) ** 2))) for seed in (706, 708)]
+    boundary = float(np.mean([levels[0] + 20 * np.log10(0.8), levels[1]]))
+    zeros = dataclasses.replace(hearing, preprocessing=dataclasses.replace(hearing.preprocessing, pad="zero"))
+    graph = with_metadata(exported, tmp_path / "x.onnx", pad="zero", not_running_below_db=repr(boundary))
+    rows, told = documented(tmp_path, graph, *paths)
+    assert told == ""
+    detector.begin(zeros).with_machine(dataclasses.replace(machine, states=LevelStates(boundary)))
+    wanted = detector.judge(paths)
+    assert_alike(rows, wanted)
+    assert {one.decision for one in wanted} >= {"normal", "alarm", "not running"}
+
+
+def test_what_the_documented_script_cannot_score_it_says_in_one_line(exported, tmp_path):
+    empty = write(tmp_path / "empty.wav", np.zeros(0))
+    (tmp_path / "text.wav").write_text("no sound")
+    (tmp_path / "nothing.wav").touch()
+    mono = write(tmp_path / "mono.wav", hum(709))
+    right = with_metadata(exported, tmp_path / "right.onnx", channel="1")
+    mean = with_metadata(exported, tmp_path / "mean.onnx", channel="mean")
+    for graph, path, reason in (
+        (exported, empty, "empty.wav: 16-bit samples at 16000 Hz are needed, one at least"),
+        (exported, tmp_path / "text.wav", "text.wav: not such a WAV file"),
+        (exported, tmp_path / "nothing.wav", "nothing.wav: not such a WAV file"),
+        (right, mono, "mono.wav: not such a WAV file"),
+        (mean, mono, "which hear one channel"),
+    ):
+        rows, told = documented(tmp_path, graph, path)
+        assert rows == []
+        assert reason in told
+        assert len(told.splitlines()) == 1
+    without = with_metadata(exported, tmp_path / "u.onnx", warning=None, alarm=None, undecided="too few")
+    ((_, score, decision),), _ = documented(tmp_path, without, mono)
+    assert np.isfinite(float(score))
+    assert decision == "cannot judge"
 
 
 def test_what_the_file_says_of_itself(exported):
@@ -166,6 +233,14 @@ def test_ten_times_what_the_last_bits_change_is_allowed(tmp_path):
 
 def test_nothing_is_left_of_a_graph_that_disagrees(pump, tmp_path, monkeypatch):
     monkeypatch.setattr(exports, "onnx_bytes", lambda *_: constant_graph("batch", 7.0).SerializeToString())
+    compared = exports.difference
+
+    def untouched(*arguments):
+        # What ends the command while it compares, finds nothing that it could leave behind.
+        assert not [path for path in tmp_path.rglob("*") if path.suffix == ".tmp"]
+        return compared(*arguments)
+
+    monkeypatch.setattr(exports, "difference", untouched)
     with pytest.raises(UserError, match=r"pump\.asd: the graph's scores differ .*: nothing is written"):
         api.export(pump / "pump.asd", tmp_path / "new/x.onnx")
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
@@ -220,13 +295,20 @@ def test_the_length_of_the_window(pump):
         exports.window_samples(cnn, 2.0)
 
 
-def test_what_is_in_the_way_is_told(pump, tmp_path, monkeypatch):
+def test_what_is_in_the_way_is_told(pump, tmp_path, monkeypatch, capsys):
     detector, other = pump / "pump.asd", tmp_path / "notes.txt"
     other.write_text("mine")
     for output, told in ((other, "was not written by asd export"), (tmp_path, "is a folder; give the name of a file")):
         with pytest.raises(UserError, match=told):
             api.export(detector, output)
     assert other.read_text() == "mine"
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="pipe: is there and was not written by asd export"):
+        api.export(detector, tmp_path / "pipe")
+    assert main(["export", str(detector), "-o", f"{tmp_path}/new/"]) == 2
+    assert "new/: is the name of a folder; give that of a file" in capsys.readouterr().err
+    with pytest.raises(UserError, match="is the name of a folder"):
+        api.export(detector, f"{tmp_path}/new/")
     with pytest.raises(UserError, match="machine fan: the detector knows pump; name one of them"):
         api.export(detector, tmp_path / "x.onnx", "fan")
     two = Detector.load(detector)
@@ -263,6 +345,8 @@ def test_windows_of_another_length_leave_nothing_unheard(pump):
     machine, hearing = detector.machines_["pump"], detector.hearing_
     told = about(machine, hearing, 8_000, "")
     assert (told["window_seconds"], told["hop_seconds"], told["enrolled_window_seconds"]) == ("0.5", "0.5", "1.0")
+    assert not {"warning", "alarm", "promise", "states"} & set(told)
+    assert told["undecided"].startswith("the detector's thresholds hold for windows of 1 s and no others; enrol with")
     half = dataclasses.replace(hearing, preprocessing=dataclasses.replace(hearing.preprocessing, hop_seconds=0.25))
     assert about(machine, half, 16_000, "")["hop_seconds"] == "0.25"
 
