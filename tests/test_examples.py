@@ -46,7 +46,7 @@ MODULES = (
     *("detector.promise", "detector.health", "detector.drift", "detector.states"),
     *("selection.criteria", "selection.choice", "archive.listing"),
     *("scoring.contributions", "explanation.charts", "explanation.occlusion"),
-    *("serving.settings", "serving.rate", "serving.counts", "serving.bodies", "serving.files"),
+    *("serving.settings", "serving.warned", "serving.rate", "serving.counts", "serving.bodies", "serving.files"),
     *("exporting.front_ends", "exporting.fusions", "exporting.agreement"),
 )
 

@@ -121,8 +121,8 @@ def sounds():
 
 @pytest.mark.serve
 @pytest.mark.parametrize("route", ["score", "explain", "accept"])
-def test_torn_and_changed_sound_is_judged_or_told(app, own, route):
-    logging.getLogger("asd_lightning").setLevel(logging.ERROR)
+def test_torn_and_changed_sound_is_judged_or_told(app, own, route, caplog):
+    caplog.set_level(logging.ERROR, "asd_lightning")
     (operation,) = [one for one in operations(app) if one.path == f"/api/v1/{route}"]
     examples = 40 if route == "accept" else 300
 

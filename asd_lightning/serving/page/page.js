@@ -203,13 +203,14 @@ async function accept() {
   by("confirm-undo").textContent = undo;
   if (!(await asked(by("confirm")))) return;
   by("accept").disabled = true;
+  let notes = [];
   try {
-    await askForJson(path, {method: "POST", body});
+    ({notes} = await askForJson(path, {method: "POST", body}));
   } finally {
     by("accept").disabled = false;
   }
   await judge();
-  tell(by("accepted"), `${name} is normal from now on. ${undo}`);
+  tell(by("accepted"), [`${name} is normal from now on. ${undo}`, ...notes.map((one) => `Note: ${one}.`)].join(" "));
 }
 
 start();
