@@ -24,14 +24,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asd_lightning.errors import UserError
-from asd_lightning.plain_text import printable
+from asd_lightning.limits import DEPTH
+from asd_lightning.plain_text import is_text, printable
 
 # A run's configuration has some 10 kB and 300 nodes, its summary 2 kB, its table of scores 200 kB.
-YAML_BYTES, YAML_NODES = 1 << 20, 20_000
+YAML_BYTES = 1 << 20
 JSON_BYTES, JSON_NODES = 4 << 20, 500_000
 CSV_BYTES, CSV_ROWS, CSV_FIELDS = 32 << 20, 1_000_000, 4_000_000
 NPZ_BYTES = 4 << 30
-DEPTH, DIGITS = 40, 100
 # Limits of a line of a table and of a zip's directory, which are read into memory whole before they can be counted.
 _LINE_CHARACTERS = 1 << 20
 _ZIP_CONTENTS_BYTES = 16 << 20
@@ -107,15 +107,6 @@ def first_line(path: Path) -> str:
 
 
 # --- YAML -------------------------------------------------------------------------------------------------------------
-
-
-def is_text(value: str) -> bool:
-    """Whether ``value`` can be written: an escape may spell half a character."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def load_yaml(path: Path) -> Any:

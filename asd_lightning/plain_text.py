@@ -30,6 +30,15 @@ HIDDEN = "***"
 """In place of a secret."""
 
 
+def is_text(value: str) -> bool:
+    """Whether ``value`` can be written: an escape may spell half a character."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def without_credentials(text: str) -> str:
     """``text``, its addresses less their user, password and query: what is stored and printed is passed on."""
     return _QUERY.sub(r"\1", _LOGIN.sub(r"\1", text))

@@ -7,7 +7,8 @@ from typing import Any
 
 import yaml
 
-from asd_lightning.foreign_files import DEPTH, DIGITS, YAML_NODES, is_text
+from asd_lightning.limits import DEPTH, DIGITS, YAML_NODES
+from asd_lightning.plain_text import is_text
 
 
 class Loader(yaml.SafeLoader):

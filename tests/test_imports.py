@@ -15,6 +15,7 @@ BASE = {
     "errors",
     "figures",
     "foreign_files",
+    "limits",
     "older_names",
     "plain_text",
     "precision",
