@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -136,13 +137,35 @@ def scores_without_group(
     return scores
 
 
+class _Unheard:
+    """How many threads are silent now, and the level to go back to after the last of them."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._before = threading.Lock(), 0, logging.NOTSET
+        self._log = logging.getLogger("asd_lightning.scoring")
+
+    def enter(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._before = self._log.level
+                self._log.setLevel(logging.ERROR)
+            self._inside += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._log.setLevel(self._before)
+
+
+_UNHEARD = _Unheard()
+
+
 @contextmanager
 def unheard() -> Iterator[None]:
     """Silence warnings: those about the machine's clips were given when the back-end was fitted to all of them."""
-    log = logging.getLogger("asd_lightning.scoring")
-    before = log.level
-    log.setLevel(logging.ERROR)
+    _UNHEARD.enter()
     try:
         yield
     finally:
-        log.setLevel(before)
+        _UNHEARD.leave()
