@@ -9,18 +9,22 @@ what an earlier run found.  Not part of the test suite: it runs parts of it many
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from mutated_lines import MUTATIONS, Mutation
 
+from asd_lightning.tables import Row, Table, in_markdown, markdown_lines
+
 ROOT = Path(__file__).resolve().parent.parent
 OUTCOME = ROOT / "benchmarks" / "mutations.md"
-SURVIVED = "SURVIVED"
+SURVIVED, NOT_RUN = "SURVIVED", "not run"
 PATIENCE = 60
 """In s, for the test files of one mutation."""
 
@@ -33,13 +37,14 @@ def outcome(mutation: Mutation) -> str:
     """
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, "checkout")
-        # Bytecode would stand for the file before its change where both were written in one second.
-        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "__pycache__", "runs", "cache", "data/demo"))
+        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "runs", "cache", "data/demo"))
         path = copy / mutation.file
         text = path.read_text(encoding="utf-8")
         if text.count(mutation.before) != 1:
             raise ValueError(f"{mutation.name}: {mutation.before!r} is not once in {mutation.file}")
         path.write_text(text.replace(mutation.before, mutation.after), encoding="utf-8")
+        # Bytecode is told by size and second: that of the file before its change must not stand for it.
+        os.utime(path, (0, 0))
         return _first_red(copy, mutation.tests)
 
 
@@ -59,35 +64,30 @@ def _first_red(copy: Path, tests: tuple[str, ...]) -> str:
     return red[1] if red and run.returncode == 1 else f"pytest ended with {run.returncode}"
 
 
-def table(outcomes: dict[str, str]) -> str:
-    """The page of outcomes: row of a mutation -> what happened."""
-    rows = [f"{mutation.row}| {outcomes.get(mutation.row, 'not run')} |" for mutation in MUTATIONS]
-    ran = [outcomes[mutation.row] for mutation in MUTATIONS if mutation.row in outcomes]
-    noticed = sum(one.startswith("tests/") for one in ran)
+def page(outcomes: Mapping[Mutation, str]) -> str:
+    """What happened, in Markdown."""
+    rows = [Row((*mutation.cells, outcomes.get(mutation, NOT_RUN))) for mutation in MUTATIONS]
+    noticed = sum(found.startswith("tests/") for found in outcomes.values())
     return "\n".join(
         [
             "# Does a test notice?",
             "",
-            f"`python benchmarks/mutations.py`: {noticed} of the {len(ran)} changes that were run turned a test red; "
-            f"{len(rows)} stand in the table.",
+            f"`python benchmarks/mutations.py`: {noticed} of the {len(outcomes)} changes that were run turned a test "
+            f"red; {len(rows)} stand in the table.",
             "Each is made alone, in a copy of the checkout, and a few test files run until the first red test.",
             "",
-            "| change | file | before -> after | noticed by |",
-            "| --- | --- | --- | --- |",
-            *rows,
+            *markdown_lines(Table("", ("change", "file", "before", "after", "noticed by"), tuple(rows), words=5)),
             "",
         ]
     )
 
 
-def kept(page: str) -> dict[str, str]:
-    """Outcomes of an earlier run, of mutations that are still the same."""
-    rows = {}
-    for mutation in MUTATIONS:
-        for line in page.splitlines():
-            if line.startswith(f"{mutation.row}| ") and not line.endswith("| not run |"):
-                rows[mutation.row] = line.removeprefix(f"{mutation.row}| ").removesuffix(" |")
-    return rows
+def kept(text: str) -> dict[Mutation, str]:
+    """Outcomes of an earlier run, of mutations that are still the same: of another text it says nothing."""
+    lines = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in text.splitlines()]
+    found = {tuple(cells[:-1]): cells[-1] for cells in lines if cells and cells[-1] != NOT_RUN}
+    written = {mutation: tuple(map(in_markdown, mutation.cells)) for mutation in MUTATIONS}
+    return {mutation: found[cells] for mutation, cells in written.items() if cells in found}
 
 
 def main() -> int:
@@ -101,7 +101,7 @@ def main() -> int:
             found = outcomes[mutation.row] = outcome(mutation)
             missed += not found.startswith("tests/")
             print(f"{mutation.name:<28} {found}", flush=True)
-            OUTCOME.write_text(table(outcomes), encoding="utf-8")
+            OUTCOME.write_text(page(outcomes), encoding="utf-8")
     return int(missed > 0)
 
 
