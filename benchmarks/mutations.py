@@ -98,7 +98,7 @@ def main() -> int:
     missed = 0
     for mutation in MUTATIONS:
         if only is None or mutation.name in only:
-            found = outcomes[mutation.row] = outcome(mutation)
+            found = outcomes[mutation] = outcome(mutation)
             missed += not found.startswith("tests/")
             print(f"{mutation.name:<28} {found}", flush=True)
             OUTCOME.write_text(page(outcomes), encoding="utf-8")
