@@ -273,7 +273,7 @@ DECISIVE = (
     ),
     Lines(
         "detector/health.py",
-        ("detector/test_health.py",),
+        ("detector/test_health.py::test_planted_faults",),
         (
             ("too quiet", "self.quietest - clip.level", "clip.level - self.quietest"),
             ("clipped share", "CLIPPED_SHARE = 0.02", "CLIPPED_SHARE = 0.2"),
@@ -303,7 +303,7 @@ DECISIVE = (
     ),
     Lines(
         "exporting/agreement.py",
-        ("exporting/test_export.py",),
+        ("exporting/test_export.py::test_a_graph_that_is_frozen_or_scores_otherwise_is_refused",),
         (
             ("graph without a score", "if largest <= allowed:", "if not largest > allowed:"),
             ("graph's difference", "(np.abs(found - wanted) / unit)", "((found - wanted) / unit)"),
@@ -323,7 +323,7 @@ DECISIVE = (
     ),
     Lines(
         "low_precision.py",
-        ("test_low_precision.py",),
+        ("test_low_precision.py::test_int8_is_the_product_of_rounded_numbers",),
         (
             (
                 "scale of 8-bit weights",
