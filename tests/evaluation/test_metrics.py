@@ -99,6 +99,18 @@ def test_a_domain_auc_meets_the_anomalies_of_both_domains() -> None:
     assert (metrics.auc_source, metrics.auc_target, metrics.auc) == (0.5, 1.0, 0.75)
 
 
+def test_pauc_is_the_area_over_the_highest_tenth_of_the_normals() -> None:
+    drawn = np.random.default_rng(1).permutation(80)
+    scores = clips("fan", each=20, value=lambda i: float(drawn[i] + 20.5 * (i >= 40)))
+    normal = sorted((clip.anomaly_score for clip in scores if clip.condition == "normal"), reverse=True)
+    anomalous = [clip.anomaly_score for clip in scores if clip.condition == "anomaly"]
+    # 40 normals: steps of the curve's first tenth are those at the four highest, each 1 / 40 wide.
+    area = sum(sum(score > one for score in anomalous) / 40 for one in normal[:4]) / 40
+    least, most = 0.1**2 / 2, 0.1
+    expected = (1 + (area - least) / (most - least)) / 2
+    assert evaluate(scores).machines[0].pauc == pytest.approx(expected, abs=1e-12)
+
+
 def test_constant_scores_are_chance() -> None:
     (metrics,) = evaluate(clips("fan", value=lambda _: 3.0)).machines
     assert [metrics.auc_source, metrics.auc_target, metrics.pauc, metrics.hmean] == pytest.approx([0.5] * 4)

@@ -32,6 +32,16 @@ def test_what_is_kept_is_there_for_the_next_process(tmp_path):
     assert again.mark.isalnum()
 
 
+def test_a_recording_that_is_heard_again_stops_nothing(tmp_path):
+    journal = Journal(tmp_path / "journal")
+    journal.keep("pump1", Place("pump", events=1), [event(1)], heard=["a"])
+    journal.keep("pump1", Place("pump", events=2), [event(2)], heard=["a", "b", "b"])
+    assert journal.was_heard("pump1", "a")
+    assert journal.was_heard("pump1", "b")
+    assert journal.place("pump1").events == 2
+    assert [row for row, _ in journal.events()] == [1, 2]
+
+
 def test_a_journal_of_before_goes_on_and_its_new_events_have_its_mark(tmp_path):
     journal = Journal(tmp_path / "journal")
     journal.keep("pump1", Place("pump", events=1), [event(1)])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from asd_lightning.errors import UserError
-from asd_lightning.scoring.held_out import held_out_scores, unheard
+from asd_lightning.scoring.held_out import held_out_scores, scores_without_group, unheard
 
 
 class Recorder:
@@ -38,6 +38,18 @@ def test_no_clip_is_scored_by_a_back_end_that_saw_it(source, target, folds):
         kept = [size[domain] for size in sizes]
         assert max(kept) - min(kept) <= 1, "the domains are dealt out evenly"
         assert sum(clips - one for one in kept) == clips, "each clip is left out once"
+
+
+@pytest.mark.parametrize("folds", [3, 100])
+def test_no_clip_is_scored_by_a_back_end_that_saw_its_recording(folds):
+    # A clip's number is that of its recording, and the clips of a recording do not lie together.
+    recording = np.random.default_rng(0).permutation(np.repeat(np.arange(7), 4))
+    numbers, is_target = recording[:, None].astype(float), recording >= 5
+    for scores in (
+        held_out_scores(Recorder([]), numbers, is_target, folds, recording),
+        scores_without_group(lambda: Recorder([]), numbers, is_target, recording),
+    ):
+        np.testing.assert_array_equal(scores, np.zeros(len(recording)))
 
 
 def test_a_single_clip():
