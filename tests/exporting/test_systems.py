@@ -16,17 +16,18 @@ from tests.detector.sounds import hum, whine, write_normal
 from tests.exporting.test_export import agrees
 
 # Experiment, back-end, and the largest difference in deviations of normal sound's scores: 1e-5, or the rounding of
-# cosines, or of a random network, by which all sound is nearly alike.
+# cosines, or of a random network, by which all sound is nearly alike: EAT's scores move as much by the last bit of each
+# sample, most where a quantile map is steep.
 SYSTEMS = [
     ("statistics", "knn_whitened", 1e-5),
     ("log_mel", "beam_varmin", 1e-4),
     ("fft", "z_min", 1e-4),
     ("system1", "knn", 1e-4),
-    ("system2", "daco_soft", 1e-4),
+    ("system2", "daco_soft", 1e-2),
     ("system3", "gmm", 1e-4),
     ("system4", "domain_z_smote", 1e-4),
     ("beats_frozen", "ldn", 1e-4),
-    ("eat_frozen", "residual", 1e-4),
+    ("eat_frozen", "residual", 1e-3),
 ]
 
 
