@@ -174,7 +174,7 @@ def test_what_is_unfinished_when_the_server_ends_is_told_so_and_leaves_no_traceb
 
 
 def test_answers_are_sent_at_once(tmp_path):
-    """What asyncio asks of a connection before it switches off the waiting for a receipt: that it is known to be TCP."""
+    """What asyncio asks before it switches off the waiting for a receipt: that a connection is known to be TCP."""
     listener = server._bound(server.Settings(tmp_path / "pump.asd", port=0))
     with listener, socket.create_connection(listener.getsockname()[:2]), listener.accept()[0] as accepted:
         assert accepted.proto == socket.IPPROTO_TCP
