@@ -141,5 +141,6 @@ def round_ticks(low: Real, high: Real, count: int = 5) -> list[float]:
     power = 10.0 ** np.floor(np.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
     first = np.ceil(low / step - 1e-9)
-    # Plus 0: a tick at minus zero would say so.
-    return [round(float(i * step), 12) + 0.0 for i in np.arange(first, np.floor(high / step + 1e-9) + 1)]
+    # Plus 0: a tick at minus zero would say so.  Within: of a large number the nearest others may lie beyond the ends.
+    ticks = [round(float(i * step), 12) + 0.0 for i in np.arange(first, np.floor(high / step + 1e-9) + 1)]
+    return [min(max(tick, float(low)), float(high)) for tick in ticks]
