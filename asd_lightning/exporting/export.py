@@ -52,7 +52,8 @@ def export_detector(
     refuse_unwritable(output)
     _refuse_other_file(output)
     loaded = Detector.load(detector)
-    own = loaded.machines_[_named(loaded, machine)]
+    # The file's name alone: a folder above it is nobody's.
+    own = loaded.machines_[loaded.machine_of(Path(detector.name), machine)]
     hearing = loaded.hearing_
     samples = window_samples(hearing, window_seconds)
     exact = exact_scores(own, hearing)
@@ -133,15 +134,6 @@ def window_samples(hearing: Hearing, seconds: float | None) -> int:
 def _kept_sound(detector: Detector, machine: str) -> list[Float32[ndarray, " _"]]:
     kept = [excerpt_waveform(content.tobytes(), detector.hearing_) for content in detector.sounds_of(machine).values()]
     return [waveform for waveform in kept if waveform is not None]
-
-
-def _named(detector: Detector, machine: str | None) -> str:
-    names = list(detector.machines_)
-    if machine is None and len(names) > 1:
-        raise UserError(f"the detector knows {', '.join(names)}, and an export is of one; name it with --machine")
-    if machine is not None and machine not in names:
-        raise UserError(f"machine {machine}: the detector knows {', '.join(names)}; name one of them")
-    return machine or names[0]
 
 
 def _refuse_other_file(output: Path) -> None:

@@ -94,8 +94,8 @@ class Plan:
     def disk_bytes(self) -> int:
         """About what will lie on the disk in the end that does not yet."""
         channels = [one.config.data.channel for one in self.systems]
-        if self.target.clusters:
-            channels.append("reduced_per_clip")
+        if self.clusters is not None:
+            channels.append(self.clusters.data.channel)
         year = YEARS[self.target.year]
         weights = sum(find(name).size or 0 for name in self.missing_weights)
         runs = len(self.seeds) * sum(checkpoint_bytes(one.config) for one in self.systems)

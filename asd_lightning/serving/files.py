@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 from asd_lightning.pages.template import stylesheet
@@ -30,6 +31,7 @@ PATHS = (*_NAMES, _SHARED)
 """Where they are."""
 
 
+@cache
 def page_file(path: str) -> tuple[str, str]:
     """Content and kind of what is at one of `PATHS`.
 

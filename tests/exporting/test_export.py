@@ -313,7 +313,7 @@ def test_what_is_in_the_way_is_told(pump, tmp_path, monkeypatch, capsys):
         api.export(detector, tmp_path / "x.onnx", "fan")
     two = Detector.load(detector)
     two.with_machine(dataclasses.replace(two.machines_["pump"], name="fan")).save(tmp_path / "two.asd")
-    with pytest.raises(UserError, match="knows pump, fan, and an export is of one; name it with --machine"):
+    with pytest.raises(UserError, match="of which machine\\? Name one with --machine, of pump, fan"):
         api.export(tmp_path / "two.asd", tmp_path / "x.onnx")
     for name in ("onnx", "onnxscript", "onnxruntime"):
         with monkeypatch.context() as patch:
