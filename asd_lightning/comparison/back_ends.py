@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from asd_lightning.configuration import CONF_DIR, choices_of
 from asd_lightning.errors import UserError
@@ -28,6 +32,9 @@ BASELINE = "knn"
 """The report's back-end: the others are compared with it."""
 OWN = "run"
 """The pooling of the run's own embeddings."""
+
+# The test clips' scores, and why there are none.
+_Scored = tuple[tuple[ClipScore, ...], str]
 
 
 @dataclass(frozen=True)
@@ -126,17 +133,12 @@ def sweep(
         reduction: from a recording's windows to its score, as the run has it.
         label: says of finished scores what their clips were, where the clips are anonymous.
     """
-    swept: dict[tuple[str, str], tuple[tuple[ClipScore, ...], str]] = {}
+    swept: dict[tuple[str, str], _Scored] = {}
     for source in sources:
-        # Back-ends that whiten fit the same to the same clips, whole and by folds.
-        with shared_fits():
-            for name, path in back_ends.items():
-                try:
-                    scorer = instantiated(_with_bands(read_part(path, "model", seed), source.bands))
-                    swept[source.pooling, name] = tuple(label(_scores(source.cache, scorer, threshold, reduction))), ""
-                except UserError as error:
-                    swept[source.pooling, name] = (), str(error)
-                advance()
+        scored = partial(_scored, source, threshold=threshold, seed=seed, label=label, reduction=reduction)
+        for name, result in _side_by_side(scored, back_ends):
+            swept[source.pooling, name] = result
+            advance()
     first = next(iter(swept), (OWN, ""))[0]
     baseline = swept.get((first, BASELINE), ((), ""))[0]
     found = (
@@ -166,6 +168,46 @@ def _with_bands(part: Any, bands: int | None) -> Any:
         banded = part.get("match") in ("coupled", "beam")
         return changed | ({"bands": bands, "band_order": "first"} if banded else {})
     return [_with_bands(value, bands) for value in part] if isinstance(part, list) else part
+
+
+def _side_by_side(scored: Callable[[Path], _Scored], back_ends: Mapping[str, Path]) -> Iterator[tuple[str, _Scored]]:
+    """Names and what ``scored`` makes of their files, in the back-ends' order.
+
+    Their matrices are small, and threads that share one wait for one another most of the time: each back-end computes
+    in one thread, and as many are fitted side by side as a library would have used.
+    """
+    # What is loaded later would not know of the limit.
+    import sklearn.cluster
+    import sklearn.mixture  # noqa: F401
+
+    workers = max((library["num_threads"] for library in threadpool_info()), default=1)
+    # OpenMP has a limit for each thread, other libraries one for all, which is lifted at the end.
+    with (
+        shared_fits(),
+        threadpool_limits(1),
+        ThreadPoolExecutor(workers, initializer=threadpool_limits, initargs=(1,)) as pool,
+    ):
+        running = [pool.submit(copy_context().run, scored, path) for path in back_ends.values()]
+        try:
+            yield from zip(back_ends, (one.result() for one in running), strict=True)
+        finally:
+            # Where one has failed or the user interrupts, those that have not begun do not begin.
+            pool.shutdown(cancel_futures=True)
+
+
+def _scored(
+    source: Source,
+    path: Path,
+    threshold: Threshold,
+    seed: int,
+    label: Callable[[list[ClipScore]], list[ClipScore]],
+    reduction: WindowReduction,
+) -> _Scored:
+    try:
+        scorer = instantiated(_with_bands(read_part(path, "model", seed), source.bands))
+        return tuple(label(_scores(source.cache, scorer, threshold, reduction))), ""
+    except UserError as error:
+        return (), str(error)
 
 
 def _scores(

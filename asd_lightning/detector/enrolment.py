@@ -32,7 +32,7 @@ from asd_lightning.detector.states import NamedStates, state_features
 from asd_lightning.detector.thresholds import Fitted, fit_bank, fit_scorer, thresholds_in_states
 from asd_lightning.errors import UserError
 from asd_lightning.scoring.agreement import LEAST_AGREEMENT, agrees, rank_agreement
-from asd_lightning.scoring.held_out import unheard
+from asd_lightning.scoring.heard import unheard
 
 logger = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from asd_lightning.foreign_files import load_yaml
 from asd_lightning.scoring.clip_scores import ClipScore, machine_name, read_scores
 from asd_lightning.scoring.embedding_cache import CacheKey, EmbeddingCache
 from asd_lightning.scoring.fitted import FittedMachine, MachineKey
-from asd_lightning.scoring.held_out import unheard
+from asd_lightning.scoring.heard import unheard
 from asd_lightning.scoring.machines import fit_machines, score_clips
 from asd_lightning.scoring.thresholds import Threshold
 from asd_lightning.scoring.windows import WindowReduction, numbered

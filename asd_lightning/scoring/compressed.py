@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
@@ -13,12 +12,13 @@ from asd_lightning.errors import UserError
 from asd_lightning.scoring.arguments import require_at_least, require_choice
 from asd_lightning.scoring.combined import PARTS
 from asd_lightning.scoring.contributions import Contributions, SummingScorer
+from asd_lightning.scoring.heard import logger_of
 from asd_lightning.scoring.held_out import fit_with, held_out_scores
 from asd_lightning.scoring.neighbors import Metric, nearest
 from asd_lightning.scoring.parts import Kinds, again, checked, packed, unpacked
 from asd_lightning.scoring.protocol import FittedByRecording, Scorer, ScorerState, unit_length
 
-log = logging.getLogger(__name__)
+log = logger_of(__name__)
 
 _PART = "bank"
 

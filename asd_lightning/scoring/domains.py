@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import ClassVar, Literal, TypeVar
@@ -13,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from asd_lightning.errors import UserError
 from asd_lightning.scoring.arguments import require_choice
 from asd_lightning.scoring.calibration import Calibration, Map
+from asd_lightning.scoring.heard import logger_of
 from asd_lightning.scoring.held_out import fit_with, left_out_scores, scores_without_group
 from asd_lightning.scoring.parts import SIMPLE, Kinds, again, checked, packed, unpacked
 from asd_lightning.scoring.protocol import FittedByRecording, Scorer, ScorerState, kept_array
@@ -24,7 +24,7 @@ DOMAINS = ("source", "target")
 FEWEST = 3
 """A domain with fewer left-out scores borrows the other's scale."""
 
-log = logging.getLogger(__name__)
+log = logger_of(__name__)
 
 Parts = Mapping[str, Scorer]
 T = TypeVar("T")

@@ -7,7 +7,6 @@ embeddings, whose key (model, preprocessing, recordings) it bears.  Without that
 from __future__ import annotations
 
 import json
-import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,9 @@ from asd_lightning.atomic import write_atomically
 from asd_lightning.errors import UserError
 from asd_lightning.foreign_files import ForeignFileError, load_npz, parse_json
 from asd_lightning.scoring.embedding_cache import CacheKey, EmbeddingCache
+from asd_lightning.scoring.heard import logger_of
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 LARGEST_HALF = 6e4
 """Where a number is larger, all are kept in single precision: float16 ends at 65,504."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import asdict
 from functools import partial
 from typing import Literal
@@ -13,6 +12,7 @@ from jaxtyping import Float, Int
 from asd_lightning.errors import UserError
 from asd_lightning.scoring.arguments import require_at_least, require_choice
 from asd_lightning.scoring.contributions import Contributions, before_whitening
+from asd_lightning.scoring.heard import logger_of
 from asd_lightning.scoring.held_out import held_out_scores
 from asd_lightning.scoring.matching import BandOrder, Match, Matching
 from asd_lightning.scoring.mixup import MemMixup, mixtures
@@ -28,7 +28,7 @@ from asd_lightning.scoring.search import Kin, View
 
 BandFusion = Literal["mean", "max"]
 
-log = logging.getLogger(__name__)
+log = logger_of(__name__)
 
 
 class GridScorer(FittedByRecording):

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import copy
-import logging
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from asd_lightning.errors import UserError
+from asd_lightning.scoring.heard import unheard
 from asd_lightning.scoring.protocol import RecordingScorer, Scorer
 
 MOST_FITS = 100
@@ -135,37 +133,3 @@ def scores_without_group(
             scorer = fit_with(make_scorer(), embeddings[~held], is_target[~held], group[~held])
             scores[held] = scorer.anomaly_score(embeddings[held])
     return scores
-
-
-class _Unheard:
-    """How many threads are silent now, and the level to go back to after the last of them."""
-
-    def __init__(self) -> None:
-        self._lock, self._inside, self._before = threading.Lock(), 0, logging.NOTSET
-        self._log = logging.getLogger("asd_lightning.scoring")
-
-    def enter(self) -> None:
-        with self._lock:
-            if not self._inside:
-                self._before = self._log.level
-                self._log.setLevel(logging.ERROR)
-            self._inside += 1
-
-    def leave(self) -> None:
-        with self._lock:
-            self._inside -= 1
-            if not self._inside:
-                self._log.setLevel(self._before)
-
-
-_UNHEARD = _Unheard()
-
-
-@contextmanager
-def unheard() -> Iterator[None]:
-    """Silence warnings: those about the machine's clips were given when the back-end was fitted to all of them."""
-    _UNHEARD.enter()
-    try:
-        yield
-    finally:
-        _UNHEARD.leave()

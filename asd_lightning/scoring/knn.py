@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import asdict
 from typing import Literal
 
@@ -14,6 +13,7 @@ from asd_lightning.older_names import fusion_of_today
 from asd_lightning.scoring.arguments import require_at_least, require_choice
 from asd_lightning.scoring.bank import Bank
 from asd_lightning.scoring.contributions import Contributions
+from asd_lightning.scoring.heard import logger_of
 from asd_lightning.scoring.neighbors import Metric
 from asd_lightning.scoring.protocol import (
     ScorerState,
@@ -29,7 +29,7 @@ Fusion = Literal["min", "pooled", "domain_z"]
 NOT_STANDARDIZED = (0.0, 1.0)
 SMOTE_OF_REPORT = Smote(ratio=0.2, neighbors=3)
 
-log = logging.getLogger(__name__)
+log = logger_of(__name__)
 
 
 class KNNScorer:

@@ -6,7 +6,6 @@ largest of theirs (a fault that sounds for a moment is a fault), or their mean.
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 
@@ -18,12 +17,13 @@ from asd_lightning.data.layout import Clip
 from asd_lightning.errors import UserError
 from asd_lightning.scoring.clip_scores import ClipScore, WindowScore, machine_name
 from asd_lightning.scoring.fitted import FittedMachine, MachineKey
+from asd_lightning.scoring.heard import logger_of
 from asd_lightning.scoring.held_out import fit_with, left_out_scores
 from asd_lightning.scoring.protocol import Scorer
 from asd_lightning.scoring.thresholds import RecordingThreshold, Threshold
 from asd_lightning.scoring.windows import WindowReduction, numbered, reduced
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 Embedded = tuple[Int[ndarray, " _"], Float[ndarray, "_ _"]]
 """Ids of clips, places in a table, and their embeddings."""

@@ -13,7 +13,6 @@ slope of the bank items' own nearest distances on their neighbours' b, so what i
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from jaxtyping import Float, Int
 from asd_lightning.errors import UserError
 from asd_lightning.scoring.arguments import require_at_least, require_choice
 from asd_lightning.scoring.contributions import Contributions, of_length
+from asd_lightning.scoring.heard import logger_of
 from asd_lightning.scoring.search import SMALLEST_DISTANCE, Kin, Measure, View, Weighing, lowest
 
 Form = Literal["identity", "log", "ratio"]
@@ -36,7 +36,7 @@ Squares = Callable[[Float[np.ndarray, " _"]], Float[np.ndarray, " dim"]]
 SMALLEST_VARIANCE = 1e-12
 """Neighbours' densities that vary no more than this say nothing about alpha."""
 
-log = logging.getLogger(__name__)
+log = logger_of(__name__)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,24 +20,40 @@ MOST_BYTES = 1 << 30
 
 
 class _Kept:
+    """Used by several threads: one that asks for what another computes waits for it."""
+
     def __init__(self, most_bytes: int) -> None:
         self._most, self._bytes = most_bytes, 0
         self._found: OrderedDict[bytes, Arrays] = OrderedDict()
+        self._lock = threading.Lock()
+        self._computing: dict[bytes, threading.Lock] = {}
 
     def of(self, key: bytes, compute: Callable[[], Arrays]) -> Arrays:
-        if key in self._found:
-            self._found.move_to_end(key)
-            return self._found[key]
-        found = compute()
+        with self._lock:
+            computing = self._computing.setdefault(key, threading.Lock())
+        with computing:
+            found = self._kept(key)
+            if found is None:
+                found = compute()
+                self._keep(key, found)
+        return found
+
+    def _kept(self, key: bytes) -> Arrays | None:
+        with self._lock:
+            if key in self._found:
+                self._found.move_to_end(key)
+            return self._found.get(key)
+
+    def _keep(self, key: bytes, found: Arrays) -> None:
         for array in found:
             # One array is many back-ends' now.
             array.flags.writeable = False
-        self._found[key] = found
-        self._bytes += sum(array.nbytes for array in found)
-        while self._bytes > self._most and len(self._found) > 1:
-            _, gone = self._found.popitem(last=False)
-            self._bytes -= sum(array.nbytes for array in gone)
-        return found
+        with self._lock:
+            self._found[key] = found
+            self._bytes += sum(array.nbytes for array in found)
+            while self._bytes > self._most and len(self._found) > 1:
+                _, gone = self._found.popitem(last=False)
+                self._bytes -= sum(array.nbytes for array in gone)
 
 
 _KEPT: ContextVar[_Kept | None] = ContextVar("asd_shared_fits", default=None)

@@ -5,6 +5,7 @@ Chawla et al., "SMOTE: Synthetic Minority Over-sampling Technique", JAIR 2002, b
 
 from __future__ import annotations
 
+import threading
 import warnings
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -13,6 +14,9 @@ import numpy as np
 from jaxtyping import Float
 
 from asd_lightning.errors import UserError
+
+# Which warnings are shown is a setting of the process: two threads that change and restore it would mix it up.
+_FILTERS = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ def oversample(target: Float[np.ndarray, "n dim"], source_clips: int, settings: 
     smote = SMOTE(sampling_strategy={1: count + wanted}, k_neighbors=tree, random_state=seed)
     # Only the number of source clips matters, and the strategy contains it already. So one row replaces them, which
     # makes leave-one-out scores several times faster; imbalanced-learn warns about it.
-    with warnings.catch_warnings():
+    with _FILTERS, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="After over-sampling", category=UserWarning)
         resampled, labels = smote.fit_resample(
             np.concatenate([np.zeros((1, dim)), target]), np.array([0] + [1] * count)

@@ -5,7 +5,6 @@ A clip is called anomalous where its score is above the threshold.
 
 from __future__ import annotations
 
-import logging
 import math
 from typing import Protocol, runtime_checkable
 
@@ -14,11 +13,12 @@ from jaxtyping import Bool, Float, Int
 
 from asd_lightning.errors import UserError
 from asd_lightning.scoring.arguments import require_between
+from asd_lightning.scoring.heard import logger_of
 from asd_lightning.scoring.normal_scores import NormalScores, fewest_recordings
 
 LARGEST_MISPLACEMENT = 0.1
 
-log = logging.getLogger(__name__)
+log = logger_of(__name__)
 
 
 @runtime_checkable

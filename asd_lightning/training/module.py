@@ -26,7 +26,7 @@ from asd_lightning.precision import Precision
 from asd_lightning.scoring.agreement import LEAST_AGREEMENT, agrees, rank_agreement
 from asd_lightning.scoring.clip_scores import ClipScore, WindowScore, machine_name
 from asd_lightning.scoring.fitted import FittedMachine, MachineKey
-from asd_lightning.scoring.held_out import unheard
+from asd_lightning.scoring.heard import unheard
 from asd_lightning.scoring.machines import fit_machines, score_clips
 from asd_lightning.scoring.protocol import Scorer
 from asd_lightning.scoring.thresholds import Threshold

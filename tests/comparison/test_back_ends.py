@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 from scipy import spatial
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from asd_lightning.comparison.back_ends import (
     BASELINE,
@@ -142,3 +143,32 @@ def test_thresholds_by_name():
     assert isinstance(load_threshold("quantile"), QuantileThreshold)
     with pytest.raises(UserError, match="choose from conformal, gamma, quantile"):
         load_threshold("best")
+
+
+def test_side_by_side_they_score_as_one_after_another_and_libraries_have_their_threads_again(cache, swept):
+    chosen = choose_back_ends("knn,kmeans,knn_whitened,ldn_whitened,whitened_pair,mahalanobis,gmm,residual,mem_mixup")
+
+    def threads():
+        return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+    with threadpool_limits(3):
+        before = threads()
+        together = sweep([Source(OWN, cache)], chosen, GammaThreshold(), resamples=50)
+        assert threads() == before == {3}
+    assert together == [swept[name] for name in chosen]
+
+
+def test_warnings_of_one_back_end_are_heard_while_another_leaves_clips_out(cache, caplog):
+    """Each warns by itself of what all have: no decisions for two machines."""
+    names = "knn,kmeans,mahalanobis,gmm,residual"
+    with threadpool_limits(5):
+        sweep([Source(OWN, cache)], choose_back_ends(names), ConformalThreshold(0.001), resamples=20)
+    assert len([line for line in caplog.messages if "no decisions: false_alarm_rate=0.001" in line]) == 5 * 2
+
+
+def test_a_mistake_in_a_program_ends_the_sweep(cache):
+    def spoiled(scores):
+        raise RuntimeError("no truth")
+
+    with pytest.raises(RuntimeError, match="no truth"):
+        sweep([Source(OWN, cache)], choose_back_ends("knn,knn_5"), GammaThreshold(), label=spoiled)

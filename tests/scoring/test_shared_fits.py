@@ -1,5 +1,8 @@
 """Fits that are shared while many back-ends are compared: nothing of the scores changes."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 
 import numpy as np
@@ -72,3 +75,21 @@ def test_what_has_not_been_asked_for_the_longest_goes_first():
         for number in (1, 2, 1, 3, 1, 2):
             fitted_once("a", np.full((1, 1), float(number)), partial(fit, number))
     assert calls == [1, 2, 3, 2]
+
+
+def test_a_thread_that_asks_for_what_another_computes_waits_for_it():
+    computing, calls = threading.Event(), []
+
+    def fit():
+        calls.append(1)
+        computing.set()
+        # The other has long asked, or asks later and finds it: once either way.
+        threading.Event().wait(0.05)
+        return (np.ones(2),)
+
+    with shared_fits(), ThreadPoolExecutor(2) as pool:
+        first = pool.submit(copy_context().run, fitted_once, "a", np.zeros((2, 2)), fit)
+        assert computing.wait(60)
+        second = pool.submit(copy_context().run, fitted_once, "a", np.zeros((2, 2)), fit)
+        assert second.result(60) is first.result(60)
+    assert calls == [1]

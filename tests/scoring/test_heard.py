@@ -1,0 +1,32 @@
+"""Warnings of the fits without some clips are not heard; those of other threads, and errors, are."""
+
+import logging
+import threading
+
+from asd_lightning.scoring.heard import logger_of, unheard
+
+
+def test_a_silent_thread_silences_no_other_and_hides_no_error(caplog):
+    logger = logger_of("asd_lightning.scoring.example")
+    assert logger_of("asd_lightning.scoring.example").filters == logger.filters
+    assert len(logger.filters) == 1
+    silent, said = threading.Event(), threading.Event()
+
+    def leaves_out():
+        with unheard():
+            with unheard():
+                logger.warning("inner")
+            logger.warning("outer")
+            logger.error("broken")
+            silent.set()
+            said.wait(60)
+        logger.warning("again")
+
+    with caplog.at_level(logging.INFO, "asd_lightning.scoring"):
+        thread = threading.Thread(target=leaves_out)
+        thread.start()
+        assert silent.wait(60)
+        logger.info("other")
+        said.set()
+        thread.join()
+    assert caplog.messages == ["broken", "other", "again"]
