@@ -251,7 +251,9 @@ def test_contents_of_a_zip_end_somewhere(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_members_of_a_zip_may_be_larger_than_its_contents(save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_members_of_a_zip_may_be_larger_than_its_contents(
+    save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(foreign_files, "_ZIP_CONTENTS_BYTES", 1_000)
     embeddings = np.random.default_rng(0).normal(size=(100, 20))
     save(tmp_path / "run.npz", embeddings=embeddings)
