@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from asd_lightning.errors import UserError
 from asd_lightning.evaluation.intervals import Interval, bootstrap_intervals, bootstrap_many
 from asd_lightning.scoring.clip_scores import ClipScore
 from asd_lightning.scoring.embedding_cache import EmbeddingCache
+from asd_lightning.scoring.fitted import MachineKey
 from asd_lightning.scoring.machines import score_machines
 from asd_lightning.scoring.protocol import Scorer
 from asd_lightning.scoring.shared_fits import shared_fits
@@ -108,7 +110,7 @@ def sweep(
     threshold: Threshold,
     seed: int = 0,
     resamples: int = 1000,
-    advance: Callable[[], None] = lambda: None,
+    advance: Callable[[float], object] = lambda steps: None,
     label: Callable[[list[ClipScore]], list[ClipScore]] = list,
     reduction: WindowReduction = "max",
 ) -> list[Swept]:
@@ -122,21 +124,23 @@ def sweep(
         threshold: of the decisions, for every back-end.
         seed: of the back-ends.
         resamples: of the bootstrap.
-        advance: called after each of the steps, of which every source has two for each back-end.
+        advance: called with how many steps, or what part of one, are done; a source has two for each back-end.
         reduction: from a recording's windows to its score, as the run has it.
         label: says of finished scores what their clips were, where the clips are anonymous.
     """
     swept: dict[tuple[str, str], tuple[tuple[ClipScore, ...], str]] = {}
     for source in sources:
-        # Back-ends that whiten fit the same to the same clips, whole and by folds.
-        with shared_fits():
-            for name, path in back_ends.items():
-                try:
-                    scorer = instantiated(_with_bands(read_part(path, "model", seed), source.bands))
-                    swept[source.pooling, name] = tuple(label(_scores(source.cache, scorer, threshold, reduction))), ""
-                except UserError as error:
-                    swept[source.pooling, name] = (), str(error)
-                advance()
+        scored = {name: _Scored(path, seed, source.bands) for name, path in back_ends.items()}
+        machines = _machines(source.cache)
+        for rows in machines:
+            own = _rows_of(source.cache, *rows)
+            # Back-ends that whiten fit the same to the same clips, whole and by folds: of one machine all of that can
+            # be kept until the last back-end has come to it, of many machines it cannot.
+            with shared_fits():
+                for one in scored.values():
+                    one.add(own, threshold, reduction)
+                    advance(1 / len(machines))
+        swept |= {(source.pooling, name): one.labeled(label) for name, one in scored.items()}
     first = next(iter(swept), (OWN, ""))[0]
     baseline = swept.get((first, BASELINE), ((), ""))[0]
     found = (
@@ -153,8 +157,55 @@ def sweep(
         # Of what the others are compared with, there is no difference.
         between = () if (pooling, name) == (first, BASELINE) else tuple(differences)
         results.append(Swept(pooling, name, scores, tuple(intervals), between, failure))
-        advance()
+        advance(1)
     return results
+
+
+def _machines(cache: EmbeddingCache) -> list[tuple[list[int], list[int]]]:
+    """Rows of each machine and section in reference and query, in the order in which the test clips name them."""
+    rows: dict[MachineKey, tuple[list[int], list[int]]] = {}
+    for part, clips in ((1, cache.query_clips), (0, cache.reference_clips)):
+        for row, clip in enumerate(clips):
+            rows.setdefault((clip.machine, clip.section), ([], []))[part].append(row)
+    return list(rows.values())
+
+
+def _rows_of(cache: EmbeddingCache, reference: Sequence[int], query: Sequence[int]) -> EmbeddingCache:
+    return replace(
+        cache,
+        reference=cache.reference[reference],
+        query=cache.query[query],
+        reference_clips=tuple(cache.reference_clips[row] for row in reference),
+        query_clips=tuple(cache.query_clips[row] for row in query),
+    )
+
+
+class _Scored:
+    """Scores by one back-end, machine after machine, until it fails."""
+
+    def __init__(self, path: Path, seed: int, bands: int | None) -> None:
+        self._scores: list[ClipScore] = []
+        self._failure = ""
+        with self._failing():
+            self._make: Callable[[], Scorer] = instantiated(_with_bands(read_part(path, "model", seed), bands))
+
+    def add(self, cache: EmbeddingCache, threshold: Threshold, reduction: WindowReduction) -> None:
+        if not self._failure:
+            with self._failing():
+                self._scores += _scores(cache, self._make, threshold, reduction)
+
+    def labeled(self, label: Callable[[list[ClipScore]], list[ClipScore]]) -> tuple[tuple[ClipScore, ...], str]:
+        if not self._failure:
+            with self._failing():
+                return tuple(label(self._scores)), ""
+        return (), self._failure
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except UserError as error:
+            self._failure = str(error)
 
 
 def _with_bands(part: Any, bands: int | None) -> Any:
