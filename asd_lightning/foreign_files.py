@@ -214,12 +214,18 @@ def _short(lines: StringIO, path: Path) -> Iterator[str]:
 
 
 class _BriefReads:
-    """A file that gives no more at once than a zip's contents may have; zipfile reads them in one piece."""
+    """A file that, until it is opened, gives no more at once than a zip's contents may have.
+
+    zipfile reads them in one piece when it opens; what it reads later are members, which may be of any size.
+    """
 
     def __init__(self, stream: BufferedReader) -> None:
         self._stream = stream
+        self.opened = False
 
     def read(self, size: int = -1) -> bytes:
+        if self.opened:
+            return self._stream.read(size)
         content = self._stream.read(_ZIP_CONTENTS_BYTES + 1 if size < 0 else min(size, _ZIP_CONTENTS_BYTES + 1))
         if len(content) > _ZIP_CONTENTS_BYTES:
             raise zipfile.BadZipFile(f"its table of contents has more than {_ZIP_CONTENTS_BYTES:,} bytes")
@@ -237,8 +243,10 @@ def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
         ForeignFileError: as `open_foreign`; not a zip archive, damaged, encrypted, or packed in an unknown way.
     """
     with open_foreign(path) as stream:
+        brief = _BriefReads(stream)
         try:
-            with zipfile.ZipFile(cast("IO[bytes]", _BriefReads(stream))) as archive:
+            with zipfile.ZipFile(cast("IO[bytes]", brief)) as archive:
+                brief.opened = True
                 for member in archive.infolist():
                     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                         raise ForeignFileError(path, f"{member.filename} is packed in a way that is not read")

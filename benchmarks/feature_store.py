@@ -23,6 +23,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,7 @@ def measure_sweep(folder: Path) -> dict[str, Any]:
         task = progress.add_task("sweep", total=2 * len(FAMILY) * len(back_ends))
         taken = timed(
             lambda: found.extend(
-                sweep(sources(), back_ends, load_threshold("gamma"), advance=lambda: progress.advance(task))
+                sweep(sources(), back_ends, load_threshold("gamma"), advance=partial(progress.advance, task))
             )
         )
     failed = sum(bool(one.failure) for one in found)

@@ -1,10 +1,12 @@
-"""How time and memory grow with clips, classes, machines and ranks, each stage by itself.
+"""How time and memory grow with clips, classes, machines, inputs and ranks, each stage by itself.
 
 Each point is a process of its own: processor seconds of all its threads around the stage, and by how much the stage
 raised the peak of memory (0: no higher than what importing took).  The exponent is the slope of the processor seconds
 on a log-log scale over the points that took 0.05 s or more.  Embeddings are made, of 64 dimensions; recordings are
-noise of 0.2 s, for what is asked is how the number of clips counts.  Writes ``growth.json``, ``growth.md`` and
-``growth.svg`` beside this file:
+noise of 0.2 s, for what is asked is how the number of clips counts.  Ranks are processes on this machine that gloo
+connects, with as many clips each whatever their number; the seconds are those of the busiest one, waiting left out.
+The
+stages are in ``growth_stages.py``.  Writes ``growth.json``, ``growth.md`` and ``growth.svg`` beside this file:
 
     python benchmarks/growth.py
 """
@@ -20,170 +22,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from growth_stages import PLAN, loss, stage_of, training_step
 from results import HERE, keep
 
 from asd_lightning.atomic import write_text_atomically
-
-DIM, BATCH, RESAMPLES = 64, 16, 1000
-Stage = Callable[[], Any]
-
-# Stage -> what grows, and its sizes.
-PLAN: dict[str, tuple[str, tuple[int, ...]]] = {
-    "data module, first time": ("clips", (1_000, 4_000, 15_000)),
-    "data module, decoded": ("clips", (1_000, 4_000, 15_000)),
-    "knn of one machine, left-out scores and threshold": ("clips", (1_000, 4_000, 15_000, 60_000)),
-    "residual of one machine, left-out scores and threshold": ("clips", (1_000, 4_000, 15_000, 60_000)),
-    "residual of 15 machines, left-out scores and thresholds": ("clips", (1_000, 4_000, 15_000, 60_000)),
-    "metrics and intervals of 15 machines": ("clips", (1_000, 4_000, 15_000, 60_000)),
-    "k-centre to a tenth": ("clips", (1_000, 4_000, 15_000)),
-    "OS-SCL, forward and backward": ("classes", (15, 172, 2_000)),
-    "metrics and intervals": ("machines", (15, 150, 1_500)),
-    "tables": ("machines", (15, 150, 1_500)),
-    "plots": ("machines", (15, 150)),
-    "report of one run": ("machines", (15, 150, 1_500)),
-    "OS-SCL with gathering, each rank": ("ranks", (1, 2, 4)),
-}
-
-
-def stage_of(name: str, size: int, folder: Path) -> Stage:
-    """Everything but the stage itself is done here."""
-    if name.startswith("data module"):
-        return data_module(size, folder, name.endswith("decoded"))
-    if name.startswith(("knn", "residual")):
-        return scoring(name, size)
-    if name.startswith("k-centre"):
-        return compression(size)
-    if name.startswith("OS-SCL, forward"):
-        return loss(size)
-    machines = size if PLAN[name][0] == "machines" else 15
-    each = 5 if PLAN[name][0] == "machines" else max(size // 60, 1)
-    return of_scores(name, machines, each, folder)
-
-
-def data_module(clips: int, folder: Path, decoded: bool) -> Stage:
-    import soundfile
-
-    from asd_lightning.data.datamodule import ClipDataModule
-
-    draw = np.random.default_rng(0)
-    for number in range(clips):
-        split = "test" if number % 6 == 5 else "train"
-        domain = "target" if number % 100 == 0 else "source"
-        condition = "anomaly" if split == "test" and number % 2 else "normal"
-        file = f"section_00_{domain}_{split}_{condition}_{number:06}_a_{number % 7}.wav"
-        path = folder / f"data/machine{number % 15:02}" / split / file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(path, (0.1 * draw.normal(size=3_200)).clip(-1, 1), 16_000, subtype="PCM_16")
-    options = {"clip_seconds": 0.2, "num_workers": 0, "cache_dir": folder / "cache"}
-    if decoded:
-        ClipDataModule(folder / "data", **options).prepare_data()
-    return ClipDataModule(folder / "data", **options).prepare_data
-
-
-def made(clips: int) -> tuple[np.ndarray, np.ndarray]:
-    draw = np.random.default_rng(0)
-    centers = draw.normal(size=(20, DIM))
-    return centers[draw.integers(0, 20, clips)] + 0.5 * draw.normal(size=(clips, DIM)), np.arange(clips) % 100 == 0
-
-
-def scoring(name: str, clips: int) -> Stage:
-    from asd_lightning.data.layout import Clip
-    from asd_lightning.scoring.knn import KNNScorer
-    from asd_lightning.scoring.machines import fit_machines
-    from asd_lightning.scoring.thresholds import GammaThreshold
-    from asd_lightning.scoring.union import ResidualScorer
-
-    embeddings, is_target = made(clips)
-    machines = 15 if "15 machines" in name else 1
-    rows = [
-        Clip(
-            path=Path(f"{n}.wav"),
-            machine=f"m{n % machines}",
-            name=f"{n}.wav",
-            split="train",
-            domain="target" if target else "source",
-            condition="normal",
-        )
-        for n, target in enumerate(is_target)
-    ]
-    make = KNNScorer if name.startswith("knn") else ResidualScorer
-    KNNScorer().fit(embeddings[:300], is_target[:300])  # imports
-    return lambda: fit_machines(rows, (np.arange(clips), embeddings), make, GammaThreshold())
-
-
-def compression(clips: int) -> Stage:
-    from asd_lightning.scoring.compressed import k_center
-
-    embeddings, _ = made(clips)
-    return lambda: k_center(embeddings, clips // 10)
-
-
-def loss(classes: int, gather: bool = False) -> Stage:
-    import torch
-
-    from asd_lightning.data.labels import ClassLabel
-    from asd_lightning.losses.one_stage import OneStageLoss
-
-    torch.manual_seed(0)
-    labels = [ClassLabel(f"m{number}", "a") for number in range(classes)]
-    head = OneStageLoss(256, labels, gather=gather)
-    embedding, label = torch.randn(BATCH, 256, requires_grad=True), torch.randint(classes, (BATCH,))
-    head(embedding, label, None).total.backward()
-
-    def steps() -> None:
-        for _ in range(5):
-            head(embedding, label, None).total.backward()
-
-    return steps
-
-
-def of_scores(name: str, machines: int, each: int, folder: Path) -> Stage:
-    from asd_lightning.evaluation.intervals import bootstrap_intervals
-    from asd_lightning.evaluation.metrics import evaluate, write_metrics
-    from asd_lightning.pages.plots import plot_roc, plot_scores
-    from asd_lightning.scoring.clip_scores import ClipScore, write_challenge_files, write_scores
-
-    draw = np.random.default_rng(0)
-    scores = [
-        ClipScore(
-            f"m{m:04}", "00", f"section_00_{d}_test_{c}_{n:04}_x_1.wav", d, c, "x_1", value, 0.5, int(value > 0.5)
-        )
-        for m in range(machines)
-        for d in ("source", "target")
-        for c in ("normal", "anomaly")
-        for n in range(each)
-        for value in [float(draw.normal() + (c == "anomaly"))]
-    ]
-    evaluate(scores[: 4 * each])  # imports
-
-    def tables() -> None:
-        write_scores(folder / "scores.csv", scores)
-        write_challenge_files(folder / "challenge", scores)
-        write_metrics(evaluate(scores), folder)
-
-    def plots() -> None:
-        plot_scores(scores, folder / "scores.png")
-        plot_roc(scores, folder / "roc.png")
-
-    def report() -> None:
-        from asd_lightning.pages.page import write_report
-
-        page = write_report([folder / "run"], folder / "report.html")
-        print(f"report: {page.stat().st_size / 1e6:.2f} MB", file=sys.stderr)
-
-    if name.startswith("report"):
-        (folder / "run/.hydra").mkdir(parents=True)
-        write_scores(folder / "run/results/scores.csv", scores)
-        write_metrics(evaluate(scores), folder / "run/results")
-        summary = {"name": "run", "experiment": "fft", "seed": 0, "official_score": evaluate(scores).official_score}
-        (folder / "run/results/summary.json").write_text(json.dumps(summary))
-        return report
-    return {"tables": tables, "plots": plots}.get(name, lambda: bootstrap_intervals(scores, RESAMPLES))
 
 
 def measured(name: str, size: int) -> dict[str, Any]:
@@ -204,22 +50,22 @@ def measured(name: str, size: int) -> dict[str, Any]:
     }
 
 
-def measured_on_ranks(ranks: int) -> dict[str, Any]:
-    import torch.multiprocessing as multiprocessing
+def measured_on_ranks(name: str, ranks: int) -> dict[str, Any]:
+    from torch.multiprocessing import spawn
 
     with tempfile.TemporaryDirectory() as folder:
-        multiprocessing.spawn(on_rank, (ranks, folder), ranks)
+        spawn(on_rank, (name, ranks, folder), ranks)
         found = [json.loads((Path(folder) / f"{rank}.json").read_text()) for rank in range(ranks)]
     return {name: max(one[name] for one in found) for name in found[0]}
 
 
-def on_rank(rank: int, ranks: int, folder: str) -> None:
+def on_rank(rank: int, name: str, ranks: int, folder: str) -> None:
     import torch
     import torch.distributed as dist
 
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=ranks)
-    stage = loss(172, gather=True)
+    stage = training_step(172) if name.startswith("training step") else loss(172, gather=True)
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     stage()
     raised = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
@@ -271,8 +117,12 @@ def table(result: dict[str, Any]) -> str:
             "",
             *(["; ".join(told) + ".", ""] if told else []),
             f"{result['processors']} processors, shared with other work (load {result['load_after']} at the end: "
-            f"times are inflated, exponents hold); Python {platform.python_version()}. `python benchmarks/growth.py` "
-            "measures it again.",
+            f"times are inflated, exponents hold); Python {platform.python_version()}.",
+            "`python benchmarks/growth.py` measures it again.",
+            "",
+            "Quadratic by nature are exact nearest neighbours of all left-out clips (`asd enrol --bank-size N` is a",
+            "smaller bank) and k-centre to a share of the bank, which reads the whole bank for each clip kept: slower",
+            "once the bank is larger than the processor's cache. Plots of many machines are limited to 120.",
             "",
         ]
     )
@@ -286,16 +136,19 @@ def draw(result: dict[str, Any], path: Path) -> None:
     from matplotlib import pyplot
 
     kinds = list(dict.fromkeys(PLAN[name][0] for name in result["stages"]))
-    figure, axes = pyplot.subplots(1, len(kinds), figsize=(4 * len(kinds), 3.6), squeeze=False)
+    figure, axes = pyplot.subplots(1, len(kinds), figsize=(4 * len(kinds), 5), squeeze=False)
     for axis, kind in zip(axes[0], kinds, strict=True):
         for name, points in result["stages"].items():
             if PLAN[name][0] == kind:
-                axis.loglog(
-                    [p["size"] for p in points], [max(p["processor"], 1e-3) for p in points], "o-", ms=3, label=name
-                )
+                label = name if (slope := exponent(points)) is None else f"{name}: {slope:g}"
+                seconds = [max(point["processor"], 1e-3) for point in points]
+                axis.loglog([point["size"] for point in points], seconds, "o-", ms=3, label=label)
+        # Two decades or more: what does not grow looks so.
+        low, high = axis.get_ylim()
+        axis.set_ylim(min(low, high / 100), high)
         axis.set_xlabel(kind)
         axis.set_ylabel("processor s")
-        axis.legend(fontsize=5)
+        axis.legend(fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.15), title="stage: exponent")
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
 
@@ -310,8 +163,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.point:
-        ranks = arguments.point.startswith("OS-SCL with")
-        print(json.dumps(measured_on_ranks(arguments.size) if ranks else measured(arguments.point, arguments.size)))
+        measure = measured_on_ranks if PLAN[arguments.point][0] == "ranks" else measured
+        print(json.dumps(measure(arguments.point, arguments.size)))
         return
     path = HERE / "growth.json"
     stages = json.loads(path.read_text())["stages"] if path.exists() else {}

@@ -250,6 +250,16 @@ def test_contents_of_a_zip_end_somewhere(tmp_path: Path, monkeypatch: pytest.Mon
     refused(load_npz, path, "damaged: its table of contents has more than")
 
 
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_members_of_a_zip_may_be_larger_than_its_contents(
+    save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(foreign_files, "_ZIP_CONTENTS_BYTES", 1_000)
+    embeddings = np.random.default_rng(0).normal(size=(100, 20))
+    save(tmp_path / "run.npz", embeddings=embeddings)
+    np.testing.assert_array_equal(load_npz(tmp_path / "run.npz")["embeddings"], embeddings)
+
+
 @pytest.mark.parametrize("packing", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_other_packings_are_not_read(packing: int, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.npz", "w", packing) as archive:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from asd_lightning.errors import UserError
 from asd_lightning.evaluation.intervals import Interval, bootstrap_intervals, bootstrap_many
 from asd_lightning.scoring.clip_scores import ClipScore
 from asd_lightning.scoring.embedding_cache import EmbeddingCache
+from asd_lightning.scoring.fitted import MachineKey
 from asd_lightning.scoring.machines import score_machines
 from asd_lightning.scoring.protocol import Scorer
 from asd_lightning.scoring.shared_fits import shared_fits
@@ -32,9 +34,6 @@ BASELINE = "knn"
 """The report's back-end: the others are compared with it."""
 OWN = "run"
 """The pooling of the run's own embeddings."""
-
-# The test clips' scores, and why there are none.
-_Scored = tuple[tuple[ClipScore, ...], str]
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ def sweep(
     threshold: Threshold,
     seed: int = 0,
     resamples: int = 1000,
-    advance: Callable[[], None] = lambda: None,
+    advance: Callable[[float], object] = lambda steps: None,
     label: Callable[[list[ClipScore]], list[ClipScore]] = list,
     reduction: WindowReduction = "max",
 ) -> list[Swept]:
@@ -129,16 +128,19 @@ def sweep(
         threshold: of the decisions, for every back-end.
         seed: of the back-ends.
         resamples: of the bootstrap.
-        advance: called after each of the steps, of which every source has two for each back-end.
+        advance: called with how many steps, or what part of one, are done; a source has two for each back-end.
         reduction: from a recording's windows to its score, as the run has it.
         label: says of finished scores what their clips were, where the clips are anonymous.
     """
-    swept: dict[tuple[str, str], _Scored] = {}
+    swept: dict[tuple[str, str], tuple[tuple[ClipScore, ...], str]] = {}
     for source in sources:
-        scored = partial(_scored, source, threshold=threshold, seed=seed, label=label, reduction=reduction)
-        for name, result in _side_by_side(scored, back_ends):
-            swept[source.pooling, name] = result
-            advance()
+        scored = {name: _Scored(path, seed, source.bands) for name, path in back_ends.items()}
+        machines = _machines(source.cache)
+        for rows in machines:
+            added = partial(_Scored.add, cache=_rows_of(source.cache, *rows), threshold=threshold, reduction=reduction)
+            for _ in _side_by_side(added, scored.values()):
+                advance(1 / len(machines))
+        swept |= {(source.pooling, name): one.labeled(label) for name, one in scored.items()}
     first = next(iter(swept), (OWN, ""))[0]
     baseline = swept.get((first, BASELINE), ((), ""))[0]
     found = (
@@ -155,8 +157,82 @@ def sweep(
         # Of what the others are compared with, there is no difference.
         between = () if (pooling, name) == (first, BASELINE) else tuple(differences)
         results.append(Swept(pooling, name, scores, tuple(intervals), between, failure))
-        advance()
+        advance(1)
     return results
+
+
+def _side_by_side(added: Callable[[_Scored], None], back_ends: Iterable[_Scored]) -> Iterator[None]:
+    """Score one machine with each back-end; yields when the next of them is done.
+
+    Their matrices are small, and threads that share one wait for one another most of the time: each back-end computes
+    in one thread, and as many are fitted side by side as a library would have used.
+    """
+    # What is loaded later would not know of the limit.
+    import sklearn.cluster
+    import sklearn.mixture  # noqa: F401
+
+    workers = max((library["num_threads"] for library in threadpool_info()), default=1)
+    # Back-ends that whiten fit the same to the same clips, whole and by folds: of one machine all of that can be kept
+    # until the last back-end has come to it, of many machines it cannot.  OpenMP has a limit for each thread, other
+    # libraries one for all, which is lifted at the end.
+    with (
+        shared_fits(),
+        threadpool_limits(1),
+        ThreadPoolExecutor(workers, initializer=threadpool_limits, initargs=(1,)) as pool,
+    ):
+        running = [pool.submit(copy_context().run, added, back_end) for back_end in back_ends]
+        try:
+            yield from (one.result() for one in running)
+        finally:
+            # Where one has failed or the user interrupts, those that have not begun do not begin.
+            pool.shutdown(cancel_futures=True)
+
+
+def _machines(cache: EmbeddingCache) -> list[tuple[list[int], list[int]]]:
+    """Rows of each machine and section in reference and query, in the order in which the test clips name them."""
+    rows: dict[MachineKey, tuple[list[int], list[int]]] = {}
+    for part, clips in ((1, cache.query_clips), (0, cache.reference_clips)):
+        for row, clip in enumerate(clips):
+            rows.setdefault((clip.machine, clip.section), ([], []))[part].append(row)
+    return list(rows.values())
+
+
+def _rows_of(cache: EmbeddingCache, reference: Sequence[int], query: Sequence[int]) -> EmbeddingCache:
+    return replace(
+        cache,
+        reference=cache.reference[reference],
+        query=cache.query[query],
+        reference_clips=tuple(cache.reference_clips[row] for row in reference),
+        query_clips=tuple(cache.query_clips[row] for row in query),
+    )
+
+
+class _Scored:
+    """Scores by one back-end, machine after machine, until it fails."""
+
+    def __init__(self, path: Path, seed: int, bands: int | None) -> None:
+        self._scores: list[ClipScore] = []
+        self._failure = ""
+        with self._failing():
+            self._make: Callable[[], Scorer] = instantiated(_with_bands(read_part(path, "model", seed), bands))
+
+    def add(self, cache: EmbeddingCache, threshold: Threshold, reduction: WindowReduction) -> None:
+        if not self._failure:
+            with self._failing():
+                self._scores += _scores(cache, self._make, threshold, reduction)
+
+    def labeled(self, label: Callable[[list[ClipScore]], list[ClipScore]]) -> tuple[tuple[ClipScore, ...], str]:
+        if not self._failure:
+            with self._failing():
+                return tuple(label(self._scores)), ""
+        return (), self._failure
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except UserError as error:
+            self._failure = str(error)
 
 
 def _with_bands(part: Any, bands: int | None) -> Any:
@@ -168,46 +244,6 @@ def _with_bands(part: Any, bands: int | None) -> Any:
         banded = part.get("match") in ("coupled", "beam")
         return changed | ({"bands": bands, "band_order": "first"} if banded else {})
     return [_with_bands(value, bands) for value in part] if isinstance(part, list) else part
-
-
-def _side_by_side(scored: Callable[[Path], _Scored], back_ends: Mapping[str, Path]) -> Iterator[tuple[str, _Scored]]:
-    """Names and what ``scored`` makes of their files, in the back-ends' order.
-
-    Their matrices are small, and threads that share one wait for one another most of the time: each back-end computes
-    in one thread, and as many are fitted side by side as a library would have used.
-    """
-    # What is loaded later would not know of the limit.
-    import sklearn.cluster
-    import sklearn.mixture  # noqa: F401
-
-    workers = max((library["num_threads"] for library in threadpool_info()), default=1)
-    # OpenMP has a limit for each thread, other libraries one for all, which is lifted at the end.
-    with (
-        shared_fits(),
-        threadpool_limits(1),
-        ThreadPoolExecutor(workers, initializer=threadpool_limits, initargs=(1,)) as pool,
-    ):
-        running = [pool.submit(copy_context().run, scored, path) for path in back_ends.values()]
-        try:
-            yield from zip(back_ends, (one.result() for one in running), strict=True)
-        finally:
-            # Where one has failed or the user interrupts, those that have not begun do not begin.
-            pool.shutdown(cancel_futures=True)
-
-
-def _scored(
-    source: Source,
-    path: Path,
-    threshold: Threshold,
-    seed: int,
-    label: Callable[[list[ClipScore]], list[ClipScore]],
-    reduction: WindowReduction,
-) -> _Scored:
-    try:
-        scorer = instantiated(_with_bands(read_part(path, "model", seed), source.bands))
-        return tuple(label(_scores(source.cache, scorer, threshold, reduction))), ""
-    except UserError as error:
-        return (), str(error)
 
 
 def _scores(

@@ -1,15 +1,18 @@
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pytest
 from scipy import spatial
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from asd_lightning.comparison import back_ends
 from asd_lightning.comparison.back_ends import (
     BASELINE,
     OWN,
     Source,
     choose_back_ends,
+    instantiated,
     known_back_ends,
     load_threshold,
     sweep,
@@ -17,8 +20,13 @@ from asd_lightning.comparison.back_ends import (
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.intervals import bootstrap_difference
 from asd_lightning.evaluation.metrics import evaluate
+from asd_lightning.scoring import preparation
 from asd_lightning.scoring.centers import KMeansScorer
+from asd_lightning.scoring.machines import score_machines
+from asd_lightning.scoring.preparation import whitening_of
+from asd_lightning.scoring.shared_fits import shared_fits
 from asd_lightning.scoring.thresholds import ConformalThreshold, GammaThreshold, QuantileThreshold
+from asd_lightning.trust import read_part
 from tests.scoring.runs import make_cache, make_clips
 
 
@@ -55,6 +63,30 @@ def test_a_back_end_scores_as_it_does_alone(swept, cache):
         queries = [row for row, clip in enumerate(cache.query_clips) if clip.machine == machine]
         found = [score.anomaly_score for score in swept["kmeans"].scores if score.machine == machine]
         np.testing.assert_allclose(found, scorer.anomaly_score(cache.query[queries]), rtol=1e-12)
+
+
+def test_machines_by_themselves_score_as_all_at_once(swept, cache):
+    clips = [*cache.reference_clips, *cache.query_clips]
+    ids = np.split(np.arange(len(clips)), [len(cache.reference)])
+    for name, path in known_back_ends().items():
+        make = instantiated(read_part(path, "model", 0))
+        together = score_machines(clips, (ids[0], cache.reference), (ids[1], cache.query), make, GammaThreshold())
+        assert list(swept[name].scores) == together
+
+
+def test_what_back_ends_share_is_fitted_once_where_memory_holds_one_machine(cache, monkeypatch):
+    fits = []
+
+    def counted(*arguments):
+        fits.append(1)
+        return whitening_of(*arguments)
+
+    monkeypatch.setattr(preparation, "whitening_of", counted)
+    # Of one machine: the whole and ten folds.
+    one_machine = 11 * cache.reference.shape[1] ** 2 * 8
+    monkeypatch.setattr(back_ends, "shared_fits", partial(shared_fits, one_machine))
+    list(sweep([Source(OWN, cache)], choose_back_ends("knn_whitened,ldn_whitened"), GammaThreshold(), resamples=2))
+    assert len(fits) == 2 * 11
 
 
 def test_estimates_are_the_official_ones_and_differences_are_paired(swept):
