@@ -37,7 +37,7 @@ def compiled(embedder: Embedder, device: torch.device) -> Iterator[None]:
     Raises:
         UserError: the device is no CUDA device, no encoder has such blocks, or what compiles is missing.
     """
-    _refuse_without_compiler(device)
+    refuse_without_compiler(device)
     encoders = [branch.get_submodule("encoder") for branch in embedder.branches.children()]
     blocks = [block for encoder in encoders for block in getattr(encoder, "transformer_blocks", ())]
     if not blocks:
@@ -57,7 +57,12 @@ def _interpret(block: nn.Module) -> None:
     block._compiled_call_impl = None
 
 
-def _refuse_without_compiler(device: torch.device) -> None:
+def refuse_without_compiler(device: torch.device) -> None:
+    """Refuse a training on anything but a CUDA device, and one where Triton or a C compiler is missing.
+
+    Raises:
+        UserError: says which.
+    """
     if device.type != "cuda":
         raise UserError(f"compile=true: is for a training on a CUDA device, and this one is on {device}; leave it out")
     here = {
