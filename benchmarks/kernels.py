@@ -31,7 +31,8 @@ class Profiled(pl.Callback):
     def __init__(self, after: int, steps: int) -> None:
         self.after, self.steps = after, steps
         # On a GPU its kernels alone: to note the processor's work as well slows it down.
-        self.profile = profile(activities=[ProfilerActivity.CUDA if CUDA else ProfilerActivity.CPU])
+        kind = ProfilerActivity.CUDA if CUDA else ProfilerActivity.CPU
+        self.profile = profile(activities=[kind], acc_events=True)
         self.seen = 0
 
     def on_train_batch_start(self, *_: Any) -> None:
@@ -54,7 +55,9 @@ class Profiled(pl.Callback):
 def by_kind(profiled: Profiled) -> dict[str, Any]:
     """Share of the time that the GPU is busy, and milliseconds of a step: by kind, and of the longest kernels."""
     device = DeviceType.CUDA if CUDA else DeviceType.CPU
-    events = [event for event in profiled.profile.events() if event.device_type == device]
+    events = [
+        event for event in profiled.profile.events() if event.device_type == device and not event.is_user_annotation
+    ]
     spans = sorted((event.time_range.start, event.time_range.end) for event in events)
     busy, reached = 0.0, 0.0
     for start, end in spans:

@@ -118,7 +118,7 @@ class Clock(pl.Callback):
         ends, starts = np.array(self.done[:last]), np.array(self.arrived[:last])
         total = ends[-1] - ends[self.warm_up - 1]
         waiting = (starts[self.warm_up :] - ends[self.warm_up - 1 : -1]).sum()
-        return total / self.steps, float(waiting / total)
+        return float(total) / self.steps, float(waiting / total)
 
 
 def recordings(folder: Path, clips: int, clip_seconds: float) -> Path:
