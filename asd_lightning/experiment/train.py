@@ -275,7 +275,7 @@ def make_trainer(config: DictConfig, output_dir: Path) -> pl.Trainer:
     # Left alone, cuDNN rounds what float32 convolutions read to 10 bits.  Here float32 is float32, as on a processor.
     torch.backends.cudnn.allow_tf32 = False
     # Deterministic algorithms write NaN into all memory before its first use, which finds errors and takes time.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     # Hydra leaves out a group of which nothing was chosen.
     loggers = instantiate_all(config.get("logger"))
     idle = (*(() if config.trainer.max_steps else _NEED_TRAINING), *(() if loggers else _NEED_LOGGER))

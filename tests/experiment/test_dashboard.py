@@ -189,7 +189,7 @@ def test_wandb_is_imported_where_chosen_alone():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_what_is_logged_of_a_step_is_not_sent_to_the_gpu():
+def test_what_is_logged_of_a_step_is_not_sent_to_the_gpu(unchecked):
     """Lightning would wait for it."""
     logged = []
     module = SimpleNamespace(device=torch.device("cpu"), log=lambda name, value: logged.append((name, value)))

@@ -35,7 +35,7 @@ def test_the_bar_is_one_line(printed):
     assert printed[training + 1].startswith("Testing ")
 
 
-def test_the_loss_is_read_every_tenth_batch_and_at_the_end(monkeypatch):
+def test_the_loss_is_read_every_tenth_batch_and_at_the_end(monkeypatch, unchecked):
     drawn = []
     monkeypatch.setattr(RichProgressBar, "on_train_batch_end", lambda *arguments: drawn.append(arguments[-1]))
     monkeypatch.setattr(ProgressBar, "total_train_batches", 25)
