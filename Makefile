@@ -63,10 +63,12 @@ types: .venv/.ready  ## mypy --strict
 docs: .venv/.ready  ## the documentation as a site, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
-gpu-figures: .venv/.ready  ## measure encoders and training on a GPU, into benchmarks/
+# MACHINES and MN04: folder of recordings and file of weights for what bfloat16 changes of real scores; may be left out.
+gpu-figures: .venv/.ready  ## measure encoders, training and bfloat16 on a GPU, into benchmarks/
+	$(BIN)/python benchmarks/training_gpu.py
+	$(BIN)/python benchmarks/low_precision.py $(if $(MACHINES),--machines $(MACHINES) --mn04 $(MN04))
 	$(BIN)/python benchmarks/gated_attention_gpu.py
 	$(BIN)/python benchmarks/encoders_gpu.py
-	$(BIN)/python benchmarks/training_gpu.py
 
 wheel: .venv/.ready  ## build dist/*.whl
 	$(BIN)/python -m build --wheel --outdir dist .

@@ -14,9 +14,12 @@ how many of the test's decisions change.  Of an encoder with random weights it s
 Threads that wait for one another sleep (``OMP_WAIT_POLICY=passive``): on a busy machine the processor's time would
 otherwise count the waiting.
 
+On a CUDA device the same, on that device: batches of 64 clips, by the clock, the device's queue emptied before and
+after, float32 without TF32; recordings are scored by runs without training, since a detector computes on the processor.
+
 A precision that this processor lacks, or is slower in, is refused by the package, and its speed is measured only where
 ``--refused`` names it; the table says so.  bfloat16 then takes up to several times as long as float32.  Writes
-``low_precision.json`` and ``low_precision.md`` beside this file.
+``low_precision.json`` and ``low_precision.md`` beside this file, or ``low_precision_gpu``.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import numpy as np
 import torch
 from encoders import processor
+from encoders_gpu import CUDA, DEVICE
 from results import keep
 from torch import Tensor, nn
 
@@ -53,7 +57,8 @@ from asd_lightning.low_precision import lowered, refuse_without_support
 from asd_lightning.precision import Precision
 from asd_lightning.scoring.agreement import rank_agreement
 
-CLIPS, SECONDS, RATE = 8, 10, 16_000
+CLIPS, SECONDS, RATE = 64 if CUDA else 8, 10, 16_000
+NAME = "low_precision_gpu" if CUDA else "low_precision"
 AIMS: dict[Precision, float] = {"bf16": 1.5, "int8": 2.0}
 measured = [*AIMS]
 SYSTEMS = {
@@ -73,7 +78,7 @@ def system(name: str, weights: Path | None = None) -> ScoredEmbedder:
 
         encoder = load_encoder(str(weights), architecture="mn04")
     branch = Branch(front_end, encoder, pooling=pooling, embed_dim=None, finetuning="freeze")
-    return ScoredEmbedder(Embedder({"x": branch})).eval()
+    return ScoredEmbedder(Embedder({"x": branch})).eval().to(DEVICE)
 
 
 def precisions_of(name: str) -> list[str]:
@@ -88,15 +93,20 @@ def sound(seed: int = 0, clips: int = CLIPS) -> Tensor:
     times = torch.arange(SECONDS * RATE) / RATE
     pitch = 80 + 160 * torch.rand(clips, 1, generator=draw)
     tones = sum(torch.sin(2 * torch.pi * k * pitch * times) / k for k in range(1, 6))
-    return 0.05 * (tones + torch.randn(clips, len(times), generator=draw))
+    return (0.05 * (tones + torch.randn(clips, len(times), generator=draw))).to(DEVICE)
 
 
 def spent(model: nn.Module, waveform: Tensor) -> tuple[float, float]:
-    """Seconds of the processor, and by the clock."""
+    """Seconds of what is measured, the processor or the GPU, and by the clock."""
+    if CUDA:
+        torch.cuda.synchronize()
     clock, used = time.perf_counter(), time.process_time()
     with torch.inference_mode():
         model(waveform)
-    return time.process_time() - used, time.perf_counter() - clock
+    if CUDA:
+        torch.cuda.synchronize()
+    taken = time.perf_counter() - clock
+    return taken if CUDA else time.process_time() - used, taken
 
 
 def speed(name: str, threads: int, repeats: int, clips: int, weights: Path | None) -> list[dict[str, Any]]:
@@ -106,7 +116,7 @@ def speed(name: str, threads: int, repeats: int, clips: int, weights: Path | Non
     models |= {precision: lowered(exact, precision) for precision in precisions_of(name)}
     waveform = sound(clips=clips)
     for model in models.values():
-        spent(model, waveform[:1])
+        spent(model, waveform if CUDA else waveform[:1])
     taken = [{precision: spent(model, waveform) for precision, model in models.items()} for _ in range(repeats)]
     rows = []
     for precision in list(models)[1:]:
@@ -131,7 +141,12 @@ def speed(name: str, threads: int, repeats: int, clips: int, weights: Path | Non
 
 
 def of_real_machines(machines: Path, weights: Path) -> list[dict[str, Any]]:
-    """mn04 with its weights as ``asd enrol`` uses it, in float32 and in bfloat16."""
+    """mn04 with its weights in float32 and in bfloat16."""
+    return in_runs(machines, weights) if CUDA else in_detectors(machines, weights)
+
+
+def in_detectors(machines: Path, weights: Path) -> list[dict[str, Any]]:
+    """As ``asd enrol`` uses it."""
     os.environ["ASD_CACHE"] = tempfile.mkdtemp()
     from asd_lightning import Detector
     from asd_lightning.encoders.weights.store import import_weights
@@ -148,20 +163,61 @@ def of_real_machines(machines: Path, weights: Path) -> list[dict[str, Any]]:
             detector = Detector("mn04_as", clip_seconds=4.0, sounds=0, precision=precision, false_alarms=None)
             made[precision] = detector.fit(folder)
             judged[precision] = made[precision].judge(folder / "test")
-        exact, low = judged["float32"], judged["bf16"]
-        scores = [np.array([one.score for one in each]) for each in (exact, low)]
-        rows.append(
-            {
-                "machine": folder.name,
-                "precision": "bf16",
-                "test_clips": len(exact),
-                "agreement": made["bf16"].machines_[folder.name].agreement,
-                "agreement_of_test": rank_agreement(*scores),
-                "decisions_changed": sum(a.decision != b.decision for a, b in zip(exact, low, strict=True)),
-                "largest_change_of_a_score": float(np.max(np.abs(scores[1] / scores[0] - 1))),
-            }
-        )
+        agreement = made["bf16"].machines_[folder.name].agreement
+        found = ([(one.score, one.decision) for one in each] for each in judged.values())
+        rows.append(compared(folder.name, agreement, *found))
     return rows
+
+
+def in_runs(machines: Path, weights: Path) -> list[dict[str, Any]]:
+    """As ``asd train experiment=mn04`` uses it, on the GPU."""
+    from asd_lightning.configuration import compose_train
+    from asd_lightning.experiment.train import train
+    from asd_lightning.run_folder import results_of
+    from asd_lightning.scoring.clip_scores import machine_name, read_scores
+
+    scores: dict[str, dict[str, list[Any]]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        for precision in ("float32", "bf16"):
+            folder = Path(name) / precision
+            folder.mkdir()
+            overrides = [
+                "experiment=mn04",
+                f"data.root={machines.resolve()}",
+                f"data.cache_dir={Path(name) / 'cache'}",
+                "data.clip_seconds=4.0",
+                f"encoders.mn04.weights={weights.resolve()}",
+                f"model.scoring_precision={precision}",
+                f"trainer.accelerator={'gpu' if CUDA else 'cpu'}",
+                "logger=[]",
+                "~callbacks.progress",
+                "name=benchmark",
+            ]
+            train(compose_train(overrides, folder), folder)
+            results = results_of(folder)
+            agreement = results.read_summary().get("agreement", {})
+            scores[precision] = {}
+            for row in sorted(read_scores(results.folder / "scores.csv")):
+                machine = machine_name(row.machine, row.section)
+                scores[precision].setdefault(machine, []).append((row.anomaly_score, row.decision))
+    return [
+        compared(machine, agreement[machine], exact, scores["bf16"][machine])
+        for machine, exact in scores["float32"].items()
+    ]
+
+
+def compared(machine: str, agreement: float, exact: list[Any], low: list[Any]) -> dict[str, Any]:
+    """Of test clips (score, decision) in float32 and in bfloat16."""
+    scores = [np.array([score for score, _ in each]) for each in (exact, low)]
+    return {
+        "machine": machine,
+        "precision": "bf16",
+        "test_clips": len(exact),
+        "agreement": agreement,
+        "agreement_of_test": rank_agreement(*scores),
+        "decisions_changed": sum(a[1] != b[1] for a, b in zip(exact, low, strict=True)),
+        "largest_change_of_a_score": float(np.max(np.abs(scores[1] / scores[0] - 1))),
+    }
 
 
 def of_random_weights(name: str, clips: int = 12) -> list[dict[str, Any]]:
@@ -184,13 +240,13 @@ def of_random_weights(name: str, clips: int = 12) -> list[dict[str, Any]]:
 def _distances(embeddings: Tensor) -> np.ndarray:
     """Of each clip to the nearest other one."""
     between = torch.cdist(embeddings.double(), embeddings.double()).fill_diagonal_(torch.inf)
-    return between.min(1).values.numpy()
+    return between.min(1).values.cpu().numpy()
 
 
 def refusal(precision: Precision) -> str | None:
     """What the package says where it refuses the precision on this processor."""
     try:
-        refuse_without_support(precision)
+        refuse_without_support(precision, DEVICE.type)
     except UserError as why:
         return str(why)
     return None
@@ -204,7 +260,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     names = [name for name in SYSTEMS if any(name.startswith(word) for word in arguments.systems)]
     result: dict[str, Any] = {
         "machine": {
-            "processor": processor(),
+            "processor": torch.cuda.get_device_name() if CUDA else processor(),
             "cores": os.cpu_count(),
             "torch": torch.__version__,
             "load_average_at_start": load,
@@ -215,7 +271,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "speed": [
             row
             for name in names
-            for threads in (1, 2)
+            for threads in ((1,) if CUDA else (1, 2))
             for row in speed(
                 *(name, threads, arguments.repeats, arguments.clips),
                 arguments.mn04 if name.startswith("mn04") else None,
@@ -232,6 +288,12 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 def table(result: dict[str, Any]) -> str:
     machine = result["machine"]
     refused = [precision for precision, why in machine["refused"].items() if why]
+    by = "by the clock" if CUDA else "by the processor's time"
+    how = (
+        "experiment=mn04 data.clip_seconds=4 model.scoring_precision=bf16"
+        if CUDA
+        else ("--embedder mn04_as --clip-seconds 4 --precision bf16")
+    )
     lines = [
         "# Lower precision",
         "",
@@ -247,7 +309,7 @@ def table(result: dict[str, Any]) -> str:
             "",
         ]
     lines += [
-        f"## Times float32, {machine['clips']} clips of {machine['seconds']} s, by the processor's time",
+        f"## Times float32, {machine['clips']} clips of {machine['seconds']} s, {by}",
         "",
         "| system | precision | threads | median (range) | by the clock | aim | reached |",
         "|---|---|---:|---:|---:|---:|---|",
@@ -280,7 +342,7 @@ def table(result: dict[str, Any]) -> str:
             "",
             "## What changes, mn04 with its weights on real machines",
             "",
-            "`asd enrol --embedder mn04_as --clip-seconds 4 --precision bf16` against float32.",
+            f"`asd {'train' if CUDA else 'enrol'} {how}` against float32.",
             "",
             "| machine | precision | rank correlation, left-out normal recordings | of test clips | "
             "decisions changed | largest change of a score |",
@@ -297,14 +359,16 @@ def table(result: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--clips", type=int, default=CLIPS, help="of a batch whose time is taken (default 8)")
+    parser.add_argument("--clips", type=int, default=CLIPS, help=f"of a batch whose time is taken (default {CLIPS})")
     parser.add_argument("--refused", nargs="+", default=[], choices=[*AIMS], help="measure what is refused here")
     parser.add_argument("--systems", nargs="+", default=["BEATs", "EAT", "mn04"], help="by the first word")
     parser.add_argument("--machines", type=Path, metavar="DIR")
     parser.add_argument("--mn04", type=Path, metavar="FILE")
     arguments = parser.parse_args()
+    # Left alone, cuDNN rounds what float32 convolutions read.
+    torch.backends.cudnn.allow_tf32 = False
     result = measure(arguments)
-    keep("low_precision", result, table(result))
+    keep(NAME, result, table(result))
 
 
 if __name__ == "__main__":

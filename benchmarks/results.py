@@ -12,8 +12,13 @@ HERE = Path(__file__).parent
 
 
 def keep(name: str, result: dict[str, Any], table: str) -> None:
-    """Print ``table``, and write it and the exact figures beside the benchmark: ``<name>.md``, ``<name>.json``."""
+    """Print ``table``, and `write` it."""
     print(table)
+    write(name, result, table)
+
+
+def write(name: str, result: dict[str, Any], table: str) -> None:
+    """Write ``table`` and the exact figures beside the benchmark: ``<name>.md``, ``<name>.json``."""
     write_text_atomically(HERE / f"{name}.json", json.dumps(result, indent=1) + "\n")
     write_text_atomically(HERE / f"{name}.md", table)
 

@@ -97,6 +97,7 @@ def test_a_users_error_is_one_line_and_status_2(capsys, tmp_path):
         (["data.root=${x}"], "Interpolation key 'x' not found"),
         (["trainer.max_steps=1.5"], "trainer.max_steps=1.5: a whole number of at least 0 is needed"),
         (["data.batch_size=1"], "data.batch_size=1: a whole number of at least 2 is needed"),
+        (["compile=1"], "compile=1: true or false is needed"),
         (["accumulate=0"], "accumulate=0: a whole number of at least 1 is needed"),
         (["name=../x"], "name=../x: the run's folder is runs/NAME"),
         (["name=/tmp/x"], "name=/tmp/x: the run's folder is runs/NAME"),

@@ -23,10 +23,12 @@ from asd_lightning.run_folder import results_of
 from asd_lightning.scoring.clip_embeddings import embed_windows
 from asd_lightning.scoring.clip_scores import read_scores
 from asd_lightning.scoring.embedding_cache import read_embeddings
+from asd_lightning.training.compilation import compiled
 from tests.experiment.runs import last_checkpoint, tiny_config
 from tests.experiment.test_restart import CHANGES, train_until_killed
 from tests.golden import compare, golden_case, golden_layout, golden_state
 from tests.test_low_precision import sound, system, watched
+from tests.training.test_compilation import embedder_of
 
 pytestmark = [
     pytest.mark.gpu,
@@ -119,6 +121,54 @@ def test_a_run_killed_on_the_gpu_goes_on_to_the_same_weights(
     for name in want:
         # Sums of gradients on a GPU have no fixed order.
         torch.testing.assert_close(got[name], want[name], rtol=1e-3, atol=1e-5, msg=name)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_compiled_blocks_compute_the_same(precision: str) -> None:
+    """Draws of dropout apart, which a compiled block makes otherwise."""
+    embedder = embedder_of("beats", "eat").cuda()
+    clips = sound(4).cuda()
+
+    def gradients() -> dict[str, Tensor]:
+        embedder.zero_grad()
+        with torch.autocast("cuda", torch.bfloat16, enabled=precision == "bfloat16", cache_enabled=False):
+            embedding = embedder(clips)
+        (embedding * torch.linspace(-1, 1, embedding.shape[1], device="cuda")).sum().backward()
+        return {name: p.grad.clone() for name, p in embedder.named_parameters() if p.grad is not None}
+
+    want = gradients()
+    with compiled(embedder, torch.device("cuda")):
+        got = gradients()
+    # A bias of the keys moves all scores of a query alike: its gradient is rounding alone.
+    names = [name for name in want if not name.endswith("k_proj.bias")]
+    together = [torch.cat([of[name].flatten() for name in names]) for of in (got, want)]
+    assert got.keys() == want.keys()
+    assert relative_error(*together) < (1e-4 if precision == "float32" else 3e-2)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_compiled_run_is_averaged_on_the_gpu_and_goes_on(tiny_data: Path, tmp_path: Path) -> None:
+    changes = [*GPU, "compile=true", "trainer.precision=bf16-mixed", "data.num_workers=0"]
+    train(tiny_config(tmp_path, tiny_data, "system4", [*changes, "test=false"], updates=4), tmp_path)
+    checkpoint = last_checkpoint(tmp_path)
+    assert {value.device.type for value in checkpoint["state_dict"].values()} == {"cuda"}
+    assert checkpoint["optimizer_states"][0]["param_groups"][0]["fused"] is True
+    assert not [name for name in checkpoint["state_dict"] if "_orig_mod" in name]
+    train(tiny_config(tmp_path, tiny_data, "system4", [*changes, "resume=true"], updates=4), tmp_path)
+    assert results_of(tmp_path).finished
+
+
+def test_a_fused_optimizer_makes_the_same_updates() -> None:
+    weights = [torch.nn.Parameter(torch.linspace(-1, 1, 1000, device="cuda")) for _ in range(2)]
+    optimizers = [
+        torch.optim.AdamW([one], lr=1e-2, fused=fused) for one, fused in zip(weights, (True, None), strict=True)
+    ]
+    for step in range(20):
+        for one, optimizer in zip(weights, optimizers, strict=True):
+            one.grad = torch.sin(one.detach() * (step + 1))
+            optimizer.step()
+    assert relative_error(*weights) < FLOAT32
 
 
 def test_the_gpu_memory_is_logged(tiny_data: Path, tmp_path: Path) -> None:

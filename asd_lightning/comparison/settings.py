@@ -37,6 +37,8 @@ def settings_of(config: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[s
     # Runs of before had no such setting, and no channel that it belongs to.
     if settings.get("data.channel") != "residual":
         settings.pop("data.residual", None)
+    if settings.get("compile") == "False":
+        settings.pop("compile")
     if settings.get("model.scoring_precision") == "float32":
         settings.pop("model.scoring_precision")
     # The same recordings in another place are the same, and a table is what it says of them.

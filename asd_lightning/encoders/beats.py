@@ -153,6 +153,11 @@ class BEATs(nn.Module):
         self.register_load_state_dict_pre_hook(_drop_classifier)  # type: ignore[no-untyped-call]
 
     @property
+    def transformer_blocks(self) -> nn.ModuleList:
+        """The layers, equal but for their weights: `asd_lightning.training.compilation` compiles one for all."""
+        return self.encoder.layers
+
+    @property
     def gradient_checkpointing(self) -> bool:
         """Whether layers are computed again in the backward pass instead of kept in memory."""
         return self.encoder.gradient_checkpointing
@@ -248,17 +253,9 @@ class _Encoder(nn.Module):
     ) -> Float[Tensor, "batch tokens dim"]:
         if self.config.layer_wise_gradient_decay_ratio != 1.0:
             x = _ScaleGradient.apply(x, self.config.layer_wise_gradient_decay_ratio)  # type: ignore[no-untyped-call]
-        y: Tensor
         if self.gradient_checkpointing and torch.is_grad_enabled():
-            y = checkpoint(layer, x, bias, padded, use_reentrant=False)
-        else:
-            y = layer(x, bias, padded)
-        if self.training and self.config.encoder_layerdrop > 0:
-            # A dropped layer passes its input on.  It still takes part in the graph, so that its parameters have a
-            # gradient (of zero) and distributed training does not wait for one that never comes.
-            kept = torch.rand((), device=x.device) >= self.config.encoder_layerdrop
-            y = torch.where(kept, y, x.to(y.dtype))
-        return y
+            return checkpoint(layer, x, bias, padded, use_reentrant=False)  # type: ignore[no-any-return]
+        return layer(x, bias, padded)  # type: ignore[no-any-return]
 
     def _position_bias(self, tokens: int) -> Float[Tensor, "heads tokens tokens"]:
         """``bias[h, i, j] = table[bucket(j - i), h]``, over the flattened (time-major) token index."""
@@ -278,6 +275,7 @@ class _Layer(nn.Module):
         super().__init__()
         dim, hidden = config.encoder_embed_dim, config.encoder_ffn_embed_dim
         self.alpha = (2 * config.encoder_layers) ** 0.25 if config.deep_norm else 1.0
+        self.layerdrop = config.encoder_layerdrop
         self.self_attn = _GatedAttention(config, table)
         self.self_attn_layer_norm = nn.LayerNorm(dim)
         self.fc1 = nn.Linear(dim, hidden)
@@ -300,11 +298,18 @@ class _Layer(nn.Module):
         bias: Float[Tensor, "heads tokens tokens"],
         padded: Bool[Tensor, "batch tokens"] | None,
     ) -> Float[Tensor, "batch tokens dim"]:
+        given = x
         attended = self.dropout(self.self_attn(x, bias, padded))
         x = self.self_attn_layer_norm(torch.add(attended, x, alpha=self.alpha))
         hidden = self.activation_dropout(F.gelu(self.fc1(x)))
         expanded = self.dropout(self.fc2(hidden))
-        return self.final_layer_norm(torch.add(expanded, x, alpha=self.alpha))  # type: ignore[no-any-return]
+        x = self.final_layer_norm(torch.add(expanded, x, alpha=self.alpha))
+        if self.training and self.layerdrop > 0:
+            # A dropped layer passes its input on.  It still takes part in the graph, so that its parameters have a
+            # gradient (of zero) and distributed training does not wait for one that never comes.
+            kept = torch.rand((), device=x.device) >= self.layerdrop
+            x = torch.where(kept, x, given.to(x.dtype))
+        return x
 
 
 class _GatedAttention(nn.Module):

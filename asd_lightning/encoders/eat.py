@@ -90,6 +90,11 @@ class EAT(nn.Module):
         nn.init.normal_(self.extra_tokens, std=0.02)
         self.apply(_initialize)
 
+    @property
+    def transformer_blocks(self) -> nn.ModuleList:
+        """The blocks, equal but for their weights: `asd_lightning.training.compilation` compiles one for all."""
+        return self.blocks
+
     def forward(self, features: Float[Tensor, "batch frames mel"]) -> Float[Tensor, "batch tokens dim"]:
         """Frames beyond a multiple of the patch size are dropped.
 

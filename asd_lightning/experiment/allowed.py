@@ -77,7 +77,7 @@ def refuse_bad_values(config: DictConfig) -> None:
     """
     _refuse_bad_numbers(config)
     chosen_poolings(config.get("store_features"))
-    for key in ("resume", "test", "model.score_after_head", "model.decay_all"):
+    for key in ("resume", "test", "compile", "model.score_after_head", "model.decay_all"):
         if not isinstance(value := OmegaConf.select(config, key), bool):
             raise UserError(f"{key}={as_typed(value)}: true or false is needed")
     for key in _TEXTS:

@@ -64,9 +64,14 @@ class Throughput(pl.Callback):
         if len(self._ended) > 1:
             seconds = self._ended[-1] - self._ended[0]
             clips = len(batch.label) * trainer.world_size * (len(self._ended) - 1)
-            pl_module.log("train/clips_per_second", clips / seconds)
+            _log(pl_module, "train/clips_per_second", clips / seconds)
         if pl_module.device.type == "cuda":
-            pl_module.log("train/gpu_memory_gib", torch.cuda.max_memory_allocated(pl_module.device) / _GIB)
+            _log(pl_module, "train/gpu_memory_gib", torch.cuda.max_memory_allocated(pl_module.device) / _GIB)
+
+
+def _log(pl_module: pl.LightningModule, name: str, value: float) -> None:
+    # Lightning sends a plain number to the GPU, and waits until all that it has been given before is done.
+    pl_module.log(name, torch.tensor(value))
 
 
 _WORST = {"alarm": "test/loudest_alarms", "false alarm": "test/worst_false_alarms", "miss": "test/worst_misses"}

@@ -182,7 +182,11 @@ def _stored_configuration(run: Path) -> dict[str, Any]:
     }
     callbacks = content.get("callbacks")
     average = callbacks.get("ema") if isinstance(callbacks, dict) else None
-    trained = {"trainer": _scalars(trainer), "callbacks": {"ema": _scalars(average) or None}}
+    trained = {
+        "trainer": _scalars(trainer),
+        "callbacks": {"ema": _scalars(average) or None},
+        "compile": content.get("compile") is True,
+    }
     named = content.get("config_dirs")
     folders = [Path(text) for text in named if isinstance(text, str)] if isinstance(named, list) else []
     # Older runs did not record it.

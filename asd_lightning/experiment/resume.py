@@ -15,7 +15,8 @@ from asd_lightning.run_folder import CHECKPOINT, CONFIG
 
 # What may differ when a run goes on: where it runs, how it is watched, how it is scored.
 _FREE = frozenset(
-    {"resume", "test", "devices", "name", "system", "choices", "config_dirs", "callbacks", "logger", "store_features"}
+    {"resume", "test", "devices", "compile", "name", "system", "choices", "config_dirs", "callbacks", "logger"}
+    | {"store_features"}
     | {f"model.{option}" for option in ("scorer", "threshold", "recording_score")}
     | {f"data.{option}" for option in ("num_workers", "cache_dir", "test_batch_size", "truth", "on_bad_file")}
     | {f"data.{option}" for option in ("recordings", "group")}

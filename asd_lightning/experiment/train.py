@@ -7,6 +7,7 @@ import math
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ from asd_lightning.run_folder import (
 from asd_lightning.scoring.machines import warn_of_too_few
 from asd_lightning.training.build import build_module, read_checkpoint
 from asd_lightning.training.checkpoint import InterruptedRunError
+from asd_lightning.training.compilation import compiled
 from asd_lightning.training.module import AnomalousSoundModule
 
 logger = logging.getLogger(__name__)
@@ -241,7 +243,8 @@ def _train_and_test(config: DictConfig, output_dir: Path, checkpoint: Path | Non
         module.load_state_dict(reached["state_dict"])
         module.updates = reached["global_step"]
     else:
-        _fit(trainer, module, datamodule, checkpoint)
+        with compiled(module.embedder, trainer.strategy.root_device) if config.compile else nullcontext():
+            _fit(trainer, module, datamodule, checkpoint)
     if config.test:
         trainer.test(module, datamodule, verbose=False)
     if trainer.max_steps == 0 and not checkpoint:
@@ -271,6 +274,8 @@ def make_trainer(config: DictConfig, output_dir: Path) -> pl.Trainer:
     """The configured trainer; callbacks that need a training or a logger are left out where there is none."""
     # Left alone, cuDNN rounds what float32 convolutions read to 10 bits.  Here float32 is float32, as on a processor.
     torch.backends.cudnn.allow_tf32 = False
+    # Deterministic algorithms write NaN into all memory before its first use, which finds errors and takes time.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     # Hydra leaves out a group of which nothing was chosen.
     loggers = instantiate_all(config.get("logger"))
     idle = (*(() if config.trainer.max_steps else _NEED_TRAINING), *(() if loggers else _NEED_LOGGER))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from scipy.special import betaincinv
 from torch import Tensor
 
@@ -49,8 +49,8 @@ def mixup(
     _refuse_no_distribution(alpha)
     device = generator.device if generator is not None else torch.device("cpu")
     uniform = torch.rand((), dtype=torch.float64, device=device, generator=generator)
-    permutation = torch.randperm(len(waveform), device=device, generator=generator).to(waveform.device)
-    weight = torch.tensor(float(betaincinv(alpha, alpha, uniform.item())), dtype=waveform.dtype, device=waveform.device)
+    permutation = sent(torch.randperm(len(waveform), device=device, generator=generator), waveform.device)
+    weight = waveform.new_full((), float(betaincinv(alpha, alpha, uniform.item())))
     mixed = weight * waveform + (1 - weight) * waveform[permutation]
     return Mixed(mixed, permutation, label[permutation], weight)
 
@@ -75,11 +75,23 @@ def mixup_each(
         raise UserError(f"model.mixup_per_clip={probability}: the probability that a clip is mixed is from 0 to 1")
     size, device = len(waveform), generator.device if generator is not None else torch.device("cpu")
     uniform = torch.rand(2, size, dtype=torch.float64, device=device, generator=generator)
-    permutation = torch.randperm(size, device=device, generator=generator).to(waveform.device)
+    permutation = sent(torch.randperm(size, device=device, generator=generator), waveform.device)
     drawn = torch.from_numpy(betaincinv(alpha, alpha, uniform[0].cpu().numpy()))
-    weight = torch.where(uniform[1].cpu() < probability, drawn, 1.0).to(waveform)
+    weight = torch.where(uniform[1].cpu() < probability, drawn, 1.0).to(waveform.dtype)
+    weight = sent(weight, waveform.device)
     mixed = weight[:, None] * waveform + (1 - weight[:, None]) * waveform[permutation]
     return Mixed(mixed, permutation, label[permutation], weight)
+
+
+def sent(drawn: Shaped[Tensor, "*shape"], device: torch.device) -> Shaped[Tensor, "*shape"]:
+    """What was drawn on the processor, on ``device``.
+
+    From memory that may be swapped out, a GPU copies only after all that it has been given before, and the processor
+    waits for it: in every step of a training it would have nothing to do when the copy is done.
+    """
+    if device.type != "cuda" or drawn.device.type == "cuda":
+        return drawn.to(device)
+    return drawn.pin_memory().to(device, non_blocking=True)
 
 
 def _refuse_no_distribution(alpha: float) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from asd_lightning.data.labels import ClassLabel
 from asd_lightning.errors import UserError
-from asd_lightning.features.mixup import Mixed
+from asd_lightning.features.mixup import Mixed, sent
 from asd_lightning.losses.soft_labels import SoftLabelLoss, soft_labels
 
 MakeLoss = Callable[..., SoftLabelLoss]
@@ -77,8 +77,8 @@ class FeatureExchange(nn.Module):
         """Loss of one batch; draws one uniform number a clip, then m - 1 permutations, from torch's CPU generator."""
         target = soft_labels(label, mixed, self.plain.classes)
         plain = self.plain.of_target(embedding, target)
-        chosen = (torch.rand(len(label)) < self.probability).to(embedding.device)
-        partners = [torch.randperm(len(label)).to(embedding.device) for _ in range(self.parts - 1)]
+        chosen = sent(torch.rand(len(label)) < self.probability, embedding.device)
+        partners = [sent(torch.randperm(len(label)), embedding.device) for _ in range(self.parts - 1)]
         exchanged = self.exchanged.of_target(*exchange(embedding, target, chosen, partners))
         return ExchangeTerms(plain + self.weight * exchanged, plain, exchanged)
 

@@ -43,7 +43,7 @@ class WeightEMA(WeightAveraging):
         self._short_run = False
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Copy the weights into the average, and note the decay per update.
+        """Copy the weights into the average, on the device that trains, and note the decay per update.
 
         Raises:
             UserError: the strategy splits the weights over devices.
@@ -52,6 +52,9 @@ class WeightEMA(WeightAveraging):
         batches = trainer.accumulate_grad_batches if self._unit == "micro_batch" else 1
         self._decay_per_update = self._decay**batches
         self._short_run = trainer.max_steps < SHORT_RUN
+        # The weights are not there yet: left alone, the average stays in the processor's memory, and each update brings
+        # all weights back from the GPU.
+        self._device = trainer.strategy.root_device
         super().setup(trainer, pl_module, stage)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:

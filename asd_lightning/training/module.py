@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol, get_args, runtime_checkable
 
 import pytorch_lightning as pl
@@ -107,7 +109,7 @@ class AnomalousSoundModule(pl.LightningModule):
         embedder: Embedder,
         loss: Callable[[int, Sequence[ClassLabel]], nn.Module],
         classes: Sequence[ClassLabel],
-        optimizer: Callable[[Iterable[Any]], Optimizer],
+        optimizer: Callable[..., Optimizer],
         scheduler: SchedulerFactory,
         *,
         scorer: Callable[[], Scorer],
@@ -257,7 +259,7 @@ class AnomalousSoundModule(pl.LightningModule):
             UserError: the optimizer takes no such argument.
         """
         try:
-            optimizer = self._make_optimizer(self._parameter_groups())
+            optimizer = self._make_optimizer(self._parameter_groups(), **self._in_one_kernel())
         except (TypeError, ValueError) as error:
             raise UserError(f"model.optimizer: {error}") from error
         accumulate = self.trainer.accumulate_grad_batches
@@ -307,6 +309,16 @@ class AnomalousSoundModule(pl.LightningModule):
         if self._mixup_per_clip is None:
             return mixup(batch.waveform, batch.label, self._mixup_alpha)
         return mixup_each(batch.waveform, batch.label, self._mixup_alpha, self._mixup_per_clip)
+
+    def _in_one_kernel(self) -> dict[str, bool]:
+        """The optimizer's fused form, the same update, on a CUDA device where it has one and nothing else is chosen."""
+        # In mixed precision Lightning refuses to clip the gradients of a fused optimizer.
+        if self.trainer.strategy.root_device.type != "cuda" or self.trainer.gradient_clip_val:
+            return {}
+        make = self._make_optimizer
+        optimizer, chosen = (make.func, make.keywords) if isinstance(make, partial) else (make, {})
+        has_one = "fused" in inspect.signature(optimizer).parameters
+        return {"fused": True} if has_one and not {"fused", "foreach"} & chosen.keys() else {}
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]

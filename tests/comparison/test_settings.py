@@ -101,3 +101,12 @@ def test_a_share_counts_with_the_channel_that_it_belongs_to():
     assert settings_of({"data": {"channel": 0, "residual": 0.5}, "store_features": "all"}, {}) == before
     shares = [settings_of({"data": {"channel": "residual", "residual": share}}, {}) for share in (0.3, 0.5)]
     assert shares[0] != shares[1]
+
+
+def test_a_compiled_training_is_another_and_one_of_before_is_not():
+    before = settings_of({"data": {"channel": 0}}, {})
+    assert settings_of({"data": {"channel": 0}, "compile": False}, {}) == before
+    compiled = settings_of({"data": {"channel": 0}, "compile": True}, {})
+    assert compiled == {**before, "compile": "True"}
+    # A later test is composed anew: how the weights came about is the training's.
+    assert settings_of({"data": {"channel": 0}, "compile": False, "trained": {"compile": True}}, {}) == compiled

@@ -161,6 +161,7 @@ def test_mistakes_in_a_test_are_one_line(tmp_path, override, message):
         ("name=x", "changes nothing in a test; what can be changed"),
         ("resume=x", "changes nothing in a test; what can be changed"),
         ("accumulate=2", "changes nothing in a test; what can be changed"),
+        ("compile=true", "changes nothing in a test; what can be changed"),
         ("++x.y=1", "changes nothing in a test; what can be changed"),
         ("~test", "changes nothing in a test; what can be changed"),
         ("hydra.run.dir=x", "changes nothing in a test; .* -o DIR"),

@@ -4,10 +4,12 @@ import csv
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from asd_lightning.evaluation.metrics import read_metrics
 from asd_lightning.experiment import dashboard
@@ -185,3 +187,16 @@ def test_a_failed_run_is_ended_as_failed(no_account, tmp_path):
 def test_wandb_is_imported_where_chosen_alone():
     code = "import sys, asd_lightning.experiment.train; sys.exit('wandb' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_what_is_logged_of_a_step_is_not_sent_to_the_gpu(unchecked):
+    """Lightning would wait for it."""
+    logged = []
+    module = SimpleNamespace(device=torch.device("cpu"), log=lambda name, value: logged.append((name, value)))
+    throughput = dashboard.Throughput()
+    for _ in range(2):
+        throughput.on_train_batch_end(
+            SimpleNamespace(world_size=1), module, None, SimpleNamespace(label=torch.zeros(8)), 0
+        )
+    ((name, value),) = logged
+    assert (name, value.device.type, value.shape) == ("train/clips_per_second", "cpu", ())

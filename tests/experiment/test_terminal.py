@@ -3,7 +3,9 @@
 import re
 
 import pytest
+from pytorch_lightning.callbacks import RichProgressBar
 
+from asd_lightning.experiment.terminal import ProgressBar
 from tests.experiment.runs import tiny_overrides
 from tests.forked import run_forked
 
@@ -31,6 +33,16 @@ def test_the_bar_is_one_line(printed):
     assert " 12/12 " in printed[training]
     assert "loss: " in printed[training]
     assert printed[training + 1].startswith("Testing ")
+
+
+def test_the_loss_is_read_every_tenth_batch_and_at_the_end(monkeypatch, unchecked):
+    drawn = []
+    monkeypatch.setattr(RichProgressBar, "on_train_batch_end", lambda *arguments: drawn.append(arguments[-1]))
+    monkeypatch.setattr(ProgressBar, "total_train_batches", 25)
+    bar = ProgressBar()
+    for index in range(25):
+        bar.on_train_batch_end(None, None, None, None, index)
+    assert drawn == [9, 19, 24]
 
 
 def test_the_system_is_named_with_its_true_size(printed):

@@ -1,8 +1,11 @@
 """The averaged weights are what is tested and saved."""
 
+from types import SimpleNamespace
+
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.strategies import SingleDeviceStrategy
 from torch import nn
 
 from asd_lightning.errors import UserError
@@ -141,3 +144,12 @@ def test_a_run_of_any_length_ends_with_a_checkpoint_of_what_was_tested(tiny_data
 def test_units_are_the_two_that_there_are(unit):
     with pytest.raises(UserError, match=f"callbacks.ema.unit={unit}: choose one of update, micro_batch"):
         WeightEMA(unit=unit)
+
+
+def test_the_average_is_kept_where_the_training_is():
+    """When Lightning makes it, the weights are still in the processor's memory."""
+    average = WeightEMA()
+    strategy = SingleDeviceStrategy(torch.device("meta"))
+    trainer = SimpleNamespace(strategy=strategy, accumulate_grad_batches=1, max_steps=10)
+    average.setup(trainer, Walk(), "fit")
+    assert {tensor.device.type for tensor in average._average_model.state_dict().values()} == {"meta"}

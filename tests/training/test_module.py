@@ -1,5 +1,7 @@
 """What the module hands to the optimizer."""
 
+from types import SimpleNamespace
+
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -43,6 +45,27 @@ def test_biases_and_norms_may_be_spared(tmp_path):
     assert {name for name, value in decay.items() if value == 0} >= spared
     assert decay["loss.arcface.weight"] == 0.01
     assert {value for name, value in decay.items() if name.endswith("weight") and name not in spared} == {0.01}
+
+
+@pytest.mark.parametrize(
+    ("device", "clip", "changes", "fused"),
+    [
+        ("cuda", None, [], True),
+        ("cpu", None, [], None),
+        # Lightning clips no gradients of a fused optimizer in mixed precision.
+        ("cuda", 1.0, [], None),
+        ("cuda", None, ["+model.optimizer.fused=false"], False),
+        ("cuda", None, ["+model.optimizer.foreach=true"], None),
+        ("cuda", None, ["model.optimizer._target_=torch.optim.RMSprop"], None),
+    ],
+)
+def test_an_optimizer_is_fused_on_a_gpu_where_it_can_be(tmp_path, device, clip, changes, fused):
+    module = module_of(tmp_path, *changes)
+    strategy = SimpleNamespace(root_device=torch.device(device))
+    module._trainer = SimpleNamespace(strategy=strategy, gradient_clip_val=clip, max_steps=8, accumulate_grad_batches=1)
+    # Torch has a fused form for processors too, so that the weights need not be on a GPU here.
+    optimizer = module.configure_optimizers()["optimizer"]
+    assert optimizer.defaults.get("fused") is fused
 
 
 def test_what_an_optimizer_cannot_take_is_named(tmp_path):
