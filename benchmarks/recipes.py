@@ -137,21 +137,14 @@ def trained(arguments: Namespace, job: Job) -> Path:
     """The run's folder, trained and tested where that has not been done to the end."""
     run = job.folder(arguments.folder)
     if not results_of(run).finished:
-        updates = updates_of(job.system, arguments)
-        checkpoint = run / CHECKPOINT
-        ended = checkpoint.is_file() and read_checkpoint(checkpoint)["global_step"] >= updates
+        updates = 0 if job.system in NOT_TRAINED else arguments.updates
         places = [f"hydra.run.dir={run}", f"name={run.name}", f"data.root={root_of(arguments, job)}"]
         places += [f"data.cache_dir={arguments.folder.resolve() / 'cache'}", f"system={job.system.replace(' ', '')}"]
         own = [f"encoders.mn04.weights={arguments.weights}", f"seed={job.seed}", f"trainer.max_steps={updates}"]
         own += [f"trainer.accelerator={'gpu' if torch.cuda.is_available() else 'cpu'}"]
-        resume = f"resume={str(checkpoint.is_file() and not ended).lower()}"
+        resume = f"resume={str((run / CHECKPOINT).is_file()).lower()}"
         train(*SETTINGS, *SYSTEMS[job.system], *places, *own, resume)
     return run
-
-
-def updates_of(system: str, arguments: Namespace) -> int:
-    """Of its training."""
-    return 0 if system in NOT_TRAINED else arguments.updates
 
 
 def root_of(arguments: Namespace, job: Job) -> Path:
