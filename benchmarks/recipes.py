@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import csv
 import math
+import shutil
 import sys
 import time
 import traceback
@@ -24,7 +25,7 @@ from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from itertools import product
+from itertools import combinations, product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -142,8 +143,11 @@ def trained(arguments: Namespace, job: Job) -> Path:
         places += [f"data.cache_dir={arguments.folder.resolve() / 'cache'}", f"system={job.system.replace(' ', '')}"]
         own = [f"encoders.mn04.weights={arguments.weights}", f"seed={job.seed}", f"trainer.max_steps={updates}"]
         own += [f"trainer.accelerator={'gpu' if torch.cuda.is_available() else 'cpu'}"]
-        resume = f"resume={str((run / CHECKPOINT).is_file()).lower()}"
-        train(*SETTINGS, *SYSTEMS[job.system], *places, *own, resume)
+        begun = (run / CHECKPOINT).is_file()
+        if not begun:
+            # What a killed training has left before its first checkpoint is nothing to go on with.
+            shutil.rmtree(run, ignore_errors=True)
+        train(*SETTINGS, *SYSTEMS[job.system], *places, *own, f"resume={str(begun).lower()}")
     return run
 
 
@@ -218,8 +222,10 @@ def _name(system: str, back_end: str) -> str:
 def differences(folder: Path, results: Sequence[Result], data: str) -> list[PairedDifference]:
     """Official scores less those of what is not trained, over shared seeds and test clips."""
     systems = systems_of(folder, results, data)
-    rows = [row for row in paired_differences(systems, resample_runs(systems)) if row[2:4] == (ALL, "hmean")]
+    clips = resample_runs(systems)
     untrained = {_name(*each) for each in product(NOT_TRAINED, (REPORTS, UNTRAINED))}
+    pairs = (pair for pair in combinations(systems, 2) if untrained & {system.name for system in pair})
+    rows = [row for pair in pairs for row in paired_differences(pair, clips) if row[2:4] == (ALL, "hmean")]
     both_ways = [*rows, *(_turned(row) for row in rows if row.system in untrained)]
     return [row for row in both_ways if row.baseline in untrained]
 
