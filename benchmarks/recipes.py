@@ -1,27 +1,39 @@
 """Which training recipe pays where encoders are small?  Systems 1 to 4 and three recipes, beside what is not trained.
 
-Trains what is not there yet under ``--folder`` (minutes each, one after another) and scores every run by the report's
-back-end and by the default of what is not trained.  ``benchmarks/recipes.csv`` keeps what each run has come to, and
-nothing in it is done again; an interrupted training goes on.  ``benchmarks/recipes_differences.csv`` and the tables in
-``docs/recipes.md`` follow from the scores that the runs have left, as far as there are any.  Every seed has its own
-draw of six synthetic machines, recorded by two microphones.  Real machines are read from ``--machines``, by default
-``$ASD_SHARED/machines``, and left out where there are none; nothing is chosen by them:
+Trains what is not there yet under ``--folder``, ``--jobs`` runs at a time, on a GPU where there is one, and scores
+every run by the report's back-end, by the default of what is not trained and by its own.  ``benchmarks/recipes.csv``
+keeps what each run has come to, and nothing in it is done again; an interrupted training goes on.
+``benchmarks/recipes_differences.csv``, the answer and the tables in ``docs/recipes.md`` follow from the scores that the
+runs have left, as far as there are any; ``--page`` writes them again, for which the files
+``by_back_end/*/scores.csv`` of the runs are enough.  Every seed has its own draw of six synthetic machines, recorded by
+two microphones.  Real machines are read from ``--machines``, by default ``$ASD_SHARED/machines``, and left out where
+there are none; nothing is chosen by them:
 
     asd weights fetch mn04_as
-    python benchmarks/recipes.py
+    python benchmarks/recipes.py --jobs 4
 """
 
 from __future__ import annotations
 
 import csv
+import math
+import shutil
+import sys
+import time
+import traceback
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
-from itertools import product
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from itertools import combinations, product
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
+from filelock import FileLock
 from folders import REPOSITORY, folders_parser
+from many_jobs import as_they_end, processes
 
 from asd_lightning import train
 from asd_lightning.atomic import write_text_atomically
@@ -39,6 +51,7 @@ from asd_lightning.training.build import read_checkpoint
 CSV = REPOSITORY / "benchmarks" / "recipes.csv"
 DIFFERENCES = REPOSITORY / "benchmarks" / "recipes_differences.csv"
 PAGE = REPOSITORY / "docs" / "recipes.md"
+ANSWER, HOW = "<!-- benchmarks/recipes.py writes the answer -->", "### How it was measured"
 MEASURED = "<!-- benchmarks/recipes.py writes what follows -->"
 PRESET, REAL = "sessions_far", "machines"
 MACHINES = ("ToyCar", "bearing", "fan", "gearbox", "valve", "Polisher")
@@ -73,20 +86,22 @@ SYSTEMS = NOT_TRAINED | {
     "featex_fft": ["experiment=featex_fft", _CENTERS],
 }
 OWN_BACK_END = {"scadacos_mn04": "beam_varmin", "lora_mn04": "beam_varmin"}
-EXPENSIVE = ("system 3", "system 4")
+LONGEST_FIRST = (*reversed([system for system in SYSTEMS if system not in NOT_TRAINED]), *reversed(NOT_TRAINED))
 SETTINGS = ["scale=demo", "encoders=tiny", "data.clip_seconds=2.0", "data.test_windows=2", "data.batch_size=16"]
 
 
 class Result(NamedTuple):
     """Of a run and a back-end: a machine's harmonic mean of AUCs and pAUC, or over all the official score.
 
-    ``low`` and ``high`` are the ends of the 95 % interval of a bootstrap over test clips.
+    ``device`` is what the run was trained and embedded on; ``low`` and ``high`` are the ends of the 95 % interval of a
+    bootstrap over test clips.
     """
 
     data: str
     system: str
     seed: int
     updates: int
+    device: str
     back_end: str
     machine: str
     hmean: float
@@ -106,11 +121,17 @@ class Job(NamedTuple):
         return runs.resolve() / self.data / f"{self.system.replace(' ', '')}_seed{self.seed}"
 
 
-def jobs(places: Sequence[str], seeds: Sequence[int]) -> Iterator[Job]:
-    """What the question needs most first: a seed of every system, then those that take long."""
-    cheap = [system for system in SYSTEMS if system not in EXPENSIVE]
-    for systems, some in ((cheap, seeds[:1]), (EXPENSIVE, seeds[:1]), (cheap, seeds[1:]), (EXPENSIVE, seeds[1:])):
-        yield from (Job(data, system, seed) for seed in some for system in systems for data in places)
+def jobs(places: Sequence[str], seeds: Sequence[int]) -> list[Job]:
+    """A seed of everything first; of each, what takes longest first: where many run at a time, the last are short."""
+    return [Job(data, system, seed) for seed in seeds for system in LONGEST_FIRST for data in places]
+
+
+def keep(results: Iterable[Result], order: Sequence[Job]) -> list[Result]:
+    """Write all rows there are, in the order of jobs, behind those of jobs that were not asked for."""
+    places = {job: number for number, job in enumerate(order)}
+    rows = sorted(results, key=lambda row: places.get(Job(*row[:3]), -1))
+    write_csv(CSV, Result._fields, rows)
+    return rows
 
 
 def trained(arguments: Namespace, job: Job) -> Path:
@@ -118,29 +139,33 @@ def trained(arguments: Namespace, job: Job) -> Path:
     run = job.folder(arguments.folder)
     if not results_of(run).finished:
         updates = 0 if job.system in NOT_TRAINED else arguments.updates
-        checkpoint = run / CHECKPOINT
-        ended = checkpoint.is_file() and read_checkpoint(checkpoint)["global_step"] >= updates
         places = [f"hydra.run.dir={run}", f"name={run.name}", f"data.root={root_of(arguments, job)}"]
         places += [f"data.cache_dir={arguments.folder.resolve() / 'cache'}", f"system={job.system.replace(' ', '')}"]
         own = [f"encoders.mn04.weights={arguments.weights}", f"seed={job.seed}", f"trainer.max_steps={updates}"]
-        resume = f"resume={str(checkpoint.is_file() and not ended).lower()}"
-        train(*SETTINGS, *SYSTEMS[job.system], *places, *own, resume)
+        own += [f"trainer.accelerator={'gpu' if torch.cuda.is_available() else 'cpu'}"]
+        begun = (run / CHECKPOINT).is_file()
+        if not begun:
+            # What a killed training has left before its first checkpoint is nothing to go on with.
+            shutil.rmtree(run, ignore_errors=True)
+        train(*SETTINGS, *SYSTEMS[job.system], *places, *own, f"resume={str(begun).lower()}")
     return run
 
 
 def root_of(arguments: Namespace, job: Job) -> Path:
-    """Where the machines are; synthetic ones of this seed are made first."""
+    """Where the machines are; synthetic ones of this seed are made first, by one job while others wait for it."""
     if job.data == REAL:
         return arguments.machines.resolve()
     root = (arguments.folder / f"{job.data}_{job.seed}").resolve()
-    synthesize(root, job.data, job.seed, MACHINES)
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(root.with_name(f"{root.name}.lock")):
+        synthesize(root, job.data, job.seed, MACHINES, progress=False)
     return root
 
 
 def measured(arguments: Namespace, job: Job) -> list[Result]:
     """The rows of a run, whose scores are left in a folder for each back-end."""
     run = trained(arguments, job)
-    updates = read_checkpoint(run / CHECKPOINT)["global_step"]
+    made = read_checkpoint(run / CHECKPOINT)["global_step"], device()
     names = dict.fromkeys([REPORTS, UNTRAINED, OWN_BACK_END.get(job.system, UNTRAINED)])
     back_ends, threshold = choose_back_ends(",".join(names)), load_threshold("gamma")
     rows = []
@@ -149,8 +174,13 @@ def measured(arguments: Namespace, job: Job) -> list[Result]:
         for row in one.intervals:
             if row.metric == "hmean":
                 name = machine_name(row.machine, row.section)
-                rows.append(Result(*job, updates, one.name, name, row.estimate, row.low, row.high))
+                rows.append(Result(*job, *made, one.name, name, row.estimate, row.low, row.high))
     return rows
+
+
+def device() -> str:
+    """What runs are trained on here."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
 
 
 def scored(run: Path, back_end: str) -> ResultSet:
@@ -164,7 +194,7 @@ def read_results() -> list[Result]:
         return []
     with CSV.open(newline="") as file:
         rows = list(csv.reader(file))[1:]
-    return [Result(*row[:2], *map(int, row[2:4]), *row[4:6], *map(float, row[6:])) for row in rows]
+    return [Result(*row[:2], *map(int, row[2:4]), *row[4:7], *map(float, row[7:])) for row in rows]
 
 
 def systems_of(folder: Path, results: Sequence[Result], data: str) -> list[System]:
@@ -192,8 +222,10 @@ def _name(system: str, back_end: str) -> str:
 def differences(folder: Path, results: Sequence[Result], data: str) -> list[PairedDifference]:
     """Official scores less those of what is not trained, over shared seeds and test clips."""
     systems = systems_of(folder, results, data)
-    rows = [row for row in paired_differences(systems, resample_runs(systems)) if row[2:4] == (ALL, "hmean")]
+    clips = resample_runs(systems)
     untrained = {_name(*each) for each in product(NOT_TRAINED, (REPORTS, UNTRAINED))}
+    pairs = (pair for pair in combinations(systems, 2) if untrained & {system.name for system in pair})
+    rows = [row for pair in pairs for row in paired_differences(pair, clips) if row[2:4] == (ALL, "hmean")]
     both_ways = [*rows, *(_turned(row) for row in rows if row.system in untrained)]
     return [row for row in both_ways if row.baseline in untrained]
 
@@ -204,11 +236,16 @@ def _turned(row: PairedDifference) -> PairedDifference:
     )
 
 
-def section(results: Sequence[Result], rows: Sequence[PairedDifference], data: str) -> list[str]:
-    """The Markdown of one data set."""
+def baselines_of(results: Sequence[Result], data: str) -> list[str]:
+    """What is not trained with its default, and the best of what is not trained."""
     official = official_scores(results, data)
     best = max((key for key in official if key[0] in NOT_TRAINED), key=lambda key: mean(official[key]))
-    baselines = dict.fromkeys([_name("mn04", UNTRAINED), _name(*best)])
+    return list(dict.fromkeys([_name("mn04", UNTRAINED), _name(*best)]))
+
+
+def section(results: Sequence[Result], rows: Sequence[PairedDifference], data: str) -> list[str]:
+    """The Markdown of one data set."""
+    official, baselines = official_scores(results, data), baselines_of(results, data)
     found = {(row.system, row.baseline): row for row in rows}
     table = []
     for (system, back_end), runs in official.items():
@@ -219,7 +256,9 @@ def section(results: Sequence[Result], rows: Sequence[PairedDifference], data: s
     heading = ("system", "back-end", "updates", "seeds", "official score", "95 % interval")
     title = "Real machines" if data == REAL else f"Synthetic machines (`{data}`: {', '.join(MACHINES)})"
     lines = markdown_lines(Table(title, (*heading, *(f"less {name}" for name in baselines)), tuple(table), words=2))
-    return [f"## {title}", "", *lines, "", *(f"- {answer(rows, baseline)}" for baseline in baselines), ""]
+    devices = Counter(name for _, name in {(row[:3], row.device) for row in results if row.data == data})
+    made_on = ", ".join(f"{name} ({count} runs)" for name, count in devices.items())
+    return [f"### {title}", "", *lines, "", f"Trained and embedded on: {made_on}.", ""]
 
 
 def official_scores(results: Sequence[Result], data: str) -> dict[tuple[str, str], list[Result]]:
@@ -237,15 +276,16 @@ def mean(runs: Sequence[Result]) -> float:
     return float(np.mean([row.hmean for row in runs]))
 
 
-def answer(rows: Sequence[PairedDifference], baseline: str) -> str:
+def answer(rows: Sequence[PairedDifference], baseline: str, data: str) -> str:
     """How many trained systems are clearly better or worse, and which are not worse, in a sentence."""
     own = [row for row in rows if row.baseline == baseline and row.system.partition(",")[0] not in NOT_TRAINED]
     better = [row.system for row in own if row.clear and row.difference > 0]
     worse = [row.system for row in own if row.clear and row.difference < 0]
     rest = [row.system for row in own if row.system not in (*better, *worse)]
+    machines = "real" if data == REAL else "synthetic"
     return (
-        f"Against {baseline}, of {len(own)} ways to train and to score: clearly better {_listed(better)}; within noise "
-        f"{_listed(rest)}; clearly worse {len(worse)}."
+        f"On the {machines} machines, against {baseline}, of {len(own)} ways to train and to score: clearly better "
+        f"{_listed(better)}; within noise {_listed(rest)}; clearly worse {len(worse)}."
     )
 
 
@@ -266,32 +306,59 @@ def _difference(row: PairedDifference | None) -> str:
 
 
 def write_page(folder: Path, results: Sequence[Result]) -> None:
-    """Differences from the runs' scores, and the part of the page that follows from all numbers."""
+    """Differences from the runs' scores, and the parts of the page that follow from all numbers."""
     places = [data for data in (PRESET, REAL) if any(row.data == data for row in results)]
     rows = {data: differences(folder, results, data) for data in places}
     told = [(data, *row) for data, found in rows.items() for row in found]
     write_csv(DIFFERENCES, ("data", *PairedDifference._fields), told)
-    lines = [line for data in places for line in section(results, rows[data], data)]
-    before = PAGE.read_text(encoding="utf-8").partition(MEASURED)[0]
-    write_text_atomically(PAGE, "\n".join([before + MEASURED, "", *lines]).rstrip() + "\n")
+    write_text_atomically(PAGE, page(PAGE.read_text(encoding="utf-8"), results, rows))
 
 
-def main() -> None:
+def page(text: str, results: Sequence[Result], rows: Mapping[str, Sequence[PairedDifference]]) -> str:
+    """The page with another answer and other tables; what is written by hand stays."""
+    answers = [f"- {answer(rows[data], base, data)}" for data in rows for base in baselines_of(results, data)]
+    tables = [line for data in rows for line in section(results, rows[data], data)]
+    before, _, after = text.partition(ANSWER)
+    how = HOW + after.partition(HOW)[2].partition(MEASURED)[0]
+    return "\n".join([before + ANSWER, "", *answers, "", how + MEASURED, "", *tables]).rstrip() + "\n"
+
+
+def parsed() -> Namespace:
+    """The command line."""
     parser = folders_parser(__doc__, "recipes")
     parser.add_argument("--folder", type=Path, default=REPOSITORY / "runs" / "recipes", help="where the runs are")
     parser.add_argument("--weights", default="mn04_as", help="name or file of mn04's weights")
-    parser.add_argument("--updates", type=int, default=100)
+    parser.add_argument("--updates", type=int, default=200)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time; processors are shared out among them")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="begin no other run after so many")
     parser.add_argument("--page", action="store_true", help="write the page from the runs there are, and stop")
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parsed()
     results = read_results()
+    odd = {row.updates for row in results} - {0, arguments.updates}
+    if odd and not arguments.page:
+        sys.exit(f"{CSV}: holds runs of {odd} updates: give --updates as many, or remove it")
     places = [PRESET, *([REAL] if arguments.machines.is_dir() else [])]
-    for job in () if arguments.page else jobs(places, range(arguments.seeds)):
-        if job not in {row[:3] for row in results}:
-            print(*job, flush=True)
-            results += measured(arguments, job)
-            write_csv(CSV, Result._fields, results)
+    order = jobs(places, range(arguments.seeds))
+    begun, failed = time.monotonic(), []
+    todo = [job for job in order if job not in {row[:3] for row in results}]
+    if todo and not arguments.page:
+        with processes(arguments.jobs, arguments.folder / "workers.log") as executor:
+            work = partial(measured, arguments)
+            for job, future in as_they_end(executor, arguments.jobs, work, todo, arguments.minutes):
+                print(f"{time.monotonic() - begun:.0f} s:", *job, flush=True)
+                if error := future.exception():
+                    traceback.print_exception(error)
+                    failed.append(job)
+                else:
+                    results = keep([*results, *future.result()], order)
     write_page(arguments.folder, results)
+    if failed:
+        sys.exit(f"{len(failed)} runs failed, see above; the same command tries them again")
 
 
 if __name__ == "__main__":
