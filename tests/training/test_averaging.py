@@ -146,7 +146,7 @@ def test_units_are_the_two_that_there_are(unit):
         WeightEMA(unit=unit)
 
 
-def test_the_average_is_kept_where_the_training_is():
+def test_the_average_is_kept_where_the_training_is(unchecked):
     """When Lightning makes it, the weights are still in the processor's memory."""
     average = WeightEMA()
     strategy = SingleDeviceStrategy(torch.device("meta"))
