@@ -281,6 +281,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "real": [],
     }
     if arguments.machines and arguments.mn04:
+        # What has been measured stays, whatever becomes of the rest.
+        keep(NAME, result, table(result))
         result["real"] = of_real_machines(arguments.machines, arguments.mn04)
     return result
 
