@@ -188,18 +188,19 @@ def measure(
 
 def table(result: dict[str, Any]) -> str:
     lines = [
-        f"Full size, bfloat16, measured on {result['device']}, torch {result['torch']}.",
+        f"Full size, bfloat16, torch {result['torch']}.",
         "",
-        "| experiment | batch | clips an update | compiled | clips/s | share of matrix rate | peak memory |"
+        "| GPU | experiment | batch | clips an update | compiled | clips/s | share of matrix rate | peak memory |"
         " loader's share | first step | updates of a run | hours |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for row in sorted(result["rows"], key=lambda row: (row["experiment"], row["batch"], of(row)[2])):
+    for row in sorted(result["rows"], key=of):
         memory = "-" if row["peak_memory_gib"] is None else f"{row['peak_memory_gib']:.1f} GiB"
         share = "-" if row["share_of_matrix_rate"] is None else f"{row['share_of_matrix_rate']:.2f}"
         first = "before *" if "first_step_seconds" not in row else f"{row['first_step_seconds']:.1f} s"
         lines.append(
-            f"| {row['experiment']} | {row['batch']} | {row['clips_per_update']} | {'yes' if of(row)[2] else 'no'} | "
+            f"| {row['device']} | {row['experiment']} | {row['batch']} | {row['clips_per_update']} | "
+            f"{'yes' if row['compiled'] else 'no'} | "
             f"{row['clips_per_second']:.1f} | {share} | {memory} | {row['data_loader_share']:.1%} | {first} | "
             f"{row['run_updates']:,} | {row['projected_hours']:.2f} |"
         )
@@ -210,22 +211,22 @@ def table(result: dict[str, Any]) -> str:
         kinds = "; ".join(f"{kind} {spent:.1f}" for kind, spent in profile["milliseconds"].items())
         lines += [
             "",
-            f"{profile['experiment']} at batch {profile['batch']}, {'' if profile['compiled'] else 'not '}compiled: "
-            f"the GPU is busy {profile['busy']:.0%} of the time; milliseconds of a step: {kinds}.",
+            f"{profile['device']}, {profile['experiment']} at batch {profile['batch']}, "
+            f"{'' if profile['compiled'] else 'not '}compiled: {profile['kernels_a_step']:,.0f} kernels a step, the GPU is busy {profile['busy']:.0%} of the time; milliseconds of a step: {kinds}.",
         ]
     return "\n".join(lines) + "\n"
 
 
-def of(row: dict[str, Any]) -> tuple[str, int, bool]:
-    """Which row it is; earlier ones are not compiled."""
-    return row["experiment"], row["batch"], row.get("compiled", False)
+def of(row: dict[str, Any]) -> tuple[str, str, int, bool]:
+    """Which row it is."""
+    return row["device"], row["experiment"], row["batch"], row["compiled"]
 
 
-def earlier(result: dict[str, Any]) -> dict[str, Any]:
-    """Rows and profiles of before, where they were measured on this device with this torch."""
+def earlier() -> dict[str, Any]:
+    """Rows and profiles of before, of other devices too, where they were measured with this torch."""
     kept = json.loads(KEPT.read_text()) if CUDA and KEPT.exists() else {}
-    same = all(kept.get(key) == result[key] for key in ("device", "torch"))
-    return {name: kept.get(name, []) if same else [] for name in ("rows", "profiles")}
+    same = kept.get("torch") == torch.__version__
+    return {name: kept[name] if same else [] for name in ("rows", "profiles")}
 
 
 def replaced(rows: list[dict[str, Any]], row: dict[str, Any]) -> list[dict[str, Any]]:
@@ -244,11 +245,8 @@ def main() -> None:
         # The steps are the same where nothing can be compiled.
         compilation.BACKEND = "eager"
         compilation.refuse_without_compiler = lambda _: None
-    result: dict[str, Any] = {
-        "device": torch.cuda.get_device_name() if CUDA else str(DEVICE),
-        "torch": torch.__version__,
-    }
-    result |= earlier(result)
+    device = torch.cuda.get_device_name() if CUDA else str(DEVICE)
+    result: dict[str, Any] = {"torch": torch.__version__, **earlier()}
     rate = matrix_rate("bfloat16" if CUDA else "float32", repeats=5)
     profiles: list[tuple[Training, Profiled]] = []
     with tempfile.TemporaryDirectory() as name:
@@ -257,14 +255,14 @@ def main() -> None:
         for training in trainings:
             row, profiled = measure(folder, data, training, clip_seconds, rate)
             print(row, flush=True)
-            result["rows"] = replaced(result["rows"], row)
+            result["rows"] = replaced(result["rows"], {"device": device, **row})
             if CUDA:
                 write("training_gpu", result, table(result))
                 gc.collect()
                 torch.cuda.empty_cache()
             profiles += [(training, profiled)] if profiled else []
     for training, profiled in profiles:
-        profile = {**asdict(training), **by_kind(profiled)}
+        profile = {"device": device, **asdict(training), **by_kind(profiled)}
         result["profiles"] = replaced(result["profiles"], profile)
     keep_if_measured("training_gpu", result, table(result), CUDA)
 

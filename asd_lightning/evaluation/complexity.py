@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -19,7 +21,9 @@ def count_macs(embedder: nn.Module, num_samples: int) -> int:
         embedder: waveform (1, samples) -> embedding; in evaluation mode.
         num_samples: length of the clip.
     """
-    device = next((parameter.device for parameter in embedder.parameters()), torch.device("cpu"))
+    # Where nothing is trained, windows and filters alone say where it computes.
+    tensors = chain(embedder.parameters(), embedder.buffers())
+    device = next((tensor.device for tensor in tensors), torch.device("cpu"))
     # Not silence: a spectrum of zeros is as costly, but noise is what the encoders expect.
     waveform = torch.randn(1, num_samples, generator=torch.Generator().manual_seed(0)).mul_(0.1).to(device)
     counter = FlopCounterMode(display=False)

@@ -24,3 +24,16 @@ def test_full_size_beats_needs_98_7_gflop():
     encoder = nn.Sequential(beats_fbank(), BEATs(BEATsConfig())).eval()
     assert 2 * count_macs(encoder, 160_000) == pytest.approx(98.7e9, rel=0.01)
     assert torch.is_grad_enabled()
+
+
+def test_the_clip_is_where_the_windows_are_of_what_has_no_weights():
+    class Untrained(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("mel", torch.zeros(100, 3, device="meta"))
+
+        def forward(self, waveform):
+            assert waveform.device == self.mel.device
+            return waveform @ self.mel
+
+    assert count_macs(Untrained(), 100) == 300
