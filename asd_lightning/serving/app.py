@@ -34,7 +34,7 @@ def make_app(settings: Settings) -> Guard:
     """
     counts = Counts()
     # The documentation pages of FastAPI load scripts from the network.
-    # A redirection to a path without the last slash would lead from https to http behind a proxy, and the token with it.
+    # Behind a proxy a redirection to a path without its last slash would lead from https to http, and the token too.
     app = FastAPI(title="asd serve", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.service = Service(Answers(settings), counts)
     app.include_router(router)
