@@ -176,12 +176,14 @@ def why(found: Explanation, machine: Machine) -> list[str]:
             if one.p_value <= machine.thresholds(one.state).normal.smallest_rate
             else ""
         )
-        sentences.append(f"About {100 * one.p_value:.2g} % of normal recordings score as high or higher{least}.")
+        # Of all of them `g` would write 1e+02.
+        share = f"{100 * one.p_value:.{'0f' if one.p_value >= 0.1 else '2g'}}"
+        sentences.append(f"About {share} % of normal recordings score as high or higher{least}.")
     if found.window is not None and len(one.windows) > 1:
         own = f"its windows in state {one.state}" if one.state else "its windows"
-        of = f"the score is that of the loudest of {own}"
+        of = f"the score is the highest of {own}"
         if not math.isclose(one.score, found.window.score, rel_tol=1e-9):
-            of = f"the score is the mean of {own}, and this page shows the loudest of them"
+            of = f"the score is the mean of {own}, and this page shows the one with the highest"
         sentences.append(
             f"The recording was heard in {len(one.windows)} windows; {of}, from {found.window.start:.4g} to "
             f"{found.window.end:.4g} s."

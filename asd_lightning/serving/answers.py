@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -38,7 +37,7 @@ class Pieces(NamedTuple):
 
 
 class Answers:
-    """Answers of the detector that is on the disk; threads may share it.
+    """Answers of the detector that is on the disk; threads may share it, but for `accept`.
 
     Args:
         settings: of the server.
@@ -50,7 +49,6 @@ class Answers:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.current = CurrentDetector(settings.detector)
-        self._changing = threading.Lock()
         self._told = 0
         # Now, and not for the first who asks.
         _ = self.detector.hearing_.scored_by
@@ -120,7 +118,7 @@ class Answers:
         return [told[number] for number in range(len(received))]
 
     def accept(self, received: Received, machine: str | None) -> dict[str, Any]:
-        """Take the recording into the detector's file, as ``asd accept`` does; one after another.
+        """Take the recording into the detector's file, as ``asd accept`` does; by one thread alone.
 
         Raises:
             HTTPException: as of `score`; 403 where nothing is accepted, 409 where somebody else has written the file,
@@ -130,7 +128,7 @@ class Answers:
             raise HTTPException(403, "the server is read-only (asd serve --read-only); nothing is accepted")
         within(self.settings, [received])
         path = self.settings.detector
-        with self._changing, told_of(path, 503):
+        with told_of(path, 503):
             _refuse_unwritable(path)
             detector = Detector.load(path)
             self._refuse_other("" if detector.read_from is None else detector.read_from.content_hash)

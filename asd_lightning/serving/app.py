@@ -34,7 +34,8 @@ def make_app(settings: Settings) -> Guard:
     """
     counts = Counts()
     # The documentation pages of FastAPI load scripts from the network.
-    app = FastAPI(title="asd serve", version=__version__, docs_url=None, redoc_url=None)
+    # Behind a proxy a redirection to a path without its last slash would lead from https to http, and the token too.
+    app = FastAPI(title="asd serve", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.service = Service(Answers(settings), counts)
     app.include_router(router)
     for path in PATHS:

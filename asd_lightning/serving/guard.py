@@ -78,7 +78,7 @@ class Guard:
         except asyncio.CancelledError:
             # The server ends, and has waited for long enough.
             if status is None:
-                await _error(503, "the server ends; ask again later", _CLOSE)(scope, receive, with_headers)
+                await error_answer(503, "the server ends; ask again later", _CLOSE)(scope, receive, with_headers)
         finally:
             self._counts.answered(scope["path"], status or 500, monotonic() - began)
 
@@ -86,17 +86,17 @@ class Guard:
         headers = Headers(scope=scope)
         client = scope.get("client") or ("",)
         if wait := self._rate.wait(client[0]):
-            return _error(429, "too many requests; come again later", {"Retry-After": f"{math.ceil(wait)}"})
+            return error_answer(429, "too many requests; come again later", {"Retry-After": f"{math.ceil(wait)}"})
         if _length(scope) > LONGEST_HEAD:
-            return _error(431, f"more than {LONGEST_HEAD // 1024} kB before the body", _CLOSE)
+            return error_answer(431, f"more than {LONGEST_HEAD // 1024} kB before the body", _CLOSE)
         if not self._is_ours(headers.get("host", "")):
-            return _error(403, "the server is not called so; name it to asd serve with --allow-host")
+            return error_answer(403, "the server is not called so; name it to asd serve with --allow-host")
         # A link elsewhere may lead to the page; its parts and what it asks for are no other page's.
         linked = scope["path"] in _OPEN and scope["method"] in _READING
         if not linked and _is_of_another_site(headers):
-            return _error(403, "a page of another site asks; only the server's own page may")
+            return error_answer(403, "a page of another site asks; only the server's own page may")
         if scope["path"] not in _OPEN and not self._bears_token(headers):
-            return _error(401, "the token is needed: Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"})
+            return error_answer(401, "the token is needed: Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"})
         return None
 
     def _is_ours(self, host: str) -> bool:
@@ -147,5 +147,6 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def _error(status: int, reason: str, headers: dict[str, str] | None = None) -> JSONResponse:
+def error_answer(status: int, reason: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    """What is wrong, in the one form that all errors have."""
     return JSONResponse({"error": reason}, status, headers)

@@ -12,12 +12,13 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from asd_lightning.errors import UserError
 from asd_lightning.serving.app import make_app
-from asd_lightning.serving.guard import LONGEST_HEAD, Guard
+from asd_lightning.serving.guard import LONGEST_HEAD, SECURITY_HEADERS, Guard, error_answer
 from asd_lightning.serving.settings import Settings
 
 if TYPE_CHECKING:
@@ -27,14 +28,21 @@ logger = logging.getLogger(__name__)
 # In s: between requests; for the lines before a body; for answers under way when the server ends.
 _KEEP_ALIVE, _HEAD, _GRACE = 5, 10.0, 5
 _MOST_CONNECTIONS = 256
+_LAST = SECURITY_HEADERS | {"Connection": "close"}
 
 
 class _Impatient(H11Protocol):
-    """Hangs up on who does not say within some seconds what is wanted, which uvicorn would wait for."""
+    """Hangs up on who does not say within some seconds what is wanted, which uvicorn would wait for.
+
+    What uvicorn itself refuses it would tell in plain text: that is told like all errors, too.
+    """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to count the seconds."""
         super().connection_made(transport)
+        if len(self.connections) > _MOST_CONNECTIONS:
+            told = "too many connections at a time; come again"
+            self.app = error_answer(503, told, _LAST | {"Retry-After": "5"})  # type: ignore[assignment]
         self._last_seen = self.cycle
         self._look = self.loop.call_later(_HEAD, self._look_again)
 
@@ -42,6 +50,16 @@ class _Impatient(H11Protocol):
         """Count no more."""
         self._look.cancel()
         super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP, unless an answer is on its way already, and hang up."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            told = f"{msg} One has a Host, whole chunks, and {LONGEST_HEAD // 1024} kB at most before its body"
+            answer = error_answer(400, told, _LAST)
+            head = h11.Response(status_code=400, reason=b"Bad Request", headers=answer.raw_headers)
+            for part in (head, h11.Data(data=answer.body), h11.EndOfMessage()):
+                self.transport.write(self.conn.send(part) or b"")
+        self.transport.close()
 
     def _look_again(self) -> None:
         idle = self.cycle is None or self.cycle.response_complete
@@ -110,7 +128,6 @@ def _config(guard: Guard) -> uvicorn.Config:
         timeout_keep_alive=_KEEP_ALIVE,
         # Should be over by then.
         timeout_graceful_shutdown=2 * _GRACE,
-        limit_concurrency=_MOST_CONNECTIONS,
         h11_max_incomplete_event_size=LONGEST_HEAD,
     )
 

@@ -14,7 +14,7 @@ from asd_lightning.detector.hearing import Sound
 from asd_lightning.detector.judging import Judgment
 from asd_lightning.errors import UserError
 from asd_lightning.explanation.explanation import Explanation, Unlike, explained, marked_bands
-from asd_lightning.explanation.page import write_explanation
+from asd_lightning.explanation.page import why, write_explanation
 from tests.detector.sounds import RATE, hum, whine, write
 from tests.explanation.test_layout import hearing_of
 
@@ -48,6 +48,12 @@ def test_a_planted_tone_is_in_its_band_all_the_time(toned):
     assert band.low < 3000 < band.high
     assert band.high - band.low < 300
     assert sum(one.high - one.low for one in toned.marked_moments()) > 0.85 * SECONDS
+
+
+@pytest.mark.parametrize(("share", "told"), [(1.0, "100"), (0.996, "100"), (0.1, "10"), (0.032, "3.2"), (4e-4, "0.04")])
+def test_shares_are_told_in_plain_per_cents(detector, toned, share, told):
+    found = replace(toned, judgment=toned.judgment._replace(p_value=share))
+    assert f"About {told} % of normal recordings" in " ".join(why(found, detector.machines_["machine"]))
 
 
 def test_bands_add_up_to_the_score(detector, toned):

@@ -56,7 +56,7 @@ def test_what_decides_is_explained_and_named_in_the_table(file, tmp_path, capsys
     assert judged.loudest() == judged.windows[3]
     assert min(window.score for window in judged.windows[:3]) > judged.score
     page, line = told(file, clip, 1, capsys)
-    assert "heard in 5 windows; the score is that of the loudest of its windows in state slow, from 1.5 to 2 s" in page
+    assert "heard in 5 windows; the score is the highest of its windows in state slow, from 1.5 to 2 s" in page
     assert "score, 1 = warning" in page
     assert "1 where its warnings begin" in page
     assert f"warning above {judged.threshold:.4g}" in line

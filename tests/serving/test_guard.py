@@ -42,6 +42,7 @@ def locked(pump):
         ("GET", "/docs", 404),
         ("GET", "/api/v1/health", 200),
         ("GET", "/api/v1/score", 405),
+        ("GET", "/api/v1/health/", 404),
         ("GET", "/api/v1/events?limit=0", 422),
         ("GET", "/api/v1/events", 404),
         ("GET", "/metrics", 200),

@@ -148,6 +148,48 @@ def test_who_does_not_say_what_is_wanted_is_hung_up_on(app, monkeypatch):
     assert asyncio.run(spoken_to()) == [False, False, True]
 
 
+def test_what_never_reaches_the_api_is_told_as_all_errors_are(app, monkeypatch, caplog):
+    """What is no HTTP; a chunk that is none while a body is waited for, and after the answer; a connection too many."""
+    monkeypatch.setattr(server, "_MOST_CONNECTIONS", 1)
+    head = "POST /api/v1/score HTTP/1.1\r\nTransfer-Encoding: chunked\r\nHost: "
+
+    async def spoken_to():
+        listener = socket.create_server(("127.0.0.1", 0))
+        serving = uvicorn.Server(server._config(app))
+        running = asyncio.create_task(serving.serve(sockets=[listener]))
+        ended = []
+
+        async def told(text, and_then=""):
+            reader, writer = await asyncio.open_connection(*listener.getsockname())
+            writer.write(text.encode())
+            answer = await reader.readuntil(b"}") if and_then else b""
+            writer.write(and_then.encode())
+            ended.append((answer + await reader.read()).decode())
+            writer.close()
+
+        await told("\x16\x03\x01 hello, TLS\r\n\r\n")
+        await told("GET / HTTP/1.1\r\n\r\n")
+        await told("GET / HTTP/1.1\r\nX: " + 40_000 * "x")
+        await told(f"{head}localhost\r\nContent-Type: audio/wav\r\n\r\nnone\r\n")
+        await told(f"{head}elsewhere\r\n\r\n", "none\r\n")
+        other = await asyncio.open_connection(*listener.getsockname())
+        await told("GET /api/v1/health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        other[1].close()
+        serving.should_exit = True
+        await running
+        return ended
+
+    statuses = []
+    for answer in asyncio.run(spoken_to()):
+        lines, _, body = answer.partition("\r\n\r\n")
+        statuses.append(int(lines.split()[1]))
+        assert list(json.loads(body)) == ["error"]
+        assert "content-type: application/json" in lines.lower()
+        assert "x-content-type-options: nosniff" in lines.lower()
+    assert statuses == [400, 400, 400, 400, 403, 503]
+    assert caplog.text == ""
+
+
 def test_what_is_unfinished_when_the_server_ends_is_told_so_and_leaves_no_traceback(app, monkeypatch, capsys):
     monkeypatch.setattr(server, "_GRACE", 0.05)
 

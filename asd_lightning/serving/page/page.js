@@ -198,7 +198,7 @@ async function accept() {
   // Of the recording that is asked about, whatever is dropped meanwhile.
   const [name, path, body] = [given.name, of("accept"), form()];
   const whose = detector.machines.length > 1 ? ` --machine ${found.judgment.machine}` : "";
-  const undo = `asd undo ${detector.health.file}${whose} takes it back.`;
+  const undo = `On the server's computer, asd undo ${detector.health.file}${whose} takes it back.`;
   by("confirm-text").textContent = `${name} becomes normal sound of ${found.judgment.machine}: what sounds like it is judged normal from then on, a fault too.`;
   by("confirm-undo").textContent = undo;
   if (!(await asked(by("confirm")))) return;
