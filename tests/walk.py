@@ -111,7 +111,7 @@ class Walk:
             self._run(["python", str(path)], 0)
         elif block.language == "bash":
             for line in lines_of(text):
-                self._line(line, statuses)
+                self.line(line, statuses)
 
     def printed(self, number: int) -> list[str]:
         """The lines that a job of the shell has printed."""
@@ -123,7 +123,8 @@ class Walk:
             process.terminate()
             process.wait()
 
-    def _line(self, line: str, statuses: Mapping[str, int]) -> None:
+    def line(self, line: str, statuses: Mapping[str, int] | None = None) -> None:
+        """One line of a shell."""
         words = shlex.split(line, comments=True)
         if words[0] == "export":
             name, _, value = words[1].partition("=")
@@ -136,15 +137,18 @@ class Walk:
         elif words[-1] == "&":
             self._leave(words[:-1])
         else:
-            self._run(words, next((status for start, status in statuses.items() if line.startswith(start)), 0))
+            self._run(words, next((status for start, status in (statuses or {}).items() if line.startswith(start)), 0))
 
     def _leave(self, words: list[str]) -> None:
-        """Start it and go on, once its port answers where it is given one."""
-        with (self._folder / f"job_{len(self._jobs) + 1}.txt").open("wb") as output:
+        """Start it and go on, once its port answers where it is given one, or else once it has said something."""
+        path = self._folder / f"job_{len(self._jobs) + 1}.txt"
+        with path.open("wb") as output:
             command = [self._programs.get(words[0], words[0]), *words[1:]]
             self._jobs.append(subprocess.Popen(command, stdout=output, stderr=subprocess.DEVNULL))
         if "-p" in words:
             until(lambda: _answers(int(words[words.index("-p") + 1])))
+        else:
+            until(lambda: path.read_text())
 
     def _run(self, words: list[str], expected: int) -> None:
         if words[0] == "asd":

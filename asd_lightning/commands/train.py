@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from asd_lightning.commands.grammar import prints_alone, refuse_unknown_options
+from asd_lightning.errors import UserError
 
 USAGE = """usage: asd train [KEY=VALUE ...] [-m]
 
@@ -52,6 +53,8 @@ def run(arguments: Sequence[str]) -> int:
 
     fit = [for_hydra(as_text(argument)) for argument in arguments]
     if prints_alone(arguments):
+        if {"-m", "--multirun"} & set(arguments):
+            raise UserError("-m: settings are shown of one run; leave -m out and give one value of each list")
         let_hydra_print([*search_path(own_folders()), *fit])
         return 0
     check_computer(fit, check_arguments(fit))
