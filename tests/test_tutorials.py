@@ -91,10 +91,7 @@ def test_entering_the_challenge(walk, tmp_path):
 
 
 # Trainings of one update with random weights, and clips as short as the recordings.
-SHORT = {
-    "train": ["encoders=tiny", "data.clip_seconds=1.0", "data.num_workers=0"],
-    "enrol": ["--clip-seconds", "1"],
-}
+SHORT = {"train": ["encoders=tiny", "data.clip_seconds=1.0", "data.num_workers=0"]}
 ONE_UPDATE = "trainer.max_steps=1 data.batch_size=4 accumulate=1"
 # Those that take commands of the pages before them, or of a tutorial above.
 QUICK = ("README.md", "docs/detector.md", "docs/watch.md", "docs/back-ends.md")

@@ -37,7 +37,7 @@ Choices:
 
 Lists are written [a,b]; loggers and branches are lists. --cfg job prints every
 setting, and the README has a table of the switches. --config-dir DIR adds files
-of your own: docs/own-parts.md. --hydra-help: Hydra's own."""
+of your own: docs/own-branch.md. --hydra-help: Hydra's own."""
 
 
 def run(arguments: Sequence[str]) -> int:
