@@ -22,8 +22,8 @@ from tests.live.test_mqtt import until
 from tests.reference import REPOSITORY
 
 _BLOCK = re.compile(r"^(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^(?P=indent)```", re.M | re.S)
-_PATH = re.compile(r"`([\w./-]+\.\w+)`:\n\n(?:<!-- .*? -->\n)?\Z", re.S)
-_SAID = re.compile(r"<!-- ((?:run by |not run: ).*?) -->\s*\Z", re.S)
+_PATH = re.compile(r"`([\w./-]+\.\w+)`:\n\n(?:<!-- .* -->\n)?\Z")
+_SAID = re.compile(r"<!-- ((?:run by |not run: ).*) -->\s*\Z")
 
 
 class Block(NamedTuple):
