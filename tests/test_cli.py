@@ -315,6 +315,11 @@ def test_cfg_job_prints_the_configuration(tmp_path):
     assert not list(Path(tmp_path).iterdir())
 
 
+def test_settings_of_a_sweep_are_not_shown(capsys):
+    assert cli.main(["train", "-m", "experiment=fft,system1", "--cfg", "job"]) == 2
+    assert "leave -m out" in capsys.readouterr().err
+
+
 def test_a_reader_that_has_read_enough_is_no_error(tmp_path):
     read, write = os.pipe()
     os.close(read)

@@ -19,15 +19,15 @@ from tests.forked import run_forked
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-NOT_OVERRIDES = re.compile(r"^(run=|out=|-m$|--multirun$|--cfg$|job$|--help$)")
+NOT_OVERRIDES = re.compile(r"^(run=|out=|-m$|--multirun$|--cfg$|job$|--help$|hydra$|--package$|hydra\.launcher$)")
 # Made-up names that stand for the reader's own.
 PLACEHOLDER = re.compile(r"^\[?[^=]*\]$|^\[[^=]*$|^\.\.\.$")
 
 
 def commands(text):
     """(command, arguments) of each ``asd ...`` in code blocks and code spans."""
-    blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.M | re.S) + re.findall(r"^(?: {4,}.*\n)+", text, re.M)
-    lines = "\n".join(blocks).replace("\\\n", " ").splitlines() + re.findall(r"`(asd [^`]+)`", text)
+    fenced = [found[2] for found in re.finditer(r"^( *)```\w*\n(.*?)^\1```", text, re.M | re.S)]
+    lines = "\n".join(fenced).replace("\\\n", " ").splitlines() + re.findall(r"`(asd [^`]+)`", text)
     for line in lines:
         for found in re.findall(r"(?:\basd|\$\(which asd\)) +([a-z].*?)(?=&&|&$|$|  +#)", line.split("  #")[0].strip()):
             command, *arguments = shlex.split(found, comments=True)
@@ -35,12 +35,13 @@ def commands(text):
 
 
 def documented():
-    # Those of own-parts.md are run as they stand, in tests/test_wheel.py.
-    pages = [page for page in PAGES if page.name != "own-parts.md"]
+    # Those with parts of one's own need these parts: they are run as they stand, in tests/test_tutorials.py.
+    pages = [page for page in PAGES if not page.name.startswith("own-")] + [ROOT / "docs/own-machine.md"]
     found = {
         f"{page.name}: asd {shlex.join([command, *arguments])}": (command, arguments)
         for page in pages
         for command, arguments in commands(page.read_text(encoding="utf-8"))
+        if "--config-dir" not in arguments
     }
     return [pytest.param(*each, id=name) for name, each in found.items()]
 

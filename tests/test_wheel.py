@@ -1,6 +1,5 @@
 """The wheel holds everything: installed elsewhere, it runs from another folder."""
 
-import re
 import subprocess
 import sys
 import sysconfig
@@ -11,6 +10,7 @@ import pytest
 
 from tests.forked import run_forked
 from tests.reference import REPOSITORY
+from tests.walk import blocks
 
 
 def run(*command, cwd):
@@ -61,15 +61,16 @@ def test_the_installed_command_runs_from_another_folder(environment, tmp_path):
 
 @pytest.fixture(scope="module")
 def own_parts(tmp_path_factory):
-    """What the documentation shows, as files; each block stands below its path."""
+    """What the documentation shows, as files; of the module ``mine`` each tutorial has a part."""
     folder = tmp_path_factory.mktemp("own")
-    page = (REPOSITORY / "docs/own-parts.md").read_text(encoding="utf-8")
-    files = re.findall(r"`((?:mine|own)/[\w/.]+)`:\n\n```\w+\n(.*?)^```", page, re.M | re.S)
-    assert len(files) == 4
-    for name, content in files:
-        path = folder / name
+    pages = ("docs/own-branch.md", "docs/own-back-end.md", "docs/own-parts.md")
+    files = [one for page in pages for one in blocks(page) if one.file and one.file.startswith(("mine/", "own/"))]
+    assert len(files) == 7
+    for one in files:
+        path = folder / one.file
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content, encoding="utf-8")
+        with path.open("a", encoding="utf-8") as file:
+            file.write(one.text)
     return folder
 
 
@@ -88,7 +89,7 @@ def test_parts_of_ones_own_from_the_wheel(environment, own_parts, monkeypatch):
     run("synth", "--preset", "tiny", "-o", "machines")
     small = ["data.root=machines", "data.clip_seconds=1.0", "data.num_workers=0", "trainer.accelerator=cpu"]
     train = ["train", "--config-dir", "own", *small]
-    run(*train, "experiment=levels", "name=levels")
+    run(*train, "experiment=levels_five", "name=levels")
     assert "five" in run("train", "--config-dir", "own", "--help")
     refused = asd("test", "runs/levels")
     assert refused.returncode == 2
@@ -102,14 +103,14 @@ def test_parts_of_ones_own_from_the_wheel(environment, own_parts, monkeypatch):
     run(*train, "experiment=statistics", "name=plain")
     refused = asd("test", "runs/plain", "model/scorer=five")
     assert "would call 'mine.FiveNeighbours'" in refused.stderr
-    updates = ["experiment=levels", "trainer.max_steps=2", "data.batch_size=8", "name=longer"]
+    updates = ["experiment=levels_five", "trainer.max_steps=2", "data.batch_size=8", "name=longer"]
     run(*train, *updates, "test=false")
     run(*train, *updates, "resume=true")
     assert (own_parts / "runs/longer/results/metrics.csv").is_file()
     swept = run("score-sweep", "runs/levels", "scorer=knn,five", "--trust", "mine")
     assert "five" in swept
     assert "failed" not in swept
-    run(*train, "-m", "experiment=levels,statistics", "name=both")
+    run(*train, "-m", "experiment=levels_five,statistics", "name=both")
     table = (own_parts / "runs/both/comparison.csv").read_text()
     assert "levels" in table
     assert "failed" not in table

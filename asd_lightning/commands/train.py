@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from asd_lightning.commands.grammar import prints_alone, refuse_unknown_options
+from asd_lightning.errors import UserError
 
 USAGE = """usage: asd train [KEY=VALUE ...] [-m]
 
@@ -36,7 +37,7 @@ Choices:
 
 Lists are written [a,b]; loggers and branches are lists. --cfg job prints every
 setting, and the README has a table of the switches. --config-dir DIR adds files
-of your own: docs/own-parts.md. --hydra-help: Hydra's own."""
+of your own: docs/own-branch.md. --hydra-help: Hydra's own."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -52,6 +53,8 @@ def run(arguments: Sequence[str]) -> int:
 
     fit = [for_hydra(as_text(argument)) for argument in arguments]
     if prints_alone(arguments):
+        if {"-m", "--multirun"} & set(arguments):
+            raise UserError("-m: settings are shown of one run; leave -m out and give one value of each list")
         let_hydra_print([*search_path(own_folders()), *fit])
         return 0
     check_computer(fit, check_arguments(fit))
