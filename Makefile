@@ -71,7 +71,8 @@ gpu-figures: .venv/.ready  ## measure encoders and training on a GPU, into bench
 wheel: .venv/.ready  ## build dist/*.whl
 	$(BIN)/python -m build --wheel --outdir dist .
 
-# Each installed as a user would, into an environment of its own; uv fetches a Python that is not there.
+# Each installed as a user would, into an environment of its own, which goes when it has passed: one is several GB.
+# uv fetches a Python that is not there.
 release-check: .venv/.ready  ## build wheel and source, install both on Python 3.11 to 3.13, run the demo from each
 	rm -rf dist build/release
 	$(BIN)/python -m build --outdir dist .
@@ -83,6 +84,7 @@ release-check: .venv/.ready  ## build wheel and source, install both on Python 3
 		(cd $$folder && export OMP_NUM_THREADS=1 && bin/asd synth --preset demo && \
 			bin/asd train -m scale=demo experiment=statistics,system1 trainer.max_steps=20 name=demo && \
 			bin/asd report runs/demo -o report.html && bin/asd enrol data/demo/fan/train -o fan.asd && bin/asd info fan.asd); \
+		rm -rf $$folder; \
 	done; done; echo "Wheel and source run on 3.11, 3.12 and 3.13."
 
 clean:  ## remove the environment and caches, not data and runs
