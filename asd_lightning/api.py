@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from asd_lightning.archive.scoring import ScoredArchive
     from asd_lightning.comparison.systems import Comparison
-    from asd_lightning.detector.detector import Recordings
+    from asd_lightning.detector.given import Recordings
     from asd_lightning.detector.judging import Judgment
     from asd_lightning.explanation.explanation import Explanation
     from asd_lightning.exporting.export import Export

@@ -19,6 +19,7 @@ from asd_lightning.errors import UserError
 from asd_lightning.low_precision import lowered
 from asd_lightning.precision import LOW_PRECISIONS, Precision
 from asd_lightning.run_folder import CHECKPOINT, find_results
+from asd_lightning.scoring.arguments import require_machine
 from asd_lightning.scoring.clip_embeddings import embed_windows, heard_of
 from asd_lightning.scoring.clip_scores import ClipScore, WindowScore
 from asd_lightning.scoring.embedding_cache import model_digest
@@ -88,8 +89,7 @@ class FittedRun:
             machine = names[0]
         if machine is None:
             raise UserError(f"the run has several machines: name one with machine=, of {', '.join(names)}")
-        if machine not in names:
-            raise UserError(f"machine {machine}: the run knows {', '.join(names)}; name one of them")
+        require_machine(machine, names, "run")
         given = [recordings] if isinstance(recordings, Path | str) else recordings
         return self.score_clips(clips_of([Path(path) for path in given], machine), batch_size)
 
