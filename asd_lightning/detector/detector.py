@@ -178,7 +178,7 @@ class Detector:
         """
         self._check_fitted()
         self._build()
-        sounds = self.soundsgiven(X, machine)
+        sounds = self.sounds_given(X, machine)
         own = {name: self.machines_[name] for name in {sound.clip.machine for sound in sounds}}
         return judge(sounds, self.hearing_, own, batch_size, progress)
 
@@ -252,7 +252,7 @@ class Detector:
         """What a machine is called whose normal sound lies there."""
         return self.machine or parent_name(Path(source))
 
-    def soundsgiven(self, X: Recordings, machine: str | None = None) -> list[Sound]:  # noqa: N803
+    def sounds_given(self, X: Recordings, machine: str | None = None) -> list[Sound]:  # noqa: N803
         """Recordings as pieces that the detector hears; see `judge`."""
         clips, waveforms = given(X, "")
         named = [dataclasses.replace(clip, machine=self.machine_of(clip.path, machine)) for clip in clips]
