@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-gpu test-serve test-ray fuzz lint format types docs gpu-figures wheel release-check clean
+.PHONY: help setup demo test test-slow test-gpu test-serve test-ray coverage fuzz lint format types docs gpu-figures wheel release-check clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,11 @@ test-serve: .venv/.ready  ## requests made from the API's own document, by the t
 test-ray: .venv/.ready  ## an archive on a cluster of several Ray nodes, of which one is killed
 	$(BIN)/pytest -m "ray"
 
+coverage: .venv/.ready  ## which lines the quick tests run, by room, into benchmarks/coverage.md; wants PYTHON=python3.13
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report= \
+		-m "not slow and not gpu and not network and not weights and not ray and not serve"
+	$(BIN)/python benchmarks/covered_lines.py
+
 fuzz: .venv/.ready  ## mutated inputs by the ten thousand, which no test has time for
 	@status=0; for target in recordings weights pickles safetensors fitted fitted_bytes npz npy yaml json csv run submission checkpoints detectors; do \
 		OMP_NUM_THREADS=1 $(BIN)/python -m fuzz.run $$target --count 20000 || status=1; done; exit $$status
@@ -73,7 +78,8 @@ gpu-figures: .venv/.ready  ## measure encoders, training and bfloat16 on a GPU, 
 wheel: .venv/.ready  ## build dist/*.whl
 	$(BIN)/python -m build --wheel --outdir dist .
 
-# Each installed as a user would, into an environment of its own; uv fetches a Python that is not there.
+# Each installed as a user would, into an environment of its own, which goes when it has passed: one is several GB.
+# uv fetches a Python that is not there.
 release-check: .venv/.ready  ## build wheel and source, install both on Python 3.11 to 3.13, run the demo from each
 	rm -rf dist build/release
 	$(BIN)/python -m build --outdir dist .
@@ -82,9 +88,10 @@ release-check: .venv/.ready  ## build wheel and source, install both on Python 3
 		folder=build/release/$$version-$${file##*.}; echo "== $$folder"; \
 		$(BIN)/uv venv --quiet --python $$version $$folder; \
 		$(BIN)/uv pip install --quiet --python $$folder/bin/python --constraint constraints.txt "$$file"; \
-		(cd $$folder && export OMP_NUM_THREADS=1 && bin/asd synth --preset demo && \
+		(cd $$folder && export OMP_NUM_THREADS=1 && bin/asd synth --preset demo -o data/demo && \
 			bin/asd train -m scale=demo experiment=statistics,system1 trainer.max_steps=20 name=demo && \
 			bin/asd report runs/demo -o report.html && bin/asd enrol data/demo/fan/train -o fan.asd && bin/asd info fan.asd); \
+		rm -rf $$folder; \
 	done; done; echo "Wheel and source run on 3.11, 3.12 and 3.13."
 
 clean:  ## remove the environment and caches, not data and runs

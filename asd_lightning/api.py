@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from asd_lightning.archive.scoring import ScoredArchive
     from asd_lightning.comparison.systems import Comparison
-    from asd_lightning.detector.detector import Recordings
+    from asd_lightning.detector.given import Recordings
     from asd_lightning.detector.judging import Judgment
     from asd_lightning.explanation.explanation import Explanation
     from asd_lightning.exporting.export import Export
@@ -154,12 +154,12 @@ def test(run: Path | str, *overrides: str, output: Path | str | None = None) -> 
     Raises:
         UserError: not the folder of a run, an override that does not fit, or a filled ``output``.
     """
-    from asd_lightning.configuration import for_hydra, hydra_as_before
+    from asd_lightning.configuration import hydra_as_before
     from asd_lightning.experiment.retest import retest
-    from asd_lightning.experiment.text_options import as_text
+    from asd_lightning.experiment.text_options import as_hydra_reads
 
     with hydra_as_before():
-        return retest(Path(run), [for_hydra(as_text(override)) for override in overrides], _path(output))
+        return retest(Path(run), as_hydra_reads(overrides), _path(output))
 
 
 def compare(*folders: Path | str, output: Path | str | None = None) -> Comparison:

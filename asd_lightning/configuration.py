@@ -27,7 +27,6 @@ from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers.oc import env
 
 from asd_lightning.errors import UserError
-from asd_lightning.older_names import scorer_of_today
 from asd_lightning.plain_text import HIDDEN, did_you_mean, is_secret, without_credentials
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -272,27 +271,6 @@ def _keys(node: Any, above: str = "") -> Iterator[str]:
             if not name.startswith("_"):
                 yield f"{above}{name}"
             yield from _keys(value, f"{above}{name}.")
-
-
-# Where callables that older runs name in their configuration are now.
-_MOVED = {
-    "asd_lightning.encoders.checkpoints.load_encoder": "asd_lightning.encoders.weights.checkpoints.load_encoder",
-    "asd_lightning.training.results.ResultsWriter": "asd_lightning.experiment.results.ResultsWriter",
-    "asd_lightning.training.terminal.ProgressBar": "asd_lightning.experiment.terminal.ProgressBar",
-    "asd_lightning.training.terminal.SystemSummary": "asd_lightning.experiment.terminal.SystemSummary",
-    "asd_lightning.training.dashboard.Throughput": "asd_lightning.experiment.dashboard.Throughput",
-    "asd_lightning.training.dashboard.WandbTest": "asd_lightning.experiment.dashboard.WandbTest",
-    "asd_lightning.training.dashboard.wandb_logger": "asd_lightning.experiment.dashboard.wandb_logger",
-}
-
-
-def of_today(node: Any) -> Any:
-    """A stored configuration (plain data) with the names that its targets, and their methods, have now."""
-    if isinstance(node, dict):
-        return scorer_of_today({key: of_today(value) for key, value in node.items()})
-    if isinstance(node, list):
-        return [of_today(value) for value in node]
-    return _MOVED.get(node, node) if isinstance(node, str) else node
 
 
 def plain(config: DictConfig) -> dict[str, Any]:

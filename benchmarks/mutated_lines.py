@@ -111,7 +111,10 @@ DECISIVE = (
     Lines(
         "training/averaging.py",
         ("training/test_averaging.py",),
-        (("average's decay", "(average, current, 1 - decay)", "(average, current, decay)"),),
+        (
+            ("average's decay", "(average, current, 1 - decay)", "(average, current, decay)"),
+            ("average put in", "        super().on_train_end(trainer, pl_module)\n", ""),
+        ),
     ),
     Lines(
         "training/schedule.py",
@@ -187,6 +190,11 @@ DECISIVE = (
         "scoring/matching.py",
         ("scoring/test_grid.py",),
         (("each band's own clip", "View(vectors[:, band],", "View(vectors[:, 0],"),),
+    ),
+    Lines(
+        "scoring/grid.py",
+        ("scoring/test_grid.py",),
+        (("mean over bands", 'self.band_fusion == "mean" else', 'self.band_fusion != "mean" else'),),
     ),
     Lines(
         "scoring/preparation.py",
@@ -335,7 +343,10 @@ DECISIVE = (
     Lines(
         "trust.py",
         ("test_trust.py",),
-        (("a module's imports", "return callable(found) and str(", "return callable(found) or str("),),
+        (
+            ("a module's imports", "return callable(found) and str(", "return callable(found) or str("),
+            ("what may be called", "not (target in known or _is_trusted(target)):", "not target:"),
+        ),
     ),
 )
 

@@ -33,6 +33,8 @@ MODULES = (
         "synthetic.short_faults",
         "synthetic.planted",
         "download.records",
+        "data.recordings",
+        "scoring.arguments",
         "tables",
     ),
     *("evaluation.metrics", "comparison.over_seeds", "comparison.elsewhere", "submission.check", "pages.svg"),

@@ -25,8 +25,8 @@ BASE = {
 }
 STAGES = (
     "features",
-    "synthetic",
     "download",
+    "synthetic",
     "data",
     "encoders",
     "losses",

@@ -397,6 +397,8 @@ def test_log_mel_statistics(tmp_path):
     more = "model.embedder.branches.statistics.encoder.statistics=[mean,p99.5,change,m0.5-2]"
     config = compose_train(["experiment=statistics", "name=x", more], tmp_path)
     assert build_module(plain(config.model), CLASSES).embedder.embed_dims == {"statistics": 4 * 128}
+    branch = compose_train(["model/embedder/branches=[statistics]", "name=x"], tmp_path).model.embedder.branches
+    assert branch.statistics.encoder.statistics == ["mean", "deviation"]
 
 
 def test_a_data_module_by_hand_serves_what_the_systems_serve():

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     from asd_lightning.comparison.back_end_tables import sweep_table, write_sweep
     from asd_lightning.comparison.back_ends import OWN, choose_back_ends, load_threshold, sweep
     from asd_lightning.configuration import own_folders
-    from asd_lightning.data.layout import NO_TRUTH, find_truth
+    from asd_lightning.data.truth_place import NO_TRUTH, find_truth
     from asd_lightning.evaluation.ground_truth import label_scores
     from asd_lightning.experiment.stored_features import chosen_sources
     from asd_lightning.tables import print_table

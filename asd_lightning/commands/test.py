@@ -29,14 +29,13 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     import logging
 
-    from asd_lightning.configuration import for_hydra
     from asd_lightning.experiment.computer import agree_with_slurm
     from asd_lightning.experiment.recorded import retest_configuration
-    from asd_lightning.experiment.text_options import as_text
+    from asd_lightning.experiment.text_options import as_hydra_reads
 
     logging.basicConfig(format="asd: %(message)s")
     folder, out, rest = places(arguments)
-    overrides = [for_hydra(as_text(argument)) for argument in rest]
+    overrides = as_hydra_reads(rest)
     # What is wrong with them is told before torch is imported.
     agree_with_slurm(retest_configuration(folder, overrides, folder))
     from asd_lightning.experiment.retest import retest

@@ -46,12 +46,12 @@ def run(arguments: Sequence[str]) -> int:
         print(USAGE.format(choices=_choices()))
         return 0
     refuse_unknown_options(arguments)
-    from asd_lightning.configuration import for_hydra, let_hydra_print, own_folders, search_path
+    from asd_lightning.configuration import let_hydra_print, own_folders, search_path
     from asd_lightning.experiment.arguments import check_arguments
     from asd_lightning.experiment.computer import check_computer
-    from asd_lightning.experiment.text_options import as_text
+    from asd_lightning.experiment.text_options import as_hydra_reads
 
-    fit = [for_hydra(as_text(argument)) for argument in arguments]
+    fit = as_hydra_reads(arguments)
     if prints_alone(arguments):
         if {"-m", "--multirun"} & set(arguments):
             raise UserError("-m: settings are shown of one run; leave -m out and give one value of each list")

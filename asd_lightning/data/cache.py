@@ -48,56 +48,17 @@ from asd_lightning.data.audio import (
     refuse_too_short,
     to_float,
 )
+from asd_lightning.data.cache_index import FORMAT, Entry, Index, read_index
 from asd_lightning.data.content import Contents, content_digest
 from asd_lightning.data.far_channel import decode_reduced
 from asd_lightning.data.layout import Clip
 from asd_lightning.errors import UserError
 from asd_lightning.features.far_microphone import FarMicrophoneReduction
-from asd_lightning.foreign_files import ForeignFileError, load_json
+from asd_lightning.foreign_files import ForeignFileError
 
 logger = logging.getLogger(__name__)
 
-# Number of the format: raise it with every change of what the bytes on disk mean.
-_FORMAT = 5
 _DECODERS = min(8, os.cpu_count() or 1)
-# Limits of an index, enough for a machine with 300,000 windows.
-_INDEX_BYTES, _INDEX_VALUES = 32 << 20, 2_000_000
-_TYPES = ("int16", "float32")
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """Place of one clip in a store and its recording's own rate in Hz, or why it has none."""
-
-    offset: int
-    samples: int
-    dtype: str
-    checksum: int
-    source_rate: int = 0
-    error: str = ""
-
-    @property
-    def size(self) -> int:
-        """Length of the samples in bytes."""
-        return self.samples * np.dtype(self.dtype).itemsize
-
-    def row(self) -> list[int | str]:
-        """The entry as a row of the index, without the place, which follows from the lengths before it."""
-        return [self.samples, self.dtype, self.checksum, self.source_rate, self.error]
-
-
-@dataclass(frozen=True, slots=True)
-class _Index:
-    """What is in a store: its machine and split, each file with the digest of its content, and the clips in order."""
-
-    title: tuple[str, str]
-    files: dict[str, str]
-    entries: list[_Entry]
-
-    @property
-    def size(self) -> int:
-        """Length of the samples' file in bytes: one more than the samples', since an empty file cannot be mapped."""
-        return sum(entry.size for entry in self.entries) + 1
 
 
 @dataclass(frozen=True)
@@ -114,7 +75,7 @@ class _Plan:
         return self.clips[0].machine, self.clips[0].split
 
     def key(self) -> str:
-        digest = hashlib.sha256(json.dumps([_FORMAT, asdict(self.options)]).encode())
+        digest = hashlib.sha256(json.dumps([FORMAT, asdict(self.options)]).encode())
         if self.reduction is not None:
             digest.update(self.reduction.coefficients.numpy().tobytes())
         for clip, content in zip(self.clips, self.contents, strict=True):
@@ -166,7 +127,7 @@ class ClipStore:
         self.clips: list[Clip] = []
         self.skipped: dict[str, str] = {}
         self.contents: dict[Path, str] = {}
-        self._places: list[tuple[int, _Entry]] = []
+        self._places: list[tuple[int, Entry]] = []
         self._files: list[Path] = []
         self._maps: dict[int, np.memmap[Any, np.dtype[np.uint8]]] = {}
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -224,7 +185,7 @@ class ClipStore:
 
     def _add(self, plan: _Plan, cache_dir: Path, bar: _DecodingBar, written: dict[Path, _Plan]) -> None:
         folder = _ready_store(plan, cache_dir, bar, written)
-        for clip, entry in zip(plan.clips, _read_index(folder).entries, strict=True):
+        for clip, entry in zip(plan.clips, read_index(folder).entries, strict=True):
             if entry.error:
                 # The windows of a long recording are left out one by one.
                 self.skipped[f"{clip.path}{clip.name.removeprefix(clip.file)}"] = entry.error
@@ -298,7 +259,7 @@ def _write_store(folder: Path, plan: _Plan, bar: _DecodingBar) -> None:
     partial = folder.with_name(f"{folder.name}.{secrets.token_hex(6)}.partial")
     partial.mkdir()
     try:
-        entries: list[_Entry] = []
+        entries: list[Entry] = []
         with (partial / "samples.bin").open("wb") as file:
             for decoded in _decode_all(plan):
                 entries.append(_append(file, decoded))
@@ -306,13 +267,8 @@ def _write_store(folder: Path, plan: _Plan, bar: _DecodingBar) -> None:
             file.write(b"\0")
             file.flush()
             os.fsync(file.fileno())
-        index = {
-            "format": _FORMAT,
-            "of": plan.title,
-            "files": {str(clip.path.absolute()): s for clip, s in zip(plan.clips, plan.contents, strict=True)},
-            "entries": [entry.row() for entry in entries],
-        }
-        (partial / "index.json").write_text(json.dumps(index))
+        files = {str(clip.path.absolute()): s for clip, s in zip(plan.clips, plan.contents, strict=True)}
+        (partial / "index.json").write_text(Index(plan.title, files, entries).text())
         partial.replace(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -330,7 +286,7 @@ def _remove_stale(cache_dir: Path, written: Mapping[Path, _Plan]) -> None:
         if index_path.parent in written:
             continue
         try:
-            index = _read_index(index_path.parent)
+            index = read_index(index_path.parent)
         except ForeignFileError:
             # Of another version, or being removed by another process.
             continue
@@ -350,12 +306,12 @@ def _remove_unless_in_use(folder: Path) -> None:
         logger.info("%s: its recordings have changed, but another process or user has it", folder)
 
 
-def _append(file: Any, decoded: tuple[Samples, int] | BadAudioError) -> _Entry:
+def _append(file: Any, decoded: tuple[Samples, int] | BadAudioError) -> Entry:
     if isinstance(decoded, BadAudioError):
-        return _Entry(file.tell(), 0, "int16", 0, error=str(decoded))
+        return Entry(file.tell(), 0, "int16", 0, error=str(decoded))
     samples, source_rate = decoded
     data = np.ascontiguousarray(samples).tobytes()
-    entry = _Entry(file.tell(), len(samples), samples.dtype.name, zlib.crc32(data), source_rate)
+    entry = Entry(file.tell(), len(samples), samples.dtype.name, zlib.crc32(data), source_rate)
     file.write(data)
     return entry
 
@@ -381,7 +337,7 @@ def _fault(folder: Path, plan: _Plan) -> str:
     """Why a store cannot be used; "" where it can."""
     if not _intact(folder, len(plan.clips)):
         return "the cached clips are damaged"
-    bad = [clip for clip, entry in zip(plan.clips, _read_index(folder).entries, strict=True) if entry.error]
+    bad = [clip for clip, entry in zip(plan.clips, read_index(folder).entries, strict=True) if entry.error]
     # Try again: the file system may have been unavailable when the recording was left out.
     if any(not isinstance(plan.decode(clip), BadAudioError) for clip in bad):
         return "a recording that was left out can be read by now"
@@ -391,54 +347,15 @@ def _fault(folder: Path, plan: _Plan) -> str:
 def _intact(folder: Path, clips: int) -> bool:
     """Whether a store is whole: right size, every clip's check sum as it was when written, samples in range."""
     try:
-        index = _read_index(folder)
+        index = read_index(folder)
         data = np.memmap(folder / "samples.bin", dtype=np.uint8, mode="r")
     except (ForeignFileError, OSError, ValueError):
         return False
     return len(index.entries) == clips and data.size == index.size and all(_sound(data, e) for e in index.entries)
 
 
-def _sound(data: NDArray[np.uint8], entry: _Entry) -> bool:
+def _sound(data: NDArray[np.uint8], entry: Entry) -> bool:
     own = data[entry.offset : entry.offset + entry.size]
     # Resampling may overshoot what was accepted; NaN is in no range.
     in_range = not own.size or entry.dtype == "int16" or np.abs(own.view(np.float32)).max() <= 2 * HIGHEST_PEAK
     return bool(in_range) and zlib.crc32(own.data) == entry.checksum
-
-
-def _read_index(folder: Path) -> _Index:
-    """What a store says of itself.
-
-    Raises:
-        ForeignFileError: absent, of another format, or not what ``_write_store`` writes.
-    """
-    path = folder / "index.json"
-    content = load_json(path, _INDEX_BYTES, _INDEX_VALUES)
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise ForeignFileError(path, "not an index of this version")
-    title, files, rows = content.get("of"), content.get("files"), content.get("entries")
-    if not (isinstance(title, list) and len(title) == 2 and _texts(title)):
-        raise ForeignFileError(path, "not the index of a machine and split")
-    if not (isinstance(files, dict) and _texts([*files, *files.values()])):
-        raise ForeignFileError(path, "not the files of an index")
-    if not isinstance(rows, list) or not all(map(_is_row, rows)):
-        raise ForeignFileError(path, "not the clips of an index")
-    return _Index((title[0], title[1]), files, _entries(rows))
-
-
-def _texts(values: list[Any]) -> bool:
-    return all(isinstance(value, str) for value in values)
-
-
-def _is_row(row: Any) -> bool:
-    if not isinstance(row, list) or len(row) != 5:
-        return False
-    *numbers, error = row[0], row[2], row[3], row[4]
-    return row[1] in _TYPES and isinstance(error, str) and all(type(n) is int and 0 <= n < 1 << 48 for n in numbers)
-
-
-def _entries(rows: list[list[Any]]) -> list[_Entry]:
-    entries, offset = [], 0
-    for samples, dtype, checksum, source_rate, error in rows:
-        entries.append(_Entry(offset, samples, dtype, checksum, source_rate, error))
-        offset += entries[-1].size
-    return entries

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 from collections.abc import Iterable, Sequence
@@ -20,28 +19,24 @@ from asd_lightning.data.audio import Channel
 from asd_lightning.data.batch import Batch
 from asd_lightning.data.cache import ClipStore
 from asd_lightning.data.dataset import ClipDataset, NoiseSource
-from asd_lightning.data.doubts import doubtful_copies, doubtful_levels
 from asd_lightning.data.far_channel import fit_reductions
 from asd_lightning.data.folders import machine_folders
 from asd_lightning.data.labels import ClassLabel, LabelScheme, class_table, encode_labels
-from asd_lightning.data.layout import NO_TRUTH, Clip, find_clips, find_truth
+from asd_lightning.data.layout import Clip, find_clips
 from asd_lightning.data.preprocessing import Pad, Preprocessing
 from asd_lightning.data.pseudo_classes import PseudoClasses, read_pseudo_classes
-from asd_lightning.data.recordings import (
-    RecordingsTable,
-    cut_recordings,
-    find_table,
-    is_of_challenge,
-    mixed_lengths,
-    mixed_rates,
-)
+from asd_lightning.data.recordings import RecordingsTable, cut_recordings, find_table
 from asd_lightning.data.sampler import SamplerName, StepSampler
 from asd_lightning.data.supplemental import Supplemental, as_labeled, is_clean, is_noise
+from asd_lightning.data.truth_place import NO_TRUTH, find_truth
+from asd_lightning.data.usable import (
+    keep_supplemental,
+    keep_trained,
+    report_skipped,
+    say_what_is_heard,
+    warn_of_mixtures,
+)
 from asd_lightning.errors import UserError
-
-logger = logging.getLogger(__name__)
-
-_NAMED_AT_MOST = 20
 
 
 class ClipDataModule(pl.LightningDataModule):
@@ -170,12 +165,12 @@ class ClipDataModule(pl.LightningDataModule):
             store.skipped |= self._far.skipped
             both = set(self._far.clips)
             store.keep(lambda clip: clip in both)
-        self._report_skipped(store.skipped)
+        report_skipped(store.skipped, stop=self._on_bad_file == "stop")
         self._store = store
-        self._refuse_unfit()
-        self._choose_supplemental()
-        self._warn_of_mixtures()
-        self._say_what_is_heard()
+        keep_trained(store, {self.clips[clip_id].machine for clip_id in self._reference_ids()}, self._root)
+        keep_supplemental(store, self._supplemental, self._root)
+        warn_of_mixtures(store, self.preprocessing.sample_rate)
+        say_what_is_heard(store, self.preprocessing)
 
     def recordings(self) -> list[Clip]:
         """What is found below the root, before anything is decoded, cut or left out.
@@ -344,87 +339,11 @@ class ClipDataModule(pl.LightningDataModule):
         if path is not None and not path.exists():
             raise UserError(f"{path}: no such truth; give a list or folder with data.truth, or leave it out")
 
-    def _report_skipped(self, skipped: dict[str, str]) -> None:
-        if not skipped:
-            return
-        # One message for each recording, not for each of its windows.
-        messages = list(dict.fromkeys(skipped.values()))
-        if self._on_bad_file == "stop":
-            raise UserError("\n".join(messages[:_NAMED_AT_MOST]))
-        for message in messages[:_NAMED_AT_MOST]:
-            logger.warning("skipped: %s", message)
-        unnamed = f", {len(messages) - _NAMED_AT_MOST} of them not named here" if len(messages) > _NAMED_AT_MOST else ""
-        logger.warning("%d recordings skipped%s", len(messages), unnamed)
-
-    def _refuse_unfit(self) -> None:
-        """Drop machines without a normal training clip; go on with the others, and say so."""
-        store = self._opened()
-        trained = {self.clips[clip_id].machine for clip_id in self._reference_ids()}
-        for machine in sorted({clip.machine for clip in store.clips} - trained):
-            logger.warning("%s: no normal training clips, so its test clips cannot be scored and are left out", machine)
-        if not trained:
-            reason = next(iter(store.skipped.values()), "put some under <machine>/train or normal/")
-            raise UserError(f"{self._root}: no usable normal training clips; {reason}")
-        store.keep(lambda clip: clip.machine in trained)
-        for machine in sorted(trained):
-            if not any(c.machine == machine and c.split == "train" and c.domain == "target" for c in store.clips):
-                logger.info("%s: no target-domain training clips; scored against the source domain alone", machine)
-
-    def _warn_of_mixtures(self) -> None:
-        store = self._opened()
-        of_machine: dict[str, list[int]] = {}
-        for clip_id, clip in enumerate(store.clips):
-            if clip.split != "supplemental":
-                of_machine.setdefault(clip.machine, []).append(clip_id)
-        rate = self.preprocessing.sample_rate
-        for machine, ids in of_machine.items():
-            # Recordings cut into windows are left out: any length of theirs is used whole.
-            seconds = [store.samples(clip_id) / rate for clip_id in ids if not store.clips[clip_id].cut]
-            told = [mixed_rates(map(store.source_rate, ids)), mixed_lengths(seconds)]
-            for doubt in (*told, doubtful_levels(store, ids, rate), doubtful_copies(store, ids)):
-                if doubt:
-                    logger.warning("%s: %s", machine, doubt)
-
     def _table(self) -> RecordingsTable | None:
         """Which clips belong to one recording, where a table says so."""
         parents = (folder.parent for _, folder in machine_folders(self._root, self._machines))
         path = Path(self._recordings) if self._recordings else find_table({self._root, *parents})
         return None if path is None else RecordingsTable(path)
-
-    def _say_what_is_heard(self) -> None:
-        """Log once how clips that are longer than a model's input are used."""
-        store, heard = self._opened(), self.preprocessing
-        windows = [clip for clip in store.clips if clip.cut]
-        if windows:
-            count = len({(clip.machine, clip.file) for clip in windows})
-            logger.info("%d recordings are heard whole, in %d windows of %g s", count, len(windows), heard.clip_seconds)
-        ids = range(len(store.clips))
-        cropped = sum(store.samples(i) > heard.samples and is_of_challenge(store.clips[i]) for i in ids)
-        if cropped:
-            where = "the centre" if heard.test_windows == 1 else f"the mean of {heard.test_windows} crops"
-            logger.info(
-                "%d clips named as the challenge's are longer than data.clip_seconds=%g: as in the report, a random "
-                "crop of each is trained on and %s is scored",
-                *(cropped, heard.clip_seconds, where),
-            )
-
-    def _choose_supplemental(self) -> None:
-        """Both kinds are decoded, for other runs too; those asked for are kept, and must be there."""
-        wanted = {"noise": [is_noise], "clean": [is_clean], "both": [is_noise, is_clean], "none": []}[
-            self._supplemental
-        ]
-        for is_kind, kind in ((is_noise, "noise"), (is_clean, "clean machine sound")):
-            if is_kind not in wanted:
-                continue
-            having = {clip.machine for clip in self.clips if is_kind(clip)}
-            if not having:
-                raise UserError(
-                    f"{self._root}: no supplemental clips of {kind} (section_00_<kind>_<number>.wav in "
-                    "<machine>/supplemental); fetch them, or set data.supplemental=none"
-                )
-            for machine in sorted({clip.machine for clip in self.clips} - having):
-                logger.warning("%s: no supplemental clips of %s; trained on without", machine, kind)
-        self._opened().keep(lambda clip: clip.split != "supplemental" or any(is_kind(clip) for is_kind in wanted))
 
 
 def _refuse_unknown(option: str, value: str, known: tuple[str, ...]) -> None:

@@ -28,7 +28,6 @@ from asd_lightning.data.container import check_container
 from asd_lightning.data.file_names import Domain, Split, parse_file_name
 from asd_lightning.data.folders import Room, idle_folders, machine_folders, no_recordings, recordings, rooms_of
 from asd_lightning.data.hold_out import hold_out
-from asd_lightning.download.years import ATTRIBUTES, FLAGS
 from asd_lightning.errors import UserError
 from asd_lightning.plain_text import file_name, has_control
 
@@ -37,22 +36,8 @@ logger = logging.getLogger(__name__)
 # What people record with telephones and editors, and what is not read.
 _OTHER_AUDIO_SUFFIXES = frozenset(
     {".mp3", ".m4a", ".aac", ".ogg", ".oga", ".opus", ".wma", ".aif", ".aiff", ".amr", ".3gp", ".caf", ".mp4", ".webm"}
-    | {
-        ".wave",
-        ".bwf",
-        ".w64",
-        ".rf64",
-        ".bw64",
-        ".aifc",
-        ".au",
-        ".snd",
-        ".mp2",
-        ".mka",
-        ".wv",
-        ".ape",
-        ".ac3",
-        ".alac",
-    }
+    | {".wave", ".bwf", ".w64", ".rf64", ".bw64", ".aifc", ".au", ".snd", ".mp2", ".mka", ".wv", ".ape", ".ac3"}
+    | {".alac"}
 )
 _READERS = min(8, os.cpu_count() or 1)
 _NAMED_AT_MOST = 20
@@ -114,9 +99,6 @@ class Note(NamedTuple):
     message: str
     files: tuple[Path, ...] = ()
 
-
-NO_TRUTH = "none"
-"""In the place of a truth: none is joined, not even what a download has left."""
 
 RecordingOf = Callable[[Path], str | None]
 """The recording that a clip was cut from, where that is known."""
@@ -186,27 +168,6 @@ def _doubt(path: Path) -> str:
     except BadAudioError:
         return ""
     return "" if repair is None else repair.doubt
-
-
-def find_truth(root: Path | str) -> Path | None:
-    """Where below ``root`` the organisers' truth about anonymous test clips lies: its place alone, it is not opened.
-
-    ``eval_data_list_<year>.csv``, or the folder that holds ``ground_truth_data/`` or ``ground_truth_attributes/``, in
-    ``root`` or ``root/eval_data``.
-
-    Raises:
-        UserError: there are several.
-    """
-    root = Path(root).expanduser()
-    places = (root, root / "eval_data")
-    found = [path for place in places for path in sorted(place.glob("eval_data_list_*.csv"))]
-    found += [place for place in places if any((place / folder).is_dir() for folder in (FLAGS, ATTRIBUTES))]
-    if len(found) > 1:
-        raise UserError(
-            f"{root}: several truths about the test clips: {', '.join(map(str, found))}; name the right one with "
-            "data.truth, or remove the others"
-        )
-    return found[0] if found else None
 
 
 def _warn_of_other_formats(folders: Sequence[Path]) -> None:

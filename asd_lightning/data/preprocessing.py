@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float32
 from numpy.typing import NDArray
 
-from asd_lightning.data.audio import DecodeOptions, decode, read_header, to_float
+from asd_lightning.data.audio import DecodeOptions, decode, to_float
 from asd_lightning.errors import UserError
 
 if TYPE_CHECKING:
@@ -171,24 +171,6 @@ class Preprocessing:
         """The crops of one clip."""
         starts = [self.start_of_crop(len(waveform), position) for position in self.crops]
         return np.stack([self.fit(waveform[start : start + self.samples]) for start in starts])
-
-    def __call__(
-        self, recording: Path | NDArray[np.float32], reduction: FarMicrophoneReduction | None = None
-    ) -> Float32[np.ndarray, "windows crops samples"]:
-        """All windows over a recording (a path, or a waveform at ``sample_rate``), each in its ``test_windows`` crops.
-
-        Raises:
-            BadAudioError: unreadable, or otherwise unfit.
-        """
-        if isinstance(recording, Path):
-            places = self.places(read_header(recording).seconds)
-            seconds = self.clip_seconds if len(places) > 1 else None
-            pieces = [self.read(recording, place, seconds, reduction) for place in places]
-        else:
-            starts = [round(place * self.sample_rate) for place in self.places(len(recording) / self.sample_rate)]
-            length = self.samples if len(starts) > 1 else len(recording)
-            pieces = [recording[start : start + length] for start in starts]
-        return np.stack([self.windows(piece) for piece in pieces])
 
 
 def _is_within(value: object, least: float | int, most: float | int) -> bool:

@@ -82,9 +82,24 @@ def _cut(clip: Clip, preprocessing: Preprocessing) -> Iterator[Clip]:
         yield clip
         return
     for start in places:
-        # In full: a rounded second would give two windows of a day-long recording one name.
-        place = f"{start:.6f}".rstrip("0").rstrip(".")
-        yield dataclasses.replace(clip, name=f"{clip.name}#t={place}", start=start, seconds=preprocessing.clip_seconds)
+        yield window_of(clip, start, preprocessing.clip_seconds)
+
+
+def window_of(clip: Clip, start: float, seconds: float) -> Clip:
+    """The piece of a recording from ``start`` on, ``seconds`` long."""
+    return dataclasses.replace(clip, name=at_second(clip.name, start), start=start, seconds=seconds)
+
+
+def at_second(name: str, start: float) -> str:
+    """Name of what begins there in the recording ``name``, as a media fragment.
+
+    In full: a rounded second would give two windows of a day-long recording one name.
+
+    >>> at_second("pump.wav", 10.0), at_second("pump.wav", 123456.75)
+    ('pump.wav#t=10', 'pump.wav#t=123456.75')
+    """
+    place = f"{start:.6f}".rstrip("0").rstrip(".")
+    return f"{name}#t={place}"
 
 
 def find_table(folders: Iterable[Path]) -> Path | None:

@@ -10,11 +10,12 @@ from typing import Any
 from asd_lightning.atomic import file_path, refuse_unwritable
 from asd_lightning.detector.bank import Role
 from asd_lightning.detector.defaults import CLIP_SECONDS, STATISTICS
-from asd_lightning.detector.detector import Detector, Recordings
+from asd_lightning.detector.detector import Detector
 from asd_lightning.detector.enrolment import named
 from asd_lightning.detector.evaluation import Evaluation, evaluate_judgments, labeled
 from asd_lightning.detector.excerpts import excerpts
 from asd_lightning.detector.file import DetectorFile
+from asd_lightning.detector.given import Recordings
 from asd_lightning.detector.growth import grown, taken_back
 from asd_lightning.detector.hearing import Sound
 from asd_lightning.detector.judging import Judgment

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 from numpy import ndarray
 
+from asd_lightning.data.recordings import at_second
 from asd_lightning.detector.promise import Blocks, blocks
 from asd_lightning.errors import UserError
 
@@ -118,7 +119,7 @@ class Bank:
         """What each item's score is of; in blocks each window is a clip."""
         names = [item.file for item in self.items]
         for row in self.blocked:
-            names[row] = f"{names[row]}#t={self.items[row].start:g}"
+            names[row] = at_second(names[row], self.items[row].start)
         return names
 
     def blocks(self) -> list[tuple[Int[ndarray, " b"], Blocks]]:

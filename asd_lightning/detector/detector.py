@@ -4,34 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from threading import RLock
 from typing import Any, Self
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float
 from numpy import ndarray
 
-from asd_lightning.data.layout import Clip
-from asd_lightning.data.recordings import RecordingsTable, clips_of
+from asd_lightning.data.recordings import RecordingsTable
 from asd_lightning.detector.compression import compressed
 from asd_lightning.detector.defaults import CLIP_SECONDS, STATISTICS, Preset, preset
 from asd_lightning.detector.enrolment import Learnt, enrol_machine, normal_clips
 from asd_lightning.detector.excerpts import excerpts
 from asd_lightning.detector.file import Arrays, DetectorFile, write_detector
+from asd_lightning.detector.given import Recordings, as_heard, given
 from asd_lightning.detector.hearing import Hearing, Sound, machine_above, parent_name
 from asd_lightning.detector.judging import Judgment, judge
 from asd_lightning.detector.machine import Machine
+from asd_lightning.detector.machines import Machines
 from asd_lightning.detector.sorting import Sorted, folders_of
 from asd_lightning.detector.states import StatesFrom
 from asd_lightning.errors import UserError
 from asd_lightning.plain_text import is_name
 from asd_lightning.run_folder import is_result_set, is_run
-from asd_lightning.scoring.arguments import require_at_least, require_choice
-
-Recordings = Path | str | Sequence[Path | str] | Sequence[Float32[ndarray, " _"]] | Float32[ndarray, "n samples"]
-"""A folder, a file, several files, or waveforms in [-1, 1] at the detector's rate."""
+from asd_lightning.scoring.arguments import require_at_least, require_choice, require_machine
 
 
 class Detector:
@@ -257,9 +254,9 @@ class Detector:
 
     def sounds_given(self, X: Recordings, machine: str | None = None) -> list[Sound]:  # noqa: N803
         """Recordings as pieces that the detector hears; see `judge`."""
-        clips, waveforms = _given(X, "")
+        clips, waveforms = given(X, "")
         named = [dataclasses.replace(clip, machine=self.machine_of(clip.path, machine)) for clip in clips]
-        return _pieces(named, waveforms, self.hearing_)
+        return as_heard(named, waveforms, self.hearing_)
 
     def sounds_of(self, machine: str) -> Arrays:
         """Excerpts of a machine's bank: FLAC files as bytes, by the number of their item."""
@@ -280,8 +277,7 @@ class Detector:
             machine = names[0]
         if machine is None:
             raise UserError(f"{clip_path}: of which machine? Name one with --machine, of {', '.join(names)}")
-        if machine not in names:
-            raise UserError(f"machine {machine}: the detector knows {', '.join(names)}; name one of them")
+        require_machine(machine, names, "detector")
         return machine
 
     def _preset(self) -> Preset:
@@ -298,12 +294,12 @@ class Detector:
             table = None if self.recordings is None else Path(self.recordings)
             return name, hearing.pieces_of(normal_clips(Path(X), name, table))
         name = self.machine or "machine"
-        clips, waveforms = _given(X, name)
+        clips, waveforms = given(X, name)
         if self.recordings is not None:
             clips = RecordingsTable(Path(self.recordings)).named(clips, whole=False)
         if groups is not None:
             clips = [dataclasses.replace(clip, recording=str(n)) for clip, n in zip(clips, groups, strict=True)]
-        return name, _pieces(clips, waveforms, hearing)
+        return name, as_heard(clips, waveforms, hearing)
 
     def _sorting(self, X: Recordings, pieces: Sequence[Sound], filed: Sequence[str] | None) -> Sorted:  # noqa: N803
         clips = list({sound.clip.file: sound.clip for sound in pieces}.values())
@@ -327,84 +323,3 @@ class Detector:
     def _check_fitted(self) -> None:
         if not hasattr(self, "machines_"):
             raise UserError("this Detector is not fitted; call fit, or Detector.load")
-
-
-class Machines(Mapping[str, Machine]):
-    """Machines by name; those of a file read when they are asked for; threads may share it."""
-
-    def __init__(
-        self, made: Mapping[str, Machine], file: DetectorFile | None = None, rows: Mapping[str, int] | None = None
-    ) -> None:
-        self._made = dict(made)
-        self._file = file
-        self._rows = dict(rows or {})
-        self._lock = RLock()
-
-    def __getitem__(self, name: str) -> Machine:
-        with self._lock:
-            if name not in self._made:
-                if self._file is None or name not in self._rows:
-                    raise KeyError(name)
-                part = self._file.part(f"machine/{self._rows[name]}")
-                self._made[name] = Machine.of_parts(part, self._file.path)
-            return self._made[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys([*self._rows, *self._made]))
-
-    def __len__(self) -> int:
-        return len({*self._rows, *self._made})
-
-    def parts(self, name: str) -> Arrays:
-        """A machine as arrays; those of a file that nobody has asked for are passed on as they are."""
-        with self._lock:
-            if name in self._made or self._file is None:
-                return self[name].parts()
-            return self._file.part(f"machine/{self._rows[name]}")
-
-    def put(self, machine: Machine) -> None:
-        """Take a machine in, in the place of one of its name."""
-        with self._lock:
-            self._made[machine.name] = machine
-
-
-def _given(X: Recordings, machine: str) -> tuple[list[Clip], list[Float32[ndarray, " _"]] | None]:  # noqa: N803
-    """Recordings as clips, and their waveforms where those were given."""
-    from asd_lightning.data.folders import recordings
-
-    if isinstance(X, Path | str):
-        path = Path(X)
-        paths = list(recordings(path)) if path.is_dir() else [path]
-        if not paths:
-            raise UserError(f"{path}: no recordings in it; WAV and FLAC files are read")
-        return clips_of(paths, machine), None
-    if not len(X):
-        return [], None
-    if isinstance(X[0], Path | str):
-        return clips_of([Path(str(path)) for path in X], machine), None
-    waveforms = [_waveform(number, waveform) for number, waveform in enumerate(X)]
-    clips = [
-        Clip(path=Path(str(n)), machine=machine, name=str(n), split="test", domain="source", condition="unknown")
-        for n in range(len(waveforms))
-    ]
-    return clips, waveforms
-
-
-def _waveform(number: int, samples: Any) -> Float32[ndarray, " samples"]:
-    given = np.asarray(samples)
-    if given.dtype.kind != "f":
-        raise UserError(f"waveform {number}: samples in [-1, 1] are needed, not {given.dtype}; divide by full scale")
-    waveform = np.asarray(given, np.float32)
-    if waveform.ndim != 1 or not waveform.size or not np.isfinite(waveform).all():
-        raise UserError(f"waveform {number}: a row of finite samples is needed, not shape {waveform.shape}")
-    return waveform
-
-
-def _pieces(clips: Sequence[Clip], waveforms: list[Float32[ndarray, " _"]] | None, hearing: Hearing) -> list[Sound]:
-    if waveforms is None:
-        return hearing.pieces_of(clips)
-    return [
-        piece
-        for clip, waveform in zip(clips, waveforms, strict=True)
-        for piece in hearing.pieces_of_waveform(waveform, clip)
-    ]

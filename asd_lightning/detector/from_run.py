@@ -33,8 +33,6 @@ from asd_lightning.scoring.windows import numbered
 
 logger = logging.getLogger(__name__)
 
-_PRECISIONS = {"torch.bfloat16": "bf16-mixed", "torch.float16": "16-mixed"}
-
 
 def hearing_of_run(run: Any) -> Hearing:
     """How a run (`asd_lightning.experiment.fitted_run.FittedRun`) hears; its weights travel with it.
@@ -47,11 +45,13 @@ def hearing_of_run(run: Any) -> Hearing:
     if run.preprocessing.channel == "residual":
         raise UserError("a run of data.channel=residual embeds two microphones, and a detector hears one")
     from asd_lightning.encoders.finetuning import merge_low_rank
+    from asd_lightning.scoring.clip_embeddings import AUTOCAST
 
     head = run.config["loss"].get("head", "joint") if run.config.get("score_after_head", True) else "none"
     spec = embedder_spec(run.config["embedder"], head)
     merge_low_rank(run.embedder)
-    precision = _PRECISIONS.get(str(run.dtype), "32-true") if run.precision == "float32" else run.precision
+    mixed = {dtype: name for name, dtype in AUTOCAST.items()}
+    precision = mixed.get(run.dtype, "32-true") if run.precision == "float32" else run.precision
     hearing = Hearing(run.preprocessing, spec, run.reduction, precision)
     return hearing.with_weights(run.embedder, keep=True, told={})
 

@@ -16,7 +16,7 @@ from numpy import ndarray
 from asd_lightning.data.audio import BadAudioError
 from asd_lightning.data.layout import Clip
 from asd_lightning.data.preprocessing import Preprocessing
-from asd_lightning.data.recordings import cut_recordings
+from asd_lightning.data.recordings import cut_recordings, window_of
 from asd_lightning.detector.constructors import Spec, build_embedder, pretrained
 from asd_lightning.detector.file import Arrays, part_digest
 from asd_lightning.errors import UserError
@@ -173,19 +173,18 @@ class Hearing:
             batch_size: pieces at a time.
             in_float32_too: beside a lower precision, for comparison; each recording is decoded once all the same.
         """
-        import torch
-
-        from asd_lightning.scoring.clip_embeddings import embed_windows
+        from asd_lightning.scoring.clip_embeddings import AUTOCAST, embed_windows
 
         read: list[tuple[Sound, Any]] = []
         unreadable: dict[str, str] = {}
-        dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(self.precision)
         model: nn.Module = self.scored_by
         if in_float32_too:
             from asd_lightning.low_precision import SideBySide
 
             model = SideBySide(model, self.model)
-        embeddings = embed_windows(model, self._windows(pieces, look, read, unreadable), batch_size, dtype)
+        embeddings = embed_windows(
+            model, self._windows(pieces, look, read, unreadable), batch_size, AUTOCAST.get(self.precision)
+        )
         kept = [number for number, (sound, _) in enumerate(read) if sound.clip.file not in unreadable]
         pairs = [read[number] for number in kept]
         own, *exact = np.split(embeddings[kept], 2 if in_float32_too else 1, axis=1)
@@ -204,10 +203,7 @@ class Hearing:
         seconds = self.preprocessing.clip_seconds
         starts = [min(round(place * rate), len(waveform) - length) for place in places]
         return [
-            Sound(
-                replace(clip, name=f"{clip.name}#t={place:g}", start=place, seconds=seconds),
-                waveform[start : start + length],
-            )
+            Sound(window_of(clip, place, seconds), waveform[start : start + length])
             for place, start in zip(places, starts, strict=True)
         ]
 

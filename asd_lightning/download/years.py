@@ -59,7 +59,7 @@ class Year:
 
 
 _CLASSIC = ("ToyCar", "ToyTrain", "bearing", "fan", "gearbox", "slider", "valve")
-_LENGTHS_2025 = {
+LENGTHS_2025 = {
     "ToyCar": 12.0,
     "ToyTrain": 12.0,
     "AutoTrash": 6.0,
@@ -67,6 +67,8 @@ _LENGTHS_2025 = {
     "CoffeeGrinder": 5.0,
     "ToyRCCar": 7.0,
 }
+"""Length in s of a clip of 2025; the other machines' clips last 10 s."""
+
 _EVAL_2025 = ("AutoTrash", "BandSealer", "CoffeeGrinder", "HomeCamera", "Polisher", "ScrewFeeder", "ToyPet", "ToyRCCar")
 
 _DEV_2026 = ("ToyCar", "ToyCarEmu", "bearingEmu", "fan", "gearboxEmu", "sliderEmu", "valveEmu")
@@ -110,7 +112,7 @@ YEARS: dict[int, Year] = {
         _EVAL_2025,
         (f"{_TRUTH}/70569b81868233adb8a9320af3dbfd339811c9ee/datasets/eval_data_list_2025.csv",),
         supplemental_clips=100,
-        seconds={machine: _LENGTHS_2025.get(machine, 10.0) for machine in _CLASSIC + _EVAL_2025},
+        seconds={machine: LENGTHS_2025.get(machine, 10.0) for machine in _CLASSIC + _EVAL_2025},
     ),
     2026: Year(
         2026,

@@ -25,7 +25,8 @@ from typing import NamedTuple, TypeVar, cast
 
 from asd_lightning.data.conditions import Condition
 from asd_lightning.data.file_names import Domain
-from asd_lightning.data.layout import Clip, find_truth
+from asd_lightning.data.layout import Clip
+from asd_lightning.data.truth_place import find_truth
 from asd_lightning.download.years import ATTRIBUTES, FLAGS
 from asd_lightning.errors import UserError
 from asd_lightning.foreign_files import ForeignFileError, read_csv

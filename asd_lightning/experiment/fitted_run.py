@@ -19,7 +19,8 @@ from asd_lightning.errors import UserError
 from asd_lightning.low_precision import lowered
 from asd_lightning.precision import LOW_PRECISIONS, Precision
 from asd_lightning.run_folder import CHECKPOINT, find_results
-from asd_lightning.scoring.clip_embeddings import embed_windows, heard_of
+from asd_lightning.scoring.arguments import require_machine
+from asd_lightning.scoring.clip_embeddings import AUTOCAST, embed_windows, heard_of
 from asd_lightning.scoring.clip_scores import ClipScore, WindowScore
 from asd_lightning.scoring.embedding_cache import model_digest
 from asd_lightning.scoring.fitted import FittedMachine, MachineKey, read_fitted
@@ -88,8 +89,7 @@ class FittedRun:
             machine = names[0]
         if machine is None:
             raise UserError(f"the run has several machines: name one with machine=, of {', '.join(names)}")
-        if machine not in names:
-            raise UserError(f"machine {machine}: the run knows {', '.join(names)}; name one of them")
+        require_machine(machine, names, "run")
         given = [recordings] if isinstance(recordings, Path | str) else recordings
         return self.score_clips(clips_of([Path(path) for path in given], machine), batch_size)
 
@@ -138,15 +138,14 @@ def load_run(place: Path | str) -> FittedRun:
     return FittedRun(module.scored_embedder(), preprocessing, machines, reduction, dtype, saved["asd_config"], **low)
 
 
-# From the trainer's name of a precision to the type for autocast; None for full precision.
-_PRECISIONS = {"32-true": None, "32": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-
-
 def _dtype(place: Path | str, about: Mapping[str, Any]) -> torch.dtype | None:
+    """The type for autocast; ``None`` for full precision."""
     precision = str(about.get("precision", "32-true"))
-    if precision not in _PRECISIONS:
+    if precision in ("32-true", "32"):
+        return None
+    if precision not in AUTOCAST:
         raise UserError(f"{place}: was tested with trainer.precision={precision}, which is not repeated outside of it")
-    return _PRECISIONS[precision]
+    return AUTOCAST[precision]
 
 
 def _preprocessing(path: Path, about: Mapping[str, Any]) -> tuple[Preprocessing, WindowReduction]:

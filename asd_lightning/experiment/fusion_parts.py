@@ -16,11 +16,11 @@ from jaxtyping import Bool, Float, Int
 from asd_lightning.comparison.back_ends import instantiated
 from asd_lightning.comparison.settings import CLIPS
 from asd_lightning.comparison.systems import Run
-from asd_lightning.configuration import of_today
 from asd_lightning.data.layout import Clip
 from asd_lightning.errors import UserError
 from asd_lightning.experiment.run_embeddings import embeddings_of_test
 from asd_lightning.foreign_files import load_yaml
+from asd_lightning.older_names import of_today
 from asd_lightning.scoring.clip_scores import ClipScore, machine_name, read_scores
 from asd_lightning.scoring.embedding_cache import CacheKey, EmbeddingCache
 from asd_lightning.scoring.fitted import FittedMachine, MachineKey

@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from asd_lightning.data.labels import ClassLabel
-from asd_lightning.data.layout import NO_TRUTH
+from asd_lightning.data.truth_place import NO_TRUTH
 from asd_lightning.errors import UserError
 
 logger = logging.getLogger(__name__)

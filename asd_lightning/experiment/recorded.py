@@ -16,7 +16,6 @@ from asd_lightning.configuration import (
     compose_train,
     is_group,
     no_such_setting,
-    of_today,
     own_folders,
     parse_overrides,
     plain,
@@ -31,6 +30,7 @@ from asd_lightning.experiment.allowed import (
 from asd_lightning.experiment.claim import is_first_process
 from asd_lightning.experiment.identity import with_absolute_paths
 from asd_lightning.foreign_files import load_yaml
+from asd_lightning.older_names import of_today
 from asd_lightning.plain_text import did_you_mean, is_name
 from asd_lightning.run_folder import CONFIG, ResultSet
 from asd_lightning.trust import read_part, refuse_foreign_targets

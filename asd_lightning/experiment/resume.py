@@ -8,9 +8,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from asd_lightning.configuration import of_today, recorded
+from asd_lightning.configuration import recorded
 from asd_lightning.errors import UserError
 from asd_lightning.foreign_files import load_yaml
+from asd_lightning.older_names import of_today
 from asd_lightning.run_folder import CHECKPOINT, CONFIG
 
 # What may differ when a run goes on: where it runs, how it is watched, how it is scored.

@@ -8,11 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from asd_lightning.configuration import of_today
 from asd_lightning.data.preprocessing import Preprocessing
 from asd_lightning.errors import UserError
 from asd_lightning.experiment.identity import digest_of
 from asd_lightning.foreign_files import load_yaml
+from asd_lightning.older_names import of_today
 from asd_lightning.run_folder import CHECKPOINT, CONFIG, ResultSet, is_result_set, result_sets
 from asd_lightning.scoring.embedding_cache import (
     EmbeddingCache,

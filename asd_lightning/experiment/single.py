@@ -6,12 +6,12 @@ from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 
-from asd_lightning.configuration import for_hydra, hydra_as_before
+from asd_lightning.configuration import hydra_as_before
 from asd_lightning.errors import UserError
 from asd_lightning.experiment.arguments import check_arguments
 from asd_lightning.experiment.claim import claimed
 from asd_lightning.experiment.computer import check_computer
-from asd_lightning.experiment.text_options import as_text
+from asd_lightning.experiment.text_options import as_hydra_reads
 from asd_lightning.run_folder import ResultSet, results_of
 
 
@@ -30,7 +30,7 @@ def train_once(*overrides: str) -> ResultSet:
     """
     if options := [override for override in overrides if override.startswith("-")]:
         raise UserError(f"{options[0]}: an option of the command; a sweep is one call of train() for each run")
-    fit = [for_hydra(as_text(override)) for override in overrides]
+    fit = as_hydra_reads(overrides)
     with hydra_as_before():
         config = check_arguments(fit)
         assert config is not None, "none of them is an option of Hydra's own"

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 
-from asd_lightning.configuration import parse_overrides
+from asd_lightning.configuration import for_hydra, parse_overrides
 from asd_lightning.errors import UserError
 
 _FOLDERS = re.compile(
-    r"data\.(root|truth|recordings|cache_dir)|hydra\.(run|sweep)\.(dir|subdir)|encoders\.\w+\.weights|"
+    r"data\.(root|truth|recordings|pseudo_classes|cache_dir)|hydra\.(run|sweep)\.(dir|subdir)|encoders\.\w+\.weights|"
     r"logger\.\w+\.save_dir|callbacks\.\w+\.(dirpath|directory)"
 )
 _NAMES = re.compile(
@@ -22,6 +23,15 @@ _OVERRIDE = re.compile(r"([+]{0,2})([\w.]+)=(.*)", re.DOTALL)
 _ITEM = re.compile(r"[^,\[\]]+")
 # Where a value begins: of the option, of an item in a list, or in quotes.
 _HOME = re.compile(r"(?<![^,\[\]'\"])~[\w.-]*(?=[/,\]'\"]|$)")
+
+
+def as_hydra_reads(overrides: Iterable[str]) -> list[str]:
+    """Overrides as they are typed, in the form in which Hydra understands them.
+
+    >>> as_hydra_reads(["name=2024_11_25", "encoders.beats.config.dropout=0", "logger=null"])
+    ["name='2024_11_25'", '++encoders.beats.config.dropout=0', 'logger=[]']
+    """
+    return [for_hydra(as_text(override)) for override in overrides]
 
 
 def as_text(override: str) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+from asd_lightning.data.recordings import at_second
 from asd_lightning.detector.bank import Bank
 from asd_lightning.detector.drift import DriftTest
 from asd_lightning.detector.machine import Machine
@@ -81,7 +82,7 @@ def left_out_windows(machine: Machine, seconds: float) -> LeftOut:
     order = sorted(range(len(own)), key=own.__getitem__)
     blocked = {*bank.blocked.tolist()}
     items = tuple(
-        item if row in blocked else item._replace(file=f"{item.file}#t={item.start:g}")
+        item if row in blocked else item._replace(file=at_second(item.file, item.start))
         for row, item in enumerate(bank.items)
     )
     fitted = fit_bank(Bank(items, bank.embeddings, bank.blocking), machine.maker, "max")

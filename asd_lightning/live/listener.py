@@ -24,6 +24,7 @@ from asd_lightning.live.inputs import Input, Stretch
 from asd_lightning.live.journal import Journal, Place, Request
 from asd_lightning.live.logic import Options, State, Told, Window, acknowledge, advance, shelve
 from asd_lightning.live.prepared import Preparing
+from asd_lightning.scoring.arguments import require_machine
 
 log = logging.getLogger(__name__)
 
@@ -140,9 +141,7 @@ class Listener:
         self.source = source
         self.around = around
         self._in_use = around.detector.get()
-        if source.machine not in self._in_use.detector.machines_:
-            known = ", ".join(self._in_use.detector.machines_)
-            raise UserError(f"machine {source.machine}: the detector knows {known}; name one of them")
+        require_machine(source.machine, self._in_use.detector.machines_, "detector")
         self._journal = Journal(around.journal, other_threads=True)
         place = self._journal.place(source.name)
         if place is not None:

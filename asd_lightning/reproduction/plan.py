@@ -12,7 +12,7 @@ from rich.filesize import decimal
 
 from asd_lightning.configuration import compose_train, for_hydra
 from asd_lightning.data.folders import machine_folders
-from asd_lightning.data.layout import find_truth
+from asd_lightning.data.truth_place import find_truth
 from asd_lightning.download.years import TEST_CLIPS, TRAINING_CLIPS, YEARS, Part
 from asd_lightning.encoders.weights.catalog import find
 from asd_lightning.encoders.weights.store import stored_path

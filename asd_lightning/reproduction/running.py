@@ -6,8 +6,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from asd_lightning.data.layout import NO_TRUTH
 from asd_lightning.data.pseudo_classes import pseudo_classes, write_pseudo_classes
+from asd_lightning.data.truth_place import NO_TRUTH
 from asd_lightning.experiment.single import train_once
 from asd_lightning.reproduction.plan import Plan, for_clusters
 from asd_lightning.run_folder import CHECKPOINT, ResultSet, results_of

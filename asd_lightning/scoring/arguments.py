@@ -1,7 +1,8 @@
-"""Checks of back-ends' and thresholds' arguments."""
+"""Checks of arguments that more than one room takes."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from numbers import Integral, Real
 from typing import Any, get_args
 
@@ -28,3 +29,14 @@ def require_between(name: str, value: float, low: float | int, high: float | int
         raise UserError(f"{name}={value!r:.40}: must be a number")
     if not low < value < high:
         raise UserError(f"{name}={value}: must be above {low:g} and below {high:g}")
+
+
+def require_machine(machine: str, known: Collection[str], of: str) -> None:
+    """Raise ``UserError`` unless the run or detector ``of`` has the machine.
+
+    >>> require_machine("fan", ["pump", "valve"], "detector")
+    Traceback (most recent call last):
+    asd_lightning.errors.UserError: machine fan: the detector knows pump, valve; name one of them
+    """
+    if machine not in known:
+        raise UserError(f"machine {machine}: the {of} knows {', '.join(known)}; name one of them")

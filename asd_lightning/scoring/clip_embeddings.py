@@ -13,6 +13,9 @@ from torch import nn
 from asd_lightning.data.layout import Clip
 from asd_lightning.data.preprocessing import Preprocessing
 
+AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+"""A trainer's mixed precisions by name, and the type that products are computed in."""
+
 
 def heard_of(clip: Clip, preprocessing: Preprocessing, far: bool = False) -> Float32[ndarray, " samples"]:
     """The waveform of a clip, in [-1, 1]; of channel ``residual`` that of the far microphone where asked for.

@@ -81,13 +81,3 @@ CLASSES_2025: dict[str, list[MachineClass]] = {
         *grid("target", [10], id="C1", spd="3", mic="2"),
     ],
 }
-
-# Length of a clip in seconds; the other machines' clips last 10 s.
-SECONDS_2025 = {
-    "ToyCar": 12.0,
-    "ToyTrain": 12.0,
-    "AutoTrash": 6.0,
-    "HomeCamera": 6.0,
-    "CoffeeGrinder": 5.0,
-    "ToyRCCar": 7.0,
-}

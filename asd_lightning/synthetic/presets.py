@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from asd_lightning.synthetic.classes_2025 import CLASSES_2025, SECONDS_2025, grid
+from asd_lightning.download.years import LENGTHS_2025
+from asd_lightning.synthetic.classes_2025 import CLASSES_2025, grid
 from asd_lightning.synthetic.clips import Clip, clips_of
 from asd_lightning.synthetic.machines import Machine, MachineClass, Physics
 
@@ -102,5 +103,5 @@ def _preset(name: str, classes: dict[str, list[MachineClass]], seconds: dict[str
 PRESETS: dict[str, Preset] = {
     "tiny": _preset("tiny", _TINY, dict.fromkeys(_TINY, 1.0), 6),
     "demo": _preset("demo", _DEMO, dict.fromkeys(_DEMO, 3.0), 25),
-    "full": _preset("full", CLASSES_2025, dict.fromkeys(CLASSES_2025, 10.0) | SECONDS_2025, 50),
+    "full": _preset("full", CLASSES_2025, dict.fromkeys(CLASSES_2025, 10.0) | LENGTHS_2025, 50),
 }

@@ -13,12 +13,12 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from torch import Tensor
 
-from asd_lightning.configuration import of_today
 from asd_lightning.data.labels import ClassLabel
 from asd_lightning.embedder import Embedder
 from asd_lightning.encoders.weights.checkpoints import architecture_only, encoder_arguments
 from asd_lightning.encoders.weights.unpickling import read_pickled
 from asd_lightning.errors import UserError
+from asd_lightning.older_names import of_today
 from asd_lightning.plain_text import printable
 from asd_lightning.training.module import AnomalousSoundModule, rename_head
 from asd_lightning.trust import refuse_foreign_targets

@@ -10,9 +10,10 @@ import pytest
 import soundfile
 
 from asd_lightning.data.audio import Header
-from asd_lightning.data.layout import find_clips, find_truth
+from asd_lightning.data.layout import find_clips
 from asd_lightning.data.preprocessing import Preprocessing
 from asd_lightning.data.recordings import cut_recordings, mixed_lengths, mixed_rates
+from asd_lightning.data.truth_place import find_truth
 from asd_lightning.errors import UserError
 
 

@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asd_lightning.data.preprocessing import Preprocessing
+from asd_lightning.data.recordings import clips_of, cut_recordings
+from asd_lightning.detector.hearing import Hearing
 from asd_lightning.errors import UserError
 
 RATE = 16_000
@@ -20,6 +22,13 @@ def tone_with_click(path, seconds, at):
     waveform = 0.01 * np.sin(np.arange(round(seconds * RATE)) / 7)
     waveform[round(at * RATE)] = 0.9
     soundfile.write(path, waveform, RATE, subtype="PCM_16")
+
+
+def windows_of(path, preprocessing):
+    """What is heard of a file, shape (windows, crops, samples)."""
+    pieces = cut_recordings(clips_of([path], "pump"), preprocessing)
+    read = [preprocessing.read(piece.path, piece.start, piece.seconds) for piece in pieces]
+    return np.stack([preprocessing.windows(waveform) for waveform in read])
 
 
 @given(
@@ -41,7 +50,7 @@ def test_windows_leave_nothing_out_and_none_sticks_out(seconds, clip_seconds, sh
 @pytest.mark.parametrize("at", [0.01, 1.2, 3.7, 4.99])
 def test_a_click_anywhere_is_in_a_window(tmp_path, at):
     tone_with_click(tmp_path / "a.wav", 5.0, at)
-    heard = Preprocessing(clip_seconds=2.0)(tmp_path / "a.wav")
+    heard = windows_of(tmp_path / "a.wav", Preprocessing(clip_seconds=2.0))
     assert heard.shape == (3, 1, 32_000)
     assert np.abs(heard).max() > 0.8
 
@@ -49,13 +58,17 @@ def test_a_click_anywhere_is_in_a_window(tmp_path, at):
 def test_a_path_and_its_waveform_are_heard_alike(tmp_path):
     tone_with_click(tmp_path / "a.wav", 5.3, 2.0)
     waveform, _ = soundfile.read(tmp_path / "a.wav", dtype="float32")
-    heard = Preprocessing(clip_seconds=2.0, test_windows=3)
-    np.testing.assert_array_equal(heard(tmp_path / "a.wav"), heard(waveform))
+    preprocessing = Preprocessing(clip_seconds=2.0, test_windows=3)
+    heard = Hearing(preprocessing, {})
+    (clip,) = clips_of([tmp_path / "a.wav"], "pump")
+    in_memory = [preprocessing.windows(heard.waveform(piece)) for piece in heard.pieces_of_waveform(waveform, clip)]
+    np.testing.assert_array_equal(windows_of(tmp_path / "a.wav", preprocessing), in_memory)
 
 
 def test_short_recordings_are_padded(tmp_path):
     tone_with_click(tmp_path / "a.wav", 0.5, 0.1)
-    tiled, zeros = (Preprocessing(clip_seconds=1.0, pad=pad)(tmp_path / "a.wav")[0, 0] for pad in ("tile", "zero"))
+    both = [Preprocessing(clip_seconds=1.0, pad=pad) for pad in ("tile", "zero")]
+    tiled, zeros = (windows_of(tmp_path / "a.wav", preprocessing)[0, 0] for preprocessing in both)
     np.testing.assert_array_equal(tiled[:8000], tiled[8000:])
     assert not zeros[8000:].any()
 
@@ -92,4 +105,4 @@ def test_bad_options_are_named(options, message, monkeypatch):
 def test_reduced_needs_coefficients(tmp_path):
     tone_with_click(tmp_path / "a.wav", 1.0, 0.1)
     with pytest.raises(UserError, match=r"a\.wav: data\.channel=reduced needs the machine's far-microphone"):
-        Preprocessing(channel="reduced")(tmp_path / "a.wav")
+        Preprocessing(channel="reduced").read(tmp_path / "a.wav")

@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from asd_lightning.data.layout import find_clips, find_truth
+from asd_lightning.data.layout import find_clips
+from asd_lightning.data.truth_place import find_truth
 from asd_lightning.download.pipeline import Outcome, Selection, Source, download_year
 from asd_lightning.download.retry import RetryPolicy
 from asd_lightning.download.years import YEARS

@@ -265,4 +265,4 @@ def test_there_is_one_reader() -> None:
         for source in (REPOSITORY / "asd_lightning").rglob("*.py")
         if "ground_truth_data" in source.read_text()
     }
-    assert names == {"evaluation/ground_truth.py", "data/layout.py", "download/years.py", "synthetic/released.py"}
+    assert names == {"evaluation/ground_truth.py", "data/truth_place.py", "download/years.py", "synthetic/released.py"}

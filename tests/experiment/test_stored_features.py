@@ -66,7 +66,8 @@ def test_every_pooling_of_every_grid(tiny_data, tmp_path, system):
     module = load_module(run / CHECKPOINT)
     (branch,) = module.embedder.branches.values()
     row = 5
-    waveform = torch.from_numpy(cache.key.preprocessing(cache.query_clips[row].path)[0])
+    heard = cache.key.preprocessing
+    waveform = torch.from_numpy(heard.windows(heard.read(cache.query_clips[row].path)))
     with torch.inference_mode():
         (tokens,) = branch.encoder(branch.front_end(waveform)).numpy()
     bands = branch.encoder.grid.bands

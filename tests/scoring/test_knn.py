@@ -10,9 +10,8 @@ from sklearn.metrics import pairwise_distances
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler, normalize
 
-from asd_lightning.configuration import of_today
 from asd_lightning.errors import UserError
-from asd_lightning.older_names import _say_once
+from asd_lightning.older_names import _say_once, of_today
 from asd_lightning.scoring import neighbors
 from asd_lightning.scoring.knn import KNNScorer
 from asd_lightning.scoring.smote import Smote

@@ -15,16 +15,15 @@ from asd_lightning.encoders.beats import BEATs, BEATsConfig
 from asd_lightning.encoders.eat import EAT, EATConfig
 from asd_lightning.encoders.mn04 import MN04, MN04Config
 from asd_lightning.encoders.weights.catalog import Architecture
-from asd_lightning.encoders.weights.unpickling import (
+from asd_lightning.encoders.weights.tensor_files import (
     StoredTensor,
     check_is_weights,
     is_safetensors,
-    read_pickled,
     read_safetensors,
     read_tensors,
-    settings,
     some,
 )
+from asd_lightning.encoders.weights.unpickling import read_pickled, settings
 from asd_lightning.errors import UserError
 from asd_lightning.foreign_files import load_json
 from asd_lightning.plain_text import printable

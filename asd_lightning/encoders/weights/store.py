@@ -23,8 +23,8 @@ from asd_lightning.atomic import replaced
 from asd_lightning.encoders.weights import catalog
 from asd_lightning.encoders.weights.catalog import PretrainedEncoder
 from asd_lightning.encoders.weights.conversion import CONFIGS, EncoderWeights, fitting, read_official
+from asd_lightning.encoders.weights.tensor_files import check_is_weights, is_safetensors, read_safetensors
 from asd_lightning.encoders.weights.transfer import check_space, download, file_sha256, no_space_is_a_user_error
-from asd_lightning.encoders.weights.unpickling import check_is_weights, is_safetensors, read_safetensors
 from asd_lightning.errors import UserError
 from asd_lightning.foreign_files import parse_json
 from asd_lightning.plain_text import printable, without_credentials

@@ -21,12 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from asd_lightning.download.transfer import looks_like_web_page
+from asd_lightning.encoders.weights.tensor_files import AGAIN, StoredTensor, check_is_weights, some
 from asd_lightning.errors import UserError
-from asd_lightning.foreign_files import ForeignFileError, open_foreign, open_zip
+from asd_lightning.foreign_files import ForeignFileError, open_zip
 from asd_lightning.plain_text import printable
 
 # Classes that fairseq's training checkpoints mention around the tensors.  None of them is imported.
@@ -69,40 +68,19 @@ _STORAGES = {
     "torch.ByteStorage": torch.uint8,
     "torch.BoolStorage": torch.bool,
 }
-_FLOAT_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 _DTYPES = frozenset(str(dtype) for dtype in _STORAGES.values())
 _DICTIONARIES = ("collections.OrderedDict", "collections.defaultdict")
 _TENSOR, _PARAMETER = "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter"
 # The largest published checkpoint takes some 30,000 steps, and its pickle 1 MB.
 _MOST_STEPS = 500_000
 _MOST_PICKLE_BYTES = 16 << 20
-_MOST_HEADER_BYTES = 16 << 20
 _MOST_DIMENSIONS = 8
-_MOST_TENSORS = 10_000
-# Tensors of one memory count once each: the twelve position tables of BEATs are one in the file.
-_SHARED_BYTES = 64 << 20
-_AGAIN = "Get the file again from its publisher (`asd weights list` names it)"
 
 
 class Placeholder:
     """Stands where a checkpoint names a class; keeps the state it was given, and runs nothing."""
 
     state: Any = None
-
-
-@dataclass(frozen=True)
-class StoredTensor:
-    """A tensor that is still in its file.
-
-    Attributes:
-        shape: its shape, which its file has bytes for.
-        nbytes: of the tensor, in memory of its own.
-        read: copies it out of the file.
-    """
-
-    shape: tuple[int, ...]
-    nbytes: int
-    read: Callable[[], Tensor]
 
 
 @dataclass(frozen=True)
@@ -147,19 +125,18 @@ def read_pickled(path: Path) -> dict[Any, Any]:
     except ForeignFileError as error:
         raise UserError(
             f"{path} is cut short, or is not a checkpoint: it has no complete torch archive in it ({error.reason}). "
-            f"{_AGAIN}"
+            f"{AGAIN}"
         ) from None
     try:
         payload = _Machine(_Tensors(path, members)).run(program, path)
     except _RefusedError as error:
         raise UserError(
-            f"{path} is refused: it is not a plain checkpoint ({printable(str(error))}). Nothing in it was run. "
-            f"{_AGAIN}"
+            f"{path} is refused: it is not a plain checkpoint ({printable(str(error))}). Nothing in it was run. {AGAIN}"
         ) from None
     except (IndexError, KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
-        raise UserError(f"{path} is damaged: {printable(f'{error!s:.200}')}. {_AGAIN}") from None
+        raise UserError(f"{path} is damaged: {printable(f'{error!s:.200}')}. {AGAIN}") from None
     if not isinstance(payload, dict):
-        raise UserError(f"{path} holds a {type(payload).__name__}, not the dictionary of a checkpoint. {_AGAIN}")
+        raise UserError(f"{path} holds a {type(payload).__name__}, not the dictionary of a checkpoint. {AGAIN}")
     return payload
 
 
@@ -372,7 +349,7 @@ def _refuse_foreign(names: Iterable[str], path: Path) -> None:
     if foreign:
         raise UserError(
             f"{path} is refused: its pickle asks for {some(foreign)}, which no known checkpoint format needs and "
-            f"which could run code. Nothing in it was run. {_AGAIN}, or use a .safetensors file"
+            f"which could run code. Nothing in it was run. {AGAIN}, or use a .safetensors file"
         )
 
 
@@ -398,78 +375,3 @@ def _without_container(value: Any) -> Any:
         # omegaconf keeps a container's items and a node's value under these names
         value = state.get("_content", state.get("_val", state or None))
     return None
-
-
-def read_safetensors(path: Path) -> tuple[dict[str, StoredTensor], dict[str, str]]:
-    """Tensors and header metadata of a .safetensors file.
-
-    Raises:
-        UserError: not a complete .safetensors file.
-    """
-    check_is_weights(path)
-    try:
-        file: Any = safe_open(path, framework="pt")
-        names = file.keys()
-        if len(names) > _MOST_TENSORS:
-            raise ValueError(f"{len(names):,} tensors are more than {_MOST_TENSORS:,}")
-        return {name: _in_safetensors(file, name) for name in names}, dict(file.metadata() or {})
-    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
-        reason = printable(f"{error!s:.200}")
-        raise UserError(f"{path} is cut short, or is not a .safetensors file: {reason}. {_AGAIN}") from error
-
-
-def _in_safetensors(file: Any, name: str) -> StoredTensor:
-    piece = file.get_slice(name)
-    shape, dtype = tuple(piece.get_shape()), str(piece.get_dtype())
-    if dtype not in _FLOAT_BYTES:
-        raise ValueError(f"{some([name])} has numbers of type {dtype:.20}")
-    return StoredTensor(shape, math.prod(shape) * _FLOAT_BYTES[dtype], lambda: file.get_tensor(name))
-
-
-def read_tensors(stored: Mapping[str, StoredTensor], path: Path) -> dict[str, Tensor]:
-    """Own, contiguous float32 memory for each: .safetensors takes no shared memory.
-
-    Raises:
-        UserError: the tensors are views that take much more memory than the file has bytes.
-    """
-    wanted, present = sum(tensor.nbytes for tensor in stored.values()), path.stat().st_size
-    if wanted > present + _SHARED_BYTES:
-        raise UserError(f"{path} is refused: its {present:,} bytes ask for {wanted:,} bytes of tensors. {_AGAIN}")
-    try:
-        return {name: tensor.read().detach().to(torch.float32).contiguous() for name, tensor in stored.items()}
-    except (SafetensorError, RuntimeError, ValueError) as error:
-        raise UserError(f"{path} is damaged: {printable(f'{error!s:.200}')}. {_AGAIN}") from error
-
-
-def some(names: list[str]) -> str:
-    """The first of ``names``, for a message."""
-    shown = ", ".join(printable(f"{name:.80}") for name in names[:3])
-    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown
-
-
-def is_safetensors(path: Path) -> bool:
-    """Whether the first bytes are a .safetensors header: its length in 8 bytes, then JSON."""
-    with path.open("rb") as file:
-        head = file.read(9)
-    return len(head) == 9 and head[8:] == b"{" and int.from_bytes(head[:8], "little") <= _MOST_HEADER_BYTES
-
-
-def check_is_weights(path: Path) -> None:
-    """Refuse what is no weight file at all.
-
-    Raises:
-        UserError: missing, empty, or a web page (what file hosts send in place of a file they do not want to give).
-    """
-    if not path.is_file():
-        raise UserError(
-            f"{path} does not exist, or is not a file. Check the path; `asd weights list` names what there is"
-        )
-    with open_foreign(path) as file:
-        head = file.read(512)
-    if not head:
-        raise UserError(f"{path} is empty. {_AGAIN}")
-    if looks_like_web_page(head):
-        raise UserError(
-            f"{path} is a web page, not a weight file: the site answered with a page. "
-            "Open the address in a browser, save the file itself, then `asd weights import FILE`"
-        )

@@ -20,9 +20,9 @@ import torch
 from safetensors.torch import save_file
 
 from asd_lightning.cli import main
-from asd_lightning.encoders.weights import unpickling
 from asd_lightning.encoders.weights.checkpoints import load_encoder
 from asd_lightning.encoders.weights.store import import_weights
+from asd_lightning.encoders.weights.tensor_files import read_tensors
 from asd_lightning.encoders.weights.unpickling import Placeholder, read_pickled, settings
 from asd_lightning.errors import UserError
 from tests.encoders import official
@@ -403,7 +403,7 @@ def test_the_machine_reads_what_torch_writes(tmp_path: Path) -> None:
     }
     torch.save({"model": OrderedDict(tensors), "cfg": {"a": 1}}, tmp_path / "a.pt")
     stored = read_pickled(tmp_path / "a.pt")["model"]
-    read = unpickling.read_tensors(stored, tmp_path / "a.pt")
+    read = read_tensors(stored, tmp_path / "a.pt")
     assert read.keys() == tensors.keys()
     for name, tensor in tensors.items():
         assert torch.equal(read[name], tensor.detach().float()), name

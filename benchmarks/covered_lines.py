@@ -1,0 +1,78 @@
+"""Which lines of the package the quick tests run, by room.
+
+    make coverage
+
+Reads what pytest-cov has left in ``.coverage``, and writes the table at the top of ``coverage.md``; the words below it
+stay.  Lines are counted once, in whichever process they ran.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from asd_lightning.tables import Row, Table, markdown_lines
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "benchmarks" / "coverage.md"
+REST = "## What is not covered"
+PACKAGE = "asd_lightning"
+
+
+def main() -> None:
+    """Write the table."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder, "coverage.json")
+        subprocess.run([sys.executable, "-m", "coverage", "json", "-q", "-o", report], cwd=ROOT, check=True)
+        files = json.loads(report.read_text(encoding="utf-8"))["files"]
+    lines = table(
+        {name: (file["summary"]["num_statements"], file["summary"]["covered_lines"]) for name, file in files.items()}
+    )
+    rest = PAGE.read_text(encoding="utf-8").partition(REST)[2] if PAGE.is_file() else "\n"
+    PAGE.write_text("\n".join([*lines, "", REST]) + rest, encoding="utf-8")
+    print("\n".join(lines))
+
+
+def table(files: Mapping[str, tuple[int, int]]) -> list[str]:
+    """The page's head.
+
+    Args:
+        files: path below the checkout -> lines that can run, and those that did.
+    """
+    lines: Counter[str] = Counter()
+    covered: Counter[str] = Counter()
+    for name, (statements, run) in files.items():
+        for room in (_room(name), "all"):
+            lines[room] += statements
+            covered[room] += run
+    rooms = [*sorted(room for room in lines if room != "all"), "all"]
+    rows = [
+        Row((room, f"{lines[room]:,}", f"{lines[room] - covered[room]:,}", f"{covered[room] / lines[room]:.1%}"))
+        for room in rooms
+        if lines[room]
+    ]
+    _, total, _, share = rows[-1].cells
+    version = ".".join(map(str, sys.version_info[:2]))
+    return [
+        "# Which lines the tests run",
+        "",
+        f"`make coverage`, Python {version}, without a GPU: {share} of the {total} lines that can run, by the quick "
+        "tests alone (`make test`).",
+        "",
+        *markdown_lines(Table("", ("room", "lines", "not run", "run"), tuple(rows))),
+    ]
+
+
+def _room(name: str) -> str:
+    """The folder below the package; files that stand alone are one room."""
+    parts = Path(name).relative_to(PACKAGE).parts
+    return parts[0] if len(parts) > 1 else "(the package's own files)"
+
+
+if __name__ == "__main__":
+    main()
