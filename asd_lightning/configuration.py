@@ -10,7 +10,6 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +120,8 @@ def compose_train(overrides: Sequence[str], output_dir: Path | None = None) -> D
     with _mistakes_named(), initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         config: DictConfig = compose("train", overrides=[*overrides], return_hydra_config=True)
         # Twice: the output folder is made of values that look into Hydra's configuration.
-        HydraConfig.instance().set_config(deepcopy(config))
+        HydraConfig.instance().set_config(config)
+        OmegaConf.set_readonly(config.hydra, False)
         config.hydra.runtime.output_dir = str(config.hydra.run.dir if output_dir is None else output_dir)
         HydraConfig.instance().set_config(config)
         with open_dict(config):

@@ -27,7 +27,7 @@ def pytest_configure(config: pytest.Config) -> None:
         import torch
 
         torch.set_num_threads(1)
-        lighter.read_configuration_in_c()
+        lighter.compose_lighter()
 
 
 # Files of few tests that take long.  They come first: a worker that begins one last is waited for by the others.
