@@ -71,11 +71,13 @@ def _unpainted() -> None:
 
 @pytest.fixture
 def painted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The plots of a run are painted as a user's are: for tests that look at them."""
+    """The plots of runs and comparisons are painted as a user's are: for tests that look at them."""
+    from asd_lightning.comparison import plot
     from asd_lightning.figures import save_figure
     from asd_lightning.pages import plots
 
-    monkeypatch.setattr(plots, "save_figure", save_figure)
+    for module in (plots, plot):
+        monkeypatch.setattr(module, "save_figure", save_figure)
 
 
 @pytest.fixture
