@@ -67,7 +67,7 @@ def _read_yaml_in_c() -> None:
 
 
 def leave_unpainted() -> None:
-    """Plots of runs and comparisons are made, but their files are empty: to paint them takes half of a tiny run's time."""
+    """Plots of runs and comparisons are made, but their files are empty: painting takes half a tiny run's time."""
     from asd_lightning.comparison import plot
     from asd_lightning.pages import plots
 
