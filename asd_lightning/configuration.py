@@ -10,7 +10,6 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers.oc import env
 
@@ -119,10 +118,11 @@ def compose_train(overrides: Sequence[str], output_dir: Path | None = None) -> D
         overrides = [*search_path(own_folders()), *overrides]
     with _mistakes_named(), initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         config: DictConfig = compose("train", overrides=[*overrides], return_hydra_config=True)
-        # Twice: the output folder is made of values that look into Hydra's configuration.
-        HydraConfig.instance().set_config(deepcopy(config))
-        config.hydra.runtime.output_dir = str(config.hydra.run.dir if output_dir is None else output_dir)
+        # First: the output folder is made of values that look into Hydra's configuration.
         HydraConfig.instance().set_config(config)
+        hydra_config = HydraConfig.get()
+        with read_write(hydra_config):
+            hydra_config.runtime.output_dir = str(config.hydra.run.dir if output_dir is None else output_dir)
         with open_dict(config):
             del config["hydra"]
         OmegaConf.to_container(config, resolve=True)

@@ -27,7 +27,7 @@ def pytest_configure(config: pytest.Config) -> None:
         import torch
 
         torch.set_num_threads(1)
-        lighter.read_configuration_in_c()
+        lighter.compose_lighter()
 
 
 # Files of few tests that take long.  They come first: a worker that begins one last is waited for by the others.
@@ -51,6 +51,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     gc.freeze()
+    # Whole passes are rare: what the tests' modules import later is most of what they look through, and no garbage.
+    gc.set_threshold(*gc.get_threshold()[:2], 50)
     gc.enable()
 
 
@@ -71,11 +73,13 @@ def _unpainted() -> None:
 
 @pytest.fixture
 def painted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The plots of a run are painted as a user's are: for tests that look at them."""
+    """The plots of runs and comparisons are painted as a user's are: for tests that look at them."""
+    from asd_lightning.comparison import plot
     from asd_lightning.figures import save_figure
     from asd_lightning.pages import plots
 
-    monkeypatch.setattr(plots, "save_figure", save_figure)
+    for module in (plots, plot):
+        monkeypatch.setattr(module, "save_figure", save_figure)
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ import asd_lightning.commands.train, asd_lightning.commands.test, asd_lightning.
 from asd_lightning.configuration import compose_train, hydra_as_before
 from asd_lightning.experiment.provenance import packages
 
-read_configuration_in_c()
+compose_lighter()
 leave_unpainted()
 with hydra_as_before():
     compose_train([])

@@ -4,8 +4,58 @@ Nothing of the tests may be imported here: a process that stands for a user's ha
 """
 
 
-def read_configuration_in_c() -> None:
-    """Hydra's YAML files are read in C, to the same values: some hundred tests compose, and a fifth of that is YAML."""
+def compose_lighter() -> None:
+    """Hydra does not read, order and merge the files of one choice twice: hundreds of tests compose, most the same few.
+
+    What it has made of the package's own files is kept, for each choice of them, and copied.  Settings are put in by
+    Hydra each time, and with files from elsewhere nothing is kept.
+    """
+    import pickle
+    from functools import wraps
+
+    from hydra._internal import config_loader_impl as hydra
+    from hydra._internal.defaults_list import Overrides
+
+    from asd_lightning.configuration import CONF_DIR
+
+    _read_yaml_in_c()
+    order, merge = hydra.create_defaults_list, hydra.ConfigLoaderImpl._compose_config_from_defaults_list
+    kept = {}
+
+    def is_known(repo):
+        return {one.path for one in repo.get_sources() if one.scheme() == "file"} == {str(CONF_DIR)}
+
+    def copied(key, make):
+        if key not in kept:
+            kept[key] = pickle.dumps(make())
+        return pickle.loads(kept[key])
+
+    @wraps(order)
+    def ordered(repo, config_name, overrides_list, **how):
+        if not is_known(repo):
+            return order(repo, config_name, overrides_list, **how)
+        given = Overrides(repo, overrides_list)
+        settings, given.config_overrides = given.config_overrides, []
+        chosen = [one for one in overrides_list if one not in settings]
+        made = copied(f"{config_name} {given} {how}", lambda: order(repo, config_name, chosen, **how))
+        made.config_overrides = made.overrides.config_overrides = settings
+        return made
+
+    @wraps(merge)
+    def merged(self, defaults, repo):
+        if not is_known(repo):
+            return merge(self, defaults, repo)
+        made = copied(str(defaults), lambda: merge(self, defaults, repo))
+        # Values that hold for one configuration, as ``${now:...}``: those of the one that was kept.
+        made._metadata.resolver_cache.clear()
+        return made
+
+    hydra.create_defaults_list = ordered
+    hydra.ConfigLoaderImpl._compose_config_from_defaults_list = merged
+
+
+def _read_yaml_in_c() -> None:
+    """Hydra's files, to the same values."""
     import omegaconf._utils
     import yaml
 
@@ -17,7 +67,12 @@ def read_configuration_in_c() -> None:
 
 
 def leave_unpainted() -> None:
-    """The plots of a run are made, but their files are empty: to paint them takes half the time of a tiny run."""
+    """Plots of runs and comparisons are made, but their files are empty: painting takes half a tiny run's time."""
+    from asd_lightning.comparison import plot
     from asd_lightning.pages import plots
 
-    plots.save_figure = lambda _figure, path, dpi: path.write_bytes(b"")
+    def unpainted(_figure, path, dpi=0):
+        path.write_bytes(b"")
+        return path
+
+    plots.save_figure = plot.save_figure = unpainted

@@ -132,6 +132,7 @@ def test_pictures_of_odd_names(scores: list[ClipScore], tmp_path: Path) -> None:
     assert matplotlib.image.imread(tmp_path / "scores.png")[..., :3].std() > 0.05
 
 
+@pytest.mark.usefixtures("painted")
 def test_comparison_of_odd_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number, system in enumerate(ODD):
         finished_run(tmp_path / str(number), name=system, machines=ODD[:7])

@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
-from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from asd_lightning.errors import UserError
@@ -170,7 +169,7 @@ def section_metrics(machine: str, section: str, clips: Sequence[ClipScore]) -> M
 def harmonic_mean(values: Iterable[float]) -> float:
     """Harmonic mean of the values that are not nan (none: nan); a zero counts as the machine epsilon, as officially."""
     defined = [value for value in values if not math.isnan(value)]
-    return float(stats.hmean(np.maximum(defined, sys.float_info.epsilon))) if defined else math.nan
+    return float(1 / np.mean(1 / np.maximum(defined, sys.float_info.epsilon))) if defined else math.nan
 
 
 def overall_metrics(machines: Sequence[MachineMetrics]) -> MachineMetrics:

@@ -236,6 +236,7 @@ def test_a_section_beside_the_first_is_a_machine_of_its_own(tmp_path: Path) -> N
     assert compare_runs([tmp_path]).machines == ("fan", "fan 01", "valve", "valve 01")
 
 
+@pytest.mark.usefixtures("painted")
 def test_the_picture_holds_a_dot_for_every_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from matplotlib.axes import Axes
 

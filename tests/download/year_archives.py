@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 
 from asd_lightning.download.years import Year
@@ -44,8 +45,14 @@ def zipped(root: Path, paths: Iterable[Path]) -> bytes:
 
 
 def pack(members: dict[str, bytes]) -> bytes:
+    return _packed(tuple(members.items()))
+
+
+@cache
+def _packed(members: tuple[tuple[str, bytes], ...]) -> bytes:
+    """Every year holds the same machines, and every test has all years."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members.items():
+        for name, content in members:
             archive.writestr(name, content)
     return buffer.getvalue()

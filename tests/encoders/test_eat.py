@@ -45,6 +45,14 @@ def state() -> dict[str, Tensor]:
     return {name.removeprefix("model."): tensor for name, tensor in golden_state("eat_base_hf").items()}
 
 
+@pytest.fixture(scope="module")
+def full_size(state: dict[str, Tensor]) -> EAT:
+    """Drawing its weights, which are then replaced, takes longer than a clip.  Not to be changed."""
+    model = EAT().eval()
+    model.load_state_dict(state, strict=True)
+    return model
+
+
 def intermediate_values(model: EAT, features: Tensor) -> dict[str, Tensor]:
     """What the stored cases hold, by hooks on the named submodules."""
     values: dict[str, Tensor] = {}
@@ -69,11 +77,9 @@ def intermediate_values(model: EAT, features: Tensor) -> dict[str, Tensor]:
     "name",
     ["eat_6s_t608", pytest.param("eat_6s", marks=pytest.mark.slow), pytest.param("eat_10s", marks=pytest.mark.slow)],
 )
-def test_stored_cases(name: str, dtype: torch.dtype, state: dict[str, Tensor]) -> None:
+def test_stored_cases(name: str, dtype: torch.dtype, full_size: EAT) -> None:
     case = golden_case(name)
-    model = EAT().eval()
-    model.load_state_dict(state, strict=True)
-    model.to(dtype)
+    model = copy.deepcopy(full_size).to(dtype)
     features = eat_fbank(case.target_length)(torch.from_numpy(case.waves).to(dtype))
     rows = {row[0]: row[1] for row in compare.compare(case, intermediate_values(model, features))}
     assert set(rows) == set(case.meta["tensors"]) - {"fbank"}
@@ -198,14 +204,12 @@ def test_clips_in_parts_are_the_whole_batch() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_autocast_embeds_alike(dtype: torch.dtype, state: dict[str, Tensor]) -> None:
-    model = EAT().eval()
-    model.load_state_dict(state)
+def test_autocast_embeds_alike(dtype: torch.dtype, full_size: EAT) -> None:
     features = eat_fbank(208)(torch.from_numpy(golden_case("eat_6s_t608").waves))
     with torch.no_grad():
-        single = model(features)[:, 0]
+        single = full_size(features)[:, 0]
         with torch.autocast("cpu", dtype=dtype):
-            half = model(features)[:, 0].float()
+            half = full_size(features)[:, 0].float()
     assert F.cosine_similarity(single, half).min() > 0.999
 
 
