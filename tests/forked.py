@@ -1,8 +1,9 @@
 """Processes of the ``asd`` command that need not import torch and Lightning once more.
 
 One process imports them and does nothing else (`tests.fork_server`); each command is a fork of it, as new as one that
-was started: with its own signals, folder, environment and exit status.  What is asked of the start itself is tested
-with `subprocess`.
+was started: with its own signals, folder, environment and exit status.  What a command starts anew in its turn, such as
+the processes of other devices or a sweep's workers, is a fork too, in which the libraries alone are imported and not
+the package.  What is asked of the start itself is tested with `subprocess`.
 """
 
 from __future__ import annotations
