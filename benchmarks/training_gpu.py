@@ -212,7 +212,8 @@ def table(result: dict[str, Any]) -> str:
         lines += [
             "",
             f"{profile['device']}, {profile['experiment']} at batch {profile['batch']}, "
-            f"{'' if profile['compiled'] else 'not '}compiled: {profile['kernels_a_step']:,.0f} kernels a step, the GPU is busy {profile['busy']:.0%} of the time; milliseconds of a step: {kinds}.",
+            f"{'' if profile['compiled'] else 'not '}compiled: "
+            f"{profile['kernels_a_step']:,.0f} kernels a step, the GPU is busy {profile['busy']:.0%} of the time; milliseconds of a step: {kinds}.",
         ]
     return "\n".join(lines) + "\n"
 

@@ -14,7 +14,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import pytest
 from jaxtyping import config
 
-from tests import checker, lighter
+from tests import checker, forked, lighter
 
 # What is imported stays: to look for garbage in it, then and in every test, takes a twentieth of their time.
 gc.disable()
@@ -23,7 +23,9 @@ checker.install()
 
 def pytest_configure(config: pytest.Config) -> None:
     # The process that deals tests out to others runs none, and they begin once it has: it imports nothing heavy.
-    if not config.getoption("numprocesses", None):
+    if config.getoption("numprocesses", None):
+        forked.serve_all_workers()
+    else:
         import torch
 
         torch.set_num_threads(1)

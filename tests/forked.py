@@ -1,15 +1,21 @@
-"""The ``asd`` command in processes of their own that need not import torch and Lightning once more.
+"""Processes of the ``asd`` command that need not import torch and Lightning once more.
 
-One process imports them and does nothing else; each command is a fork of it, as new as one that was started: with its
-own signals, folder, environment and exit status.  What is asked of the start itself is tested with `subprocess`.
+One process imports them and does nothing else (`tests.fork_server`); each command is a fork of it, as new as one that
+was started: with its own signals, folder, environment and exit status.  What a command starts anew in its turn, such as
+the processes of other devices or a sweep's workers, is a fork too, in which the libraries alone are imported and not
+the package.  What is asked of the start itself is tested with `subprocess`.
 """
 
 from __future__ import annotations
 
+import atexit
 import inspect
 import json
 import os
+import select
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -19,72 +25,43 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests import lighter
+from tests import fork_server, lighter
 
 COMMAND = "import sys; from asd_lightning.cli import main; sys.exit(main(sys.argv[1:]))"
 
-# Reads a request a line.  A keeper for each command waits for it, and leaves its number and its status in files.
-# What all commands would do first is done: imports, the parsers of Hydra, the list of what is installed.
-_SERVER = f"""
-{inspect.getsource(lighter)}
-import gc, json, os, sys
-gc.disable()
-import torch
-import imblearn.over_sampling
-import asd_lightning.cli, asd_lightning.losses, asd_lightning.encoders.spectrum_cnn
-import asd_lightning.experiment.train, asd_lightning.experiment.retest, asd_lightning.experiment.duration
-import asd_lightning.commands.train, asd_lightning.commands.test, asd_lightning.training.averaging
-from asd_lightning.configuration import compose_train, hydra_as_before
-from asd_lightning.experiment.provenance import packages
+# The variable that names the interpreter of all workers.
+_SHARED = "TESTS_PYTHON"
 
-compose_lighter()
-leave_unpainted()
-with hydra_as_before():
-    compose_train([])
-packages()
-gc.freeze()
-gc.enable()
-"""
-_SERVER += """
+# As an interpreter: it asks for a process that has its arguments, environment and open files, and ends as that does.
+_PYTHON = f"""#!{sys.executable} -IS
+import json, os, signal, socket, struct, sys
 
-def serve():
-    for line in sys.stdin:
-        while waiting and os.waitpid(-1, os.WNOHANG)[0]:
-            waiting.pop()
-        request = json.loads(line)
-        if os.fork():
-            waiting.append(line)
-            continue
-        child = os.fork()
-        if not child:
-            return request
-        write(request["folder"] + "/pid", child)
-        status = os.waitpid(child, 0)[1]
-        write(request["folder"] + "/status", os.waitstatus_to_exitcode(status))
-        os._exit(0)
-    for _ in waiting:
-        os.wait()
-    sys.exit()
+def is_open(number):
+    try:
+        return os.fstat(number)
+    except OSError:
+        return None
 
-def write(path, number):
-    with open(path + ".part", "w") as file:
-        file.write(str(number))
-    os.rename(path + ".part", path)
-
-waiting = []
-request = serve()
-if request["own_group"]:
-    os.setsid()
-os.chdir(request["cwd"])
-os.environ.clear()
-os.environ.update(request["environment"])
-if threads := os.environ.get("OMP_NUM_THREADS"):
-    torch.set_num_threads(int(threads))
-os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-for number, name in ((1, "/stdout"), (2, request["stderr"])):
-    os.dup2(os.open(request["folder"] + name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
-sys.argv = request["argv"]
-exec(compile(request["code"], "<forked>", "exec"), {"__name__": "__main__"})
+files = [number for number in map(int, os.listdir("/dev/fd")) if is_open(number)]
+asker = socket.socket(socket.AF_UNIX)
+asker.connect(__file__.removesuffix("3"))
+socket.send_fds(asker, [b"."], files)
+words = sys.argv[1:]
+if words[0] == "-c":
+    words.insert(2, "-c")
+request = {{"argv": words, "cwd": os.getcwd(), "environment": dict(os.environ), "files": files, "own_group": False,
+            "python": __file__}}
+asker.sendall(json.dumps(request).encode() + bytes([10]))
+asked, = struct.unpack("!i", asker.recv(4, socket.MSG_WAITALL))
+passed_on = signal.SIGINT, signal.SIGTERM
+for number in passed_on:
+    signal.signal(number, lambda number, _: os.kill(asked, number))
+status, = struct.unpack("!i", asker.recv(4, socket.MSG_WAITALL))
+if status < 0:
+    for number in passed_on:
+        signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), -status)
+sys.exit(status)
 """
 
 
@@ -95,7 +72,7 @@ class Done(NamedTuple):
 
 
 class Forked:
-    """As `subprocess.Popen`: one command.
+    """As `subprocess.Popen`: one command.  It is killed where nobody waits for it any more.
 
     Args:
         words: the arguments of ``asd``, or of ``code``.
@@ -105,7 +82,7 @@ class Forked:
         own_group: whether it leads a group of processes, as a shell's commands do.
         code: what it does.
         python: the interpreter.
-        script: what was started, for a command that starts itself again.
+        script: what was started, for a command that starts itself again: as a process of `python_of_libraries`.
     """
 
     def __init__(
@@ -121,29 +98,34 @@ class Forked:
         script: Path | str = "asd",
     ) -> None:
         self._folder = tempfile.TemporaryDirectory()
+        self._status: int | None = None
         request = {
-            "argv": [str(script), *map(str, words)],
-            "code": code,
+            "argv": ["-c", code, str(script), *map(str, words)],
             "cwd": str(cwd),
             "environment": dict(os.environ if env is None else env),
-            "folder": self._folder.name,
+            "files": [0, 1, 2],
             "own_group": own_group,
-            "stderr": "/stdout" if merged else "/stderr",
+            "python": str(python_of_libraries(python)),
         }
-        self._server = _server(python, os.environ.get("PYTHONPATH"))
-        assert self._server.stdin is not None
-        self._server.stdin.write(json.dumps(request) + "\n")
-        self._server.stdin.flush()
-        self.pid = self._await("pid")
+        self._server = socket.socket(socket.AF_UNIX)
+        self._server.connect(str(python_of_libraries(python).with_name("asd")))
+        outputs = [self._output(name) for name in ("stdout", "stdout" if merged else "stderr")]
+        with Path(os.devnull).open() as nothing, outputs[0].open("a") as output, outputs[1].open("a") as errors:
+            socket.send_fds(self._server, [b"."], [nothing.fileno(), output.fileno(), errors.fileno()])
+        self._server.sendall(json.dumps(request).encode() + b"\n")
+        self.pid = self._told()
 
     def poll(self) -> int | None:
         """The exit status, of a signal its negative number; ``None`` while it runs."""
-        path = Path(self._folder.name, "status")
-        return int(path.read_text()) if path.exists() else None
+        if self._status is None and select.select([self._server], [], [], 0)[0]:
+            self._status = self._told()
+        return self._status
 
     def wait(self) -> int:
         """The exit status, once there is one."""
-        return self._await("status")
+        if self._status is None:
+            self._status = self._told()
+        return self._status
 
     def send_signal(self, number: int) -> None:
         """Nothing once it has ended: its number may be another process's by then."""
@@ -156,15 +138,17 @@ class Forked:
     def done(self) -> Done:
         """Its status and what it has printed, once it has ended."""
         status = self.wait()
-        texts = [Path(self._folder.name, name) for name in ("stdout", "stderr")]
+        texts = [self._output(name) for name in ("stdout", "stderr")]
         return Done(status, *(path.read_text() if path.exists() else "" for path in texts))
 
-    def _await(self, name: str) -> int:
-        path = Path(self._folder.name, name)
-        while not path.exists():
-            assert self._server.poll() is None, "the process that forks has ended"
-            time.sleep(0.01)
-        return int(path.read_text())
+    def _output(self, name: str) -> Path:
+        return Path(self._folder.name, name)
+
+    def _told(self) -> int:
+        told = self._server.recv(fork_server.NUMBER.size, socket.MSG_WAITALL)
+        assert told, "the process that forks has ended"
+        number: int = fork_server.NUMBER.unpack(told)[0]
+        return number
 
 
 def run_forked(words: list[Any], cwd: Path, **how: Any) -> Done:
@@ -172,15 +156,40 @@ def run_forked(words: list[Any], cwd: Path, **how: Any) -> Done:
     return Forked(words, cwd, **how).done()
 
 
+def python_of_libraries(python: str = sys.executable) -> Path:
+    """An interpreter that has the libraries of others imported: the package itself is imported anew."""
+    interpreter = _server(python)
+    while not interpreter.with_name("asd").exists():
+        assert interpreter.exists(), "the process that forks has not begun"
+        time.sleep(0.01)
+    return interpreter
+
+
+def serve_all_workers() -> None:
+    """For the process that deals tests out: the workers that it will start have one such process together."""
+    os.environ[_SHARED] = str(_server(sys.executable))
+
+
 @cache
-def _server(python: str, path: str | None) -> subprocess.Popen[str]:
-    """One for each interpreter and what it finds modules by; it ends when this process does."""
-    return subprocess.Popen(
-        [python, "-c", _SERVER],
-        stdin=subprocess.PIPE,
-        text=True,
+def _server(python: str) -> Path:
+    """One for each interpreter; it ends when the process that has started it does."""
+    if python == sys.executable and _SHARED in os.environ:
+        return Path(os.environ[_SHARED])
+    folder = Path(tempfile.mkdtemp(prefix="forked"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    interpreter = folder / "python3"
+    interpreter.write_text(_PYTHON)
+    interpreter.chmod(0o700)
+    program = f"{inspect.getsource(lighter)}\n{inspect.getsource(fork_server)}"
+    begin = f"\n_read_yaml_in_c()\nmain(Path({str(folder)!r}), (compose_lighter, leave_unpainted))"
+    read, _write = os.pipe()  # left open: that it is closed is the sign to end
+    subprocess.Popen(
+        [python, "-c", program.replace("from __future__ import annotations", "") + begin],
+        stdin=read,
         start_new_session=True,
         cwd=tempfile.gettempdir(),
         # Read when torch is loaded; how many threads there are is set for each command.
         env=os.environ | {"OMP_WAIT_POLICY": "passive"},
     )
+    os.close(read)
+    return interpreter

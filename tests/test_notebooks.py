@@ -6,11 +6,13 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from tests.forked import python_of_libraries
 from tests.reference import REPOSITORY
 
 
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
-def test_notebook_runs(path, tmp_path):
+def test_notebook_runs(path, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.executable", str(python_of_libraries()))  # the kernel's
     notebook = nbformat.read(path, as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells), "commit notebooks without outputs"
     NotebookClient(notebook, timeout=None, resources={"metadata": {"path": str(tmp_path)}}).execute()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.forked import run_forked
+from tests.forked import python_of_libraries, run_forked
 from tests.reference import REPOSITORY
 from tests.walk import blocks
 
@@ -23,17 +23,24 @@ def run(*command, cwd):
 def environment(tmp_path_factory):
     """A new environment with the wheel; the libraries it needs are borrowed from this one, this checkout is not."""
     folder = tmp_path_factory.mktemp("wheel")
-    run(sys.executable, "-m", "build", "--wheel", "--outdir", folder, REPOSITORY, cwd=folder)
+    run(sys.executable, "-m", "build", "--installer", "uv", "--wheel", "--outdir", folder, REPOSITORY, cwd=folder)
     (wheel,) = folder.glob("*.whl")
     venv.create(folder / "env")
     python = folder / "env/bin/python"
-    run(sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", wheel, cwd=folder)
+    install = [sys.executable, "-m", "uv", "pip", "install", "--python", python, "--no-deps", "--no-index"]
+    run(*install, wheel, cwd=folder)
     # A line in a .pth file adds a path, but does not follow the .pth files there: the editable install stays out.
     site_packages = Path(
         run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder).strip()
     )
     (site_packages / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return folder / "env"
+
+
+@pytest.fixture(autouse=True)
+def found_beside_it(own_parts, monkeypatch):
+    """Of what lies outside of the environment: the user's own parts, and not this checkout."""
+    monkeypatch.setenv("PYTHONPATH", str(own_parts))
 
 
 def test_the_wheel_carries_code_and_configuration(environment, tmp_path):
@@ -54,7 +61,8 @@ def test_the_installed_command_runs_from_another_folder(environment, tmp_path):
         "name=first",
         "trainer.accelerator=cpu",
     ]
-    printed = run(asd, "train", "experiment=statistics", *more, cwd=tmp_path)
+    python = python_of_libraries(str(environment / "bin/python"))
+    printed = run(python, asd, "train", "experiment=statistics", *more, cwd=tmp_path)
     assert "Official score" in printed
     assert (tmp_path / "runs/first/results/metrics.csv").is_file()
 
@@ -74,9 +82,8 @@ def own_parts(tmp_path_factory):
     return folder
 
 
-def test_parts_of_ones_own_from_the_wheel(environment, own_parts, monkeypatch):
+def test_parts_of_ones_own_from_the_wheel(environment, own_parts):
     """Trained, tested, in a sweep of runs, resumed and in a sweep of back-ends; trusted by name, or not called."""
-    monkeypatch.setenv("PYTHONPATH", str(own_parts))
 
     def asd(*words):
         return run_forked(words, own_parts, python=str(environment / "bin/python"))

@@ -42,7 +42,7 @@ class _Impatient(H11Protocol):
         super().connection_made(transport)
         if len(self.connections) > _MOST_CONNECTIONS:
             told = "too many connections at a time; come again"
-            self.app = error_answer(503, told, _LAST | {"Retry-After": "5"})  # type: ignore[assignment]
+            self.app = error_answer(503, told, _LAST | {"Retry-After": "5"})
         self._last_seen = self.cycle
         self._look = self.loop.call_later(_HEAD, self._look_again)
 
@@ -57,7 +57,7 @@ class _Impatient(H11Protocol):
             told = f"{msg} One has a Host, whole chunks, and {LONGEST_HEAD // 1024} kB at most before its body"
             answer = error_answer(400, told, _LAST)
             head = h11.Response(status_code=400, reason=b"Bad Request", headers=answer.raw_headers)
-            for part in (head, h11.Data(data=answer.body), h11.EndOfMessage()):
+            for part in (head, h11.Data(data=bytes(answer.body)), h11.EndOfMessage()):
                 self.transport.write(self.conn.send(part) or b"")
         self.transport.close()
 

@@ -3,7 +3,6 @@
 import csv
 import json
 import subprocess
-import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,6 +17,7 @@ from asd_lightning.experiment.train import train
 from asd_lightning.scoring.clip_scores import read_scores
 from tests.experiment.runs import tiny_config
 from tests.experiment.wandb_files import offline_runs
+from tests.forked import python_of_libraries
 
 LOGGED = (
     "train/arcface",
@@ -186,7 +186,7 @@ def test_a_failed_run_is_ended_as_failed(no_account, tmp_path):
 
 def test_wandb_is_imported_where_chosen_alone():
     code = "import sys, asd_lightning.experiment.train; sys.exit('wandb' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert subprocess.run([python_of_libraries(), "-c", code], check=False).returncode == 0
 
 
 def test_what_is_logged_of_a_step_is_not_sent_to_the_gpu(unchecked):

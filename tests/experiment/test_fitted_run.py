@@ -19,6 +19,7 @@ from asd_lightning.run_folder import results_of
 from asd_lightning.scoring.clip_scores import read_scores
 from asd_lightning.scoring.fitted import read_fitted, write_fitted
 from tests.experiment.runs import tiny_config
+from tests.experiment.test_sweep import comparison, official_scores, overrides_of
 from tests.forked import run_forked
 
 SYSTEMS = ("system1", "system2", "system3", "system4")
@@ -93,13 +94,19 @@ def fan(tiny_data, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def tested(fan, tiny_data, tmp_path_factory):
+def systems(tiny_data, tmp_path_factory):
+    """The challenge entry in one line of a shell: the folder with a run of each system."""
+    folder = tmp_path_factory.mktemp("systems")
+    overrides = overrides_of(tiny_data, f"data.root={tiny_data}", f"experiment={','.join(SYSTEMS)}")
+    process = run_forked(["train", *overrides], folder)
+    assert process.returncode == 0, process.stdout + process.stderr
+    return folder / "runs/swept"
+
+
+@pytest.fixture(scope="module")
+def tested(systems, fan):
     """The four systems, and the statistics with each back-end: the result sets of their tests."""
-    sets = {}
-    for system in SYSTEMS:
-        run = tmp_path_factory.mktemp(system)
-        train(tiny_config(run, tiny_data, system, updates=2), run)
-        sets[system] = results_of(run)
+    sets = {system: results_of(systems / f"{job}_{system}_seed0") for job, system in enumerate(SYSTEMS)}
     for scorer in BACK_ENDS:
         sets[scorer] = retest(fan, [f"model/scorer={scorer}", *QUIET])
     return sets
@@ -117,6 +124,17 @@ def scored_elsewhere(tested, bare, tmp_path_factory):
     done = run_forked([bare, *places], folder, code=FRESH_PROCESS)
     assert done.returncode == 0, done.stderr
     return dict(zip(tested, map(json.loads, done.stdout.splitlines()), strict=True))
+
+
+def test_the_four_systems_by_the_command(systems):
+    """A run of each system, a table and a figure."""
+    rows = [
+        row for row in comparison(systems) if (row["source"], row["machine"], row["metric"]) == ("runs", "all", "hmean")
+    ]
+    scores = {row["system"]: float(row["mean"]) for row in rows}
+    assert scores == {system: pytest.approx(official_scores(systems, system)[0]) for system in SYSTEMS}
+    assert (systems / "comparison.md").is_file()
+    assert (systems / "comparison.png").is_file()
 
 
 @pytest.mark.parametrize("name", [*SYSTEMS, *BACK_ENDS])

@@ -22,7 +22,7 @@ from asd_lightning.experiment.retest import retest
 from asd_lightning.experiment.train import train
 from asd_lightning.training.checkpoint import AtomicCheckpointIO, InterruptedRunError
 from tests.experiment.runs import assert_identical, last_checkpoint, tiny_config, tiny_overrides
-from tests.forked import Forked, run_forked
+from tests.forked import Forked, python_of_libraries, run_forked
 
 RESTORED = ("state_dict", "current_model_state", "averaging_state", "optimizer_states", "lr_schedulers", "global_step")
 # Dropout, layer-drop, masks, mixup and accumulation: every draw there is.
@@ -313,7 +313,7 @@ def test_survives_sigkill(tiny_data, tmp_path):
     process.kill()
     assert process.wait() == -signal.SIGKILL, process.done()
     assert last_checkpoint(killed / "run")["global_step"] == 2
-    command = [sys.executable, "-m", "asd_lightning.cli", *words(tiny_data, "resume=true")]
+    command = [python_of_libraries(), "-m", "asd_lightning.cli", *words(tiny_data, "resume=true")]
     resumed = subprocess.run(command, cwd=killed, env=two_threads(), capture_output=True, text=True, check=False)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     for key in RESTORED:

@@ -215,22 +215,6 @@ def launched(tmp_path: Path, data: Path, *launcher: str) -> None:
     assert [row["source"] for row in rows].count("failed") == 1
 
 
-def test_the_four_systems_by_the_command(tmp_path, tiny_data):
-    """The challenge entry in one line of a shell: a run of each system, a table and a figure."""
-    systems = ["system1", "system2", "system3", "system4"]
-    overrides = overrides_of(tiny_data, f"data.root={tiny_data}", f"experiment={','.join(systems)}")
-    process = run_forked(["train", *overrides], tmp_path)
-    assert process.returncode == 0, process.stdout + process.stderr
-    folder = tmp_path / "runs/swept"
-    rows = [
-        row for row in comparison(folder) if (row["source"], row["machine"], row["metric"]) == ("runs", "all", "hmean")
-    ]
-    scores = {row["system"]: float(row["mean"]) for row in rows}
-    assert scores == {system: pytest.approx(official_scores(folder, system)[0]) for system in systems}
-    assert (folder / "comparison.md").is_file()
-    assert (folder / "comparison.png").is_file()
-
-
 def test_joblib(tmp_path, tiny_data):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     launched(tmp_path, tiny_data, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")

@@ -6,7 +6,6 @@ import os
 import signal
 import sqlite3
 import subprocess
-import sys
 import threading
 import time
 
@@ -21,7 +20,7 @@ from asd_lightning.live.claim import Claim
 from asd_lightning.live.journal import Journal
 from asd_lightning.live.levels import drift_of, left_out_windows, levels_of
 from tests.detector.sounds import RATE, hum, whine, write
-from tests.forked import Forked, run_forked
+from tests.forked import Forked, python_of_libraries, run_forked
 from tests.live.plant import unmarked
 
 DAY = 1_700_000_000
@@ -217,7 +216,7 @@ def test_raw_samples_from_a_pipe(pump, tmp_path):
     words = ["watch", str(pump / "pump.asd"), "--input", "-", "--journal", str(tmp_path / "journal")]
     content = (samples * 32767).astype("<i2").tobytes()
     done = subprocess.run(
-        [sys.executable, "-m", "asd_lightning.cli", *words], input=content, capture_output=True, check=True
+        [python_of_libraries(), "-m", "asd_lightning.cli", *words], input=content, capture_output=True, check=True
     )
     events = [json.loads(line) for line in done.stdout.decode().splitlines()]
     assert kinds(events)[0] == "started"
