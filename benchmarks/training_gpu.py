@@ -213,7 +213,8 @@ def table(result: dict[str, Any]) -> str:
             "",
             f"{profile['device']}, {profile['experiment']} at batch {profile['batch']}, "
             f"{'' if profile['compiled'] else 'not '}compiled: "
-            f"{profile['kernels_a_step']:,.0f} kernels a step, the GPU is busy {profile['busy']:.0%} of the time; milliseconds of a step: {kinds}.",
+            f"{profile['kernels_a_step']:,.0f} kernels a step, "
+            f"the GPU is busy {profile['busy']:.0%} of the time; milliseconds of a step: {kinds}.",
         ]
     return "\n".join(lines) + "\n"
 
