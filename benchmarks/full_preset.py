@@ -115,14 +115,13 @@ def measured(arguments: list[str], folder: Path, log: Path) -> dict[str, Any]:
     """A command's processor seconds, seconds and peak memory, and those of its stages."""
     times = folder / "times.json"
     times.unlink(missing_ok=True)
-    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    start = time.perf_counter()
     own = [sys.executable, __file__, "--command", json.dumps(arguments)]
     with log.open("w") as file:
         process = subprocess.Popen(own, stdout=file, stderr=file, env={**os.environ, _TIMES: str(times)}, cwd=folder)
         _, status, used = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"{' '.join(arguments)} failed:\n{log.read_text()[-2000:]}")
-    del before
     return {
         "processor": round(used.ru_utime + used.ru_stime, 1),
         "wall": round(time.perf_counter() - start, 1),
@@ -145,6 +144,7 @@ def measure(folder: Path, share: float, updates: int) -> dict[str, Any]:
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         made["synthesis"] = {"processor": round(spent, 1), "wall": round(time.perf_counter() - start, 1)}
+        print("synthesis", made["synthesis"], flush=True)
     data = f"data.root={folder / 'data'}"
     cache = f"data.cache_dir={folder / 'cache'}"
     shutil.rmtree(folder / "cache", ignore_errors=True)
@@ -186,22 +186,26 @@ def table(result: dict[str, Any], name: str) -> str:
     for command, spent in result["commands"].items():
         rows.append(f"| **{command}** | {spent['processor']} | {spent['wall']} | {spent.get('peak_mib', '')} |")
         rows += [f"| {stage} | {of[0]} | {of[1]} | |" for stage, of in spent.get("stages", {}).items() if of[0] >= 0.1]
-    share = "" if result["share"] == 1 else f" --share {result['share']:g}"
+    options = "" if result["share"] == 1 else f" --share {result['share']:g}"
+    options += "" if name == "full_preset" else f" --name {name}"
     return "\n".join(
         [
             "# The full preset, from synthesis to report",
             "",
             f"{result['machines']} machines, {result['classes']} classes, {result['training_clips']:,} training and "
-            f"{result['test_clips']:,} test clips; {result['data_mb']:,} MB of recordings, {result['cache_mb']:,} MB "
+            f"{result['test_clips']:,} test clips; {result['data_mb']:,} MB of recordings, {result['cache_mb']:,} MB",
             f"decoded; the report of both runs has {result['report_mb']} MB. Per clip, statistics from recordings to "
-            f"table: {1e3 * result['commands']['statistics, nothing decoded yet']['processor'] / clips:.0f} ms of the "
+            f"table: {1e3 * result['commands']['statistics, nothing decoded yet']['processor'] / clips:.1f} ms of the",
             "processors, start included.",
             "",
             *rows,
             "",
+            "A stage may hold others (test: embeddings, fits, scores, results). The peak of memory includes pages",
+            "of the decoded clips, which are mapped from the disk and are the kernel's to drop.",
+            "",
             f"{result['processors']} processors, shared with other work (load {result['load_after']} at the end); "
-            f"Python {platform.python_version()}. "
-            f"`python benchmarks/full_preset.py{share} --name {name}` measures it again.",
+            f"Python {platform.python_version()}.",
+            f"`python benchmarks/full_preset.py{options}` measures it again.",
             "",
         ]
     )

@@ -22,17 +22,19 @@ GIVEN = {
     "12",
     "24",
     "50",
+    "63",
     "100",
     "128",
     "365",
     "1000",
+    "1024",
     "3600",
     "10000",
     "16000",
     "86400",
 }
 GIVEN |= {"1000000", "1000000000", "0.05"}
-STEPS = {ast.Add: operator.add, ast.Mult: operator.mul, ast.Div: operator.truediv}
+STEPS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 
 
 def value(node: ast.expr) -> float:
