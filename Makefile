@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-gpu test-serve test-ray coverage fuzz lint format types docs gpu-figures wheel release-check clean
+.PHONY: help setup demo test test-docs test-slow test-gpu test-serve test-ray coverage fuzz lint format types docs gpu-figures wheel release-check clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,7 +30,11 @@ demo: .venv/.ready  ## synthetic machines -> training -> tables and a report, in
 test: export PYTHONDONTWRITEBYTECODE =
 test: .venv/.ready  ## all quick tests
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder \
-		-m "not slow and not gpu and not network and not weights and not ray and not serve"
+		-m "not slow and not gpu and not network and not weights and not ray and not serve and not pages"
+
+test-docs: export PYTHONDONTWRITEBYTECODE =
+test-docs: .venv/.ready  ## the pages' commands and code, line by line
+	$(BIN)/pytest -n 2 --dist load -m "pages and not slow" tests/test_tutorials.py
 
 test-slow: .venv/.ready  ## full-size encoders, long trainings
 	$(BIN)/pytest -m "slow"

@@ -7,7 +7,7 @@ import pytest
 
 from tests.detector.sounds import hum, whine, write, write_normal
 from tests.experiment.wandb_files import offline_runs
-from tests.live.test_mqtt import BROKER, free_port
+from tests.live.broker import BROKER, free_port
 from tests.reference import REPOSITORY
 from tests.submission.described import INFO
 from tests.walk import Walk, blocks
@@ -27,6 +27,7 @@ def walk(tmp_path, monkeypatch):
         one.end()
 
 
+@pytest.mark.pages
 def test_systems_1_to_4(walk, tmp_path):
     one = walk(more={"train": ["trainer.max_steps=2", "data.batch_size=4"]})
     one.page("docs/systems.md")
@@ -36,6 +37,7 @@ def test_systems_1_to_4(walk, tmp_path):
     assert "knn_standardized" in one.told
 
 
+@pytest.mark.pages
 @pytest.mark.skipif(BROKER is None, reason="mosquitto is not installed")
 def test_an_alarm_on_mqtt(walk, tmp_path):
     pytest.importorskip("paho.mqtt")
@@ -45,6 +47,7 @@ def test_an_alarm_on_mqtt(walk, tmp_path):
     assert [line.strip() for line in one.printed(2)] == ["listening", *told.splitlines()]
 
 
+@pytest.mark.pages
 def test_a_branch_of_ones_own(walk, tmp_path):
     one = walk(more={"train": ["data.num_workers=0"]})
     one.page("docs/own-branch.md")
@@ -54,6 +57,7 @@ def test_a_branch_of_ones_own(walk, tmp_path):
     assert (tmp_path / "runs/fft_levels/results/scores.csv").is_file()
 
 
+@pytest.mark.pages
 def test_a_back_end_of_ones_own(walk, tmp_path):
     one = walk()
     one.page("docs/own-back-end.md")
@@ -62,6 +66,7 @@ def test_a_back_end_of_ones_own(walk, tmp_path):
     assert all(name in table for name in ("knn", "to_the_mean", "five"))
 
 
+@pytest.mark.pages
 def test_wandb_on_this_computer(walk, tmp_path):
     one = walk()
     one.page("docs/wandb.md")
@@ -71,6 +76,7 @@ def test_wandb_on_this_computer(walk, tmp_path):
     assert groups == {"two_seeds"}
 
 
+@pytest.mark.pages
 @pytest.mark.slow
 def test_slurm_as_far_as_it_goes_without_one(walk, tmp_path):
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
@@ -82,6 +88,7 @@ def test_slurm_as_far_as_it_goes_without_one(walk, tmp_path):
     assert "partition: gpu" in one.told
 
 
+@pytest.mark.pages
 @pytest.mark.slow
 def test_entering_the_challenge(walk, tmp_path):
     (tmp_path / "me.yaml").write_text(INFO)
@@ -124,6 +131,7 @@ def plant(tmp_path):
     return tmp_path
 
 
+@pytest.mark.pages
 @pytest.mark.parametrize("page", [*QUICK, *(pytest.param(page, marks=pytest.mark.slow) for page in LONG)])
 def test_pages(page, walk, plant):
     instead = {

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.forked import Done, run_forked
-from tests.live.test_mqtt import until
+from tests.live.broker import until
 from tests.reference import REPOSITORY
 
 _BLOCK = re.compile(r"^(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^(?P=indent)```", re.M | re.S)

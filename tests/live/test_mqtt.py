@@ -2,14 +2,11 @@
 
 import json
 import re
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import textwrap
 import threading
-import time
 
 import pytest
 
@@ -17,43 +14,11 @@ from asd_lightning.errors import UserError
 from asd_lightning.live.journal import Journal, Place
 from asd_lightning.live.mqtt import Mqtt, discovery
 from asd_lightning.live.sinks import feed
+from tests.live.broker import BROKER, PATIENCE, Broker, free_port, until
 from tests.live.test_journal import event
 
 pytest.importorskip("paho.mqtt")
-BROKER = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/local/bin:/usr/bin")
 real = pytest.mark.skipif(BROKER is None, reason="mosquitto is not installed")
-# Nothing here waits for long where all is well.
-PATIENCE = 60.0
-
-
-def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
-
-
-class Broker:
-    def __init__(self, folder):
-        self.port = free_port()
-        self.config = folder / "mosquitto.conf"
-        self.config.write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\n")
-        self.start()
-
-    @property
-    def url(self):
-        return f"mqtt://127.0.0.1:{self.port}/plant"
-
-    def start(self):
-        self.process = subprocess.Popen([BROKER, "-c", self.config], stderr=subprocess.DEVNULL)
-        until(self.answers)
-
-    def answers(self):
-        with socket.socket() as attempt:
-            return attempt.connect_ex(("127.0.0.1", self.port)) == 0
-
-    def stop(self):
-        self.process.kill()
-        self.process.wait()
 
 
 class Ear:
@@ -79,13 +44,6 @@ class Ear:
     def close(self):
         self.client.disconnect()
         self.client.loop_stop()
-
-
-def until(true):
-    end = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.05)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 from asd_lightning.scoring.heard import logger_of, unheard
 
@@ -30,3 +31,28 @@ def test_a_silent_thread_silences_no_other_and_hides_no_error(caplog):
         said.set()
         thread.join()
     assert caplog.messages == ["broken", "other", "again"]
+
+
+def test_of_two_that_overlap_each_is_silent_until_its_own_end(caplog):
+    """The first to come is the first to go."""
+    logger = logger_of("asd_lightning.scoring.example")
+    both, gone = threading.Barrier(2, timeout=60), threading.Event()
+
+    def first():
+        with unheard():
+            both.wait()
+            logger.warning("first inside")
+        logger.warning("first outside")
+        gone.set()
+
+    def second():
+        with unheard():
+            both.wait()
+            assert gone.wait(60)
+            logger.warning("second inside")
+        logger.warning("second outside")
+
+    with ThreadPoolExecutor(2) as pool:
+        for one in [pool.submit(first), pool.submit(second)]:
+            one.result()
+    assert caplog.messages == ["first outside", "second outside"]

@@ -1,11 +1,8 @@
-import logging
-from contextlib import ExitStack
-
 import numpy as np
 import pytest
 
 from asd_lightning.errors import UserError
-from asd_lightning.scoring.held_out import held_out_scores, scores_without_group, unheard
+from asd_lightning.scoring.held_out import held_out_scores, scores_without_group
 
 
 class Recorder:
@@ -55,15 +52,3 @@ def test_no_clip_is_scored_by_a_back_end_that_saw_its_recording(folds):
 def test_a_single_clip():
     with pytest.raises(UserError, match="at least two"):
         held_out_scores(Recorder([]), np.ones((1, 1)), np.array([True]), 10)
-
-
-def test_what_overlaps_is_silent_until_the_last_has_left():
-    """As two threads do, of which the first to come is the first to go."""
-    log = logging.getLogger("asd_lightning.scoring")
-    before, first, second = log.level, unheard(), unheard()
-    with ExitStack() as last:
-        with first:
-            last.enter_context(second)
-            assert log.level == logging.ERROR
-        assert log.level == logging.ERROR
-    assert log.level == before != logging.ERROR
