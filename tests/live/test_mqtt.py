@@ -76,6 +76,7 @@ def test_events_states_discovery_and_requests(tmp_path, broker):
     assert states[0] == "warning"
     assert states[-1] == "alarm"
     for topic, content in discovery("plant", "pump1", "pump").items():
+        until(lambda topic=topic: ear.of(topic))
         assert [json.loads(text) for text in ear.of(topic)] == [content]
     for request in ("ACKNOWLEDGE", "SHELVE 60", "SHELVE soon", "SHELVE nan", "SHELVE inf", "DANCE"):
         ear.client.publish("asd/plant/pump1/set", request, qos=1)
