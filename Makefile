@@ -50,7 +50,7 @@ test-ray: .venv/.ready  ## an archive on a cluster of several Ray nodes, of whic
 
 coverage: .venv/.ready  ## which lines the quick tests run, by room, into benchmarks/coverage.md; wants PYTHON=python3.13
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report= \
-		-m "not slow and not gpu and not network and not weights and not ray and not serve"
+		-m "not slow and not gpu and not network and not weights and not ray and not serve and not pages"
 	$(BIN)/python benchmarks/covered_lines.py
 
 fuzz: .venv/.ready  ## mutated inputs by the ten thousand, which no test has time for
