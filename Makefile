@@ -49,7 +49,8 @@ test-ray: .venv/.ready  ## an archive on a cluster of several Ray nodes, of whic
 	$(BIN)/pytest -m "ray"
 
 coverage: .venv/.ready  ## which lines the quick tests run, by room, into benchmarks/coverage.md; wants PYTHON=python3.13
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report= \
+	rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
 		-m "not slow and not gpu and not network and not weights and not ray and not serve and not pages"
 	$(BIN)/python benchmarks/covered_lines.py
 

@@ -1,5 +1,7 @@
 """The table of covered lines, added up by hand."""
 
+import pytest
+
 from tests.reference import REPOSITORY
 
 
@@ -22,3 +24,19 @@ def test_lines_are_added_up_by_room(monkeypatch):
         ["all", "260", "45", "82.7%"],
     ]
     assert "82.7% of the 260 lines" in "\n".join(table(files))
+
+
+def test_lines_of_all_processes_are_joined_and_a_wheels_are_the_checkouts(tmp_path, monkeypatch):
+    coverage = pytest.importorskip("coverage")
+    monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
+    from covered_lines import join
+
+    places = {"one": f"{REPOSITORY}/asd_lightning/errors.py", "two": "/venv/site-packages/asd_lightning/errors.py"}
+    for number, (name, place) in enumerate(places.items()):
+        data = coverage.CoverageData(str(tmp_path / name))
+        data.add_lines({place: [1, 3 + number], "/venv/site-packages/asd_lightning/pages/templates/page.html": [1]})
+        data.write()
+    join([tmp_path / "one", tmp_path / "two"], tmp_path / "all")
+    found = coverage.CoverageData(str(tmp_path / "all"))
+    found.read()
+    assert {name: sorted(found.lines(name)) for name in found.measured_files()} == {places["one"]: [1, 3, 4]}

@@ -150,7 +150,8 @@ def test_storages_in_the_wrong_place(tmp_path: Path) -> None:
     directory = content.rindex(b"PK\x01\x02")
     content[directory + 42 : directory + 46] = struct.pack("<I", 7)
     file.write_bytes(content)
-    refused(file, "is not where it should be")
+    # Newer Pythons find first that two files overlap, and name the whole.
+    refused(file, "is not where it should be|no complete torc")
 
 
 def test_big_endian_files_are_refused_in_words(tmp_path: Path) -> None:
