@@ -60,10 +60,11 @@ class Promise:
 
     def sentence(self, unit: str = "recordings") -> str:
         """What is promised, in words; ``unit`` are the recordings, or what stands for them."""
-        kind = "" if self.alarm_promised else ", extrapolated and not promised"
+        kind = "" if self.alarm_promised else ", an estimate that too few recordings allow to promise"
         return (
-            f"warnings on at most {100 * self.rate:.3g} % of normal sound, on average over trainings with "
-            f"{self.recordings} {unit} (in 9 of 10 trainings at most {100 * self.bound:.0f} %); "
+            f"warnings on at most {100 * self.rate:.3g} % of normal sound, on average; it rests on {self.recordings} "
+            f"{unit}, and had you recorded {self.recordings} others, it would be at most {100 * self.bound:.0f} % in 9 "
+            "of 10 cases; "
             f"alarms on {100 * self.alarm_rate:.3g} %{kind}"
         )
 

@@ -167,6 +167,15 @@ def test_a_table_is_written_and_added_to(pump, tmp_path, capsys):
     assert float(rows[0]["score"]) == asd_lightning.score(detector, anomaly)[0].score
     assert main(["score", detector, str(anomaly), "--csv", str(table)]) == 1
     assert len(table.read_text().splitlines()) == 5
+    # Of earlier recordings nothing is lost.
+    before, one = table.read_text(), str(next(anomaly.iterdir()))
+    capsys.readouterr()
+    assert main(["score", detector, one, "--csv", str(table)]) == 2
+    assert capsys.readouterr().err == (
+        f"asd: {table}: holds scores of 3 recordings that are not judged now, which would be lost; add to it with "
+        "--append, or give another file\n"
+    )
+    assert table.read_text() == before
     table.write_text("other,columns\n")
     assert main(["score", detector, str(anomaly), "--csv", str(table), "--append"]) == 2
     assert "no table of scores" in capsys.readouterr().err
