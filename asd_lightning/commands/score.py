@@ -145,9 +145,9 @@ def _tell_together(detector: Detector, judgments: Sequence[Judgment], args: argp
     earlier, otherwise = _earlier(args.csv, machines) if args.append else ({}, [])
     for name in otherwise:
         print(
-            f"asd: {args.csv}: all its rows of {printable(name)} were judged by other thresholds than today's, before a "
-            "change of the detector or by another one; the test for drift begins anew (another detector has a table of "
-            "its own)",
+            f"asd: {args.csv}: all its rows of {printable(name)} were judged by other thresholds than today's, "
+            "before the detector was changed or by another one; the test for drift begins anew (give each detector a "
+            "table of its own)",
             file=sys.stderr,
         )
     for note in notes_of(detector, judgments, earlier):
