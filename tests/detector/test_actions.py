@@ -445,7 +445,7 @@ def test_a_folder_is_no_file_to_enrol_into(pump, tmp_path, capsys):
 
 def test_a_rate_that_is_none_is_refused_by_its_name_before_anything_is_heard():
     with pytest.raises(UserError, match=r"false_alarms=10\.0: must be above 0 and below 1"):
-        Detector(clip_seconds=1.0, false_alarms=10.0).fit([np.zeros(3, np.float64)])
+        Detector(clip_seconds=1.0, false_alarms=10.0).fit([hum(0), hum(1)])
 
 
 @pytest.mark.parametrize(("seconds", "told"), [(1, False), (1.1, False), (4, True)])
