@@ -83,6 +83,8 @@ class Walk:
         self._programs = {"python": sys.executable, **(programs or {})}
         # Jobs of the shell: the first is %1.
         self._jobs: list[subprocess.Popen[bytes]] = []
+        # Variable -> number of the job whose process it holds.
+        self._held: dict[str, int] = {}
         self.told = ""
 
     def page(self, page: str, statuses: Mapping[str, int] | None = None) -> None:
@@ -129,8 +131,11 @@ class Walk:
         if words[0] == "export":
             name, _, value = words[1].partition("=")
             self._patch.setenv(name, str(self._folder) if value == "." else value)
+        elif words[0].endswith("=$!"):
+            self._held[words[0].removesuffix("=$!")] = len(self._jobs)
         elif words[0] in ("wait", "kill"):
-            job = self._jobs[int(words[1].removeprefix("%")) - 1]
+            name = words[1]
+            job = self._jobs[(self._held[name[1:]] if name[0] == "$" else int(name.removeprefix("%"))) - 1]
             if words[0] == "kill":
                 job.terminate()
             job.wait()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asd_lightning.commands.grammar import add_output
+from asd_lightning.errors import UserError
 from asd_lightning.precision import PRECISIONS
 
 if TYPE_CHECKING:
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from asd_lightning.detector.enrolment import Learnt
 
 _NAMED_AT_MOST = 5
+# Clips of ten seconds often lack some samples.
+_FILLED = 0.9
 _USUAL_RATES = (0.1, 0.05, 0.01)
 
 
@@ -34,9 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recordings", type=Path, metavar="TABLE.csv", help="which clips were cut from one recording")
     parser.add_argument(
         "--false-alarms",
-        type=float,
+        type=_share,
         metavar="R",
-        help="share of normal clips that may get any decision but normal (default: the smallest possible)",
+        help="share of normal clips that may get any decision but normal, such as 0.1 for 10 %% (default: the smallest "
+        "possible)",
     )
     parser.add_argument(
         "--clip-seconds", type=float, default=10.0, metavar="S", help="length of the windows compared (default 10)"
@@ -66,6 +71,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sound.add_argument("--no-sound", action="store_const", dest="sounds", const=0, help="keep none")
 
 
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = math.nan
+    if not 0 < share < 1:
+        raise UserError(f"--false-alarms {text}: a share above 0 and below 1 is needed, such as 0.1 for 10 %")
+    return share
+
+
 def run(args: argparse.Namespace) -> int:
     """Enrol, and tell what was learnt; returns the exit status."""
     import logging
@@ -81,6 +96,8 @@ def run(args: argparse.Namespace) -> int:
     learnt = detector.learnt_
     for line in _of_run(detector) if learnt is None else what_was_learnt(learnt, args.false_alarms is None):
         print(printable(line))
+    if learnt is not None and (told := _short(learnt.seconds, detector.hearing_.preprocessing.clip_seconds)):
+        print(told)
     for machine in detector.machines_.values() if learnt is None else (learnt,):
         for line in agreement_line(machine.agreement, detector.hearing_.precision):
             print(line.strip())
@@ -121,6 +138,16 @@ def what_was_learnt(learnt: Learnt, smallest: bool) -> Iterator[str]:
         yield f"left out: {why}"
     if len(learnt.unusable) > _NAMED_AT_MOST:
         yield f"left out: {len(learnt.unusable) - _NAMED_AT_MOST} more recordings that cannot be used"
+
+
+def _short(usual: float, window: float) -> str:
+    """What to say of clips that are usually far shorter than the windows, both in s; "" of others."""
+    if usual >= _FILLED * window:
+        return ""
+    return (
+        f"clips are shorter than a window, usually {usual:.3g} s of {window:g} s, and are repeated to fill it: "
+        f"--clip-seconds {math.floor(100 * usual) / 100:g} compares them as they are"
+    )
 
 
 def _states(learnt: Learnt) -> Iterator[str]:

@@ -28,8 +28,10 @@ def run(args: argparse.Namespace) -> int:
     found = evaluate(args.detector, args.folder, args.machine)
 
     def row(name: str, share: Share) -> Row:
-        part = share.part / share.total if share.total else float("nan")
-        return Row((name, f"{share.part} of {share.total}", percent(part), percent_interval(share.low, share.high)))
+        if not share.total:
+            return Row((name, "none to count", "-", "-"))
+        part = percent(share.part / share.total)
+        return Row((name, f"{share.part} of {share.total}", part, percent_interval(share.low, share.high)))
 
     rows = (
         row("faults that raised a warning or an alarm", found.hits),
@@ -41,6 +43,11 @@ def run(args: argparse.Namespace) -> int:
         for condition, own in found.decisions.items()
         if own
     ]
-    notes = (*counts, "intervals of 95 % (Wilson), as if recordings were independent")
+    missing = [
+        f"no recording's folder or name says {condition}: nothing is known of {what}"
+        for condition, what, own in (("anomaly", "hits", found.hits), ("normal", "false alarms", found.false_alarms))
+        if not own.total
+    ]
+    notes = (*counts, *missing, "intervals of 95 % (Wilson), as if recordings were independent")
     print_table(Table(str(args.folder), ("what", "how many", "per cent", "interval"), rows, notes))
     return 0

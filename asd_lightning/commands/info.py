@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from asd_lightning.detector.detector import Detector
+    from asd_lightning.detector.machine import Machine
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,14 +39,34 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def changes_of(detector: Detector, path: Path, done: str) -> None:
-    """After a change: what was done, and what is promised now."""
+Levels = dict[str, dict[str, float]]
+"""Machine -> state ("" where there is one) -> score above which it warns."""
+
+
+def warning_levels(path: Path) -> Levels:
+    """Of a detector's file, as it is now."""
+    from asd_lightning.detector.detector import Detector
+
+    return {name: _warning_levels(machine) for name, machine in Detector.load(path).machines_.items()}
+
+
+def changes_of(detector: Detector, path: Path, done: str, before: Levels) -> None:
+    """After a change: what was done, what is promised now, and where warnings began before it and begin now."""
     from asd_lightning.plain_text import printable
 
     machine = detector.machines_[detector.changed or next(iter(detector.machines_))]
     clips = len(set(machine.bank.of_role("bank").files()))
     print(printable(f"{path}: {machine.name}: {done}; {clips} clips in the bank, changes: {len(machine.changes) - 1}"))
     print(printable(f"promised: {machine.sentence()}"))
+    for state, level in _warning_levels(machine).items():
+        was = before[machine.name].get(state)
+        of_state = f"state {state}: " if state else ""
+        told = "as before" if was == level else "new" if was is None else f"was {was:.6g}"
+        print(printable(f"{of_state}warning above {level:.6g} ({told})"))
+
+
+def _warning_levels(machine: Machine) -> dict[str, float]:
+    return {state: machine.thresholds(state).promise.warning for state in machine.in_states or ("",)}
 
 
 def agreement_line(agreement: float | None, precision: str) -> list[str]:

@@ -40,8 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "recordings", nargs="+", metavar="FILE|DIR|-", help="recordings, folders of them, or - for raw samples"
     )
     parser.add_argument("--machine", metavar="NAME", help="whose they are, where the detector knows several")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write a table to FILE")
-    parser.add_argument("--append", action="store_true", help="add to the table, where there is one")
+    parser.add_argument(
+        "--csv", type=Path, metavar="FILE", help="write a table to FILE; one of other recordings is not replaced"
+    )
+    parser.add_argument("--append", action="store_true", help="add to the table of --csv, where there is one")
     parser.add_argument(
         "--plot",
         type=Path,
@@ -111,6 +113,8 @@ def _check_places(args: argparse.Namespace) -> None:
         _refuse_other_picture(args)
         refuse_unwritable(args.plot)
     refuse_missing([Path(word).expanduser() for word in args.recordings if word != "-"])
+    if args.csv is not None and not args.append:
+        _refuse_lost_rows(args.csv, args.recordings)
 
 
 def _tell_events(args: argparse.Namespace) -> int:
@@ -138,33 +142,50 @@ def _tell_together(detector: Detector, judgments: Sequence[Judgment], args: argp
     from asd_lightning.plain_text import printable
 
     machines = {one.machine: detector.machines_[one.machine] for one in judgments}
-    earlier = _earlier(args.csv, machines) if args.append else {}
+    earlier, otherwise = _earlier(args.csv, machines) if args.append else ({}, [])
+    for name in otherwise:
+        print(
+            f"asd: {args.csv}: all its rows of {printable(name)} were judged by other thresholds than today's, "
+            "before the detector was changed or by another one; the test for drift begins anew (give each detector a "
+            "table of its own)",
+            file=sys.stderr,
+        )
     for note in notes_of(detector, judgments, earlier):
         print(f"asd: {printable(note)}", file=sys.stderr)
 
 
-def _earlier(path: Path, machines: Mapping[str, Machine]) -> dict[str, list[float]]:
+def _earlier(path: Path, machines: Mapping[str, Machine]) -> tuple[dict[str, list[float]], list[str]]:
     """Machine -> scores in a table, on the scale that its states share (`Machine.common`).
 
-    Only such count as were compared with the threshold that their state has today: others are of another detector.
+    Only such count as were compared with the threshold that their state has today: others are of another detector, or
+    of this one before it was changed, and no column tells which.  Machines that have none but those come second.
     """
     scores: dict[str, list[float]] = {}
-    if not path.exists():
-        return scores
-    with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            try:
-                score, threshold = float(row["score"] or "nan"), float(row["threshold"] or "nan")
-            except (KeyError, TypeError, ValueError):
-                # Somebody has changed the table by hand.
-                continue
+    otherwise: dict[str, None] = {}
+    for row in _rows_of(path):
+        try:
+            score, threshold = float(row["score"] or "nan"), float(row["threshold"] or "nan")
             machine, state = machines.get(row["machine"]), row["state"] or ""
-            known = row["decision"] not in ("cannot judge", "not running")
-            if machine is None or not known or (machine.in_states and state not in machine.in_states):
-                continue
-            if math.isfinite(score) and threshold == machine.thresholds(state).promise.warning:
-                scores.setdefault(machine.name, []).append(machine.common(score, state))
-    return scores
+        except (KeyError, TypeError, ValueError):
+            # Somebody has changed the table by hand.
+            continue
+        known = row["decision"] not in ("cannot judge", "not running")
+        if machine is None or not known or not math.isfinite(score):
+            continue
+        told = not machine.in_states or state in machine.in_states
+        if told and threshold == machine.thresholds(state).promise.warning:
+            scores.setdefault(machine.name, []).append(machine.common(score, state))
+        else:
+            otherwise[machine.name] = None
+    return scores, [name for name in otherwise if name not in scores]
+
+
+def _rows_of(path: Path) -> list[dict[str, str]]:
+    """Rows of a table of scores; none where there is no table."""
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def _refuse_other_picture(args: argparse.Namespace) -> None:
@@ -274,12 +295,41 @@ def _refuse_other_file(path: Path) -> None:
         raise UserError(f"{path}: is there already, and no table of scores; give another file")
 
 
+def _refuse_lost_rows(path: Path, recordings: Sequence[str]) -> None:
+    """Before anything is judged: a table that holds other recordings than these is not replaced.
+
+    Standard input is other sound each time.
+    """
+    if not (rows := _rows_of(path)):
+        return
+    judged = {_written(str(one)) for one in _files([Path(word).expanduser() for word in recordings if word != "-"])}
+    if lost := {row["path"] for row in rows} - judged:
+        raise UserError(
+            f"{path}: holds scores of {len(lost)} recordings that are not judged now, which would be lost; add to it "
+            "with --append, or give another file"
+        )
+
+
+def _written(path: str) -> str:
+    """A recording's path as it stands in a table."""
+    return path.encode("utf-8", "backslashreplace").decode()
+
+
 def _row(one: Judgment) -> list[Any]:
     recording, start = (None, None) if one.nearest is None else one.nearest
     numbers = [None if math.isnan(value) else value for value in (one.score, one.threshold)]
     p_value = None if math.isnan(one.p_value) else one.p_value
-    path = one.path.encode("utf-8", "backslashreplace").decode()
-    return [path, one.machine, *numbers, one.decision, p_value, "; ".join(one.health), recording, start, one.state]
+    return [
+        _written(one.path),
+        one.machine,
+        *numbers,
+        one.decision,
+        p_value,
+        "; ".join(one.health),
+        recording,
+        start,
+        one.state,
+    ]
 
 
 def _print(judgments: Sequence[Judgment], detector: Path) -> None:

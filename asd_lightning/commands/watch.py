@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from asd_lightning.errors import UserError
 if TYPE_CHECKING:
     from asd_lightning.detector.detector import Detector
     from asd_lightning.live.inputs import Input
-    from asd_lightning.live.listener import Source
+    from asd_lightning.live.listener import Source, Status
     from asd_lightning.live.logic import Options
     from asd_lightning.live.sinks import Sink
     from asd_lightning.live.watch import Watch
@@ -239,13 +240,18 @@ def _listen(watch: Watch, metrics: int | None) -> int:
     return 1 if waiting or unwritten else 0
 
 
+def _of_now(one: Status) -> str:
+    """What is told of an input, and the score of its last window where it has one."""
+    return f"{one.place.state.told}{', no score' if math.isnan(one.score) else f' {one.score:.3g}'}"
+
+
 def _shown(watch: Watch) -> Callable[[], None] | None:
     """A line on a terminal that says how it goes."""
     if not sys.stderr.isatty():
         return None
 
     def show() -> None:
-        parts = [f"{name} {one.place.state.told} {one.score:.3g}" for name, one in watch.status().items()]
+        parts = [f"{name} {_of_now(one)}" for name, one in watch.status().items()]
         print(f"\r{'  '.join(parts):.100}", end="\033[K", file=sys.stderr, flush=True)
 
     return show

@@ -176,7 +176,7 @@ class RecordingsTable:
 def _read_table(path: Path) -> Mapping[tuple[str, ...], str]:
     rows: dict[tuple[str, ...], str] = {}
     if not path.exists():
-        raise UserError(f"{path}: no such table of recordings; correct data.recordings, or leave it out")
+        raise UserError(f"{path}: no such table of recordings; correct --recordings (data.recordings), or leave it out")
     header, *lines = read_csv(path, encoding="utf-8-sig") or [[]]
     if not set(_COLUMNS) <= set(header):
         found = ",".join(header)

@@ -71,6 +71,8 @@ def enrol(  # noqa: PLR0913 - the options of the command
     """
     source, output = Path(source), file_path(output)
     require_at_least("sounds", sounds, 0)
+    if output.is_dir():
+        raise UserError(f"{output}: is a folder; name the detector's file, such as -o {output / 'pump.asd'}")
     refuse_unwritable(output)
     before = Detector.load(output) if output.exists() else None
     if is_run(source) or is_result_set(source):
@@ -260,8 +262,8 @@ def _refuse_for_run(run: Path, given: Mapping[str, bool]) -> None:
 def _refuse_known(before: Detector, output: Path, name: str) -> None:
     if name in before.machines_:
         raise UserError(
-            f"{output}: knows {name} already; `asd accept` takes further normal sound in, or give another file or "
-            "--machine"
+            f"{output}: knows {name} already; `asd accept` takes further normal sound in; to enrol it anew, remove the "
+            "file first, or give another one with -o (or, for another machine, --machine)"
         )
 
 

@@ -10,6 +10,9 @@ from asd_lightning.detector.constructors import Spec, embedder_spec, spec_of
 from asd_lightning.detector.hearing import Hearing
 from asd_lightning.errors import UserError
 
+# As publishers store weights.
+_WEIGHT_FILES = (".pt", ".pth", ".safetensors")
+_EXAMPLE = "mn04_as"
 STATISTICS = "statistics"
 CLIP_SECONDS = 10.0
 
@@ -78,8 +81,15 @@ def _architecture(name: str) -> str:
         return CATALOG[name].architecture
     if Path(name).name == name and stored_path(name).is_file():
         return str(read_record(stored_path(name)).get("architecture"))
+    if Path(name).suffix in _WEIGHT_FILES:
+        raise UserError(
+            f"--embedder {name}: a file of weights gets a name first: `asd weights import {name} --as NAME`, with NAME "
+            f"as in `asd weights list` (such as {_EXAMPLE}), and then --embedder NAME"
+        )
+    near = next((known for known in CATALOG if name and known.startswith(name)), _EXAMPLE)
     raise UserError(
-        f"--embedder {name}: choose {STATISTICS}, the folder of a run, or weights by name ({', '.join(CATALOG)})"
+        f"--embedder {name}: choose {STATISTICS}, the folder of a run, or weights by name, such as {near} "
+        f"(`asd weights list`; those of a file at hand by `asd weights import FILE --as {near}`)"
     )
 
 

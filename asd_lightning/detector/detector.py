@@ -28,7 +28,7 @@ from asd_lightning.detector.states import StatesFrom
 from asd_lightning.errors import UserError
 from asd_lightning.plain_text import is_name
 from asd_lightning.run_folder import is_result_set, is_run
-from asd_lightning.scoring.arguments import require_at_least, require_choice, require_machine
+from asd_lightning.scoring.arguments import require_at_least, require_between, require_choice, require_machine
 
 
 class Detector:
@@ -141,6 +141,8 @@ class Detector:
         """
         require_choice("states", self.states, StatesFrom)
         require_at_least("sounds", self.sounds, 0)
+        if self.false_alarms is not None:
+            require_between("false_alarms", self.false_alarms, 0, 1)
         if self.machine is not None and not is_name(self.machine):
             raise UserError(
                 f"--machine {self.machine!r:.60}: a name has neither a slash nor a line's end; give another"

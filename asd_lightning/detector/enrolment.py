@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +80,7 @@ class Learnt:
         states: state in which the machine runs -> recordings of it; empty where there is one.
         still_states: states in which it does not run.
         seem_states: folders whose sound differs as that of states does, though they were not asked to be any.
+        seconds: median length of the pieces of sound that were heard, at most a window.
     """
 
     machine: str
@@ -100,6 +102,7 @@ class Learnt:
     states: dict[str, int] = dataclasses.field(default_factory=dict)
     still_states: tuple[str, ...] = ()
     seem_states: tuple[str, ...] = ()
+    seconds: float = math.inf
 
 
 def normal_clips(folder: Path, machine: str, table: Path | None) -> list[Clip]:
@@ -246,6 +249,7 @@ def enrol_machine(
         states={name: own.normal.recordings for name, own in in_states.items()},
         still_states=states.still if isinstance(states, NamedStates) else (),
         seem_states=parted.seem,
+        seconds=float(np.median([found.samples for found in heard.looks])) / rate_of,
     )
     return machine, learnt, kept
 

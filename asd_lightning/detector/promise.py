@@ -60,11 +60,11 @@ class Promise:
 
     def sentence(self, unit: str = "recordings") -> str:
         """What is promised, in words; ``unit`` are the recordings, or what stands for them."""
-        kind = "" if self.alarm_promised else ", extrapolated and not promised"
+        takes = f", estimated (a promise takes {fewest_recordings(self.alarm_rate)} recordings)"
         return (
-            f"warnings on at most {100 * self.rate:.3g} % of normal sound, on average over trainings with "
-            f"{self.recordings} {unit} (in 9 of 10 trainings at most {100 * self.bound:.0f} %); "
-            f"alarms on {100 * self.alarm_rate:.3g} %{kind}"
+            f"warnings on at most {100 * self.rate:.3g} % of normal sound, on average (it rests on {self.recordings} "
+            f"{unit}: had you recorded others, it might be more, in 9 of 10 cases at most {100 * self.bound:.0f} %); "
+            f"alarms on {100 * self.alarm_rate:.3g} %{'' if self.alarm_promised else takes}"
         )
 
 

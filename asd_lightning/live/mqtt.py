@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 _PORT, _SECURE_PORT = 1883, 8883
 # In s: two years.
 _LONGEST_SHELVING = 6e7
+# In s: a broker that is there answers far sooner.
+_FIRST_ANSWER = 5.0
 _LEVELS = ("normal", "warning", "alarm")
 # Event -> what of the state it changes.
 _CHANGES: dict[str, dict[str, Any]] = {
@@ -89,7 +91,7 @@ class Mqtt:
         self._machines: dict[str, str] = {}
         self._introduced: set[str] = set()
         self._sent: tuple[str, Any] | None = None
-        self._lock = threading.Lock()
+        self._lock, self._answered = threading.Lock(), threading.Event()
         client = Client(CallbackAPIVersion.VERSION2, client_id=f"asd-{self.node}")
         if parts.username:
             client.username_pw_set(unquote(parts.username), unquote(parts.password or "") or None)
@@ -98,6 +100,7 @@ class Mqtt:
         client.will_set(f"asd/{self.node}/status", "offline", qos=1, retain=True)
         client.reconnect_delay_set(1, 30)
         client.on_connect, client.on_message = self._connected, self._asked
+        client.on_connect_fail = lambda *_: self._answered.set()
         client.connect_async(parts.hostname, parts.port or (_SECURE_PORT if parts.scheme == "mqtts" else _PORT), 30)
         self._client = client
 
@@ -108,6 +111,8 @@ class Mqtt:
             for row, line in rows:  # noqa: B007 - the last row is where the next page begins
                 self._follow(json.loads(line))
         self._client.loop_start()
+        # Until then nobody knows whether the broker is there.
+        self._answered.wait(_FIRST_ANSWER)
 
     def deliver(self, line: str) -> None:
         """Publish one event and the state it leads to.
@@ -148,12 +153,14 @@ class Mqtt:
         """Also after the broker was started anew, when it may have forgotten everything."""
         if reason.is_failure:
             log.warning("%s: the broker refuses (%s)", self.name, reason)
+            self._answered.set()
             return
         client.publish(f"asd/{self.node}/status", "online", qos=1, retain=True)
         client.subscribe(f"asd/{self.node}/+/set", qos=1)
         self._introduced = set()
         for source in list(self._states):
             self._introduce(source)
+        self._answered.set()
 
     def _introduce(self, source: str) -> None:
         """Say the state of an input, after what it is."""

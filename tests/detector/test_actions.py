@@ -49,7 +49,9 @@ def test_enrol_says_what_it_has_learnt(pump, tmp_path, capsys):
     clips = pump / "pump/test"
     assert repr(by_function.judge(clips)) == repr(by_command.judge(clips))
     assert main([*arguments, "-o", str(tmp_path / "pump.asd")]) == 2
-    assert "knows pump already" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "knows pump already" in told
+    assert "to enrol it anew, remove the file first, or give another one with -o" in told
     assert main([*arguments, "-o", str(tmp_path / "other.asd"), "--false-alarms", "0.01"]) == 2
     assert "lowest possible is 1 / 31" in capsys.readouterr().err
     assert not (tmp_path / "other.asd").exists()
@@ -167,6 +169,15 @@ def test_a_table_is_written_and_added_to(pump, tmp_path, capsys):
     assert float(rows[0]["score"]) == asd_lightning.score(detector, anomaly)[0].score
     assert main(["score", detector, str(anomaly), "--csv", str(table)]) == 1
     assert len(table.read_text().splitlines()) == 5
+    # Of earlier recordings nothing is lost.
+    before, one = table.read_text(), str(next(anomaly.iterdir()))
+    capsys.readouterr()
+    assert main(["score", detector, one, "--csv", str(table)]) == 2
+    assert capsys.readouterr().err == (
+        f"asd: {table}: holds scores of 3 recordings that are not judged now, which would be lost; add to it with "
+        "--append, or give another file\n"
+    )
+    assert table.read_text() == before
     table.write_text("other,columns\n")
     assert main(["score", detector, str(anomaly), "--csv", str(table), "--append"]) == 2
     assert "no table of scores" in capsys.readouterr().err
@@ -388,7 +399,7 @@ def test_blocks_are_not_called_recordings(tmp_path, capsys):
     write(tmp_path / "pump/normal/long.wav", hum(0, 30.0))
     assert main(["enrol", str(tmp_path / "pump/normal"), "-o", str(tmp_path / "x.asd"), "--clip-seconds", "1"]) == 0
     told = capsys.readouterr().out
-    assert "over trainings with 10 blocks of one recording" in told
+    assert "it rests on 10 blocks of one recording" in told
     assert "blocks needed for a rate" in told
 
 
@@ -400,3 +411,73 @@ def test_accepting_what_the_sensor_check_refuses_says_that_it_stays_refused(own,
         "offset.wav: taken into the bank, but what sounds so still cannot be judged (a constant offset" in caplog.text
     )
     assert asd_lightning.score(own, offset)[0].decision == "cannot judge"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--false-alarms", "10"], "--false-alarms 10: a share above 0 and below 1 is needed, such as 0.1 for 10 %"),
+        (["--false-alarms", "10%"], "--false-alarms 10%: a share above 0 and below 1 is needed, such as 0.1 for 10 %"),
+        (["--false-alarms", "nan"], "--false-alarms nan: a share above 0 and below 1 is needed, such as 0.1 for 10 %"),
+        (["--recordings", "absent.csv"], "absent.csv: no such table of recordings; correct --recordings "),
+        (
+            ["--embedder", "mn04"],
+            "by name, such as mn04_as (`asd weights list`; those of a file at hand by `asd weights ",
+        ),
+        (["--embedder", "mn04.pt"], "`asd weights import mn04.pt --as NAME`"),
+    ],
+)
+def test_what_is_given_wrongly_is_named_as_it_was_given(options, words, pump, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(Hearing, "embed", lambda *_: pytest.fail("heard"))
+    assert main(["enrol", str(pump / "pump/normal"), "-o", str(tmp_path / "x.asd"), *options]) == 2
+    told = capsys.readouterr().err
+    assert words in told
+    assert len(told.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_is_no_file_to_enrol_into(pump, tmp_path, capsys):
+    assert main(["enrol", str(pump / "pump/normal"), "-o", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == (
+        f"asd: {tmp_path}: is a folder; name the detector's file, such as -o {tmp_path}/pump.asd\n"
+    )
+
+
+def test_a_rate_that_is_none_is_refused_by_its_name_before_anything_is_heard():
+    with pytest.raises(UserError, match=r"false_alarms=10\.0: must be above 0 and below 1"):
+        Detector(clip_seconds=1.0, false_alarms=10.0).fit([hum(0), hum(1)])
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(1, False), (1.1, False), (4, True)])
+def test_clips_shorter_than_the_window_are_told(seconds, told, pump, tmp_path, capsys):
+    arguments = ["enrol", str(pump / "pump/normal"), "-o", str(tmp_path / "x.asd"), "--clip-seconds", str(seconds)]
+    assert main(arguments) == 0
+    words = (
+        "clips are shorter than a window, usually 1 s of 4 s, and are repeated to fill it: --clip-seconds 1 compares "
+        "them as they are\n"
+    )
+    assert (words in capsys.readouterr().out) == told
+
+
+def test_a_change_tells_the_level_of_warnings_before_and_after(own, tmp_path, capsys):
+    """By hand, from what asd info tells of the file before and after."""
+
+    def level():
+        return f"{asd_lightning.detector.actions.info(own)['machines'][0]['warning']:.6g}"
+
+    first = level()
+    assert main(["accept", str(own), str(write(tmp_path / "a.wav", whine(700)))]) == 0
+    second = level()
+    assert second != first
+    assert f"\nwarning above {second} (was {first})\n" in capsys.readouterr().out
+    assert main(["undo", str(own)]) == 0
+    assert f"\nwarning above {first} (was {second})\n" in capsys.readouterr().out
+
+
+def test_evaluating_normal_sound_alone_claims_nothing_of_faults(pump, tmp_path, capsys):
+    write_normal(tmp_path / "normal", 3, first=300)
+    assert main(["evaluate", str(pump / "pump.asd"), str(tmp_path)]) == 0
+    told = capsys.readouterr().out
+    assert "0 of 0" not in told
+    assert "100.00" not in told.replace("3 of 3", "")
+    assert "no recording's folder or name says anomaly: nothing is known of hits" in told

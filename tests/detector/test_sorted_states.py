@@ -213,13 +213,13 @@ def test_drift_goes_on_from_day_to_day_over_all_states(file, detector, tmp_path,
         middle = np.median(own.normal.scores)
         assert float(row["threshold"]) == own.promise.warning
         by_hand.append((float(row["score"]) - middle) / (own.promise.warning - middle))
-    assert _earlier(table, {"pump": machine}) == {"pump": pytest.approx(by_hand)}
+    assert _earlier(table, {"pump": machine}) == ({"pump": pytest.approx(by_hand)}, [])
     assert main([*score, str(tmp_path / "two")]) == 1
     assert "of 16 recordings (with 8 earlier ones of the table)" in capsys.readouterr().err
     # By a threshold of another state, or of a state that is no longer there.
     lines = table.read_text().replace(",slow\n", ",slower\n").replace(",fast\n", ",slow\n")
     table.write_text(lines)
-    assert _earlier(table, {"pump": machine}) == {}
+    assert _earlier(table, {"pump": machine}) == ({}, ["pump"])
 
 
 def test_a_recording_through_several_states_is_tested_for_drift_by_its_windows(detector):

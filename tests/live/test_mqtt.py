@@ -93,6 +93,18 @@ def test_events_states_discovery_and_requests(tmp_path, broker):
 
 
 @real
+def test_a_broker_that_is_there_is_reached_by_the_first_event(tmp_path, broker):
+    path = tmp_path / "journal"
+    add(path, [1])
+    sink, journal = Mqtt(broker.url, path), Journal(path)
+    sink.recover(journal)
+    # Raises where the connection is not there yet.
+    sink.deliver(journal.events(0)[0][1])
+    sink.close()
+    journal.close()
+
+
+@real
 def test_nothing_is_lost_or_doubled_while_the_broker_is_started_anew(tmp_path, broker):
     path, stop = tmp_path / "journal", threading.Event()
     ear = Ear(broker.port, "asd/#")

@@ -84,6 +84,7 @@ def test_score_goes_on_from_day_to_day(pump, tmp_path, capsys):
     assert "drift" not in capsys.readouterr().err
     assert main(["score", detector, str(tmp_path / "two"), "--csv", str(table), "--append"]) == 1
     told = capsys.readouterr().err
+    assert "other thresholds" not in told
     assert "6 of 6 recordings are warnings or alarms" in told
     assert "of 18 recordings (with 12 earlier ones of the table)" in told
     rows = list(csv.reader(table.open()))
@@ -91,4 +92,9 @@ def test_score_goes_on_from_day_to_day(pump, tmp_path, capsys):
     with table.open("w", newline="") as file:
         csv.writer(file).writerows([rows[0], *([*row[:column], "1.0", *row[column + 1 :]] for row in rows[1:])])
     assert main(["score", detector, str(tmp_path / "two"), "--csv", str(table), "--append"]) == 1
-    assert "of 6 recordings:" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "of 6 recordings:" in told
+    assert f"asd: {table}: all its rows of pump were judged by other thresholds than today's" in told
+    # From now on some were judged as today.
+    assert main(["score", detector, str(tmp_path / "two"), "--csv", str(table), "--append"]) == 1
+    assert "other thresholds" not in capsys.readouterr().err

@@ -294,3 +294,13 @@ def test_threads_end_with_their_watch(day, pump):
     watch(day, pump)
     assert threading.active_count() == before
     assert Detector.load(pump / "pump.asd").hearing_.preprocessing.sample_rate == RATE
+
+
+def test_the_line_on_a_terminal_has_no_score_before_there_is_one():
+    """It said `normal nan`."""
+    from asd_lightning.commands.watch import _of_now
+    from asd_lightning.live.journal import Place
+    from asd_lightning.live.listener import Status
+
+    assert _of_now(Status(Place("pump"))) == "normal, no score"
+    assert _of_now(Status(Place("pump"), score=1.25)) == "normal 1.25"
