@@ -240,6 +240,20 @@ def test_what_is_accepted_is_normal_and_can_be_taken_back_to_the_bit(own, tmp_pa
         asd_lightning.undo(own)
 
 
+def test_calibrate_is_a_command_too_and_does_what_the_function_does(own, tmp_path, capsys):
+    import shutil
+
+    other = Path(shutil.copy(own, tmp_path / "other.asd"))
+    write_normal(tmp_path / "later", 10, first=300)
+    assert main(["calibrate", str(own), str(tmp_path / "later"), "--machine", "pump"]) == 0
+    told = capsys.readouterr().out
+    asd_lightning.calibrate(other, tmp_path / "later", "pump")
+    promises = [asd_lightning.Detector.load(path).machines_["pump"].promise for path in (own, other)]
+    assert promises[0] == promises[1]
+    assert "thresholds found from later normal recordings" in told
+    assert "changes: 1" in told
+
+
 def test_later_recordings_alone_make_the_thresholds_where_they_are_enough(pump, own, tmp_path):
     """Ten later clips promise one in eleven; thirty and ten together promise what the thirty did."""
     folder = write_normal(tmp_path / "later", 10, first=300)
