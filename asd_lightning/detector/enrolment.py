@@ -24,6 +24,7 @@ from asd_lightning.detector.compression import compression
 from asd_lightning.detector.constructors import Spec
 from asd_lightning.detector.health import Features, SensorReference, fingerprint, measured
 from asd_lightning.detector.hearing import Heard, Hearing, Sound
+from asd_lightning.detector.likeness import alike_by_name
 from asd_lightning.detector.machine import Change, Machine
 from asd_lightning.detector.progress import shown
 from asd_lightning.detector.promise import promise
@@ -225,6 +226,8 @@ def enrol_machine(
         name, bank, maker, fitted.scorer, normal, promised, sensor, states, (change,),
         in_states=in_states, agreement=agreement, compression=smaller,
     )  # fmt: skip
+    if told := alike_by_name(name, bank, 0):
+        logger.warning(told)
     curve, settled = learning_curve(bank, maker, hearing)
     learnt = Learnt(
         machine=name,
