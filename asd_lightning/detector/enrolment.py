@@ -42,6 +42,7 @@ _CLIPPED = 1e-3
 # Median absolute deviations above the median.
 _UNLIKE = 6.0
 _NORMAL_MAD = 1.4826
+_COUNT_AS_ONE = "where some are cut from one, the promised rate of false alarms is not kept"
 
 
 class Look(NamedTuple):
@@ -137,10 +138,24 @@ def named(clips: Sequence[Clip], table: Path | None, place: Path) -> list[Clip]:
         place: the folder.
 
     Raises:
-        UserError: the table cannot be read, or contradicts itself.
+        UserError: the table cannot be read, or contradicts itself; or a table that was asked for fits none of them.
     """
     near = find_table([place, place.parent, place.parent.parent]) if table is None else table
-    return list(clips) if near is None else RecordingsTable(near).named(clips, whole=False)
+    if near is None:
+        return list(clips)
+    rows = RecordingsTable(near)
+    paths = {clip.path for clip in clips}
+    alone = sum(rows.recording(path) is None for path in paths)
+    if alone == len(paths) and table is not None:
+        raise UserError(
+            f"{near}: none of its rows fits any of {len(paths)} clips, such as {clips[0].path}; write the end of a "
+            "clip's path, as it is spelt there"
+        )
+    made = rows.named(clips, whole=False)
+    if alone and len(paths) > 1:
+        what = f"all {alone} clips" if alone == len(paths) else f"{alone} of {len(paths)} clips"
+        logger.warning("%s have no row in %s and count as recordings of their own; %s", what, near, _COUNT_AS_ONE)
+    return made
 
 
 def look(sound: Sound, waveform: Float32[ndarray, " samples"]) -> Look:

@@ -112,3 +112,27 @@ def test_enrolling_accepting_and_info_tell_it_until_a_table_does(cut, capsys, ca
         assert main([command, str(file), str(cut / "later")]) == 0
         assert f"of 30 {WARNING}" in caplog.text
         assert main(["undo", str(file)]) == 0
+
+
+def test_a_table_that_fits_no_clip_or_some_is_told_or_refused(cut, capsys, caplog):
+    normal, file, table = cut / "pump/normal", cut / "pump.asd", cut / "recordings.csv"
+    enrolling = ["enrol", str(normal), "-o", str(file), "--clip-seconds", "1", "--no-sound"]
+    table.write_text("file,recording\nelsewhere.wav,monday\n")
+    assert main([*enrolling, "--recordings", str(table)]) == 2
+    assert f"{table}: none of its rows fits any of 30 clips, such as {normal}/piece_00.wav" in capsys.readouterr().err
+    assert not file.exists()
+    # One that was found there by itself may be meant for others.
+    assert main(enrolling) == 0
+    assert f"all 30 clips have no row in {table} and count as recordings of their own; where some" in caplog.text
+    caplog.clear()
+    file.unlink()
+    rows = [f"piece_{number:02}.wav,recording_{number // 3}\n" for number in range(18)]
+    table.write_text("file,recording\n" + "".join(rows))
+    assert main([*enrolling, "--recordings", str(table)]) == 0
+    assert f"12 of 30 clips have no row in {table} and count as recordings of their own" in caplog.text
+    file.unlink()
+    table.write_text("file,recording\n")
+    for given in (enrolling, [*enrolling, "--recordings", str(table)]):
+        assert main(given) == 2
+        assert f"{table}: has no rows" in capsys.readouterr().err
+    assert not file.exists()
