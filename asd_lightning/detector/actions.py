@@ -15,7 +15,7 @@ from asd_lightning.detector.enrolment import named
 from asd_lightning.detector.evaluation import Evaluation, evaluate_judgments, labeled
 from asd_lightning.detector.excerpts import excerpts
 from asd_lightning.detector.file import DetectorFile
-from asd_lightning.detector.given import Recordings
+from asd_lightning.detector.given import Recordings, normal_given
 from asd_lightning.detector.growth import grown, taken_back
 from asd_lightning.detector.hearing import Sound
 from asd_lightning.detector.judging import Judgment
@@ -286,7 +286,7 @@ def _changed(
 ) -> Detector:
     loaded = Detector.load(path)
     refuse_unwritable(path)
-    sounds = loaded.sounds_given(given, machine)
+    sounds = loaded.sounds_given(normal_given(given), machine)
     names = sorted({sound.clip.machine for sound in sounds})
     if len(names) != 1:
         raise UserError(f"recordings of {len(names)} machines ({', '.join(names)}); give those of one")

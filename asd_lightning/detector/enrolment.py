@@ -22,6 +22,7 @@ from asd_lightning.data.recordings import RecordingsTable, clips_of, find_table
 from asd_lightning.detector.bank import Bank, Item, Role, in_blocks
 from asd_lightning.detector.compression import compression
 from asd_lightning.detector.constructors import Spec
+from asd_lightning.detector.given import called_normal
 from asd_lightning.detector.health import Features, SensorReference, fingerprint, measured
 from asd_lightning.detector.hearing import Heard, Hearing, Sound
 from asd_lightning.detector.likeness import alike_by_name
@@ -107,11 +108,11 @@ class Learnt:
 def normal_clips(folder: Path, machine: str, table: Path | None) -> list[Clip]:
     """Recordings of normal sound below a folder, or a single long one.
 
-    Of a machine's folder (``train``, ``normal``, ``test`` in it) those rooms that hold normal sound count.  What its
-    name calls an anomaly is left out.
+    Of a machine's folder (``train``, ``normal``, ``test`` in it) those rooms that hold normal sound count.  What a
+    folder or its name calls an anomaly is left out.
 
     Raises:
-        UserError: no such folder, no recordings, or a table that cannot be read.
+        UserError: no such folder, no recordings, none that may be normal, or a table that cannot be read.
     """
     if not folder.exists():
         raise UserError(f"{folder}: no such folder; give one with recordings of normal sound")
@@ -122,11 +123,8 @@ def normal_clips(folder: Path, machine: str, table: Path | None) -> list[Clip]:
     paths = [folder] if folder.is_file() else [path for place in rooms or [folder] for path in recordings(place)]
     if not paths:
         raise UserError(f"{folder}: no recordings in it; WAV and FLAC files are read")
-    clips = clips_of(paths, machine, "train")
-    normal = [clip for clip in clips if clip.condition != "anomaly"]
-    if len(normal) < len(clips):
-        logger.warning("%s: %d clips are called anomalies and left out", folder, len(clips) - len(normal))
-    return named(normal, table, folder)
+    normal = called_normal(paths, folder, "put them into a folder called normal")
+    return named(clips_of(normal, machine, "train"), table, folder)
 
 
 def named(clips: Sequence[Clip], table: Path | None, place: Path) -> list[Clip]:
