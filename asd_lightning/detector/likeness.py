@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import PurePath
 
 import numpy as np
@@ -80,7 +79,7 @@ def _nearest(embeddings: Float[ndarray, "n dim"]) -> list[tuple[int, int]]:
     count = len(embeddings)
     probes: Int[ndarray, " probes"] = np.unique(np.linspace(0, count - 1, min(count, _PROBES)).astype(int))
     squares = np.square(embeddings).sum(axis=1)
-    found = []
+    found: list[tuple[int, int]] = []
     for start in range(0, len(probes), _ROWS):
         own = probes[start : start + _ROWS]
         # A row's own square is the same for all others.
@@ -95,6 +94,6 @@ def _kind(file: str) -> object:
     return None if told is None else (told.section, told.domain, told.attribute)
 
 
-def _in_order(file: str) -> Sequence[tuple[str, int]]:
+def _in_order(file: str) -> list[tuple[str, int]]:
     """Numbers count as such: ``clip_10`` comes after ``clip_9``."""
     return [(word, int(number or 0)) for word, number in re.findall(r"(\D*)(\d*)", file)]
