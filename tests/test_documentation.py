@@ -5,6 +5,7 @@ import ast
 import itertools
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from asd_lightning import cli
 from asd_lightning.commands.test import places
 from asd_lightning.configuration import CONF_DIR
-from tests.detector.sounds import whine, write, write_normal
+from tests.detector.sounds import hum, whine, write, write_normal
 from tests.forked import run_forked
 from tests.walk import blocks
 
@@ -197,8 +198,17 @@ def test_the_tutorial_of_ones_own_machine_is_walked(tmp_path, monkeypatch, capsy
     write_normal(Path("pump/normal"), 10)
     write_normal(Path("today"), 1, first=411)
     write(Path("today/0412.wav"), whine(50))
+    for number in range(15):
+        write(Path(f"fan/normal/2024-05-{13 + number // 3}_{number % 3 + 1:02}.wav"), hum(600 + number))
+    (line,) = re.findall(r"^\(echo .*$", (ROOT / "docs/own-machine.md").read_text(encoding="utf-8"), re.M)
+    subprocess.run(["bash", "-c", line], check=True)
+    assert Path("fan/recordings.csv").read_text().splitlines()[:3] == [
+        "file,recording", "2024-05-13_01.wav,2024-05-13", "2024-05-13_02.wav,2024-05-13"
+    ]  # fmt: skip
     told = walked("own-machine.md")
+    assert "fan: 15 clips of 5 independent recordings" in capsys.readouterr().out
     assert told == [
+        ("enrol", 0),
         ("enrol", 0), ("score", 1), ("score", 1), ("explain", 1), ("accept", 0), ("undo", 0), ("watch", 0)
     ]  # fmt: skip
     assert Path("today.svg").exists()

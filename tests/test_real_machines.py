@@ -107,3 +107,13 @@ def test_mn04_without_training(tmp_path):
     )
     again = retest(tmp_path, ["trainer.accelerator=cpu", "~callbacks.progress"]).folder
     assert pooled_auc(again) == pooled_auc(tmp_path / "results")
+
+
+def test_pieces_of_recordings_are_noticed_where_no_table_tells(tmp_path, caplog):
+    for number, path in enumerate(sorted((shared_dir() / "machines/mimii_pump/train").glob("*.wav"))):
+        (tmp_path / f"clip_{number}.wav").symlink_to(path)
+    asd_lightning.Detector(machine="pump", sounds=0).fit(tmp_path)
+    assert "55 of 70 clips are most alike the clip before or after them by name (by chance" in caplog.text
+    caplog.clear()
+    asd_lightning.Detector(sounds=0).fit(shared_dir() / "machines/mimii_pump")
+    assert "most alike" not in caplog.text

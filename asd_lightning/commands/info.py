@@ -91,6 +91,7 @@ def _lines(about: dict[str, Any]) -> list[str]:
         lines += [
             f"{machine['machine']}: {machine['clips']} clips in the bank, {machine['back_end']}",
             f"  {machine['promise']}",
+            *(f"  warning: {told}" for told in machine["warnings"]),
             *agreement_line(machine["agreement"], about["precision"]),
             *_levels(machine),
             *([f"  {machine['compression']}"] if machine["compression"] else []),

@@ -10,9 +10,10 @@ test clips hide everything but section and index (``section_00_0001.wav``, ``sec
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Literal, NamedTuple
 
-from asd_lightning.data.conditions import Condition, condition_of_folder
+from asd_lightning.data.conditions import Condition, condition_of_file, condition_of_folder
 
 Domain = Literal["source", "target", "unknown"]
 Split = Literal["train", "test", "supplemental"]
@@ -75,3 +76,16 @@ def _is_kind(text: str) -> bool:
 
 def _released(attribute: str | None) -> str:
     return "" if attribute is None or attribute == _NO_ATTRIBUTE else attribute
+
+
+def condition_of(path: Path, folder: Path) -> Condition:
+    """What is said of a recording below ``folder``.
+
+    By the name in the challenge's grammar, the innermost folder that tells, or the words of the name.
+    """
+    if (name := parse_file_name(path.stem)) is not None:
+        return name.condition
+    for part in reversed(path.relative_to(folder).parts[:-1]):
+        if (told := condition_of_folder(part)) != "unknown":
+            return told
+    return condition_of_file(path.stem)

@@ -192,6 +192,8 @@ def _read_table(path: Path) -> Mapping[tuple[str, ...], str]:
             raise UserError(f"{path}, row {number}: a file and its recording are needed")
         if rows.setdefault(_parts(file), recording) != recording:
             raise UserError(f"{path}, row {number}: {file} is said to be of two recordings")
+    if not rows:
+        raise UserError(f"{path}: has no rows below its first line; write one for each clip, or remove the table")
     return rows
 
 

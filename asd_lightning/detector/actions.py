@@ -15,10 +15,11 @@ from asd_lightning.detector.enrolment import named
 from asd_lightning.detector.evaluation import Evaluation, evaluate_judgments, labeled
 from asd_lightning.detector.excerpts import excerpts
 from asd_lightning.detector.file import DetectorFile
-from asd_lightning.detector.given import Recordings
+from asd_lightning.detector.given import Recordings, normal_given
 from asd_lightning.detector.growth import grown, taken_back
 from asd_lightning.detector.hearing import Sound
 from asd_lightning.detector.judging import Judgment
+from asd_lightning.detector.likeness import alike_by_name
 from asd_lightning.detector.lock import locked
 from asd_lightning.detector.machine import Machine
 from asd_lightning.detector.states import NamedStates, StatesFrom
@@ -287,7 +288,7 @@ def _changed(
 ) -> Detector:
     loaded = Detector.load(path)
     refuse_unwritable(path)
-    sounds = loaded.sounds_given(given, machine)
+    sounds = loaded.sounds_given(normal_given(given), machine)
     names = sorted({sound.clip.machine for sound in sounds})
     if len(names) != 1:
         raise UserError(f"recordings of {len(names)} machines ({', '.join(names)}); give those of one")
@@ -348,6 +349,14 @@ def _states(machine: Machine) -> list[dict[str, Any]]:
     return told
 
 
+def _warnings(machine: Machine) -> list[str]:
+    """What its promise may not hold for; nothing of a run's own threshold, which promises nothing."""
+    if machine.of_run and not machine.of_run.get("promised"):
+        return []
+    told = [alike_by_name(machine.name, machine.bank, version) for version in range(len(machine.changes))]
+    return [sentence for sentence in told if sentence]
+
+
 def _about(detector: Detector, name: str) -> dict[str, Any]:
     machine = detector.machines_[name]
     sounds = detector.sounds_of(name)
@@ -366,4 +375,5 @@ def _about(detector: Detector, name: str) -> dict[str, Any]:
         "excerpts": len(sounds),
         "excerpt_bytes": sum(sound.nbytes for sound in sounds.values()),
         "changes": [dataclasses.asdict(change) for change in machine.changes],
+        "warnings": _warnings(machine),
     }

@@ -12,10 +12,9 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from asd_lightning.data.recordings import RecordingsTable
 from asd_lightning.detector.compression import compressed
 from asd_lightning.detector.defaults import CLIP_SECONDS, STATISTICS, Preset, preset
-from asd_lightning.detector.enrolment import Learnt, enrol_machine, normal_clips
+from asd_lightning.detector.enrolment import Learnt, enrol_machine, named, normal_clips
 from asd_lightning.detector.excerpts import excerpts
 from asd_lightning.detector.file import Arrays, DetectorFile, write_detector
 from asd_lightning.detector.given import Recordings, as_heard, given
@@ -298,7 +297,7 @@ class Detector:
         name = self.machine or "machine"
         clips, waveforms = given(X, name)
         if self.recordings is not None:
-            clips = RecordingsTable(Path(self.recordings)).named(clips, whole=False)
+            clips = named(clips, Path(self.recordings), Path())
         if groups is not None:
             clips = [dataclasses.replace(clip, recording=str(n)) for clip, n in zip(clips, groups, strict=True)]
         return name, as_heard(clips, waveforms, hearing)

@@ -23,8 +23,10 @@ from asd_lightning.data.recordings import RecordingsTable, clips_of, find_table
 from asd_lightning.detector.bank import Bank, Item, Role, in_blocks
 from asd_lightning.detector.compression import compression
 from asd_lightning.detector.constructors import Spec
+from asd_lightning.detector.given import called_normal
 from asd_lightning.detector.health import Features, SensorReference, fingerprint, measured
 from asd_lightning.detector.hearing import Heard, Hearing, Sound
+from asd_lightning.detector.likeness import alike_by_name
 from asd_lightning.detector.machine import Change, Machine
 from asd_lightning.detector.progress import shown
 from asd_lightning.detector.promise import promise
@@ -42,6 +44,7 @@ _CLIPPED = 1e-3
 # Median absolute deviations above the median.
 _UNLIKE = 6.0
 _NORMAL_MAD = 1.4826
+_COUNT_AS_ONE = "where some are cut from one, the promised rate of false alarms is not kept"
 
 
 class Look(NamedTuple):
@@ -108,11 +111,11 @@ class Learnt:
 def normal_clips(folder: Path, machine: str, table: Path | None) -> list[Clip]:
     """Recordings of normal sound below a folder, or a single long one.
 
-    Of a machine's folder (``train``, ``normal``, ``test`` in it) those rooms that hold normal sound count.  What its
-    name calls an anomaly is left out.
+    Of a machine's folder (``train``, ``normal``, ``test`` in it) those rooms that hold normal sound count.  What a
+    folder or its name calls an anomaly is left out.
 
     Raises:
-        UserError: no such folder, no recordings, or a table that cannot be read.
+        UserError: no such folder, no recordings, none that may be normal, or a table that cannot be read.
     """
     if not folder.exists():
         raise UserError(f"{folder}: no such folder; give one with recordings of normal sound")
@@ -123,11 +126,8 @@ def normal_clips(folder: Path, machine: str, table: Path | None) -> list[Clip]:
     paths = [folder] if folder.is_file() else [path for place in rooms or [folder] for path in recordings(place)]
     if not paths:
         raise UserError(f"{folder}: no recordings in it; WAV and FLAC files are read")
-    clips = clips_of(paths, machine, "train")
-    normal = [clip for clip in clips if clip.condition != "anomaly"]
-    if len(normal) < len(clips):
-        logger.warning("%s: %d clips are called anomalies and left out", folder, len(clips) - len(normal))
-    return named(normal, table, folder)
+    normal = called_normal(paths, folder, "put them into a folder called normal")
+    return named(clips_of(normal, machine, "train"), table, folder)
 
 
 def named(clips: Sequence[Clip], table: Path | None, place: Path) -> list[Clip]:
@@ -139,10 +139,24 @@ def named(clips: Sequence[Clip], table: Path | None, place: Path) -> list[Clip]:
         place: the folder.
 
     Raises:
-        UserError: the table cannot be read, or contradicts itself.
+        UserError: the table cannot be read, or contradicts itself; or a table that was asked for fits none of them.
     """
     near = find_table([place, place.parent, place.parent.parent]) if table is None else table
-    return list(clips) if near is None else RecordingsTable(near).named(clips, whole=False)
+    if near is None:
+        return list(clips)
+    rows = RecordingsTable(near)
+    paths = {clip.path for clip in clips}
+    alone = sum(rows.recording(path) is None for path in paths)
+    if alone == len(paths) and table is not None:
+        raise UserError(
+            f"{near}: none of its rows fits any of {len(paths)} clips, such as {clips[0].path}; write the end of a "
+            "clip's path, as it is spelt there"
+        )
+    made = rows.named(clips, whole=False)
+    if alone and len(paths) > 1:
+        what = f"all {alone} clips" if alone == len(paths) else f"{alone} of {len(paths)} clips"
+        logger.warning("%s have no row in %s and count as recordings of their own; %s", what, near, _COUNT_AS_ONE)
+    return made
 
 
 def look(sound: Sound, waveform: Float32[ndarray, " samples"]) -> Look:
@@ -228,6 +242,8 @@ def enrol_machine(
         name, bank, maker, fitted.scorer, normal, promised, sensor, states, (change,),
         in_states=in_states, agreement=agreement, compression=smaller,
     )  # fmt: skip
+    if told := alike_by_name(name, bank, 0):
+        logger.warning(told)
     curve, settled = learning_curve(bank, maker, hearing)
     learnt = Learnt(
         machine=name,

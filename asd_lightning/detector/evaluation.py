@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from asd_lightning.data.conditions import Condition, condition_of_file, condition_of_folder
-from asd_lightning.data.file_names import parse_file_name
+from asd_lightning.data.conditions import Condition
+from asd_lightning.data.file_names import condition_of
 from asd_lightning.data.folders import recordings
 from asd_lightning.detector.judging import Judgment
 from asd_lightning.errors import UserError
@@ -43,7 +43,7 @@ def labeled(folder: Path) -> dict[Path, Condition]:
         UserError: none of them is labelled.
     """
     place = folder / "test" if (folder / "test").is_dir() else folder
-    found = {path: _condition(path, place) for path in recordings(place)}
+    found = {path: condition_of(path, place) for path in recordings(place)}
     known: dict[Path, Condition] = {path: condition for path, condition in found.items() if condition != "unknown"}
     if not known:
         raise UserError(f"{folder}: no recording whose folder or name says normal or anomaly")
@@ -76,13 +76,3 @@ def share(count: int, total: int) -> Share:
 
     interval = binomtest(count, total).proportion_ci(method="wilson")
     return Share(count, total, float(interval.low), float(interval.high))
-
-
-def _condition(path: Path, folder: Path) -> Condition:
-    """By the name in the challenge's grammar, the innermost folder that tells, or the words of the name."""
-    if (name := parse_file_name(path.stem)) is not None:
-        return name.condition
-    for part in reversed(path.relative_to(folder).parts[:-1]):
-        if (told := condition_of_folder(part)) != "unknown":
-            return told
-    return condition_of_file(path.stem)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,14 @@ import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
 
+from asd_lightning.data.file_names import condition_of
 from asd_lightning.data.folders import recordings
 from asd_lightning.data.layout import Clip
 from asd_lightning.data.recordings import clips_of
 from asd_lightning.detector.hearing import Hearing, Sound
 from asd_lightning.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 Recordings = Path | str | Sequence[Path | str] | Sequence[Float32[ndarray, " _"]] | Float32[ndarray, "n samples"]
 """A folder, a file, several files, or waveforms in [-1, 1] at the detector's rate."""
@@ -42,6 +46,45 @@ def given(X: Recordings, machine: str) -> tuple[list[Clip], list[Float32[ndarray
         for n in range(len(waveforms))
     ]
     return clips, waveforms
+
+
+def called_normal(paths: Sequence[Path], folder: Path, insist: str) -> list[Path]:
+    """Recordings below a folder but those that a folder, this one too, or their name calls anomalies.
+
+    Args:
+        paths: below ``folder``.
+        folder: as it was given.
+        insist: what to do where they are normal, in words.
+
+    Raises:
+        UserError: all are called so.
+    """
+    whole = folder.absolute().parent
+    normal = [path for path in paths if condition_of(path.absolute(), whole) != "anomaly"]
+    if left := len(paths) - len(normal):
+        told = f"{folder}: {left} of {len(paths)} recordings are called anomalies by folder or name"
+        if not normal:
+            raise UserError(f"{told}; if they are normal, {insist}")
+        logger.warning("%s and left out; if they are normal, %s", told, insist)
+    return normal
+
+
+def normal_given(X: Path | str | Sequence[Path | str]) -> Path | list[Path]:  # noqa: N803
+    """Recordings that somebody calls normal: of a folder those not called anomalies, and files as they are given.
+
+    Raises:
+        UserError: a folder in which all are called anomalies.
+    """
+    if isinstance(X, Path | str) and Path(X).is_dir():
+        found = list(recordings(Path(X)))
+        return called_normal(found, Path(X), "give the files themselves") if found else Path(X)
+    files = [Path(X)] if isinstance(X, Path | str) else [Path(path) for path in X]
+    if called := [path for path in files if condition_of(path.absolute(), path.absolute().parent.parent) == "anomaly"]:
+        logger.warning(
+            "%s: %d of %d recordings are called anomalies by folder or name, and taken as normal all the same",
+            *(called[0], len(called), len(files)),
+        )
+    return files
 
 
 def _waveform(number: int, samples: Any) -> Float32[ndarray, " samples"]:

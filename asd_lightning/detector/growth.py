@@ -16,6 +16,7 @@ from asd_lightning.detector.compression import compression
 from asd_lightning.detector.enrolment import Look, items_of, look, now
 from asd_lightning.detector.file import part_digest
 from asd_lightning.detector.hearing import Heard, Hearing, Sound
+from asd_lightning.detector.likeness import alike_by_name
 from asd_lightning.detector.machine import Change, Machine, fit_machine
 from asd_lightning.detector.progress import shown
 from asd_lightning.detector.promise import promise
@@ -78,7 +79,10 @@ def grown(machine: Machine, sounds: Sequence[Sound], hearing: Hearing, role: Rol
     ]
     bank = machine.bank.plus(items, heard.embeddings[wanted])
     change = Change(word, now(), len({item.recording for item in items}), __version__, part_digest(machine.parts()))
-    return fit_machine(machine, bank, change, hearing.reduction)
+    made = fit_machine(machine, bank, change, hearing.reduction)
+    if told := alike_by_name(machine.name, bank, version):
+        logger.warning(told)
+    return made
 
 
 def taken_back(machine: Machine, hearing: Hearing) -> Machine:

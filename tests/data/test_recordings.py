@@ -57,6 +57,8 @@ def test_names_composed_in_two_ways_and_backslashes_match(tmp_path):
         (["a.wav,monday"], "file,recording", "a.wav may be .*/pump/a.wav or .*/fan/a.wav; write more of its path"),
         (["pump/a.wav,x", "pump/a.wav,y"], "file,recording", "row 3: pump/a.wav is said to be of two recordings"),
         (["a.wav"], "file,recording", "row 2: a file and its recording are needed"),
+        ([], "file,recording", "has no rows below its first line; write one for each clip, or remove the table"),
+        (["", ""], "file,recording", "has no rows"),
         (["a.wav,x"], "name,recording", "must name the columns file,recording"),
     ],
 )

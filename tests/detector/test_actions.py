@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -495,3 +496,34 @@ def test_evaluating_normal_sound_alone_claims_nothing_of_faults(pump, tmp_path, 
     assert "0 of 0" not in told
     assert "100.00" not in told.replace("3 of 3", "")
     assert "no recording's folder or name says anomaly: nothing is known of hits" in told
+
+
+@pytest.mark.parametrize("command", ["accept", "calibrate"])
+def test_what_is_called_an_anomaly_becomes_normal_only_where_its_file_is_given(command, own, tmp_path, capsys, caplog):
+    before = own.read_bytes()
+    day = tmp_path / "day"
+    write_normal(day / "good", 10, first=300)
+    fault = write(day / "anomaly/0.wav", whine(300))
+    assert main([command, str(own), str(fault.parent)]) == 2
+    assert (
+        f"{fault.parent}: 1 of 1 recordings are called anomalies by folder or name; if they are normal, give the files "
+        "themselves" in capsys.readouterr().err
+    )
+    assert own.read_bytes() == before
+    write(day / "fault_2.wav", whine(301))
+    assert main([command, str(own), str(day)]) == 0
+    assert f"{day}: 2 of 12 recordings are called anomalies by folder or name and left out" in caplog.text
+    assert len(Detector.load(own).machines_["pump"].bank.files()) == 40
+    assert main([command, str(own), str(fault)]) == 0
+    assert "1 of 1 recordings are called anomalies by folder or name, and taken as normal all the same" in caplog.text
+    assert len(Detector.load(own).machines_["pump"].bank.files()) == 41
+
+
+def test_enrolling_leaves_out_what_a_folder_or_name_calls_an_anomaly(tmp_path, caplog, capsys):
+    write_normal(tmp_path / "pump", 10)
+    write(tmp_path / "pump/pump_fault.wav", whine(1))
+    write(tmp_path / "pump/broken/1.wav", whine(2))
+    made = Detector(clip_seconds=1.0, sounds=0).fit(tmp_path / "pump")
+    assert len(made.machines_["pump"].bank.files()) == 10
+    assert main(["enrol", str(tmp_path / "pump/broken"), "-o", str(tmp_path / "x.asd")]) == 2
+    assert "put them into a folder called normal" in capsys.readouterr().err
