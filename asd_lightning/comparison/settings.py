@@ -17,6 +17,7 @@ _WITHOUT_EFFECT = frozenset(
 )
 # Of the callbacks the average alone.
 _AVERAGE = "callbacks.ema"
+_SHOWN_AT_MOST = 60
 CLIPS = {
     "training_clips": ("training clips", "data.root"),
     "test_clips": ("test clips", "data.root"),
@@ -68,6 +69,61 @@ def labels_of_difference(groups: Sequence[Mapping[str, str]], choices: Sequence[
     if len(set(labels)) == len(labels):
         return labels
     return [_label(group, {}, [], differing) for group in groups]
+
+
+def differing_settings(
+    names: Sequence[str], groups: Sequence[Mapping[str, str]], choices: Sequence[Mapping[str, str]]
+) -> list[str]:
+    """Every setting in which named systems differ and that their names do not tell, as ``KEY: VALUE (NAMES), ...``.
+
+    Of a part of which another kind stands in another system, the kind alone is told.
+
+    Args:
+        names: of the systems.
+        groups: their settings.
+        choices: for each, what was chosen for which part.
+    """
+    parts = {_place(part): part for part in {*chain(*choices)} if all(part in chosen for chosen in choices)}
+    told = []
+    for key, values in _apart([_tree(group) for group in groups]):
+        part = parts.get(key)
+        chosen = [chosen[part] for chosen in choices] if part else []
+        shown = chosen if len(set(chosen)) > 1 else [_shown(value) for value in values]
+        word = key.rpartition(".")[2]
+        if not all(f"{word}={value}" in name.split() for name, value in zip(names, shown, strict=True)):
+            users = {value: [name for name, own in zip(names, shown, strict=True) if own == value] for value in shown}
+            listed = [f"{value} ({', '.join(of)})" for value, of in users.items()]
+            told.append(f"{key}: {', '.join(listed)}")
+    return told
+
+
+def _tree(settings: Mapping[str, str]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for key, value in settings.items():
+        *above, last = key.split(".")
+        node = tree
+        for name in above:
+            node = node.setdefault(name, {})
+        node[last] = value
+    return tree
+
+
+def _apart(nodes: Sequence[Any], key: str = "") -> Iterator[tuple[str, Sequence[Any]]]:
+    """Keys of the highest nodes that are of other kinds, and of leaves with other values."""
+    if all(node == nodes[0] for node in nodes):
+        return
+    alike = all(isinstance(node, dict) for node in nodes) and len({node.get("_target_") for node in nodes}) == 1
+    if not alike:
+        yield key, nodes
+        return
+    for name in dict.fromkeys(chain(*nodes)):
+        yield from _apart([node.get(name, "-") for node in nodes], f"{key}.{name}" if key else name)
+
+
+def _shown(node: Any) -> str:
+    if isinstance(node, dict):
+        return str(node.get("_target_", "...")).rpartition(".")[2]
+    return str(node) if len(str(node)) <= _SHOWN_AT_MOST else f"{str(node)[:_SHOWN_AT_MOST]}..."
 
 
 def _label(group: Mapping[str, str], chosen: Mapping[str, str], parts: Sequence[str], keys: Sequence[str]) -> str:
