@@ -29,7 +29,7 @@ ENOUGH_SEEDS = 3
 
 
 # Fractions differ by more than this or by rounding alone: one pair of clips in an AUC of 10,000 is 1e-8.
-_ROUNDING = 1e-12
+ROUNDING = 1e-12
 
 
 class PairedDifference(NamedTuple):
@@ -163,10 +163,10 @@ def _paired_t_test(differences: Sequence[float]) -> tuple[float, float, float]:
     mean = _without_rounding(float(np.mean(differences)))
     if len(differences) < 2:
         return mean, math.nan, math.nan
-    if max(differences) - min(differences) <= _ROUNDING:
+    if max(differences) - min(differences) <= ROUNDING:
         return mean, 0.0, math.nan
     return mean, float(np.std(differences, ddof=1)), float(ttest_1samp(differences, 0.0).pvalue)
 
 
 def _without_rounding(fraction: float) -> float:
-    return 0.0 if abs(fraction) <= _ROUNDING else fraction
+    return 0.0 if abs(fraction) <= ROUNDING else fraction
