@@ -76,7 +76,7 @@ def differing_settings(
 ) -> list[str]:
     """Every setting in which named systems differ and that their names do not tell, as ``KEY: VALUE (NAMES), ...``.
 
-    Of a part of which another kind stands in another system, the kind alone is told.
+    Where a part is of other kinds, the kinds are told, and then what differs among the systems of each.
 
     Args:
         names: of the systems.
@@ -85,13 +85,14 @@ def differing_settings(
     """
     parts = {_place(part): part for part in {*chain(*choices)} if all(part in chosen for chosen in choices)}
     told = []
-    for key, values in _apart([_tree(group) for group in groups]):
+    for key, values in _apart(dict(enumerate(map(_tree, groups)))):
         part = parts.get(key)
-        chosen = [chosen[part] for chosen in choices] if part else []
-        shown = chosen if len(set(chosen)) > 1 else [_shown(value) for value in values]
+        chosen = {index: choices[index][part] for index in values} if part else {}
+        told_by_choice = len(set(chosen.values())) > 1
+        shown = chosen if told_by_choice else {index: _shown(value) for index, value in values.items()}
         word = key.rpartition(".")[2]
-        if not all(f"{word}={value}" in name.split() for name, value in zip(names, shown, strict=True)):
-            users = {value: [name for name, own in zip(names, shown, strict=True) if own == value] for value in shown}
+        if not all(f"{word}={value}" in names[index].split() for index, value in shown.items()):
+            users = {value: [names[index] for index, own in shown.items() if own == value] for value in shown.values()}
             listed = [f"{value} ({', '.join(of)})" for value, of in users.items()]
             told.append(f"{key}: {', '.join(listed)}")
     return told
@@ -108,21 +109,26 @@ def _tree(settings: Mapping[str, str]) -> dict[str, Any]:
     return tree
 
 
-def _apart(nodes: Sequence[Any], key: str = "") -> Iterator[tuple[str, Sequence[Any]]]:
-    """Keys of the highest nodes that are of other kinds, and of leaves with other values."""
-    if all(node == nodes[0] for node in nodes):
+def _apart(nodes: Mapping[int, Any], key: str = "") -> Iterator[tuple[str, Mapping[int, Any]]]:
+    """Keys of nodes that are of other kinds, and of leaves with other values; then those within each kind."""
+    first = next(iter(nodes.values()), None)
+    if all(node == first for node in nodes.values()):
         return
-    alike = all(isinstance(node, dict) for node in nodes) and len({node.get("_target_") for node in nodes}) == 1
-    if not alike:
+    kinds: dict[str, dict[int, Any]] = {}
+    for index, node in nodes.items():
+        if isinstance(node, dict):
+            kinds.setdefault(str(node.get("_target_")), {})[index] = node
+    if len(kinds) != 1 or len(next(iter(kinds.values()))) < len(nodes):
         yield key, nodes
-        return
-    for name in dict.fromkeys(chain(*nodes)):
-        yield from _apart([node.get(name, "-") for node in nodes], f"{key}.{name}" if key else name)
+    for alike in kinds.values():
+        for name in dict.fromkeys(chain(*alike.values())):
+            below = {index: node.get(name, "-") for index, node in alike.items()}
+            yield from _apart(below, f"{key}.{name}" if key else name)
 
 
 def _shown(node: Any) -> str:
     if isinstance(node, dict):
-        return str(node.get("_target_", "...")).rpartition(".")[2]
+        return str(node.get("_target_", "given")).rpartition(".")[2]
     return str(node) if len(str(node)) <= _SHOWN_AT_MOST else f"{str(node)[:_SHOWN_AT_MOST]}..."
 
 

@@ -139,3 +139,15 @@ def test_what_the_names_tell_is_not_told_again():
     assert differing_settings(names, settings, [{}] * 3) == ["steps: 10 (fft k=1, eat k=2), 30 (fft k=2)"]
     assert differing_settings(names[:1], settings[:1], [{}]) == []
     assert differing_settings([], [], []) == []
+
+
+def test_within_a_kind_that_some_systems_lack_every_setting_is_told():
+    """Two k-NN beside a Mahalanobis distance; and of two branches of three systems the windows."""
+    knn, other = "scorer._target_", {"scorer._target_": "x.Mahalanobis"}
+    settings = [{knn: "x.KNN", "scorer.k": "1", "b.eat.w": "5"}, {knn: "x.KNN", "scorer.k": "2", "b.eat.w": "9"}, other]
+    assert differing_settings(["A", "B", "C"], settings, [{}] * 3) == [
+        "scorer: KNN (A, B), Mahalanobis (C)",
+        "scorer.k: 1 (A), 2 (B)",
+        "b: given (A, B), - (C)",
+        "b.eat.w: 5 (A), 9 (B)",
+    ]
