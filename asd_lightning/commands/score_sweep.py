@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="poolings that a test has stored with store_features= (default run: the embeddings that the run scored), "
         "back-ends (default all) and decision threshold (default gamma), by their files under conf/model",
     )
-    add_output(parser, "folder for the tables (default RUN/score_sweep)")
+    add_output(parser, "folder for the tables (default RUN/score_sweep; after other choices score_sweep_2, ...)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
-    from asd_lightning.comparison.back_end_tables import sweep_table, write_sweep
+    from asd_lightning.comparison.back_end_tables import SWEEP, sweep_folder, sweep_table, write_sweep
     from asd_lightning.comparison.back_ends import OWN, choose_back_ends, load_threshold, sweep
     from asd_lightning.configuration import own_folders
     from asd_lightning.data.truth_place import NO_TRUTH, find_truth
@@ -53,6 +53,9 @@ def run(args: argparse.Namespace) -> int:
     back_ends = choose_back_ends(choices.get("scorer", "all"), folders)
     threshold = load_threshold(choices.get("threshold", "gamma"))
     poolings = chosen_sources(choices.get("pooling", OWN))
+    chosen = {"pooling": list(poolings), "scorer": list(back_ends), "threshold": choices.get("threshold", "gamma")}
+    # What another sweep has written is refused before an hour of scoring, not after it.
+    out = sweep_folder(args.run, chosen, args.output)
     console = Console()
     _say_once(console)
     count, sources = _sources(args.run, poolings)
@@ -64,8 +67,9 @@ def run(args: argparse.Namespace) -> int:
         swept = sweep(sources, back_ends, threshold, seed, advance=advance, label=label, reduction=reduction)
     title = _title(args.run, count, len(back_ends), max((len(one.scores) for one in swept), default=0))
     print_table(sweep_table(swept, title, at_most=_SHOWN))
-    out = args.output or args.run / "score_sweep"
-    print(f"{', '.join(write_sweep(swept, title, out))} written to {out}")
+    written = ", ".join(write_sweep(swept, title, out, args.run, chosen))
+    told = "" if args.output or out.name == SWEEP else f" ({args.run / SWEEP} holds a sweep of other choices)"
+    print(f"{written} written to {out}{told}")
     return 0
 
 

@@ -59,14 +59,20 @@ def chosen_elsewhere(systems: Mapping[str, Values]) -> Iterator[ChosenElsewhere]
     yield ChosenElsewhere(ALL, "", harmonic_mean(taken), best, overall[best])
 
 
-def choice_note(rows: Sequence[ChosenElsewhere]) -> str:
-    """What the choices are worth, in a sentence; "" without them."""
+def choice_note(rows: Sequence[ChosenElsewhere], over_seeds: bool = False) -> str:
+    """What the choices are worth, in a sentence; "" without them.
+
+    Args:
+        rows: see ``chosen_elsewhere``.
+        over_seeds: the values are means over several seeds, whose score is not the mean of the seeds' scores.
+    """
     if not rows or math.isnan(rows[-1].hmean):
         return ""
     told = rows[-1]
+    means = " Both are scores of means over seeds; the table's are means of the seeds' scores." if over_seeds else ""
     return (
         f"Chosen for each machine by the others: {100 * told.hmean:.2f}. Best on all, by the labels that score it: "
-        f"{told.best}, {100 * told.best_hmean:.2f}."
+        f"{told.best}, {100 * told.best_hmean:.2f}.{means}"
     )
 
 

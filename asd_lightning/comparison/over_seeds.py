@@ -28,6 +28,10 @@ ENOUGH_SEEDS = 3
 """Of two, p is below 0.05 only where both differences lie within 7.9 % of their mean, however large that is."""
 
 
+# Fractions differ by more than this or by rounding alone: one pair of clips in an AUC of 10,000 is 1e-8.
+ROUNDING = 1e-12
+
+
 class PairedDifference(NamedTuple):
     """``system`` less ``baseline``: mean and sample standard deviation over the seeds that both have, as fractions.
 
@@ -46,6 +50,12 @@ class PairedDifference(NamedTuple):
     p_value: float
     low: float
     high: float
+
+    @property
+    def identical(self) -> bool:
+        """Whether the two have the same value in every seed and, as far as clips tell, on every draw of clips."""
+        spread = (self.standard_deviation, self.low, self.high)
+        return self.difference == 0 and all(value == 0 or math.isnan(value) for value in spread)
 
     @property
     def within_noise(self) -> bool:
@@ -98,9 +108,15 @@ def paired_differences(
             if shared:
                 differences = [ours[key][seed] - theirs[key][seed] for seed in shared]
                 ends = intervals.get((*key, len(shared)), (math.nan, math.nan))
+                low, high = map(_without_rounding, ends)
                 yield PairedDifference(
-                    system.name, baseline.name, *key, len(shared), *_paired_t_test(differences), *ends
+                    system.name, baseline.name, *key, len(shared), *_paired_t_test(differences), low, high
                 )
+
+
+def shared_seeds(system: System, baseline: System) -> list[int]:
+    """The seeds that both have one run with: over these they are compared."""
+    return sorted(_once(system).keys() & _once(baseline).keys())
 
 
 def _by_seed(system: System) -> dict[tuple[str, str], dict[int, float]]:
@@ -123,7 +139,7 @@ def _over_clips(
 ) -> dict[tuple[str, str, int], tuple[float, float]]:
     """(machine, metric, number of seeds) -> ends of the interval of the mean over these seeds."""
     ours, theirs = _once(system), _once(baseline)
-    pairs = [(ours[seed].folder, theirs[seed].folder) for seed in sorted(ours.keys() & theirs.keys())]
+    pairs = [(ours[seed].folder, theirs[seed].folder) for seed in shared_seeds(system, baseline)]
     if not pairs or not all(folder in clips for pair in pairs for folder in pair):
         return {}
     try:
@@ -139,15 +155,18 @@ def _machines(values: Iterable[tuple[str, str]]) -> set[str]:
 
 
 def _paired_t_test(differences: Sequence[float]) -> tuple[float, float, float]:
-    """Mean, sample standard deviation and two-sided p-value.
+    """Mean, sample standard deviation and two-sided p-value; nan where all differ alike: there is nothing to test.
 
     >>> [round(value, 4) for value in _paired_t_test([0.01, 0.03, 0.02])]
     [0.02, 0.01, 0.0742]
     """
-    mean = float(np.mean(differences))
+    mean = _without_rounding(float(np.mean(differences)))
     if len(differences) < 2:
         return mean, math.nan, math.nan
-    deviation = float(np.std(differences, ddof=1))
-    if deviation == 0:
+    if max(differences) - min(differences) <= ROUNDING:
         return mean, 0.0, math.nan
-    return mean, deviation, float(ttest_1samp(differences, 0.0).pvalue)
+    return mean, float(np.std(differences, ddof=1)), float(ttest_1samp(differences, 0.0).pvalue)
+
+
+def _without_rounding(fraction: float) -> float:
+    return 0.0 if abs(fraction) <= ROUNDING else fraction

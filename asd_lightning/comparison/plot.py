@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,12 @@ from asd_lightning.evaluation.metrics import ALL
 from asd_lightning.figures import save_figure, series_tint
 from asd_lightning.plain_text import printable
 
-MARKERS = "osD^v<>"
+# As many as colors have no factor in common with: no two of the first 88 look alike.
+MARKERS = "osD^v<>PXph"
+_LABEL_WIDTH = 70
+"""Letters in a line of the legend: the narrowest picture holds so many."""
+_LEGEND_HEIGHT = 0.9
+"""Inches, within the picture's usual height."""
 
 
 @dataclass(frozen=True)
@@ -108,9 +114,17 @@ def _label(axes: Axes, names: Sequence[str]) -> None:
 
 
 def _add_legend(figure: Figure, axes: Axes, series: Sequence[_Series]) -> None:
+    """Below the picture, in as many columns as fit beside each other; the picture grows by what is high."""
     by_label = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     handles = [by_label[one.label] for one in series]
-    columns = min(4, len(series))
-    legend = figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+    labels = [textwrap.fill(one.label, _LABEL_WIDTH) for one in series]
+    for columns in range(min(4, len(series)), 0, -1):
+        legend = figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+        extent = legend.get_window_extent()
+        if extent.width <= figure.bbox.width or columns == 1:
+            break
+        legend.remove()
+    height = extent.height / figure.dpi
+    figure.set_figheight(figure.get_figheight() + max(0.0, height - _LEGEND_HEIGHT))

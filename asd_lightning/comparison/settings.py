@@ -17,6 +17,7 @@ _WITHOUT_EFFECT = frozenset(
 )
 # Of the callbacks the average alone.
 _AVERAGE = "callbacks.ema"
+_SHOWN_AT_MOST = 60
 CLIPS = {
     "training_clips": ("training clips", "data.root"),
     "test_clips": ("test clips", "data.root"),
@@ -68,6 +69,67 @@ def labels_of_difference(groups: Sequence[Mapping[str, str]], choices: Sequence[
     if len(set(labels)) == len(labels):
         return labels
     return [_label(group, {}, [], differing) for group in groups]
+
+
+def differing_settings(
+    names: Sequence[str], groups: Sequence[Mapping[str, str]], choices: Sequence[Mapping[str, str]]
+) -> list[str]:
+    """Every setting in which named systems differ and that their names do not tell, as ``KEY: VALUE (NAMES), ...``.
+
+    Where a part is of other kinds, the kinds are told, and then what differs among the systems of each.
+
+    Args:
+        names: of the systems.
+        groups: their settings.
+        choices: for each, what was chosen for which part.
+    """
+    parts = {_place(part): part for part in {*chain(*choices)} if all(part in chosen for chosen in choices)}
+    told = []
+    for key, values in _apart(dict(enumerate(map(_tree, groups)))):
+        part = parts.get(key)
+        chosen = {index: choices[index][part] for index in values} if part else {}
+        told_by_choice = len(set(chosen.values())) > 1
+        shown = chosen if told_by_choice else {index: _shown(value) for index, value in values.items()}
+        word = key.rpartition(".")[2]
+        if not all(f"{word}={value}" in names[index].split() for index, value in shown.items()):
+            users = {value: [names[index] for index, own in shown.items() if own == value] for value in shown.values()}
+            listed = [f"{value} ({', '.join(of)})" for value, of in users.items()]
+            told.append(f"{key}: {', '.join(listed)}")
+    return told
+
+
+def _tree(settings: Mapping[str, str]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for key, value in settings.items():
+        *above, last = key.split(".")
+        node = tree
+        for name in above:
+            node = node.setdefault(name, {})
+        node[last] = value
+    return tree
+
+
+def _apart(nodes: Mapping[int, Any], key: str = "") -> Iterator[tuple[str, Mapping[int, Any]]]:
+    """Keys of nodes that are of other kinds, and of leaves with other values; then those within each kind."""
+    first = next(iter(nodes.values()), None)
+    if all(node == first for node in nodes.values()):
+        return
+    kinds: dict[str, dict[int, Any]] = {}
+    for index, node in nodes.items():
+        if isinstance(node, dict):
+            kinds.setdefault(str(node.get("_target_")), {})[index] = node
+    if len(kinds) != 1 or len(next(iter(kinds.values()))) < len(nodes):
+        yield key, nodes
+    for alike in kinds.values():
+        for name in dict.fromkeys(chain(*alike.values())):
+            below = {index: node.get(name, "-") for index, node in alike.items()}
+            yield from _apart(below, f"{key}.{name}" if key else name)
+
+
+def _shown(node: Any) -> str:
+    if isinstance(node, dict):
+        return str(node.get("_target_", "given")).rpartition(".")[2]
+    return str(node) if len(str(node)) <= _SHOWN_AT_MOST else f"{str(node)[:_SHOWN_AT_MOST]}..."
 
 
 def _label(group: Mapping[str, str], chosen: Mapping[str, str], parts: Sequence[str], keys: Sequence[str]) -> str:

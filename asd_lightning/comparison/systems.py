@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from asd_lightning.comparison.settings import CLIPS, labels_of_difference, settings_of
+from asd_lightning.comparison.settings import CLIPS, differing_settings, labels_of_difference, settings_of
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.metrics import ALL, METRICS, MachineMetrics, read_metrics
 from asd_lightning.foreign_files import ForeignFileError, first_line, load_yaml
@@ -327,3 +327,9 @@ def _notes(systems: Sequence[System]) -> Iterator[str]:
             f"{', '.join(users)}: {len(own)} machine{'' if len(own) == 1 else 's'}" for own, users in machines.items()
         )
         yield f"The official scores are over different machines and do not compare ({sets})."
+    known = [(system.name, system.finished[0]) for system in systems if system.finished]
+    apart = differing_settings(
+        [name for name, _ in known], [run.settings for _, run in known], [run.choices for _, run in known]
+    )
+    if apart:
+        yield f"The systems also differ in {'; '.join(apart)}."

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from asd_lightning.comparison.elsewhere import ChosenElsewhere, choice_note, chosen_elsewhere
-from asd_lightning.comparison.over_seeds import ENOUGH_SEEDS, PairedDifference
+from asd_lightning.comparison.over_seeds import ENOUGH_SEEDS, PairedDifference, shared_seeds
 from asd_lightning.comparison.published import (
     AS_PRINTED,
     AS_REPORTED,
@@ -58,7 +58,7 @@ def write_comparison_tables(
 
 
 def hmean_table(comparison: Comparison, differences: Sequence[PairedDifference] = ()) -> Table:
-    """``hmean`` of every machine and the official score; of the differences, which are within noise."""
+    """``hmean`` of every machine and the official score; of the differences, which are clear and which within noise."""
     published = shown_published(comparison)
     ours = tuple(system.name for system in comparison.systems)
     rows = []
@@ -145,31 +145,49 @@ def choices(comparison: Comparison) -> list[ChosenElsewhere]:
 
 
 def conclusions(comparison: Comparison, differences: Sequence[PairedDifference]) -> list[str]:
-    """Which systems are within noise of the best, and what a choice by the other machines is worth; in sentences."""
-    return [note for note in (_noise_note(comparison, differences), choice_note(choices(comparison))) if note]
+    """What every system differs from the best by, and what a choice by the other machines is worth; in sentences."""
+    choice = choice_note(choices(comparison), comparison.over_seeds)
+    return [*_differences_to_best(comparison, differences), *filter(None, [choice])]
 
 
-def _noise_note(comparison: Comparison, differences: Sequence[PairedDifference]) -> str:
-    """Which systems are within noise of the one with the highest official score; "" where that cannot be said."""
+def _differences_to_best(comparison: Comparison, differences: Sequence[PairedDifference]) -> Iterator[str]:
+    """A line for each system but the one with the highest official score: whether the two are apart."""
     scores = {system.name: system.spread[ALL, "hmean"].mean for system in comparison.systems if system.finished}
     known = {name: score for name, score in scores.items() if not math.isnan(score)}
     best = max(known, key=lambda name: known[name], default="")
-    near = []
-    for row in differences:
-        if (row.machine, row.metric) == (ALL, "hmean") and best in row[:2] and row.within_noise:
-            other, sign = (row.system, 1) if row.baseline == best else (row.baseline, -1)
-            low, high = sorted((sign * row.low, sign * row.high))
-            clips = "" if math.isnan(low) else f", {100 * low:+.2f} to {100 * high:+.2f} over clips"
-            near.append(f"{other} ({100 * sign * row.difference:+.2f}{clips}{_over_seeds(row)})")
-    return f"Within noise of the best, {best}: {'; '.join(near)}." if near else ""
+    rows = {row[:2]: row for row in differences if (row.machine, row.metric) == (ALL, "hmean")}
+    systems = {system.name: system for system in comparison.systems}
+    for other in sorted(known, key=lambda name: -known[name]):
+        row = rows.get((other, best)) or rows.get((best, other))
+        if row is not None:
+            seeds = shared_seeds(systems[other], systems[best])
+            fewer = row.seeds < max(len(systems[name].finished) for name in (other, best))
+            told = _over_which(seeds) if fewer and len(seeds) == row.seeds else ""
+            yield f"{other} against the best, {best}{told}: {_told(row, 1 if row.system == other else -1)}."
+        elif other != best:
+            yield f"{other} against the best, {best}: no seed or not the same machines in common, so not compared."
 
 
-def _over_seeds(row: PairedDifference) -> str:
-    if math.isnan(row.p_value):
-        return ""
-    if row.seeds < ENOUGH_SEEDS:
-        return f", {row.seeds} seeds are too few to tell"
-    return f", p = {row.p_value:.2f} over {row.seeds} seeds"
+def _over_which(seeds: Sequence[int]) -> str:
+    return f", over seed {seeds[0]} alone" if len(seeds) == 1 else f", over seeds {', '.join(map(str, seeds))}"
+
+
+def _told(row: PairedDifference, sign: int) -> str:
+    if row.identical:
+        return "identical scores"
+    low, high = sorted((sign * row.low, sign * row.high))
+    clips = "" if math.isnan(low) else f", {100 * low:+.2f} to {100 * high:+.2f} over clips"
+    tested = row.seeds >= ENOUGH_SEEDS and not math.isnan(row.p_value)
+    seeds = f", p = {row.p_value:.2g} over {row.seeds} seeds" if tested else ""
+    return f"{100 * sign * row.difference:+.2f}{clips}{seeds}: {_verdict(row)}"
+
+
+def _verdict(row: PairedDifference) -> str:
+    few = f"{row.seeds} seed{' is' if row.seeds == 1 else 's are'} too few to tell"
+    if row.clear is None:
+        return few if row.seeds < ENOUGH_SEEDS else "nothing tells whether it is noise"
+    told = "clear" if row.clear else "within noise"
+    return f"{told} over clips, and {few} of another training" if row.seeds < ENOUGH_SEEDS else told
 
 
 def _footnotes(comparison: Comparison, differences: Sequence[PairedDifference]) -> list[str]:

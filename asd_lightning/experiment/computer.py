@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.util import find_spec
+from shutil import which
 from typing import Any
 
 from omegaconf import DictConfig
@@ -16,26 +17,36 @@ from asd_lightning.errors import UserError
 # Loggers whose packages are not among those that come with this one.
 _LOGGER_PACKAGES = {"mlflow": "mlflow", "tensorboard": "tensorboard", "wandb": "wandb"}
 _RANDOM = "random"
+_SLURM_LAUNCHER = "hydra/launcher=submitit_slurm"
 # Job names that Lightning takes for interactive jobs: it then ignores Slurm's tasks.
 _INTERACTIVE = ("bash", "interactive")
 
 
 def check_computer(arguments: Sequence[str], config: DictConfig | None) -> None:
-    """Refuse a single run that cannot work on this computer. Sweeps pass: their jobs may run elsewhere.
+    """Refuse a single run that cannot work on this computer. Sweeps pass, where there is what they ask: Slurm.
 
     Args:
         arguments: those of the command.
         config: what they make, as `asd_lightning.experiment.arguments.check_arguments` has composed it.
 
     Raises:
-        UserError: weights or a logger's package that are not on this machine, or another number of Slurm tasks than of
-            processes.
+        UserError: weights, a logger's package or Slurm that are not on this machine, or another number of Slurm tasks
+            than of processes.
     """
+    _refuse_absent_slurm(arguments)
     if config is None or any(argument.startswith("-") for argument in arguments):
         return
     agree_with_slurm(config)
     _refuse_absent_packages(config)
     _refuse_absent_weights(config)
+
+
+def _refuse_absent_slurm(arguments: Sequence[str]) -> None:
+    if _SLURM_LAUNCHER in arguments and which("srun") is None:
+        raise UserError(
+            f"{_SLURM_LAUNCHER}: no Slurm here (srun is not on the PATH); hydra/launcher=submitit_local tries it on "
+            "this computer"
+        )
 
 
 def agree_with_slurm(config: DictConfig) -> None:

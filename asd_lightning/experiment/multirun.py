@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -43,6 +44,11 @@ _WAYS_OUT = (
 _REMOTE_LAUNCHERS = ("submitit_slurm", "submitit_local")
 
 
+# Loggers of the launchers that say each job's overrides, and among them the system's, which are resolved in the job.
+_SAYING_LAUNCHERS = ("hydra._internal.core_plugins.basic_launcher", "hydra_plugins.hydra_joblib_launcher._core")
+_UNRESOLVED_NAME = re.compile(r" system='[^']*\$\{[^']*'")
+
+
 class SweepStart(Callback):  # type: ignore[misc]
     """Hydra's callback: keeps the sweep's folder for the table, and refuses a sweep that would start itself again."""
 
@@ -51,6 +57,9 @@ class SweepStart(Callback):  # type: ignore[misc]
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Note the sweep's folder; end the process with status 2 where the sweep could not run properly."""
         SweepStart.folder = Path(config.hydra.sweep.dir).absolute()
+        for launcher in _SAYING_LAUNCHERS:
+            # The same function again is no second filter.
+            logging.getLogger(launcher).addFilter(_without_unresolved_name)
         if config.hydra.runtime.choices["hydra/launcher"] in _REMOTE_LAUNCHERS:
             return
         HydraConfig.instance().set_config(config)
@@ -62,6 +71,11 @@ class SweepStart(Callback):  # type: ignore[misc]
             logger.error("%s", error)
             # Hydra turns any other exception of a callback into a warning and goes on.
             sys.exit(2)
+
+
+def _without_unresolved_name(record: logging.LogRecord) -> bool:
+    record.msg, record.args = _UNRESOLVED_NAME.sub("", record.getMessage()), ()
+    return True
 
 
 def is_sweep() -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ def output_of(plan: Plan, rehearsed: bool) -> Iterator[None]:
     """
     folder = plan.output
     _refuse_strangers(folder)
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         try:
@@ -50,7 +51,22 @@ def output_of(plan: Plan, rehearsed: bool) -> Iterator[None]:
             _refuse_another(folder, told)
         else:
             write_text_atomically(folder / MARKER, json.dumps(told, indent=2))
-        yield
+        try:
+            yield
+        except BaseException:
+            if not _begun(folder):
+                _leave_nothing(folder, made)
+            raise
+
+
+def _leave_nothing(folder: Path, made: Sequence[Path]) -> None:
+    """Of a call that was refused before anything was fetched or run: its two files, and the folders that it made."""
+    for name in (MARKER, LOCK):
+        (folder / name).unlink(missing_ok=True)
+    # Another call may have put something there meanwhile: that stays.
+    with suppress(OSError):
+        for path in made:
+            path.rmdir()
 
 
 def _refuse_strangers(folder: Path) -> None:

@@ -29,9 +29,11 @@ from asd_lightning.reproduction.costs import (
     unpacked_bytes,
 )
 from asd_lightning.reproduction.targets import PublishedSystem, Target, composed
+from asd_lightning.synthetic.writer import MANIFEST
 
 # Settings that a reproduction gives itself, or that would start processes which run it once more.
 _OWN = ("experiment", "name", "system", "seed", "resume", "test", "scale", "encoders", "devices", "trainer", "logger")
+_NAMED_AT_MOST = 3
 _OWN_OF_DATA = ("data.root", "data.truth", "data.machines", "data.pseudo_classes", "data.cache_dir")
 
 
@@ -108,13 +110,16 @@ def make_plan(
     """The plan; nothing is fetched, written or run.
 
     Raises:
-        UserError: a setting is not as published, an override that a reproduction gives itself, or bad seeds.
+        UserError: a setting is not as published, an override that a reproduction gives itself, bad seeds, or a data
+            folder with other machines.
     """
     _refuse_own(changes)
     chosen = target.seeds if seeds is None else tuple(seeds)
     if not chosen or len(set(chosen)) != len(chosen) or min(chosen) < 0:
         raise UserError(f"seeds {','.join(map(str, chosen))}: give different whole numbers from 0, such as 0,1,2")
     folder = Path("data", f"dcase{target.year}") if data is None else data
+    missing = tuple(_missing_parts(target, folder))
+    _refuse_others(target, folder, missing)
     return Plan(
         target,
         folder,
@@ -122,7 +127,7 @@ def make_plan(
         chosen,
         tuple(changes),
         tuple(_costed(target, system, changes) for system in target.systems),
-        tuple(_missing_parts(target, folder)),
+        missing,
         tuple(_missing_weights(target)),
         _device(),
         _clusters(target, changes),
@@ -153,7 +158,8 @@ def _fetching(plan: Plan) -> Iterator[str]:
     year = f"DCASE {plan.target.year}"
     if plan.missing_parts:
         size = decimal(packed_bytes(YEARS[plan.target.year], plan.missing_parts))
-        yield f"to fetch: {year}, {', '.join(plan.missing_parts)}, about {size}, into {plan.data}"
+        made = "" if plan.data.exists() else ", which does not exist yet and is made"
+        yield f"to fetch: {year}, {', '.join(plan.missing_parts)}, about {size}, into {plan.data}{made}"
     else:
         yield f"here already: {year} in {plan.data}"
     for name in plan.missing_weights:
@@ -265,6 +271,27 @@ def _missing_parts(target: Target, root: Path) -> Iterator[Part]:
         machines, counts = splits[part]
         if not all(name in folders and _whole(folders[name], counts) for name in machines):
             yield part
+
+
+def _refuse_others(target: Target, root: Path, missing: Sequence[Part]) -> None:
+    """Nothing is fetched among other recordings, and synthetic machines are not those published."""
+    if root.exists() and not root.is_dir():
+        raise UserError(f"{root}: is a file; give the folder of DCASE {target.year} with --data")
+    try:
+        names = {name for name, _ in machine_folders(root)}
+    except UserError:
+        names = set()
+    others = sorted(names - set(YEARS[target.year].machines))
+    if (root / MANIFEST).is_file():
+        found = "synthetic machines"
+    elif others and missing:
+        found = f"other machines ({', '.join(others[:_NAMED_AT_MOST])}{', ...' if others[_NAMED_AT_MOST:] else ''})"
+    else:
+        return
+    raise UserError(
+        f"{root}: holds {found}, among which nothing of DCASE {target.year} is fetched; give the year's folder with "
+        "--data, or one that does not exist yet"
+    )
 
 
 def _whole(machine: Path, counts: Iterable[tuple[str, int]]) -> bool:

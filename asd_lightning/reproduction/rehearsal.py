@@ -32,7 +32,6 @@ _TINY = (
     "callbacks.checkpoint.every_n_train_steps=2",
     "callbacks.long_training=null",
     "logger=[]",
-    "~callbacks.progress",
     "~callbacks.model_summary",
 )
 _SEEDS = 2

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from scipy import stats
 
+from asd_lightning.comparison.over_seeds import ENOUGH_SEEDS, ROUNDING
 from asd_lightning.comparison.published import AS_PRINTED, CORRECTED
 from asd_lightning.comparison.tables import SHOWN
 from asd_lightning.evaluation.ground_truth import label_scores
@@ -33,8 +34,8 @@ class Beside(NamedTuple):
     """One number, as fractions; nan where there is none.
 
     ``measured`` is the mean over ``seeds``; the intervals are those of ``difference``, measured less published: other
-    test clips (bootstrap), and other seeds (t distribution; nan for one seed).  ``machine`` is ``all`` for the harmonic
-    means over a set, whose ``hmean`` is the official score.
+    test clips (bootstrap), and other seeds (t distribution; nan for fewer than three, and where all give the same).
+    ``machine`` is ``all`` for the harmonic means over a set, whose ``hmean`` is the official score.
     """
 
     system: str
@@ -116,8 +117,8 @@ def _published(system: PublishedSystem, name: MachineSet, interval: Interval) ->
 
 
 def _half_width(values: Sequence[float]) -> float:
-    """Of the 95 % interval of the mean over seeds, by the t distribution."""
-    if len(values) < 2:
+    """Of the 95 % interval of the mean over seeds, by the t distribution; nan where they are too few, or all alike."""
+    if len(values) < ENOUGH_SEEDS or max(values) - min(values) <= ROUNDING:
         return math.nan
     return float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values)))
 
@@ -139,13 +140,12 @@ def write_side_by_side(plan: Plan, rows: Sequence[Beside], rehearsed: bool, note
 def _table(plan: Plan, rows: Sequence[Beside], rehearsed: bool, notes: Sequence[str]) -> Table:
     title = f"{plan.target.name}: published and measured, in %"
     heading = ("system", "machines", "machine", "metric", "published", "measured", "difference")
-    intervals = (
-        ("95 % over clips", f"95 % over {len(plan.seeds)} seeds") if len(plan.seeds) > 1 else ("95 % over clips",)
-    )
+    enough = len(plan.seeds) >= ENOUGH_SEEDS
+    intervals = ("95 % over clips", *((f"95 % over {len(plan.seeds)} seeds",) if enough else ()))
     return Table(
         f"REHEARSAL, without meaning: {title}" if rehearsed else title,
         (*heading, *intervals),
-        tuple(_cells(row, len(plan.seeds) > 1) for row in rows),
+        tuple(_cells(row, enough) for row in rows),
         ((f"{WARNING}.",) if rehearsed else ()) + (*_about(plan, rows), *notes),
         words=4,
         muted=frozenset({heading.index("published")}),
@@ -171,6 +171,10 @@ def _about(plan: Plan, rows: Sequence[Beside]) -> Iterator[str]:
         f"Measured: mean over {seeds}. Intervals are of the difference: over other test clips by a bootstrap, over "
         "other seeds by a t distribution. Where one holds 0, the difference may be chance."
     )
+    if 1 < len(plan.seeds) < ENOUGH_SEEDS:
+        yield f"{len(plan.seeds)} seeds: no interval over seeds, they are too few."
+    elif len(plan.seeds) > 1:
+        yield "No interval over seeds where all of them give the same."
     if any((row.machine, row.system) == (CORRECTED[1], "system1") for row in rows):
         printed = " / ".join(f"{value:.2f}" for value in AS_PRINTED)
         yield (

@@ -45,8 +45,30 @@ def test_the_run_stays_as_it_was(run, tmp_path):
     assert main(["score-sweep", str(run), "scorer=knn", "--out", str(tmp_path / "out")]) == 0
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        *("scorers.csv", "scorers.md", "scorers.tex", "scorers_choice.csv"),
+        *("choices.json", "scorers.csv", "scorers.md", "scorers.tex", "scorers_choice.csv"),
     ]
+
+
+def test_a_sweep_replaces_no_other(run, tmp_path, capsys):
+    def content(folder):
+        return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    assert main(["score-sweep", str(run), "scorer=knn,mahalanobis"]) == 0
+    assert "other choices" not in capsys.readouterr().out
+    first = content(run / "score_sweep")
+    assert main(["score-sweep", str(run), "scorer=knn"]) == 0
+    assert f"written to {run}/score_sweep_2 ({run}/score_sweep holds a sweep of other choices)" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    assert content(run / "score_sweep") == first != content(run / "score_sweep_2")
+    # The very same once more is written where it was, also after the run has been moved.
+    moved = run.rename(tmp_path / "moved")
+    assert main(["score-sweep", str(moved), "scorer=knn"]) == 0
+    assert sorted(path.name for path in moved.glob("score_sweep*")) == ["score_sweep", "score_sweep_2"]
+    named = tmp_path / "named"
+    for words, status in (("scorer=knn", 0), ("scorer=knn", 0), ("scorer=mahalanobis", 2)):
+        assert main(["score-sweep", str(moved), words, "-o", str(named)]) == status
+    assert f"{named}: holds a sweep of other choices; give another folder with -o" in capsys.readouterr().err
 
 
 def test_wrong_words_are_named(run, capsys):

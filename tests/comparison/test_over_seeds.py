@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,9 @@ import pytest
 from scipy.stats import hmean, ttest_rel
 from sklearn.metrics import roc_auc_score
 
-from asd_lightning.comparison.over_seeds import PairedDifference, paired_differences, resample_runs
+from asd_lightning.comparison.over_seeds import PairedDifference, _paired_t_test, paired_differences, resample_runs
 from asd_lightning.comparison.systems import Run, compare_runs
-from asd_lightning.comparison.tables import hmean_table, write_comparison_tables
+from asd_lightning.comparison.tables import hmean_table, metrics_table, write_comparison_tables
 from asd_lightning.evaluation.intervals import _draws, resampled
 from asd_lightning.evaluation.metrics import ALL
 from asd_lightning.scoring.clip_scores import ClipScore, read_scores
@@ -131,12 +132,15 @@ def test_what_is_within_noise_of_the_best_is_named(tmp_path: Path) -> None:
     finished_run(tmp_path / "c", "far", 1)
     comparison = compare_runs([tmp_path])
     differences = list(paired_differences(comparison.systems, resample_runs(comparison.systems)))
-    (told,) = (note for note in hmean_table(comparison, differences).notes if note.startswith("Within noise"))
+    notes = hmean_table(comparison, differences).notes
+    (told,) = (note for note in notes if note.startswith("near against the best, best"))
     (row,) = (row for row in differences if (*row[:2], *row[2:4]) == ("near", "best", ALL, "hmean"))
     assert told == (
-        f"Within noise of the best, best: near ({100 * row.difference:+.2f}, {100 * row.low:+.2f} to "
-        f"{100 * row.high:+.2f} over clips)."
+        f"near against the best, best: {100 * row.difference:+.2f}, {100 * row.low:+.2f} to {100 * row.high:+.2f} "
+        "over clips: within noise over clips, and 1 seed is too few to tell of another training."
     )
+    assert [note.partition(" against")[0] for note in notes if "clear over clips" in note] == ["far"]
+    assert told in metrics_table(comparison, differences).notes
     one = row._replace(low=0.01, high=0.02, p_value=0.2, seeds=3)
     assert one.within_noise
     assert not one._replace(p_value=0.01).within_noise
@@ -146,6 +150,41 @@ def test_what_is_within_noise_of_the_best_is_named(tmp_path: Path) -> None:
     # Seeds alone can tell, too, and two of them cannot.
     unseen = one._replace(p_value=0.01, low=math.nan, high=math.nan)
     assert [unseen.clear, unseen._replace(seeds=2).clear] == [True, None]
+
+
+def test_identical_scores_are_called_identical_and_are_exactly_0_apart(tmp_path: Path) -> None:
+    for name in ("one", "same"):
+        for seed in (1, 2, 3):
+            finished_run(tmp_path / f"{name}{seed}", name, seed)
+    comparison = compare_runs([tmp_path])
+    differences = list(paired_differences(comparison.systems, resample_runs(comparison.systems)))
+    assert {value for row in differences for value in (row.difference, row.standard_deviation, row.low, row.high)} == {
+        0
+    }
+    assert "same against the best, one: identical scores." in hmean_table(comparison, differences).notes
+
+
+def test_which_seeds_are_compared_is_told_where_the_table_is_over_more(folder: Path) -> None:
+    def told() -> str:
+        comparison = compare_runs([folder])
+        return " ".join(hmean_table(comparison, list(paired_differences(comparison.systems))).notes)
+
+    assert ", over seeds 2, 3: " in told()
+    assert "Both are scores of means over seeds" in told()
+    shifted(folder / "c", "best", 2, 3.0)
+    assert "one against the best, best, over seed 2 alone: -" in told()
+    shutil.rmtree(folder / "c")
+    shifted(folder / "d", "best", 9, 3.0)
+    assert "one against the best, best: no seed or not the same machines in common, so not compared." in told()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("apart", [[0.0, 0.0, 0.0], [0.1, 0.1, 0.1], [0.1, 0.1 + 1e-16, 0.1], [1e-31, -1e-31, 0.0]])
+def test_differences_that_are_alike_are_not_tested(apart: list[float]) -> None:
+    mean, deviation, p_value = _paired_t_test(apart)
+    assert (mean, deviation) == (pytest.approx(np.mean(apart), abs=1e-15), 0)
+    assert mean == 0 or abs(mean) > 0.05
+    assert math.isnan(p_value)
 
 
 @pytest.mark.parametrize("seeds", [2, 3])
@@ -163,6 +202,6 @@ def test_a_t_test_of_two_seeds_calls_nothing_noise(tmp_path: Path, seeds: int) -
     (told,) = (
         note
         for note in hmean_table(comparison, [far._replace(low=-0.01)]).notes
-        if note.startswith("Within noise of the best, b")
+        if note.startswith("a against the best, b")
     )
-    assert ("2 seeds are too few to tell" if seeds == 2 else f"p = {p_value:.2f} over 3 seeds") in told
+    assert ("2 seeds are too few to tell" if seeds == 2 else f"p = {p_value:.2g} over 3 seeds") in told

@@ -4,8 +4,9 @@ import json
 
 import yaml
 
-from asd_lightning.comparison.settings import labels_of_difference, settings_of
+from asd_lightning.comparison.settings import differing_settings, labels_of_difference, settings_of
 from asd_lightning.comparison.systems import compare_runs
+from asd_lightning.comparison.tables import hmean_table, metrics_table
 from tests.comparison.runs import finished_run
 
 CONFIG = {
@@ -110,3 +111,43 @@ def test_a_compiled_training_is_another_and_one_of_before_is_not():
     assert compiled == {**before, "compile": "True"}
     # A later test is composed anew: how the weights came about is the training's.
     assert settings_of({"data": {"channel": 0}, "compile": False, "trained": {"compile": True}}, {}) == compiled
+
+
+def test_systems_of_other_names_tell_every_setting_that_the_names_do_not(tmp_path):
+    one = run(tmp_path / "a", {"system": "a k=1"})
+    other = run(
+        tmp_path / "b",
+        {"trainer.max_steps": 30, "model.scorer": {"_target_": "x.Mahalanobis", "shrinkage": 0.1}},
+        choices={"model/scorer": "mahalanobis"},
+    )
+    for folder, name in ((one, "short"), (other, "long")):
+        summary = folder / "results/summary.json"
+        summary.write_text(json.dumps(json.loads(summary.read_text()) | {"name": name}))
+    comparison = compare_runs([tmp_path])
+    told = (
+        "The systems also differ in model.scorer: mahalanobis (long), knn (short); trainer.max_steps: 30 (long), "
+        "100 (short)."
+    )
+    assert [note for note in comparison.notes if "also differ" in note] == [told]
+    assert told in hmean_table(comparison).notes
+    assert told in metrics_table(comparison).notes
+
+
+def test_what_the_names_tell_is_not_told_again():
+    settings = [{"scorer.k": "1", "steps": "10"}, {"scorer.k": "2", "steps": "30"}, {"scorer.k": "2", "steps": "10"}]
+    names = ["fft k=1", "fft k=2", "eat k=2"]
+    assert differing_settings(names, settings, [{}] * 3) == ["steps: 10 (fft k=1, eat k=2), 30 (fft k=2)"]
+    assert differing_settings(names[:1], settings[:1], [{}]) == []
+    assert differing_settings([], [], []) == []
+
+
+def test_within_a_kind_that_some_systems_lack_every_setting_is_told():
+    """Two k-NN beside a Mahalanobis distance; and of two branches of three systems the windows."""
+    knn, other = "scorer._target_", {"scorer._target_": "x.Mahalanobis"}
+    settings = [{knn: "x.KNN", "scorer.k": "1", "b.eat.w": "5"}, {knn: "x.KNN", "scorer.k": "2", "b.eat.w": "9"}, other]
+    assert differing_settings(["A", "B", "C"], settings, [{}] * 3) == [
+        "scorer: KNN (A, B), Mahalanobis (C)",
+        "scorer.k: 1 (A), 2 (B)",
+        "b: given (A, B), - (C)",
+        "b.eat.w: 5 (A), 9 (B)",
+    ]

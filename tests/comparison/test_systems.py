@@ -8,6 +8,7 @@ import matplotlib.image
 import pytest
 from rich.console import Console
 
+from asd_lightning.comparison import plot
 from asd_lightning.comparison.plot import plot_comparison
 from asd_lightning.comparison.published import TABLE_2, TABLE_2_AVERAGES
 from asd_lightning.comparison.systems import UNNAMED, Comparison, compare_runs
@@ -259,6 +260,29 @@ def test_the_picture_holds_a_dot_for_every_number(tmp_path: Path, monkeypatch: p
     assert image.shape[0] == 750
     assert image.std() > 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["comparison.png", "comparison.svg"]
+
+
+@pytest.mark.usefixtures("painted")
+@pytest.mark.parametrize("systems", [2, 12])
+def test_the_legend_is_not_cut_off_and_no_two_systems_look_alike(
+    systems: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib.figure import Figure
+
+    figures: list[Figure] = []
+    monkeypatch.setattr(plot, "save_figure", lambda figure, path: figures.append(figure) or path)
+    for index in range(systems):
+        finished_run(tmp_path / str(index), f"system_{index} model/scorer=knn_standardized {'k' * 40 * index}"[:150])
+    plot_comparison(compare_runs([tmp_path]), tmp_path / "comparison")
+    figure = figures[0]
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    box, paper = legend.get_window_extent(), figure.bbox
+    assert 0 <= box.x0 < box.x1 <= paper.x1
+    assert 0 <= box.y0 < box.y1 <= figure.axes[0].get_window_extent().y0
+    assert figure.axes[0].get_window_extent().height > 0.5 * 5 * figure.dpi
+    lines = [bar.lines[0] for bar in figure.axes[0].containers]
+    assert len({(line.get_color(), line.get_marker()) for line in lines}) == systems
 
 
 def test_summary_may_say_more_than_is_read(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from asd_lightning.cli import main
 from asd_lightning.configuration import compose_train
 from asd_lightning.errors import UserError
 from asd_lightning.experiment.computer import agree_with_slurm, check_computer
@@ -82,3 +83,21 @@ def test_float32_is_float32_on_a_gpu_too(tiny_data: Path, tmp_path: Path, monkey
     monkeypatch.setattr("torch.backends.cudnn.allow_tf32", True)
     train(tiny_config(tmp_path, tiny_data, "statistics", updates=0), tmp_path)
     assert not torch.backends.cudnn.allow_tf32
+
+
+def test_a_sweep_by_slurm_needs_slurm(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for split in ("train", "test"):
+        (tmp_path / "pump" / split).mkdir(parents=True)
+        (tmp_path / "pump" / split / f"section_00_source_{split}_normal_0001.wav").touch()
+    words = ["train", "-m", "experiment=statistics", "name=tried", "hydra/launcher=submitit_slurm", "data.root=."]
+    assert main(words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("asd: hydra/launcher=submitit_slurm: no Slurm here")
+    assert line.endswith("hydra/launcher=submitit_local tries it on this computer")
+    assert not (tmp_path / "runs").exists()
+    srun = tmp_path / "srun"
+    srun.write_text("#!/bin/sh\n")
+    srun.chmod(0o755)
+    check_computer(words[1:], None)

@@ -182,6 +182,15 @@ def test_values_swept_are_part_of_the_name(overrides, added):
     assert sweep.sweep_overrides(overrides) == added
 
 
+def test_what_is_resolved_in_the_job_is_not_said_before(tiny_data, asd_train, monkeypatch, capfd):
+    monkeypatch.setattr(training, "_train_and_test", lambda *_: 0.5)
+    asd_train(*overrides_of(tiny_data, f"data.root={tiny_data}", "experiment=statistics", "accumulate=2,4"))
+    told = capfd.readouterr()
+    said = [line for line in (told.out + told.err).splitlines() if "#0 : " in line or "#1 : " in line]
+    assert len(said) == 2
+    assert all("accumulate=" in line and "${" not in line for line in said)
+
+
 def test_names_of_systems(tiny_data, asd_train, monkeypatch):
     """As the jobs see them, with a group and a value swept."""
     seen = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 import pytest
 from hydra.core.hydra_config import HydraConfig
@@ -69,3 +70,7 @@ def test_a_refused_attempt_does_not_keep_the_folder(calls, capsys):
     assert main(["reproduce", "rdp2603"]) == 2
     assert main(["reproduce", "rdp2603", "data.num_workers=1"]) == 2
     assert "give --yes" in capsys.readouterr().err.splitlines()[-1]
+    assert list(Path().iterdir()) == []
+    Path("mine").mkdir()
+    assert main(["reproduce", "rdp2603", "-o", "mine"]) == 2
+    assert [*Path().rglob("*")] == [Path("mine")]

@@ -118,6 +118,22 @@ def test_what_is_here_is_not_fetched(elsewhere, monkeypatch):
     assert planned().missing_weights == ()
 
 
+def test_nothing_is_fetched_among_other_machines(elsewhere, capsys):
+    for split in ("train", "test"):
+        folder = elsewhere / "data/mine/mixer" / split
+        folder.mkdir(parents=True)
+        (folder / "section_00_source_train_normal_0001.wav").touch()
+    assert main(["reproduce", "rdp2603", "--plan", "--data", "data/mine"]) == 2
+    assert "data/mine: holds other machines (mixer), among which nothing" in capsys.readouterr().err
+    synthetic = elsewhere / "data/demo"
+    synthetic.mkdir()
+    (synthetic / "synthetic.json").write_text("{}")
+    assert main(["reproduce", "rdp2603", "--plan", "--data", "data/demo"]) == 2
+    assert "data/demo: holds synthetic machines" in capsys.readouterr().err
+    assert main(["reproduce", "rdp2603", "--plan", "--data", "data/typo"]) == 0
+    assert "into data/typo, which does not exist yet and is made" in capsys.readouterr().out
+
+
 def test_the_plan_alone_writes_nothing(elsewhere, capsys):
     assert main(["reproduce", "lora_w1_2026", "--plan", "trainer.precision=bf16-mixed", "--seeds", "4,5"]) == 0
     told = capsys.readouterr().out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -75,13 +76,29 @@ def test_every_number_is_the_mean_over_seeds_beside_the_published_one(ground, tm
     row = rows["development", "fan", "auc_source"]
     assert (row.published, row.measured) == (pytest.approx(0.7125), pytest.approx(np.mean(of_fan)))
     assert row.difference == pytest.approx(np.mean(of_fan) - 0.7125)
-    low, high = stats.t.interval(0.95, 1, np.mean(of_fan), stats.sem(of_fan))
-    assert (row.seeds_low, row.seeds_high) == (pytest.approx(low - 0.7125), pytest.approx(high - 0.7125))
+    assert math.isnan(row.seeds_low)
+    assert math.isnan(row.seeds_high)
     official = rows["development", "all", "hmean"]
     assert official.published == pytest.approx(0.6446)
     assert official.measured == pytest.approx(np.mean([result.official_score for result in found]))
     assert rows["development", "all", "pauc"].published == pytest.approx(published.averages.pauc / 100)
     assert {key[0] for key in rows} == {"development"}
+
+
+def test_three_seeds_that_differ_have_an_interval(ground, tmp_path):
+    third = ResultSet(tmp_path / "2")
+    write_scores(third.scores, [*clips("bearing", 2), *clips("fan", 2)])
+    of_fan = [
+        next(row for row in evaluate([*clips("bearing", seed), *clips("fan", seed)]).machines if row.machine == "fan")
+        for seed in (0, 1, 2)
+    ]
+    values = [row.auc_source for row in of_fan]
+    _, rows = rows_of("xju2025", (ground[0], {**ground[1], 2: third}), tmp_path)
+    row = rows["development", "fan", "auc_source"]
+    low, high = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
+    assert (row.seeds_low, row.seeds_high) == (pytest.approx(low - 0.7125), pytest.approx(high - 0.7125))
+    _, rows = rows_of("xju2025", (ground[0], dict.fromkeys(range(3), ground[1][0])), tmp_path)
+    assert all(math.isnan(row.seeds_low) and math.isnan(row.seeds_high) for row in rows.values())
 
 
 def test_the_interval_over_clips_is_the_bootstrap_of_one_seed(ground, tmp_path):
@@ -117,6 +134,9 @@ def test_the_tables_say_what_they_are(ground, tmp_path):
     assert short.count("official score") == 2
     assert "| 63.05 |" in " ".join(short.split())
     assert "Changed here: a=b." in short
+    assert "2 seeds: no interval over seeds, they are too few." in short
+    assert "95 % over 2 seeds" not in short
+    assert "95 % over 3 seeds" in as_markdown(short_table(replace(plan, seeds=(0, 1, 2)), [], rehearsed=False))
     files = write_side_by_side(plan, list(rows.values()), rehearsed=True, notes=["Odd."])
     assert [path.name for path in files] == ["rehearsal.csv", "rehearsal.md", "rehearsal.tex"]
     text = files[1].read_text()
