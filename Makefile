@@ -24,6 +24,10 @@ demo: .venv/.ready  ## synthetic machines -> training -> tables and a report, in
 	$(BIN)/asd synth --preset demo -o data/demo
 	$(BIN)/asd train -m scale=demo experiment=statistics,system1 name=$(NAME)
 	$(BIN)/asd report runs/$(NAME) -o runs/$(NAME)/report.html
+	@echo "Look at it in a browser: file://$(CURDIR)/runs/$(NAME)/report.html"
+	@echo "One seed of tiny encoders that began with random weights, on a few updates: system1 may score below statistics,"
+	@echo "which trains nothing. The spread over seeds, and what training brings: README.md, What to expect."
+	@echo "For the asd command in this shell: source .venv/bin/activate"
 
 # By file: what the tests of a module look at is made once; in the order of tests/conftest.py.
 # Compiled files are kept: every process that a test starts would compile them anew.

@@ -91,10 +91,13 @@ def test_slurm_as_far_as_it_goes_without_one(walk, tmp_path):
 @pytest.mark.pages
 @pytest.mark.slow
 def test_entering_the_challenge(walk, tmp_path):
-    (tmp_path / "me.yaml").write_text(INFO)
+    for number in range(1, 5):
+        own = INFO.replace("BEATs and spectrum", f"System {number}").replace("BEATs-FFT", f"System{number}")
+        (tmp_path / f"me_{number}.yaml").write_text(own)
     one = walk(more={"train": ["trainer.max_steps=2", "data.batch_size=4", "accumulate=1"]})
     one.page("docs/challenge.md")
     assert "task2/Me_Lab_task2_4: valid" in one.told
+    assert "the same as" not in one.told
 
 
 # Trainings of one update with random weights, and clips as short as the recordings.

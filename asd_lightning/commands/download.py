@@ -15,6 +15,11 @@ INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the data set and the options of a download."""
+    parser.epilog = (
+        "What was interrupted goes on with the same command. A year takes about 6 GB unpacked (2026 more: its clips "
+        "have two channels), and room for the archives under way. The recordings are the publishers', with licences of "
+        "their own: see the data set's page on Zenodo. Without a network: --mirror or --file-list."
+    )
     parser.add_argument("dataset", help="dcase2023, dcase2024, dcase2025 or dcase2026")
     add_output(parser, "folder to fill (default: data/<dataset>)")
     parser.add_argument("--machines", help="only these machines, as in fan,valve")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 
 from asd_lightning.commands.grammar import add_output
 from asd_lightning.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 SHOWN = 3
 """Problems of one rule that are printed."""
@@ -18,7 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--label", help="submission label, as in Huang_XJU_task2_1")
     add_output(parser, "folder to write the submission to (default task2/LABEL)")
     parser.add_argument("--info", type=Path, help="YAML with authors and description; the rest stays marked TODO")
-    parser.add_argument("--check", type=Path, metavar="DIR", help="check the submission in this folder instead")
+    parser.add_argument(
+        "--check",
+        type=Path,
+        metavar="DIR",
+        help="check the submission in this folder instead, or all that are in it, as in task2",
+    )
     parser.add_argument("--all", action="store_true", default=None, help="with --check: not only three of each rule")
     names = parser.add_mutually_exclusive_group()
     names.add_argument("--data", type=Path, help="with --check: data folder with the evaluation clips")
@@ -47,11 +55,24 @@ def _write(args: argparse.Namespace) -> int:
     written = write_submission(args.run, args.label, out, args.info)
     for note in written.notes:
         print(note)
+    _warn(out)
     print(f"{len(written.files)} files written to {out}, of the scores in {written.results}")
     if problems := check_submission(out):
         print("\n".join(problem_lines(problems, SHOWN)))
-        print(f"{len(problems)} things are left to do before it is valid; `asd submit --check {out} --all` lists them")
+        left = f"{len(problems)} things are" if len(problems) > 1 else "1 thing is"
+        print(f"{left} left to do before it is valid; `asd submit --check {out} --all` lists them")
     return 0
+
+
+def _warn(out: Path) -> None:
+    """Tell what this output shares with those beside it."""
+    from asd_lightning.submission.package import shared_names, submissions_in
+
+    own = f"{out.name}: "
+    others = [folder for folder in submissions_in(out.parent) if folder.resolve() != out.resolve()]
+    for warning in shared_names([*others, out]):
+        if warning.startswith(own):
+            logger.warning("%s", warning)
 
 
 def _check(args: argparse.Namespace) -> int:
@@ -61,12 +82,19 @@ def _check(args: argparse.Namespace) -> int:
         names_in_list,
         problem_lines,
     )
+    from asd_lightning.submission.package import shared_names, submissions_in
 
     expected = names_in_data(args.data) if args.data else names_in_list(args.names) if args.names else None
-    problems = check_submission(args.check, expected)
-    lines = problem_lines(problems, None if args.all else SHOWN)
-    if lines:
-        print("\n".join(lines))
     known = "" if expected else " (clip names unchecked: give --data or --names)"
-    print(f"{args.check}: {len(problems)} problems{known}" if problems else f"{args.check}: valid{known}")
-    return 1 if problems else 0
+    folders = submissions_in(args.check)
+    for warning in shared_names(folders):
+        logger.warning("%s", warning)
+    status = 0
+    for folder in folders:
+        problems = check_submission(folder, expected)
+        for line in problem_lines(problems, None if args.all else SHOWN):
+            print(line)
+        count = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}" if problems else "valid"
+        print(f"{folder}: {count}{known}")
+        status = status or int(bool(problems))
+    return status

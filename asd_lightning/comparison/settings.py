@@ -18,6 +18,8 @@ _WITHOUT_EFFECT = frozenset(
 # Of the callbacks the average alone.
 _AVERAGE = "callbacks.ema"
 _SHOWN_AT_MOST = 60
+FUSED = "fusion/parts"
+"""The choice of a fusion's configuration that names its parts."""
 CLIPS = {
     "training_clips": ("training clips", "data.root"),
     "test_clips": ("test clips", "data.root"),

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from asd_lightning.comparison.settings import CLIPS, differing_settings, labels_of_difference, settings_of
+from asd_lightning.comparison.settings import CLIPS, FUSED, differing_settings, labels_of_difference, settings_of
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.metrics import ALL, METRICS, MachineMetrics, read_metrics
 from asd_lightning.foreign_files import ForeignFileError, first_line, load_yaml
@@ -311,6 +311,9 @@ def _notes(systems: Sequence[System]) -> Iterator[str]:
         yield "Synthetic machines share names with real ones and nothing else: published scores do not compare."
     machines: dict[tuple[str, ...], list[str]] = {}
     for system in systems:
+        parts = {run.choices.get(FUSED, "") for run in system.finished}
+        if told := sorted(part for part in parts if part not in system.name):
+            yield f"{system.name}: {', '.join(told)}."
         for run in system.finished:
             own = tuple(sorted(machine_name(row.machine, row.section) for row in run.rows if not row.overall))
             users = machines.setdefault(own, [])

@@ -135,6 +135,7 @@ class ClipStore:
         contents = Contents(cache_dir)
         with Progress(*columns) as progress:
             bar = _DecodingBar(progress, len(clips))
+            # The count is of all clips.
             for _, group in groupby(clips, key=lambda clip: (clip.machine, clip.split)):
                 own = list(group)
                 reduction = (reductions or {}).get(own[0].machine)
@@ -206,7 +207,7 @@ class _DecodingBar:
         self._task = progress.add_task("decoding", total=total, visible=False)
 
     def show(self, title: str) -> None:
-        self._progress.update(self._task, description=f"decoding {title}", visible=True)
+        self._progress.update(self._task, description=f"decoding clips, now {title}", visible=True)
 
     def advance(self, count: int = 1) -> None:
         self._progress.advance(self._task, count)

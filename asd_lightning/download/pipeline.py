@@ -11,7 +11,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing.pool import AsyncResult, ThreadPool
 from pathlib import Path
@@ -40,7 +40,7 @@ from asd_lightning.download.records import (
     select,
     write_file_list,
 )
-from asd_lightning.download.retry import RetryPolicy, new_session
+from asd_lightning.download.retry import GaveUpError, RetryPolicy, new_session
 from asd_lightning.download.transfer import LARGEST_BYTES, Wanted, fetch
 from asd_lightning.download.years import ATTRIBUTES, PARTS, Part, Year
 from asd_lightning.errors import UserError
@@ -108,12 +108,18 @@ def download_year(
         raise UserError(f"jobs={jobs}: give a number of parallel downloads of at least 1")
     state = root / STATE_FOLDER
     source = source or Source()
+    found = root.exists()
     try:
         state.mkdir(parents=True, exist_ok=True)
         refuse_link(state / "lock")
         with FileLock(state / "lock", timeout=0):
             run = _Run(root, source.policy, keep_archives, console or Console(stderr=True), check_truth)
-            files = _planned(year, state, selection or Selection(), source, run.policy)
+            try:
+                files = _planned(year, state, selection or Selection(), source, run.policy)
+            except BaseException:
+                if not found:
+                    _take_back(root)
+                raise
             return run.all(files, jobs)
     except Timeout as error:
         raise UserError(f"another download into {root} is running: wait for it, or stop it first") from error
@@ -121,12 +127,27 @@ def download_year(
         raise UserError(f"cannot write to {root} ({error}): choose another folder with --output") from error
 
 
+def _take_back(root: Path) -> None:
+    """Remove the folder that this call has made, as long as nothing but its lock is in it."""
+    state = root / STATE_FOLDER
+    (state / "lock").unlink(missing_ok=True)
+    with suppress(OSError):
+        state.rmdir()
+        root.rmdir()
+
+
 def _planned(year: Year, state: Path, selection: Selection, source: Source, policy: RetryPolicy) -> list[RemoteFile]:
     if source.file_list is not None:
         files = [file for file in read_file_list(source.file_list) if file.part in selection.parts]
     else:
-        with new_session() as session:
-            files = list_year(session, year, selection.parts, source.mirror, policy)
+        try:
+            with new_session() as session:
+                files = list_year(session, year, selection.parts, source.mirror, policy)
+        except GaveUpError as error:
+            raise UserError(
+                f"{error}; where that server is out of reach, --mirror ADDRESS asks another, and --file-list FILE does "
+                "without its lists (docs/data.md, Downloading)"
+            ) from None
         _remember(state / f"dcase{year.year}.json", files, selection.parts)
     if not files:
         raise UserError(f"there is no file of {', '.join(selection.parts)} for {year.year}: choose other --parts")

@@ -36,6 +36,10 @@ class SlowError(PassingError):
     """The answer comes too slowly; it is given up although some of it has arrived."""
 
 
+class GaveUpError(UserError):
+    """All tries have failed: the server cannot be reached from here, or not now."""
+
+
 @dataclass(frozen=True)
 class RetryPolicy:
     """How often and after what pause to try again, and how slow an answer may be.
@@ -61,7 +65,7 @@ class RetryPolicy:
             UserError: that was the last try, or the server asks for a longer wait than is sensible.
         """
         if failures >= self.tries:
-            raise UserError(f"{fault} (gave up after {failures} tries; run the same command again to go on)")
+            raise GaveUpError(f"{fault} (gave up after {failures} tries; run the same command again to go on)")
         seconds = min(self.first_pause_seconds * 2 ** (failures - 1), self.longest_pause_seconds)
         if fault.wait_seconds is not None:
             if fault.wait_seconds > self.longest_server_pause_seconds:

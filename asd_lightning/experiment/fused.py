@@ -14,6 +14,7 @@ import numpy as np
 import yaml
 from rich.progress import Progress
 
+from asd_lightning.comparison.settings import FUSED
 from asd_lightning.comparison.systems import Run, System, compare_runs
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.metrics import evaluate
@@ -28,6 +29,8 @@ from asd_lightning.scoring.machines import fit_threshold
 logger = logging.getLogger(__name__)
 
 EQUAL = "equal"
+_NAMED = 2
+"""Systems that a fusion is named by; of more it says how many."""
 
 
 class Group(NamedTuple):
@@ -175,9 +178,18 @@ def _check_weights(by: Method, weights: Sequence[float] | None, group: Group) ->
 
 
 def _name(group: Group) -> str:
+    """Both systems, or how many: tables and pages have no room for the names of all."""
+    counts = _counts(group)
+    return _parts(group) if len(counts) <= _NAMED else f"fused of {sum(counts.values())}"
+
+
+def _parts(group: Group) -> str:
     """The systems in order; one with several seeds once, with their number."""
-    counts = Counter(name.partition(" seed=")[0] for name, _ in group.runs)
-    return " + ".join(name if count == 1 else f"{name} x{count}" for name, count in counts.items())
+    return " + ".join(name if count == 1 else f"{name} x{count}" for name, count in _counts(group).items())
+
+
+def _counts(group: Group) -> Counter[str]:
+    return Counter(name.partition(" seed=")[0] for name, _ in group.runs)
 
 
 def _config(group: Group, parts: Sequence[Part], by: Method, weights: Sequence[float] | None) -> str:
@@ -187,7 +199,9 @@ def _config(group: Group, parts: Sequence[Part], by: Method, weights: Sequence[f
         "weights": EQUAL if weights is None else list(weights),
         "parts": {part.name: dict(part.run.settings) for part in parts},
     }
-    content = {"system": _name(group), "seed": group.seed, "fusion": fusion}
+    # As a choice: two fusions of as many systems are then told apart by their parts, not by each setting of these.
+    choices = {FUSED: _parts(group)}
+    content = {"system": _name(group), "seed": group.seed, "choices": choices, "fusion": fusion}
     return str(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 

@@ -23,8 +23,8 @@ class ProgressBar(RichProgressBar):
 
     @property
     def train_description(self) -> str:
-        """What stands before the bar during training."""
-        return "Training"
+        """What stands before the bar of a training, which counts batches, of which an update may take several."""
+        return "Batches"
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         """What Lightning shows, less the logger's version number."""

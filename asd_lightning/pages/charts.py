@@ -21,7 +21,7 @@ from asd_lightning.scoring.embedding_cache import EmbeddingCache
 _DET_TICKS = (0.01, 0.05, 0.2, 0.5, 0.8, 0.95, 0.99)
 _RATE_TICKS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 _ROW = 17
-_LONGEST_LABEL = 17
+_LONGEST_LABEL = 16
 
 
 class IntervalRow(NamedTuple):

@@ -38,11 +38,19 @@ def run_facts(run: ReportedRun) -> list[str]:
 
 def threshold_rule(run: ReportedRun) -> str:
     """How a run's thresholds were found, as in "conformal, false alarm rate 0.1"; "" where it does not say."""
-    settings = dict(_flattened(parsed_config(run.config), ""))
+    settings = _of_first_part(parsed_config(run.config))
     name = settings.pop("model.threshold._target_", "").rpartition(".")[2].removesuffix("Threshold").lower()
     prefix = "model.threshold."
     own = [(key.removeprefix(prefix), value) for key, value in settings.items() if key.startswith(prefix)]
     return ", ".join([name, *(f"{key.replace('_', ' ')} {value}" for key, value in own)]) if name else ""
+
+
+def _of_first_part(config: dict[str, Any]) -> dict[str, str]:
+    """Settings by their dotted names; of a fusion those of its first part, by whose rule its threshold is found."""
+    fusion = config.get("fusion")
+    parts = fusion.get("parts") if isinstance(fusion, dict) else None
+    first = next(iter(parts.values()), None) if isinstance(parts, dict) else None
+    return dict(_flattened(first if isinstance(first, dict) else config, ""))
 
 
 def _flattened(value: Any, prefix: str) -> Iterator[tuple[str, str]]:

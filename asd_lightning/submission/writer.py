@@ -27,6 +27,7 @@ from asd_lightning.evaluation.metrics import MachineMetrics, read_metrics
 from asd_lightning.foreign_files import YAML_BYTES, ForeignFileError, load_yaml, read_text
 from asd_lightning.run_folder import find_results
 from asd_lightning.scoring.clip_scores import ClipScore, challenge_paths, read_scores, write_challenge_files
+from asd_lightning.submission.encoders import other_encoders
 
 LABEL = re.compile(r"[A-Za-z][A-Za-z-]*_[A-Za-z0-9-]+_task2_[1-4]")
 LABEL_FORM = "<last name>_<institute>_task2_<1 to 4>, as in Huang_XJU_task2_1"
@@ -87,7 +88,11 @@ def write_submission(run: Path, label: str, out: Path, info: Path | None = None)
         )
     paths = write_challenge_files(out, scores)
     write_text_atomically(meta_path, text)
-    return Written([*paths, meta_path], list(_notes(scores)), results.folder)
+    notes = list(_notes(scores))
+    embeddings = meta["system"]["description"]["embeddings"]
+    if isinstance(embeddings, str) and TODO not in embeddings and (other := other_encoders(results, embeddings)):
+        notes.append(other)
+    return Written([*paths, meta_path], notes, results.folder)
 
 
 def describe(label: str, summary: Mapping[str, Any], development: Sequence[MachineMetrics]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from asd_lightning.atomic import refuse_unwritable
 from asd_lightning.errors import UserError
+from asd_lightning.foreign_files import ForeignFileError, parse_json
 from asd_lightning.synthetic.clips import Clip
 from asd_lightning.synthetic.machines import Machine
 from asd_lightning.synthetic.presets import PRESETS, Preset
@@ -213,7 +214,7 @@ def _claim(out: Path, identity: str) -> None:
             found = (out / name).read_text(encoding="utf-8")
             if found != identity:
                 raise UserError(
-                    f"{out} holds another synthetic data set ({name}: {_oneline(found)}): choose another folder"
+                    f"{out} holds another synthetic data set ({_made_with(found, identity)}): choose another folder"
                 )
             return
     if out.exists() and any(out.iterdir()):
@@ -221,8 +222,22 @@ def _claim(out: Path, identity: str) -> None:
     _replace(out / UNFINISHED, identity.encode())
 
 
-def _oneline(text: str) -> str:
-    return " ".join(text.split())
+def _made_with(found: str, wanted: str) -> str:
+    """How a data set that is there was made, by the options that would be others now."""
+    own = parse_json(wanted, MANIFEST)
+    try:
+        there = parse_json(found, MANIFEST)
+    except ForeignFileError:
+        there = None
+    if not isinstance(there, dict):
+        return f"its {MANIFEST} cannot be read"
+    options = []
+    for name in ("preset", "seed", "machines", "evaluation"):
+        value = there.get(name)
+        if value != own.get(name):
+            shown = ",".join(map(str, value)) if isinstance(value, list) else value
+            options.append(f"without --{name}" if value is None else f"with --{name} {shown}")
+    return f"made {' '.join(options)}" if options else "made by another version"
 
 
 def _write_clips(

@@ -29,6 +29,34 @@ def test_write_then_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert shown.startswith("clips: 2\n  anomaly_score_Polisher")
 
 
+def test_a_folder_of_several_is_checked_one_by_one(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    finished_run(tmp_path / "run")
+    Path("one.yaml").write_text(INFO)
+    Path("two.yaml").write_text(INFO.replace("BEATs and spectrum", "Another"))
+    for number, info in enumerate(("one", "two"), start=1):
+        label = f"Me_Lab_task2_{number}"
+        assert main(["submit", "run", "--label", label, "--info", f"{info}.yaml"]) == 0
+    shared = "Me_Lab_task2_2: submission.abbreviation 'BEATs-FFT' is the same as of Me_Lab_task2_1"
+    assert caplog.messages == [shared]
+    capsys.readouterr()
+    assert main(["submit", "--check", "task2"]) == 0
+    shown = capsys.readouterr()
+    unchecked = "(clip names unchecked: give --data or --names)"
+    assert shown.out == "".join(f"task2/Me_Lab_task2_{number}: valid {unchecked}\n" for number in (1, 2))
+    assert caplog.messages == [shared, shared]
+    next(Path("task2/Me_Lab_task2_2").glob("decision_*")).unlink()
+    assert main(["submit", "--check", "task2"]) == 1
+    shown = capsys.readouterr()
+    assert f"task2/Me_Lab_task2_1: valid {unchecked}\n" in shown.out
+    assert f"task2/Me_Lab_task2_2: 1 problem {unchecked}\n" in shown.out
+
+
 def test_without_info_the_rest_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = finished_run(tmp_path / "run")
     assert main(["submit", str(run), "--label", LABEL, "--out", str(tmp_path / "out")]) == 0

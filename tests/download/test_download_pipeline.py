@@ -374,3 +374,16 @@ def test_the_truth_of_2026_is_a_file_for_each_machine(tiny_data: Path, tmp_path:
     assert {machine for machine, _, _ in truth} == set(year.eval_machines)
     assert truth["ToyDrone", "00", 0] == ("source", "normal", "a_1")
     assert truth["ToyDrone", "00", 1] == ("target", "anomaly", "")
+
+
+def test_without_a_way_to_the_server_the_other_ways_are_named_and_nothing_is_left(tmp_path: Path) -> None:
+    with serving(RecordServer()) as server:
+        nobody = server.url
+    source = Source(nobody, None, RetryPolicy(tries=1))
+    with pytest.raises(UserError, match=r"gave up after 1 tries.*--mirror ADDRESS.*--file-list FILE"):
+        download_year(YEAR, tmp_path / "set", source=source, console=Console(file=io.StringIO()))
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "set").mkdir()
+    with pytest.raises(UserError, match="gave up"):
+        download_year(YEAR, tmp_path / "set", source=source, console=Console(file=io.StringIO()))
+    assert (tmp_path / "set").is_dir()

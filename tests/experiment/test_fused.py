@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -155,7 +156,10 @@ def test_the_results_are_read_like_any(runs: Path, capsys: pytest.CaptureFixture
     }
     page = runs / "page.html"
     assert cli.main(["report", str(runs / "fused"), str(runs / "a"), "-o", str(page)]) == 0
-    assert "one + two" in page.read_text()
+    written = page.read_text()
+    assert "one + two" in written
+    # By the rule of the first part.
+    assert len(re.findall(r"</i>(one|one \+ two)</span>quantile, quantile 0\.9", written)) == 2
     label = "Me_Lab_task2_1"
     assert cli.main(["submit", str(runs / "fused"), "--label", label, "-o", str(runs / label)]) == 0
     description = yaml.safe_load((runs / label / f"{label}.meta.yaml").read_text())
@@ -168,6 +172,19 @@ def test_the_results_are_read_like_any(runs: Path, capsys: pytest.CaptureFixture
         assert told.count("\n") == 1
     assert cli.main(["test", str(runs / "fused")]) == 2
     assert "fused: a fusion of runs" in capsys.readouterr().err
+
+
+def test_a_fusion_of_many_has_a_short_name_and_its_parts_are_told_once(made: Path, tmp_path: Path) -> None:
+    fusable(tmp_path / "c", made / "data", "three", draw=3)
+    fuse(made / "a", made / "b", made / "w", output=tmp_path / "fused")
+    (system,) = (comparison := compare(tmp_path / "fused")).systems
+    assert system.name == "fused of 3"
+    assert comparison.notes[-1:] == ("fused of 3: one + two + whitened.",)
+    fuse(made / "a", made / "b", tmp_path / "c", output=tmp_path / "other")
+    comparison = compare(tmp_path / "fused", tmp_path / "other")
+    names = {"fused of 3 parts=one + two + whitened", "fused of 3 parts=one + two + three"}
+    assert {system.name for system in comparison.systems} == names
+    assert not [note for note in comparison.notes if "fused of 3:" in note]
 
 
 def test_systems_of_the_same_seeds_are_fused_seed_by_seed(made: Path, tmp_path: Path) -> None:

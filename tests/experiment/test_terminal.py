@@ -20,7 +20,7 @@ def printed(tiny_data, tmp_path_factory):
 
 
 def test_the_results_come_last(printed):
-    bars = [index for index, line in enumerate(printed) if line.startswith(("Training ", "Testing "))]
+    bars = [index for index, line in enumerate(printed) if line.startswith(("Batches ", "Testing "))]
     scores = next(index for index, line in enumerate(printed) if "Official score" in line)
     assert len(bars) == 2
     assert max(bars) < scores
@@ -28,7 +28,7 @@ def test_the_results_come_last(printed):
 
 
 def test_the_bar_is_one_line(printed):
-    (training,) = (index for index, line in enumerate(printed) if line.startswith("Training "))
+    (training,) = (index for index, line in enumerate(printed) if line.startswith("Batches "))
     assert len(printed[training]) <= 80
     assert " 12/12 " in printed[training]
     assert "loss: " in printed[training]

@@ -90,6 +90,19 @@ def test_the_page_is_never_wider_than_the_screen(browser, width):
     assert browser.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_a_phone_shows_where_a_table_goes_on_and_breaks_no_word(browser):
+    browser.call("Emulation.setDeviceMetricsOverride", width=390, height=800, deviceScaleFactor=1, mobile=True)
+    box = "document.querySelector('#metrics').parentElement"
+    assert browser.evaluate(f"{box}.scrollWidth > {box}.clientWidth")
+    assert browser.evaluate(f"getComputedStyle({box}).backgroundAttachment") == "local, local, scroll, scroll"
+    lines = """(() => {
+        const range = document.createRange();
+        range.selectNodeContents(document.querySelector("#metrics tr.overall th"));
+        return new Set([...range.getClientRects()].map(one => one.top)).size;
+    })()"""
+    assert browser.evaluate(lines) == 2  # "all", "machines"
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_text_stands_out_from_its_ground(browser, theme):
     """WCAG 2.2, level AA: a ratio of at least 4.5 for text, 3 for the marks of charts."""

@@ -189,3 +189,25 @@ def test_another_test_of_the_run_is_submitted_by_its_own_numbers(run_dir: Path, 
     submitted = (tmp_path / "out" / SCORES).read_text().splitlines()
     assert submitted
     assert all(float(line.split(",")[1]) > 50 for line in submitted)
+
+
+@pytest.mark.parametrize(
+    ("branches", "told", "said"),
+    [
+        ("{beats: {}, fft: {}}", "BEATs", ""),
+        ("{beats: {}, fft: {}}", "BEATs and EAT", "the run has beats:"),
+        ("{fft: {}}", "BEATs", "the run has no pretrained encoder:"),
+        ("{fft: {}}", "spectrum", ""),
+    ],
+)
+def test_embeddings_of_another_run_are_told(
+    run_dir: Path, info: Path, tmp_path: Path, branches: str, told: str, said: str
+) -> None:
+    info.write_text(info.read_text().replace("embeddings: BEATs", f"embeddings: {told}"))
+    config = run_dir / "results" / "config.yaml"
+    config.write_text(f"model: {{embedder: {{branches: {branches}}}}}")
+    assert all(said in note for note in write_submission(run_dir, LABEL, tmp_path / "a", info).notes or [""])
+    assert bool(said) == bool(write_submission(run_dir, LABEL, tmp_path / "b", info).notes)
+    config.write_text(f"fusion: {{parts: {{one: {{model.embedder.branches.eat.encoder.dim: 1}}}}, x: {branches}}}")
+    notes = write_submission(run_dir, LABEL, tmp_path / "c", info).notes
+    assert [note for note in notes if "the run has eat:" in note]

@@ -83,7 +83,7 @@ def test_an_interrupted_set_is_finished(released, tmp_path):
     (root / "synthetic.json").rename(root / ".synthetic-unfinished.json")
     assert synthesize(root, SMALL, progress=False, evaluation=["gearbox"]).written == 1
     assert gone.read_bytes() == (released / gone.relative_to(root)).read_bytes()
-    with pytest.raises(UserError, match="holds another synthetic data set"):
+    with pytest.raises(UserError, match=r"another synthetic data set \(made with(out)? --evaluation[\w ,]*\): choose"):
         synthesize(root, SMALL, progress=False, evaluation=["fan"], truth=tmp_path / "other")
 
 
