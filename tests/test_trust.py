@@ -80,6 +80,7 @@ NOBODYS = ["os", "subprocess", "builtins", "torch", "numpy", "joblib", "yaml", "
             "gone_branches.Levels",
             r"trusted, and cannot be imported here \(No module named 'gone_branches'\): install it",
         ),
+        ("here_branches", r"a class or function in it is needed, such as here_branches\.Name"),
         ("here_branches.Levels", "trusted, and there is no Levels in here_branches"),
         ("here_branches.system", "trusted, and <built-in function system> is none of its own"),
     ],
