@@ -78,12 +78,14 @@ def refuse_own_parts(place: Path) -> None:
     Raises:
         UserError: its embedder or its back-end, as far as its configuration tells, is not this package's own.
     """
-    path = find_results(place).config_of_run
+    results = find_results(place)
+    path = results.config_of_run
     try:
         model = {} if path is None else of_today(load_yaml(path)["model"])
         embedder, scorer = model.get("embedder", {"branches": {}}), model.get("scorer")
         _own(lambda: embedder_spec(embedder, "none"), f"{place}: ", "asd test and load_run score with the run itself")
-        other = f"asd test {place} model/scorer=knn, and enrol the folder of that test"
+        test = f"asd test {results.run or place} model/scorer=knn"
+        other = f"test it by one of the package's ({test}), and enrol the folder of that test"
         _own(lambda: spec_of(scorer), f"{place}: ", other)
     except (ForeignFileError, AttributeError, KeyError, TypeError):
         return  # What is damaged is named where the run is opened.

@@ -123,7 +123,7 @@ def load_run(place: Path | str) -> FittedRun:
     if not machines:
         raise UserError(
             f"{place}: holds nothing that was fitted to a machine: a back-end of your own is not kept by a run. Give a "
-            f"test by one of the package's (asd test {place} model/scorer=knn), or let asd test score"
+            f"test by one of the package's (asd test {results.run} model/scorer=knn), or let asd test score"
         )
     preprocessing, reduction = _preprocessing(results.fitted, about)
     if preprocessing.channel == "reduced":
