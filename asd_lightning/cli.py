@@ -54,6 +54,13 @@ COMMANDS = {
 # These hand everything after their name to Hydra.
 HYDRA_COMMANDS = frozenset({"train", "test"})
 
+# These open runs, which may name parts of somebody's own.
+_OPEN_RUNS = frozenset({"enrol", "score-sweep", "fuse", "select", "reproduce"})
+_OF_RUNS = (
+    "Of a run with parts of your own: --trust PACKAGE allows its code to be called, --config-dir DIR names the folder "
+    "of your configuration files (docs/own-parts.md)."
+)
+
 # Option -> environment variable, and what stands between several values.
 _VOUCHED = {"--config-dir": ("ASD_CONFIG_DIR", os.pathsep), "--trust": ("ASD_TRUST", ",")}
 
@@ -74,6 +81,8 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
         subparser = subparsers.add_parser(name, help=summary, description=summary)
         if name == command and name not in HYDRA_COMMANDS:
             _module(name).add_arguments(subparser)
+            if name in _OPEN_RUNS:
+                subparser.epilog = _OF_RUNS
     return parser
 
 

@@ -37,6 +37,7 @@ class Branch(nn.Module):
             embedding that is trained.
 
     Attributes:
+        out_dim: of the encoder, where there is no pooling.
         autocast: type of the encoder's products where it is not the weights'; set by
             `asd_lightning.low_precision`.
     """
@@ -75,6 +76,7 @@ class Branch(nn.Module):
             if embed_dim is not None:
                 self.projection = nn.Linear(self.embed_dim, embed_dim)
                 self.embed_dim = embed_dim
+        self.out_dim = self.embed_dim if pooling is None else None
         self.normalization = _normalization(normalize, self.embed_dim)
         self.scored_pooling = None if scored_pooling is None else _pooling_of(encoder, scored_pooling)
 
@@ -93,9 +95,19 @@ class Branch(nn.Module):
         with torch.no_grad():
             features = self.augmentation(self.front_end(waveform))
         if self.autocast is None:
-            return self.encoder(features)  # type: ignore[no-any-return]
+            return self._checked(self.encoder(features))
         with torch.autocast(features.device.type, self.autocast):
-            return self.encoder(features).float()  # type: ignore[no-any-return]
+            return self._checked(self.encoder(features)).float()
+
+    def _checked(self, tokens: Tensor) -> Tensor:
+        """What the encoder gives; without a pooling it is the embedding, of the length that others rely on."""
+        if self.out_dim is not None and tokens.shape[1:] != (self.out_dim,):
+            given = tokens.shape[1] if tokens.ndim == 2 else f"shape {tuple(tokens.shape)}"
+            raise UserError(
+                f"encoder {type(self.encoder).__name__}: says out_dim {self.out_dim}, but gives {given}; without a "
+                "pooling (batch, out_dim) is needed"
+            )
+        return tokens
 
 
 class Embedder(nn.Module):

@@ -156,7 +156,26 @@ def _way_out(target: Any) -> str:
     package = target.partition(".")[0] if isinstance(target, str) else ""
     if not package.isidentifier() or not _may_be_trusted(package):
         return "no run needs that, so do not use the file"
-    return f"if you know who made it and what that is, allow it with --trust {package:.99} (or {TRUST}={package:.99})"
+    if package in trusted_packages():
+        return _why_not_called(target)
+    return (
+        f"if you know who made it and what that is, allow it with --trust {package:.99} (in Python by the environment "
+        f"variable {TRUST}={package:.99})"
+    )
+
+
+def _why_not_called(target: str) -> str:
+    """Of a target in a trusted package: what is wrong with it."""
+    module, _, name = target.rpartition(".")
+    if not module:
+        return f"trusted, and a class or function in it is needed, such as {target:.99}.Name"
+    try:
+        found = getattr(import_module(module), name)
+    except ImportError as error:
+        return f"trusted, and cannot be imported here ({error!s:.200}): install it, or name its folder in PYTHONPATH"
+    except AttributeError:
+        return f"trusted, and there is no {name:.99} in {module:.99}: install the version that has it"
+    return f"trusted, and {found!r:.99} is none of its own classes or functions: name one that is defined in it"
 
 
 def _own_files(part: str) -> Iterator[Any]:

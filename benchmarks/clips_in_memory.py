@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from combinations import FUSED, Combination, Family, made_for
 
-from asd_lightning.scoring.held_out import fit_with, left_out_scores
+from asd_lightning.scoring.calls import fit_with
+from asd_lightning.scoring.held_out import left_out_scores
 from asd_lightning.scoring.protocol import Scorer
 from asd_lightning.scoring.search import SMALLEST_DISTANCE
 from asd_lightning.synthetic import Clip, SessionMachine, render_recording

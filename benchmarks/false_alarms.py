@@ -28,8 +28,9 @@ from asd_lightning.comparison.back_ends import known_back_ends
 from asd_lightning.data.layout import Clip
 from asd_lightning.detector.promise import promise, share_bound
 from asd_lightning.experiment.run_embeddings import embeddings_of_run
+from asd_lightning.scoring.calls import fit_with
 from asd_lightning.scoring.embedding_cache import EmbeddingCache
-from asd_lightning.scoring.held_out import fit_with, left_out_scores
+from asd_lightning.scoring.held_out import left_out_scores
 from asd_lightning.scoring.normal_scores import NormalScores
 from asd_lightning.scoring.protocol import Scorer
 from asd_lightning.tables import Row, Table, markdown_lines

@@ -429,3 +429,12 @@ def test_what_trains_nothing_imports_neither_torch_nor_lightning(arguments, tmp_
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("[]")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["enrol", "score-sweep"])
+def test_help_of_what_opens_runs_tells_how_parts_of_ones_own_are_allowed(command, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([command, "--help"])
+    told = capsys.readouterr().out
+    assert "--trust PACKAGE" in told
+    assert "--config-dir DIR" in told

@@ -212,3 +212,22 @@ def test_a_clip_has_one_spectrogram_whichever_others_it_comes_with():
     torch.manual_seed(0)
     waveform, front_end = 0.1 * torch.randn(9, 16_000), LogMelSpectrogram()
     assert torch.equal(front_end(waveform), torch.cat([front_end(one[None]) for one in waveform]))
+
+
+class TwoNumbers(nn.Module):
+    def __init__(self, out_dim, over_time=False):
+        super().__init__()
+        self.out_dim, self.over_time = out_dim, over_time
+
+    def forward(self, features):
+        numbers = torch.stack([features.mean(1), features.std(1)], dim=1)
+        return numbers[:, None] if self.over_time else numbers
+
+
+def test_an_encoder_that_gives_another_length_than_it_says_is_named():
+    waveform = torch.rand(3, 160)
+    assert Branch(nn.Identity(), TwoNumbers(2))(waveform).shape == (3, 2)
+    with pytest.raises(UserError, match="encoder TwoNumbers: says out_dim 3, but gives 2;"):
+        Branch(nn.Identity(), TwoNumbers(3))(waveform)
+    with pytest.raises(UserError, match=r"says out_dim 2, but gives shape \(3, 1, 2\);"):
+        Branch(nn.Identity(), TwoNumbers(2, over_time=True)).scored(waveform)

@@ -73,6 +73,27 @@ def test_a_trusted_package_may_be_named_but_not_walked_through(tmp_path, monkeyp
 NOBODYS = ["os", "subprocess", "builtins", "torch", "numpy", "joblib", "yaml", "sympy", "asd_lightning"]
 
 
+@pytest.mark.parametrize(
+    ("target", "why"),
+    [
+        (
+            "gone_branches.Levels",
+            r"trusted, and cannot be imported here \(No module named 'gone_branches'\): install it",
+        ),
+        ("here_branches", r"a class or function in it is needed, such as here_branches\.Name"),
+        ("here_branches.Levels", "trusted, and there is no Levels in here_branches"),
+        ("here_branches.system", "trusted, and <built-in function system> is none of its own"),
+    ],
+)
+def test_what_is_trusted_and_cannot_be_called_is_said_so(target, why, tmp_path, monkeypatch):
+    (tmp_path / "here_branches.py").write_text("from os import system\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("ASD_TRUST", "gone_branches,here_branches")
+    with pytest.raises(UserError, match=why) as caught:
+        refuse_foreign_targets(stored(target, 1), "run.yaml", "model")
+    assert "allow it" not in str(caught.value)
+
+
 @pytest.mark.parametrize("package", NOBODYS)
 def test_what_can_run_anything_is_neither_trusted_nor_advised(package, monkeypatch, capsys):
     with pytest.raises(UserError, match="do not use the file") as caught:

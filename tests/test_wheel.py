@@ -73,7 +73,7 @@ def own_parts(tmp_path_factory):
     folder = tmp_path_factory.mktemp("own")
     pages = ("docs/own-branch.md", "docs/own-back-end.md", "docs/own-parts.md")
     files = [one for page in pages for one in blocks(page) if one.file and one.file.startswith(("mine/", "own/"))]
-    assert len(files) == 7
+    assert len(files) == 9
     for one in files:
         path = folder / one.file
         path.parent.mkdir(parents=True, exist_ok=True)

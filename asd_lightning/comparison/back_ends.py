@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from asd_lightning.configuration import CONF_DIR, choices_of
+from asd_lightning.configuration import CONF_DIR, choices_of, own_folders
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.intervals import Interval, bootstrap_intervals, bootstrap_many
+from asd_lightning.plain_text import did_you_mean
 from asd_lightning.scoring.clip_scores import ClipScore
 from asd_lightning.scoring.embedding_cache import EmbeddingCache
 from asd_lightning.scoring.fitted import MachineKey
@@ -91,7 +93,9 @@ def choose_back_ends(choice: str, folders: Sequence[Path] = ()) -> dict[str, Pat
     names = [name.strip() for name in choice.split(",") if name.strip()]
     if not names or set(names) - set(known):
         unknown = ", ".join(name for name in names if name not in known) or "(none named)"
-        raise UserError(f"scorer={choice}: unknown {unknown}; choose all, or from {', '.join(known)}")
+        meant = did_you_mean(next((name for name in names if name not in known), ""), list(known))
+        own = "" if own_folders() or folders else "; one of your own takes --config-dir FOLDER"
+        raise UserError(f"scorer={choice}: unknown {unknown}{meant}; choose all, or from {', '.join(known)}{own}")
     return {name: known[name] for name in names}
 
 
@@ -213,6 +217,7 @@ class _Scored:
     def __init__(self, path: Path, seed: int, bands: int | None) -> None:
         self._scores: list[ClipScore] = []
         self._failure = ""
+        self._path = path
         with self._failing():
             self._make: Callable[[], Scorer] = instantiated(_with_bands(read_part(path, "model", seed), bands))
 
@@ -233,6 +238,11 @@ class _Scored:
             yield
         except UserError as error:
             self._failure = str(error)
+        except InstantiationException as error:
+            # Of a file under conf/ it is a mistake of this package.
+            if self._path.is_relative_to(CONF_DIR):
+                raise
+            self._failure = " ".join(f"{self._path}: {error.__cause__ or error}".split())
 
 
 def _with_bands(part: Any, bands: int | None) -> Any:

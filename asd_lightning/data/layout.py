@@ -188,16 +188,31 @@ def _clips_of_machine(
     rooms = rooms_of(folder)
     used = [room for room in rooms if room.purpose not in ("normal", "anomaly")]
     clips, notes = _dcase_clips(machine, used)
-    if not clips:
+    own = not clips
+    if own:
         used = [room for room in rooms if room.purpose != "supplemental"]
         clips, notes = _plain_clips(machine, folder, used, seed, recording_of)
+    sorted_by_folder = {room.path for room in rooms if room not in used and room.purpose in ("normal", "anomaly")}
     for idle, count in idle_folders(folder, used):
         message = (
             f"{count} recordings in {idle} are not used; move normal ones to train/, others below test/ "
             "(test/normal, test/<kind of fault>)"
         )
+        if not own and idle in sorted_by_folder:
+            message = (
+                f"{count} recordings in {idle} are not used, since {_deciding(clips)}: in the challenge's layout only "
+                "train/ and test/ count. If they are your own recordings, rename those (any other name will do); if "
+                "they are the challenge's, move normal ones to train/ and others to test/"
+            )
         notes.append(Note("warning", machine, message))
     return clips, notes
+
+
+def _deciding(clips: Sequence[Clip]) -> str:
+    """Which names decide that a folder has the challenge's layout."""
+    if len(clips) == 1:
+        return f"the name of {clips[0].path} is one of the challenge's"
+    return f"the names of {len(clips)} recordings are the challenge's, such as {clips[0].path}"
 
 
 def _dcase_clips(machine: str, rooms: Iterable[Room]) -> tuple[list[Clip], list[Note]]:

@@ -54,9 +54,13 @@ _SETTINGS = {"Smote": "scoring.smote", "MemMixup": "scoring.mixup"}
 KINDS: Mapping[str, str] = _FRONT_ENDS | _ENCODERS | _POOLINGS | _OVER_TIME | _SCORERS | _SETTINGS
 """Name -> module of this package.  Nothing else is made from a detector's file."""
 
+NOT_KEPT = "cannot become part of a detector, which is opened without running anybody's code"
+"""What is to be said of a part of somebody's own."""
+_INSTALLED = "asd_lightning.encoders.installed.load_installed"
 _TARGET, _PARTIAL, _KIND = "_target_", "_partial_", "kind"
 # Of a branch in a configuration, what matters outside of training.
-_BRANCH = ("front_end", "encoder", "pooling", "embed_dim", "normalize", "finetuning", "scored_pooling")
+# The encoder first: of a branch that cannot be kept, it is what was chosen.
+_BRANCH = ("encoder", "front_end", "pooling", "embed_dim", "normalize", "finetuning", "scored_pooling")
 # Of low-rank updates that have not become part of the weights.
 _LOW_RANK = ("lora_rank", "lora_alpha", "lora_layers")
 _MOST_BRANCHES = 16
@@ -69,6 +73,8 @@ def spec_of(config: Any) -> Any:
         UserError: a part that is not on the list, such as one of one's own.
     """
     if isinstance(config, Mapping):
+        if config.get(_TARGET) == _INSTALLED:
+            raise UserError(f"encoder {config.get('name')!s:.60} of another package {NOT_KEPT}")
         own = {str(key): spec_of(value) for key, value in config.items() if key not in (_TARGET, _PARTIAL)}
         return own if _TARGET not in config else {_KIND: _kind_of(str(config[_TARGET])), **own}
     return [spec_of(value) for value in config] if isinstance(config, list | tuple) else config
@@ -89,7 +95,7 @@ def embedder_spec(config: Mapping[str, Any], head: str) -> Spec:
     """
     # A list: embeddings are concatenated in this order.
     branches = [
-        {"name": name} | {key: spec_of(value) for key, value in branch.items() if key in _BRANCH}
+        {"name": name} | {key: spec_of(branch[key]) for key in _BRANCH if key in branch}
         for name, branch in config["branches"].items()
     ]
     for branch in branches:
@@ -205,8 +211,5 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 def _kind_of(target: str) -> str:
     module, _, name = target.rpartition(".")
     if module != f"asd_lightning.{KINDS.get(name)}":
-        raise UserError(
-            f"{target:.99} is no part of this package's own, and a detector's file is made of those alone; choose one "
-            "of conf/"
-        )
+        raise UserError(f"{target:.99} is no part of this package's own, and {NOT_KEPT}")
     return name

@@ -224,6 +224,8 @@ class Detector:
         file = DetectorFile(Path(path))
         try:
             rows = {str(row["machine"]): int(row["number"]) for row in file.header["machines"]}
+            if not rows:
+                raise UserError(f"{path}: knows no machine; remove it, and enrol again")
             hearing = Hearing.of_header(file.header, file.part("embedder"))
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path}: does not tell its machines ({error!s:.99}); enrol them again") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,8 @@ from asd_lightning.detector.machine import Change, Machine
 from asd_lightning.detector.progress import shown
 from asd_lightning.detector.promise import ALARM_SHARE, Promise, promise, share_bound
 from asd_lightning.errors import UserError
-from asd_lightning.foreign_files import load_yaml
+from asd_lightning.foreign_files import ForeignFileError, load_yaml
+from asd_lightning.older_names import of_today
 from asd_lightning.run_folder import find_results
 from asd_lightning.scoring.clip_scores import machine_name
 from asd_lightning.scoring.fitted import FittedMachine, MachineKey
@@ -64,10 +65,37 @@ def preset_of_run(place: Path) -> Preset:
     """
     from asd_lightning.experiment.fitted_run import load_run
 
+    refuse_own_parts(place)
     maker = maker_of_run(place)
     if not maker:
         raise UserError(f"{place}: its back-end is not this package's own; test the run with another model/scorer")
     return Preset(hearing_of_run(load_run(place)), maker)
+
+
+def refuse_own_parts(place: Path) -> None:
+    """Before a run is opened, which may ask for trust: no trust would make a detector of it.
+
+    Raises:
+        UserError: its embedder or its back-end, as far as its configuration tells, is not this package's own.
+    """
+    results = find_results(place)
+    path = results.config_of_run
+    try:
+        model = {} if path is None else of_today(load_yaml(path)["model"])
+        embedder, scorer = model.get("embedder", {"branches": {}}), model.get("scorer")
+        _own(lambda: embedder_spec(embedder, "none"), f"{place}: ", "asd test and load_run score with the run itself")
+        test = f"asd test {results.run or place} model/scorer=knn"
+        other = f"test it by one of the package's ({test}), and enrol the folder of that test"
+        _own(lambda: spec_of(scorer), f"{place}: ", other)
+    except (ForeignFileError, AttributeError, KeyError, TypeError):
+        return  # What is damaged is named where the run is opened.
+
+
+def _own(read: Callable[[], object], place: str, instead: str) -> None:
+    try:
+        read()
+    except UserError as error:
+        raise UserError(f"{place}{error}; {instead}") from error
 
 
 def maker_of_run(place: Path) -> Spec:
@@ -94,6 +122,7 @@ def machines_of_run(place: Path, rate: float | None = None) -> tuple[Hearing, li
     """
     from asd_lightning.experiment.fitted_run import load_run
 
+    refuse_own_parts(place)
     run = load_run(place)
     hearing = hearing_of_run(run)
     maker = maker_of_run(place)

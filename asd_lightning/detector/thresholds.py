@@ -15,7 +15,8 @@ from asd_lightning.detector.constructors import Spec, scorer_maker
 from asd_lightning.detector.promise import Promise, promise
 from asd_lightning.detector.states import NamedStates, States
 from asd_lightning.errors import UserError
-from asd_lightning.scoring.held_out import fit_with, left_out_scores
+from asd_lightning.scoring.calls import fit_with
+from asd_lightning.scoring.held_out import left_out_scores
 from asd_lightning.scoring.normal_scores import NormalScores, fewest_recordings
 from asd_lightning.scoring.protocol import Scorer
 from asd_lightning.scoring.windows import WindowReduction, numbered, reduced

@@ -81,5 +81,6 @@ def _find(name: str | None) -> EntryPoint:
         raise UserError(f"encoder {name}: offered by {values}; uninstall one of them")
     if not matching:
         there = f"there are {', '.join(names)}" if names else f"no installed package offers any ({GROUP})"
-        raise UserError(f"encoder {name}: not installed{did_you_mean(str(name), names)}; {there}")
+        what = f"{did_you_mean(str(name), names)}; install the package that offers it"
+        raise UserError(f"encoder {name}: not installed{what}; {there}")
     return matching[0]

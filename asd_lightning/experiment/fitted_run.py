@@ -120,6 +120,11 @@ def load_run(place: Path | str) -> FittedRun:
     if results.run is None:
         raise UserError(f"{place}: lies outside of a run, whose weights are needed; give RUN or RUN/results_2")
     machines, about = read_fitted(results.fitted)
+    if not machines:
+        raise UserError(
+            f"{place}: holds nothing that was fitted to a machine: a back-end of your own is not kept by a run. Give a "
+            f"test by one of the package's (asd test {results.run} model/scorer=knn), or let asd test score"
+        )
     preprocessing, reduction = _preprocessing(results.fitted, about)
     if preprocessing.channel == "reduced":
         raise UserError(f"{place}: was tested with data.channel=reduced, whose coefficients a run does not keep")

@@ -158,8 +158,13 @@ class ResultsWriter(pl.Callback):
             **({} if module.scoring_precision == "float32" else {"precision": module.scoring_precision}),
             "agreement": _agreement(outcome),
         }
-        for machine in write_fitted(self.results.fitted, outcome.fitted, about):
-            logger.warning("%s: its back-end has no state(), so it is not kept: another test has to fit it", machine)
+        if write_fitted(self.results.fitted, outcome.fitted, about):
+            kinds = {type(fitted.scorer).__name__ for fitted in outcome.fitted.values()}
+            logger.warning(
+                "the back-end %s is not kept, since its class, or that of a part of it, is not the package's own: each "
+                "test fits it again, and neither load_run nor a detector can be had of this one",
+                ", ".join(sorted(kinds)),
+            )
 
     def _summary(self, trainer: pl.Trainer, module: AnomalousSoundModule, evaluated: Evaluated) -> dict[str, Any]:
         datamodule: ClipDataModule = trainer.datamodule  # type: ignore[attr-defined]

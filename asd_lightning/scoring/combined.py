@@ -10,10 +10,11 @@ from jaxtyping import Float
 
 from asd_lightning.errors import UserError
 from asd_lightning.scoring.arguments import require_choice
+from asd_lightning.scoring.calls import fit_with, scores_of
 from asd_lightning.scoring.contributions import Contributions, SummingScorer
 from asd_lightning.scoring.domains import DacoScorer, DomainScorer
 from asd_lightning.scoring.fusion import lowest, mean_of
-from asd_lightning.scoring.held_out import fit_with, left_out_scores
+from asd_lightning.scoring.held_out import left_out_scores
 from asd_lightning.scoring.parts import SIMPLE, Kinds, again, checked, packed, unpacked
 from asd_lightning.scoring.protocol import FittedByRecording, Scorer, ScorerState, kept_array
 from asd_lightning.scoring.search import SMALLEST_DISTANCE
@@ -75,7 +76,7 @@ class CombinedScorer(FittedByRecording):
         Raises:
             UserError: embeddings that a back-end cannot score.
         """
-        return self._fused({name: self._scaled(part.anomaly_score(embeddings)) for name, part in self.parts.items()})
+        return self._fused({name: self._scaled(scores_of(part, embeddings)) for name, part in self.parts.items()})
 
     def contributions(self, embedding: Float[np.ndarray, " dim"]) -> Contributions | None:
         """What each dimension adds to the score of one clip; ``None`` where a part's score is no such sum."""

@@ -10,10 +10,11 @@ from jaxtyping import Float, Int
 
 from asd_lightning.errors import UserError
 from asd_lightning.scoring.arguments import require_at_least, require_choice
+from asd_lightning.scoring.calls import fit_with, scores_of
 from asd_lightning.scoring.combined import PARTS
 from asd_lightning.scoring.contributions import Contributions, SummingScorer
 from asd_lightning.scoring.heard import logger_of
-from asd_lightning.scoring.held_out import fit_with, held_out_scores
+from asd_lightning.scoring.held_out import held_out_scores
 from asd_lightning.scoring.neighbors import Metric, nearest
 from asd_lightning.scoring.parts import Kinds, again, checked, packed, unpacked
 from asd_lightning.scoring.protocol import FittedByRecording, Scorer, ScorerState, unit_length
@@ -93,7 +94,7 @@ class CompressedScorer(FittedByRecording):
         Raises:
             UserError: embeddings that the back-end cannot score.
         """
-        return self.parts[_PART].anomaly_score(embeddings)
+        return scores_of(self.parts[_PART], embeddings)
 
     def contributions(self, embedding: Float[np.ndarray, " dim"]) -> Contributions | None:
         """What each dimension adds to the score of one clip; ``None`` where the back-end's score is no such sum.

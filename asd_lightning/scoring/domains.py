@@ -12,8 +12,9 @@ from jaxtyping import Bool, Float, Int
 from asd_lightning.errors import UserError
 from asd_lightning.scoring.arguments import require_choice
 from asd_lightning.scoring.calibration import Calibration, Map
+from asd_lightning.scoring.calls import fit_with, scores_of
 from asd_lightning.scoring.heard import logger_of
-from asd_lightning.scoring.held_out import fit_with, left_out_scores, scores_without_group
+from asd_lightning.scoring.held_out import left_out_scores, scores_without_group
 from asd_lightning.scoring.parts import SIMPLE, Kinds, again, checked, packed, unpacked
 from asd_lightning.scoring.protocol import FittedByRecording, Scorer, ScorerState, kept_array
 
@@ -156,7 +157,7 @@ class DacoScorer(FittedByRecording):
         Raises:
             UserError: embeddings that a back-end cannot score.
         """
-        return self._calibrated(self.parts["union"].anomaly_score(embeddings), _by_domain(self.parts, embeddings))
+        return self._calibrated(scores_of(self.parts["union"], embeddings), _by_domain(self.parts, embeddings))
 
     def leave_one_out_scores(self) -> Float[np.ndarray, " n"]:
         """Score of each training clip, in the order of ``fit``, by back-ends without its recording.
@@ -236,7 +237,7 @@ def _by_domain(parts: Parts, embeddings: Float[np.ndarray, "m dim"]) -> Scores:
     scores = np.full((len(embeddings), 2), np.inf)
     for column, domain in enumerate(DOMAINS):
         if domain in parts:
-            scores[:, column] = parts[domain].anomaly_score(embeddings)
+            scores[:, column] = scores_of(parts[domain], embeddings)
     return scores
 
 

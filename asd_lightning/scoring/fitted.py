@@ -19,6 +19,7 @@ from asd_lightning.atomic import write_atomically
 from asd_lightning.errors import UserError
 from asd_lightning.foreign_files import parse_json
 from asd_lightning.plain_text import is_name
+from asd_lightning.scoring.calls import scores_of
 from asd_lightning.scoring.combined import PARTS, CombinedScorer
 from asd_lightning.scoring.compressed import CompressedScorer
 from asd_lightning.scoring.parts import Kinds, can_be_kept
@@ -52,7 +53,7 @@ class FittedMachine:
 
     def anomaly_score(self, embeddings: Float[ndarray, "m dim"]) -> Float[ndarray, " m"]:
         """Score windows or clips; higher is more anomalous."""
-        return self.scorer.anomaly_score(embeddings.astype(np.float64))
+        return scores_of(self.scorer, embeddings.astype(np.float64))
 
     def decision(self, anomaly_score: float) -> int | None:
         """1 = anomaly, 0 = normal; ``None`` where there is no threshold and so no decision."""
@@ -73,7 +74,7 @@ def write_fitted(path: Path, machines: Mapping[MachineKey, FittedMachine], about
         about: plain data to go with them.
 
     Returns:
-        Names of the machines that are left out, since their back-end has no ``state()``.
+        Names of the machines that are left out, since their back-end, or a part of it, is none of ``KINDS``.
     """
     arrays: dict[str, ndarray] = {}
     rows, left_out = [], []

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from asd_lightning.errors import UserError
+from asd_lightning.scoring.calls import fit_with, leave_one_out_scores_of, made, scores_of
 from asd_lightning.scoring.heard import unheard
 from asd_lightning.scoring.protocol import RecordingScorer, Scorer
 
@@ -49,20 +50,8 @@ def held_out_scores(
         for out in range(min(folds, count)):
             held = fold == out
             copied = fit_with(copy.copy(scorer), embeddings[~held], is_target[~held], recording[~held])
-            scores[held] = copied.anomaly_score(embeddings[held])
+            scores[held] = scores_of(copied, embeddings[held])
     return scores
-
-
-def fit_with(
-    scorer: Scorer,
-    embeddings: Float[np.ndarray, "n dim"],
-    is_target: Bool[np.ndarray, " n"],
-    recording: Int[np.ndarray, " n"],
-) -> Scorer:
-    """Fit a back-end, which hears of the recordings where it wants to know them."""
-    if isinstance(scorer, RecordingScorer):
-        return scorer.fit_recordings(embeddings, is_target, recording)
-    return scorer.fit(embeddings, is_target)
 
 
 def left_out_scores(
@@ -85,7 +74,7 @@ def left_out_scores(
         UserError: there is a single recording.
     """
     if isinstance(scorer, RecordingScorer) or len(embeddings) == recording.max() + 1:
-        return scorer.leave_one_out_scores()
+        return leave_one_out_scores_of(scorer, len(embeddings))
     return scores_without_group(make_scorer, embeddings, is_target, recording)
 
 
@@ -130,6 +119,6 @@ def scores_without_group(
     with unheard():
         for out in range(fits):
             held = fold == out
-            scorer = fit_with(make_scorer(), embeddings[~held], is_target[~held], group[~held])
-            scores[held] = scorer.anomaly_score(embeddings[held])
+            scorer = fit_with(made(make_scorer), embeddings[~held], is_target[~held], group[~held])
+            scores[held] = scores_of(scorer, embeddings[held])
     return scores

@@ -15,10 +15,11 @@ from numpy import ndarray
 
 from asd_lightning.data.layout import Clip
 from asd_lightning.errors import UserError
+from asd_lightning.scoring.calls import fit_with, made
 from asd_lightning.scoring.clip_scores import ClipScore, WindowScore, machine_name
 from asd_lightning.scoring.fitted import FittedMachine, MachineKey
 from asd_lightning.scoring.heard import logger_of
-from asd_lightning.scoring.held_out import fit_with, left_out_scores
+from asd_lightning.scoring.held_out import left_out_scores
 from asd_lightning.scoring.protocol import Scorer
 from asd_lightning.scoring.thresholds import RecordingThreshold, Threshold
 from asd_lightning.scoring.windows import WindowReduction, numbered, reduced
@@ -145,7 +146,7 @@ def _fit_machine(
 ) -> FittedMachine:
     is_target = np.array([clip.domain == "target" for clip in clips])
     group = numbered([clip.recording for clip in clips])
-    scorer = fit_with(make_scorer(), embeddings, is_target, group)
+    scorer = fit_with(made(make_scorer), embeddings, is_target, group)
     if group.max() == 0:
         why = "there is one training recording, and a threshold needs scores of recordings that were left out"
         return FittedMachine(scorer, math.nan, why, np.empty(0))

@@ -85,6 +85,9 @@ def _named(checkpoint: Path, changed: Set[str]) -> Iterator[None]:
         cause = error.__cause__ or error
         where = str(error).rpartition("full_key: ")[2] if isinstance(error, InstantiationException) else "its weights"
         reason = printable(" ".join(f"{where}: {cause}".split()))[:300]
+        if isinstance(cause, UserError) and where.partition(".")[0] not in changed:
+            # It says what to do, and the checkpoint is as it was.
+            raise UserError(f"{checkpoint}: {reason}") from error
         if where.partition(".")[0] in changed:
             raise UserError(f"model.{reason}; correct what was given for model.{where} in this command") from error
         raise UserError(f"{checkpoint}: cannot be built ({reason}); copy the run again") from error

@@ -1,4 +1,5 @@
 import dataclasses
+import re
 from functools import partial
 
 import numpy as np
@@ -163,10 +164,81 @@ def test_clips_of_one_recording_are_left_out_together(cache):
 def test_choices():
     assert next(iter(choose_back_ends("all"))) == BASELINE
     assert list(choose_back_ends("ldn, knn,ldn")) == ["ldn", "knn"]
-    with pytest.raises(UserError, match=r"unknown knm; choose all, or from knn, beam"):
+    with pytest.raises(
+        UserError, match=r"unknown knm \(did you mean knn\?\); choose all, or from knn, beam.*--config-dir"
+    ):
         choose_back_ends("knn,knm")
     with pytest.raises(UserError, match=r"unknown \(none named\)"):
         choose_back_ends("")
+
+
+class Mean:
+    """A back-end of one's own, with the mistake that its argument names."""
+
+    def __init__(self, mistake):
+        self.mistake = mistake
+        if mistake == "made":
+            raise ValueError("no such setting")
+
+    def fit(self, embeddings, is_target):
+        if self.mistake == "raises":
+            raise ZeroDivisionError("in my code")
+        self.bank = embeddings
+        return None if self.mistake == "no self" else self
+
+    def anomaly_score(self, embeddings):
+        scores = np.linalg.norm(embeddings - self.bank.mean(0), axis=1)
+        if self.mistake == "nan":
+            scores[0] = np.nan
+        return scores[:, None] if self.mistake == "column" else scores
+
+    def leave_one_out_scores(self):
+        return self.anomaly_score(self.bank)[(self.mistake == "too few") :]
+
+
+class WithoutLeftOut:
+    def __init__(self, mistake):
+        pass
+
+    fit = anomaly_score = Mean.fit
+
+
+@pytest.mark.parametrize(
+    ("mistake", "why"),
+    [
+        ("", ""),
+        ("made", r"Mean\.__init__ has failed with ValueError: no such setting"),
+        ("raises", r"Mean\.fit has failed with ZeroDivisionError: in my code"),
+        ("no self", r"Mean\.fit gives NoneType, .*return self"),
+        ("nan", r"Mean\.leave_one_out_scores gives NaN or infinity for 1 of \d+ clips"),
+        ("column", r"Mean\.leave_one_out_scores gives shape \(\d+, 1\), .* is needed, shape \(\d+,\)"),
+        ("too few", r"Mean\.leave_one_out_scores gives shape"),
+        ("method", r"WithoutLeftOut has no leave_one_out_scores, which every back-end needs"),
+    ],
+)
+def test_a_mistake_in_a_back_end_of_ones_own_is_named_and_the_others_go_on(mistake, why, cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("ASD_TRUST", "tests")
+    name = "WithoutLeftOut" if mistake == "method" else "Mean"
+    own = tmp_path / "own.yaml"
+    own.write_text(f"_target_: {__name__}.{name}\n_partial_: true\nmistake: {mistake!r}\n")
+    both = {"own": own, "knn": known_back_ends()["knn"]}
+    mine, knn = sweep([Source(OWN, cache)], both, GammaThreshold(), resamples=20)
+    assert knn.scores
+    assert bool(mine.scores) == (not why)
+    assert re.search(why, mine.failure)
+    assert not why or mine.failure.startswith(f"fan: back-end {__name__}.")
+
+
+def test_a_back_end_that_cannot_be_imported_is_named_and_the_others_go_on(cache, tmp_path, monkeypatch):
+    """A folder of one's own vouches for what it names, which need not be there."""
+    own = tmp_path / "model/scorer/own.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text("_target_: nowhere_to_be_found.Mean\n_partial_: true\n")
+    monkeypatch.setenv("ASD_CONFIG_DIR", str(tmp_path))
+    both = {"own": own, "knn": known_back_ends()["knn"]}
+    mine, knn = sweep([Source(OWN, cache)], both, GammaThreshold(), resamples=20)
+    assert knn.scores
+    assert re.search(r"own\.yaml: .*nowhere_to_be_found", mine.failure)
 
 
 def test_thresholds_by_name():

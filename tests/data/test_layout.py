@@ -387,3 +387,17 @@ def test_machines_whose_results_could_not_be_written_are_refused(tmp_path, lette
         UserError, match=r"a machine's name of 18[1-3] bytes, .*; rename its folder to at most 180 bytes"
     ):
         find_clips(tmp_path / "data")
+
+
+@pytest.mark.parametrize("more", [False, True])
+def test_the_name_that_makes_a_folder_the_challenges_is_told(tmp_path, caplog, more):
+    """Own recordings in normal/, and one below test/ that happens to be called as the challenge's are."""
+    for number in range(3):
+        record(tmp_path / f"pump/normal/{number}.wav")
+    odd = record(tmp_path / "pump/test/section_00_0001.wav")
+    if more:
+        record(tmp_path / "pump/test/section_00_0002.wav")
+    find_clips(tmp_path)
+    told = "names of 2 recordings are the challenge's, such as" if more else "name of"
+    assert f"3 recordings in {tmp_path}/pump/normal are not used, since the {told} {odd}" in caplog.text
+    assert "rename those (any other name will do)" in caplog.text

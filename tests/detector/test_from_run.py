@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 import asd_lightning
 from asd_lightning.detector.file import DetectorFile
@@ -14,6 +15,7 @@ from asd_lightning.errors import UserError
 from asd_lightning.experiment.train import train
 from asd_lightning.run_folder import results_of
 from asd_lightning.scoring.clip_scores import read_scores
+from asd_lightning.scoring.fitted import read_fitted, write_fitted
 from tests.detector.sounds import hum, write
 from tests.experiment.runs import tiny_config
 from tests.forked import run_forked
@@ -178,3 +180,61 @@ def test_a_fetched_encoder_is_named_or_comes_along(tmp_path, monkeypatch):
     write_weights(dataclasses.replace(weights, tensors=changed), stored, {"name": "mn04_as"})
     with pytest.raises(UserError, match="others than the detector was made with"):
         asd_lightning.score(tmp_path / "named.asd", clips)
+
+
+@pytest.fixture
+def changed(runs, tmp_path):
+    """A copy of the run on statistics, whose configuration names something else."""
+
+    def change(**model):
+        run = shutil.copytree(runs["statistics"].run, tmp_path / "run")
+        for path in (run / "config.yaml", run / "results/config.yaml"):
+            content = yaml.safe_load(path.read_text())
+            content["model"] |= model
+            path.write_text(yaml.safe_dump(content))
+        return run
+
+    return change
+
+
+def branches(part, front_end="torch.nn.Identity"):
+    return {"branches": {"own": {"_target_": "x", "front_end": {"_target_": front_end}, "encoder": part}}}
+
+
+@pytest.mark.parametrize(
+    ("model", "why"),
+    [
+        ({"scorer": {"_target_": "mine.Mean", "_partial_": True}}, r"mine\.Mean is no part .* model/scorer=knn"),
+        ({"embedder": branches({"_target_": "mine.Moments"})}, r"mine\.Moments is no part .* load_run score"),
+        (
+            {"embedder": branches({"_target_": "asd_lightning.encoders.installed.load_installed", "name": "ears"})},
+            "encoder ears of another package cannot become part of a detector",
+        ),
+    ],
+)
+def test_a_part_of_ones_own_is_refused_at_once(model, why, changed, tmp_path):
+    """Trust would not help: it is not asked for, and nothing is written."""
+    run = changed(**model)
+    with pytest.raises(UserError, match=why) as caught:
+        asd_lightning.enrol(run, tmp_path / "x.asd")
+    assert "trust" not in str(caught.value)
+    with pytest.raises(UserError, match=why):
+        asd_lightning.Detector(str(run)).fit(tmp_path)
+    assert not (tmp_path / "x.asd").exists()
+
+
+def test_a_run_whose_back_end_was_not_kept_does_not_score(changed, runs, tmp_path):
+    run = changed()
+    _, about = read_fitted(runs["statistics"].fitted)
+    write_fitted(run / "results/fitted.safetensors", {}, about)
+    for attempt in (asd_lightning.load_run, lambda place: asd_lightning.enrol(place, tmp_path / "x.asd")):
+        with pytest.raises(UserError, match=r"a back-end of your own is not kept by a run.* model/scorer=knn"):
+            attempt(run)
+    assert not (tmp_path / "x.asd").exists()
+
+
+def test_a_file_without_a_machine_is_refused(detectors, tmp_path):
+    detector = asd_lightning.Detector.load(detectors / "statistics.asd")
+    asd_lightning.Detector().begin(detector.hearing_).save(tmp_path / "none.asd")
+    with pytest.raises(UserError, match=r"none\.asd: knows no machine"):
+        asd_lightning.Detector.load(tmp_path / "none.asd")

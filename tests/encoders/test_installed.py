@@ -73,6 +73,11 @@ def test_it_is_a_branch_and_its_weights_are_the_runs(tmp_path, monkeypatch):
     monkeypatch.setenv("ASD_TRUST", "")
     with pytest.raises(UserError, match="--trust ears"):
         load_module(tmp_path / "last.ckpt")
+    monkeypatch.setenv("ASD_TRUST", "ears")
+    (tmp_path / "ears-1.0.dist-info/entry_points.txt").unlink()
+    with pytest.raises(UserError, match=r"encoder ears: not installed; install the package that offers it") as caught:
+        load_module(tmp_path / "last.ckpt")
+    assert "copy the run again" not in str(caught.value)
 
 
 def test_mistakes_are_named(ears, monkeypatch):
