@@ -72,7 +72,7 @@ PRESETS = (
     ),
     Mutation(
         *("unheard recordings", "asd_lightning/scoring/machines.py"),
-        *("fit_with(make_scorer(), embeddings, is_target, group)", "make_scorer().fit(embeddings, is_target)"),
+        *("fit_with(made(make_scorer), embeddings, is_target, group)", "made(make_scorer).fit(embeddings, is_target)"),
     ),
     Mutation("VarMin's K", "conf/model/scorer/varmin.yaml", "neighbors: 4", "neighbors: 1"),
     Mutation("VarMin's alpha", "conf/model/scorer/beam_varmin.yaml", "alpha: fitted", "alpha: 1.0"),

@@ -55,7 +55,7 @@ def test_the_command_says_what_blocks_promise(folder, tmp_path, capsys):
     assert main([*given, "--false-alarms", "0.2"]) == 0
     told = capsys.readouterr().out
     assert "24 clips of 8 recordings, or blocks of a state's only one" in told
-    assert told.count("with 4 blocks of one recording") == 2
+    assert told.count("it rests on 4 blocks of one recording: ") == 2
     assert "blocks of one recording promise for that recording; calibrate with those of other days" in told
     given[3] = str(tmp_path / "other.asd")
     assert main([*given, "--false-alarms", "0.1"]) == 2

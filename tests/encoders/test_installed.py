@@ -31,7 +31,7 @@ def ears(tmp_path, monkeypatch):
     """The package that the documentation shows."""
     page = PAGE.read_text(encoding="utf-8")
     (tmp_path / "ears").mkdir()
-    code = re.search(r"`ears/__init__\.py`:\n\n<!-- .* -->\n```python\n(.*?)^```", page, re.M | re.S)[1]
+    code = re.search(r"`ears/__init__\.py`:\n\n<!-- [^\n]* -->\n```python\n(.*?)^```", page, re.M | re.S)[1]
     (tmp_path / "ears/__init__.py").write_text(code)
     install(tmp_path, "ears", [re.search(r'^ears = "(.*)"$', page, re.M)[0].replace('"', "")])
     monkeypatch.syspath_prepend(tmp_path)
