@@ -18,11 +18,12 @@ def run(args: argparse.Namespace) -> int:
     """Change the detector, and tell what it promises now; returns the exit status."""
     import logging
 
-    from asd_lightning.commands.info import changes_of, warning_levels
+    from asd_lightning.commands.info import changes_of
     from asd_lightning.detector.actions import accept
+    from asd_lightning.detector.detector import Detector
 
     logging.basicConfig(format="asd: %(message)s")
-    before = warning_levels(args.detector)
+    before = Detector.load(args.detector)
     detector = accept(args.detector, *args.clips, machine=args.machine, recordings=args.recordings)
     changes_of(detector, args.detector, "taken into the bank", before)
     return 0

@@ -20,12 +20,13 @@ def run(args: argparse.Namespace) -> int:
     """Change the detector, and tell what it promises now; returns the exit status."""
     import logging
 
-    from asd_lightning.commands.info import changes_of, warning_levels
+    from asd_lightning.commands.info import changes_of
     from asd_lightning.detector.actions import calibrate
+    from asd_lightning.detector.detector import Detector
 
     logging.basicConfig(format="asd: %(message)s")
     given = args.clips[0] if len(args.clips) == 1 else args.clips
-    before = warning_levels(args.detector)
+    before = Detector.load(args.detector)
     detector = calibrate(args.detector, given, args.machine, args.recordings)
     changes_of(detector, args.detector, "thresholds found from later normal recordings", before)
     return 0

@@ -39,33 +39,31 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-Levels = dict[str, dict[str, float]]
-"""Machine -> state ("" where there is one) -> score above which it warns."""
+def changes_of(detector: Detector, path: Path, done: str, before: Detector) -> None:
+    """After a change: what was done, what is promised now, and where warnings began before it and begin now.
 
-
-def warning_levels(path: Path) -> Levels:
-    """Of a detector's file, as it is now."""
-    from asd_lightning.detector.detector import Detector
-
-    return {name: _warning_levels(machine) for name, machine in Detector.load(path).machines_.items()}
-
-
-def changes_of(detector: Detector, path: Path, done: str, before: Levels) -> None:
-    """After a change: what was done, what is promised now, and where warnings began before it and begin now."""
+    Args:
+        detector: with the change.
+        path: of its file.
+        done: in words.
+        before: the detector that was opened before the file was replaced; it still reads the one of then.
+    """
     from asd_lightning.plain_text import printable
 
     machine = detector.machines_[detector.changed or next(iter(detector.machines_))]
     clips = len(set(machine.bank.of_role("bank").files()))
     print(printable(f"{path}: {machine.name}: {done}; {clips} clips in the bank, changes: {len(machine.changes) - 1}"))
     print(printable(f"promised: {machine.sentence()}"))
+    levels = _warning_levels(before.machines_[machine.name])
     for state, level in _warning_levels(machine).items():
-        was = before[machine.name].get(state)
+        was = levels.get(state)
         of_state = f"state {state}: " if state else ""
         told = "as before" if was == level else "new" if was is None else f"was {was:.6g}"
         print(printable(f"{of_state}warning above {level:.6g} ({told})"))
 
 
 def _warning_levels(machine: Machine) -> dict[str, float]:
+    """State ("" where there is one) -> score above which it warns."""
     return {state: machine.thresholds(state).promise.warning for state in machine.in_states or ("",)}
 
 

@@ -16,10 +16,11 @@ def run(args: argparse.Namespace) -> int:
     """Take the change back, and tell what the detector promises now; returns the exit status."""
     import logging
 
-    from asd_lightning.commands.info import changes_of, warning_levels
+    from asd_lightning.commands.info import changes_of
     from asd_lightning.detector.actions import undo
+    from asd_lightning.detector.detector import Detector
 
     logging.basicConfig(format="asd: %(message)s")
-    before = warning_levels(args.detector)
+    before = Detector.load(args.detector)
     changes_of(undo(args.detector, args.machine), args.detector, "the last change is taken back", before)
     return 0

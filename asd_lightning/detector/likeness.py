@@ -33,7 +33,7 @@ def alike_by_name(name: str, bank: Bank, version: int) -> str:
         bank: its items.
         version: of the change.
     """
-    from scipy.stats import binom
+    from scipy.special import bdtrc
 
     files, embeddings = _of_files(bank, version)
     groups: dict[object, list[int]] = {}
@@ -53,7 +53,7 @@ def alike_by_name(name: str, bank: Bank, version: int) -> str:
         return ""
     together = sum(found for found, _ in pairs.values())
     mean = float(np.mean([chance for _, chance in pairs.values()]))
-    if binom.sf(together - 1, len(pairs), mean) >= _RAREST:
+    if bdtrc(together - 1, len(pairs), mean) >= _RAREST:
         return ""
     return (
         f"{name}: {beside} of {clips} clips are most alike the clip before or after them by name (by chance it would "

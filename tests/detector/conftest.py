@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,3 +21,9 @@ def pump(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write(root / f"pump/test/anomaly/fault_{number}.wav", whine(200 + number))
     enrol(root / "pump/normal", root / "pump.asd", clip_seconds=1.0, sounds=3)
     return root
+
+
+@pytest.fixture
+def own(pump, tmp_path):
+    """A copy of the detector, to be changed."""
+    return shutil.copy(pump / "pump.asd", tmp_path / "pump.asd")

@@ -18,12 +18,6 @@ from asd_lightning.errors import UserError
 from tests.detector.sounds import hum, write, write_normal
 
 
-@pytest.fixture
-def own(pump, tmp_path):
-    """A copy of the detector, to be changed."""
-    return shutil.copy(pump / "pump.asd", tmp_path / "pump.asd")
-
-
 def test_who_comes_second_waits_and_nothing_is_left(tmp_path):
     inside, order = threading.Event(), []
 
