@@ -12,6 +12,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def machine() -> EmbeddingCache:
     return EmbeddingCache(*embeddings, tuple(clips["train"]), tuple(clips["test"]), key)
 
 
-def one_after_another(added: Callable[[Any], None], chosen: Iterable[Any]) -> Iterator[None]:
+def one_after_another(_: None, added: Callable[[Any], None], chosen: Iterable[Any]) -> Iterator[None]:
     """In the place of `back_ends._side_by_side`: all threads for each."""
     with shared_fits():
         yield from (added(one) for one in chosen)
@@ -63,13 +64,16 @@ def timed(cache: EmbeddingCache) -> tuple[list[Swept], float, float]:
 
 def main() -> None:
     logging.disable(logging.ERROR)
-    cache, now = machine(), back_ends._side_by_side
-    ways: dict[str, Any] = {"one after another": one_after_another, "side by side": now}
+    cache = machine()
+    ways: dict[str, Any] = {
+        "one after another": (nullcontext, one_after_another),
+        "side by side": (back_ends._workers, back_ends._side_by_side),
+    }
     rows: list[dict[str, Any]] = []
     for _ in range(REPEATS):
         scores = []
         for name, way in ways.items():
-            back_ends._side_by_side = way
+            back_ends._workers, back_ends._side_by_side = way
             swept, wall, processor = timed(cache)
             scores.append([[score.anomaly_score for score in one.scores] for one in swept])
             rows.append({"way": name, "wall": round(wall, 1), "processor": round(processor, 1)})

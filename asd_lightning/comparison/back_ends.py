@@ -36,6 +36,7 @@ BASELINE = "knn"
 """The report's back-end: the others are compared with it."""
 OWN = "run"
 """The pooling of the run's own embeddings."""
+_MOST_AT_A_TIME = 8
 
 
 @dataclass(frozen=True)
@@ -137,14 +138,16 @@ def sweep(
         label: says of finished scores what their clips were, where the clips are anonymous.
     """
     swept: dict[tuple[str, str], tuple[tuple[ClipScore, ...], str]] = {}
-    for source in sources:
-        scored = {name: _Scored(path, seed, source.bands) for name, path in back_ends.items()}
-        machines = _machines(source.cache)
-        for rows in machines:
-            added = partial(_Scored.add, cache=_rows_of(source.cache, *rows), threshold=threshold, reduction=reduction)
-            for _ in _side_by_side(added, scored.values()):
-                advance(1 / len(machines))
-        swept |= {(source.pooling, name): one.labeled(label) for name, one in scored.items()}
+    with _workers() as workers:
+        for source in sources:
+            scored = {name: _Scored(path, seed, source.bands) for name, path in back_ends.items()}
+            machines = _machines(source.cache)
+            for rows in machines:
+                own = _rows_of(source.cache, *rows)
+                added = partial(_Scored.add, cache=own, threshold=threshold, reduction=reduction)
+                for _ in _side_by_side(workers, added, scored.values()):
+                    advance(1 / len(machines))
+            swept |= {(source.pooling, name): one.labeled(label) for name, one in scored.items()}
     first = next(iter(swept), (OWN, ""))[0]
     baseline = swept.get((first, BASELINE), ((), ""))[0]
     found = (
@@ -165,31 +168,39 @@ def sweep(
     return results
 
 
-def _side_by_side(added: Callable[[_Scored], None], back_ends: Iterable[_Scored]) -> Iterator[None]:
-    """Score one machine with each back-end; yields when the next of them is done.
+@contextmanager
+def _workers() -> Iterator[ThreadPoolExecutor]:
+    """Threads that score side by side, in each of which libraries compute in one thread.
 
-    Their matrices are small, and threads that share one wait for one another most of the time: each back-end computes
-    in one thread, and as many are fitted side by side as a library would have used.
+    The matrices are small, and threads that share one wait for one another most of the time.  There are as many as a
+    library would have used, or eight: each holds the distances of a machine's clips.
     """
     # What is loaded later would not know of the limit.
     import sklearn.cluster
     import sklearn.mixture  # noqa: F401
 
-    workers = max((library["num_threads"] for library in threadpool_info()), default=1)
-    # Back-ends that whiten fit the same to the same clips, whole and by folds: of one machine all of that can be kept
-    # until the last back-end has come to it, of many machines it cannot.  OpenMP has a limit for each thread, other
-    # libraries one for all, which is lifted at the end.
-    with (
-        shared_fits(),
-        threadpool_limits(1),
-        ThreadPoolExecutor(workers, initializer=threadpool_limits, initargs=(1,)) as pool,
-    ):
-        running = [pool.submit(copy_context().run, added, back_end) for back_end in back_ends]
+    threads = max((library["num_threads"] for library in threadpool_info()), default=1)
+    # OpenMP has a limit for each thread, other libraries one for all, which is lifted at the end.
+    pool = ThreadPoolExecutor(min(threads, _MOST_AT_A_TIME), initializer=threadpool_limits, initargs=(1,))
+    with threadpool_limits(1), pool:
         try:
-            yield from (one.result() for one in running)
+            yield pool
         finally:
             # Where one has failed or the user interrupts, those that have not begun do not begin.
             pool.shutdown(cancel_futures=True)
+
+
+def _side_by_side(
+    workers: ThreadPoolExecutor, added: Callable[[_Scored], None], back_ends: Iterable[_Scored]
+) -> Iterator[None]:
+    """Score one machine with each back-end; yields when the next of them is done.
+
+    Back-ends that whiten fit the same to the same clips, whole and by folds: of one machine all of that can be kept
+    until the last back-end has come to it, of many machines it cannot.
+    """
+    with shared_fits():
+        running = [workers.submit(copy_context().run, added, back_end) for back_end in back_ends]
+        yield from (one.result() for one in running)
 
 
 def _machines(cache: EmbeddingCache) -> list[tuple[list[int], list[int]]]:

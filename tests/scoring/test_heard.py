@@ -5,6 +5,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from asd_lightning.scoring.heard import logger_of, unheard
+from tests.reference import REPOSITORY
 
 
 def test_a_silent_thread_silences_no_other_and_hides_no_error(caplog):
@@ -56,3 +57,9 @@ def test_of_two_that_overlap_each_is_silent_until_its_own_end(caplog):
         for one in [pool.submit(first), pool.submit(second)]:
             one.result()
     assert caplog.messages == ["first outside", "second outside"]
+
+
+def test_every_module_that_back_ends_are_made_of_logs_so():
+    package = REPOSITORY / "asd_lightning/scoring"
+    logging_itself = [path.name for path in package.glob("*.py") if "getLogger" in path.read_text(encoding="utf-8")]
+    assert logging_itself == ["heard.py"]
