@@ -64,6 +64,17 @@ def offline(run):
     return only
 
 
+def test_a_run_that_is_still_being_written_is_read_as_far_as_it_goes(offline, run, tmp_path):
+    """Cut anywhere, its whole records are read: what waits for a run's end must not fail on half a record."""
+    (path,) = run.rglob("*.wandb")
+    data, cut = path.read_bytes(), tmp_path / "cut.wandb"
+    for end in [*range(200), *range(200, len(data), 997), *range(len(data) - 200, len(data))]:
+        cut.write_bytes(data[:end])
+        (seen,) = offline_runs(tmp_path, wait=0)
+        assert seen.history == offline.history[: len(seen.history)], end
+    assert seen.history == offline.history
+
+
 def test_wandb_training(offline, run):
     """Every number of the training, the same as in the CSV."""
     with (run / "logs/version_0/metrics.csv").open() as file:

@@ -26,12 +26,13 @@ class OfflineRun(NamedTuple):
         return [row[key] for row in self.history if key in row]
 
 
-def offline_runs(folder: Path) -> list[OfflineRun]:
+def offline_runs(folder: Path, wait: float = 600) -> list[OfflineRun]:
     """The offline runs below ``folder``, by path.
 
-    A run's last records reach the disk shortly after ``wandb.finish`` has returned: they are waited for.
+    A run's last records reach the disk shortly after ``wandb.finish`` has returned: they are waited for, ``wait``
+    seconds at most.
     """
-    deadline = time.monotonic() + 600
+    deadline = time.monotonic() + wait
     while True:
         runs = [_read(path) for path in sorted(folder.rglob("*.wandb"))]
         if all(run.exit_code is not None for run in runs) or time.monotonic() > deadline:
@@ -59,7 +60,8 @@ def _read(path: Path) -> OfflineRun:
 
 
 def _records(data: bytes):
-    assert data[:4] == b":W&B"
+    """The whole records of ``data``; one whose end has not reached the disk yet is not there."""
+    assert b":W&B".startswith(data[:4])
     position, parts = HEADER, []
     while position + HEADER <= len(data):
         left = BLOCK - position % BLOCK
@@ -68,6 +70,8 @@ def _records(data: bytes):
             continue
         _, length, kind = struct.unpack_from("<IHB", data, position)
         position += HEADER
+        if position + length > len(data):
+            return
         parts.append(data[position : position + length])
         position += length
         if kind in (FULL, LAST):
