@@ -19,7 +19,8 @@ after, float32 without TF32; recordings are scored by runs without training, sin
 
 A precision that this processor lacks, or is slower in, is refused by the package, and its speed is measured only where
 ``--refused`` names it; the table says so.  bfloat16 then takes up to several times as long as float32.  Writes
-``low_precision.json`` and ``low_precision.md`` beside this file, or ``low_precision_gpu``.
+``low_precision.json`` and ``low_precision.md`` beside this file, or ``low_precision_gpu``, and keeps there what was
+measured on other processors: the gain depends on the processor.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ import numpy as np
 import torch
 from encoders import processor
 from encoders_gpu import CUDA, DEVICE
-from results import keep
+from low_precision_page import AIMS, leave
 from torch import Tensor, nn
 
 from asd_lightning import low_precision
@@ -58,8 +59,6 @@ from asd_lightning.precision import Precision
 from asd_lightning.scoring.agreement import rank_agreement
 
 CLIPS, SECONDS, RATE = 64 if CUDA else 8, 10, 16_000
-NAME = "low_precision_gpu" if CUDA else "low_precision"
-AIMS: dict[Precision, float] = {"bf16": 1.5, "int8": 2.0}
 measured = [*AIMS]
 SYSTEMS = {
     "BEATs, mean": lambda: (beats_fbank(), BEATs(), partial(GridPooling, over_time=Mean())),
@@ -282,80 +281,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     }
     if arguments.machines and arguments.mn04:
         # What has been measured stays, whatever becomes of the rest.
-        keep(NAME, result, table(result))
+        leave(result, CUDA)
         result["real"] = of_real_machines(arguments.machines, arguments.mn04)
     return result
-
-
-def table(result: dict[str, Any]) -> str:
-    machine = result["machine"]
-    refused = [precision for precision, why in machine["refused"].items() if why]
-    by = "by the clock" if CUDA else "by the processor's time"
-    how = (
-        "experiment=mn04 data.clip_seconds=4 model.scoring_precision=bf16"
-        if CUDA
-        else ("--embedder mn04_as --clip-seconds 4 --precision bf16")
-    )
-    lines = [
-        "# Lower precision",
-        "",
-        f"Measured on {machine['processor']}, {machine['cores']} cores, torch {machine['torch']}, load average "
-        f"{machine['load_average_at_start']:.1f} at the start. `python benchmarks/low_precision.py` measures it again.",
-        "",
-    ]
-    for precision in refused:
-        there = any(row["precision"] == precision for row in result["speed"])
-        lines += [
-            f"**The package refuses {precision} on this processor** (`{machine['refused'][precision]}`). Its speed is "
-            f"{'measured all the same' if there else 'left out'}.",
-            "",
-        ]
-    lines += [
-        f"## Times float32, {machine['clips']} clips of {machine['seconds']} s, {by}",
-        "",
-        "| system | precision | threads | median (range) | by the clock | aim | reached |",
-        "|---|---|---:|---:|---:|---:|---|",
-    ]
-    for row in result["speed"]:
-        aim = AIMS[row["precision"]]
-        reached = "yes" if row["median"] >= aim else "no"
-        reached = "no: refused" if row["precision"] in refused else reached
-        lines.append(
-            f"| {row['system']} | {row['precision']} | {row['threads']} | {row['median']:.2f} ({row['min']:.2f} to "
-            f"{row['max']:.2f}) | {row['median_by_the_clock']:.2f} | {aim:g} | "
-            f"{'no aim' if row['system'].startswith('mn04') else reached} |"
-        )
-    lines += [
-        "",
-        "## What changes, random weights (unjudged: no real weights)",
-        "",
-        "Change: of the embeddings, relative to their deviation around the mean. Rank correlation: of distances to the "
-        "nearest other of 12 made clips.",
-        "",
-        "| system | precision | change | rank correlation |",
-        "|---|---|---:|---:|",
-        *(
-            f"| {row['system']} | {row['precision']} | {row['change']:.4f} | {row['agreement']:.4f} |"
-            for row in result["random"]
-        ),
-    ]
-    if result["real"]:
-        lines += [
-            "",
-            "## What changes, mn04 with its weights on real machines",
-            "",
-            f"`asd {'train' if CUDA else 'enrol'} {how}` against float32.",
-            "",
-            "| machine | precision | rank correlation, left-out normal recordings | of test clips | "
-            "decisions changed | largest change of a score |",
-            "|---|---|---:|---:|---:|---:|",
-            *(
-                f"| {row['machine']} | {row['precision']} | {row['agreement']:.4f} | {row['agreement_of_test']:.4f} | "
-                f"{row['decisions_changed']} of {row['test_clips']} | {100 * row['largest_change_of_a_score']:.2g} % |"
-                for row in result["real"]
-            ),
-        ]
-    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
@@ -369,8 +297,7 @@ def main() -> None:
     arguments = parser.parse_args()
     # Left alone, cuDNN rounds what float32 convolutions read.
     torch.backends.cudnn.allow_tf32 = False
-    result = measure(arguments)
-    keep(NAME, result, table(result))
+    leave(measure(arguments), CUDA)
 
 
 if __name__ == "__main__":
