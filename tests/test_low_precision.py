@@ -229,23 +229,69 @@ def test_an_embedding_does_not_depend_on_its_company(kind, precision):
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-3 if precision == "int8" else 0.02)
 
 
+SLOW_HERE = r"^bf16: this processor multiplies bfloat16.*; choose float32$"
+
+
+@pytest.fixture
+def tried(monkeypatch):
+    """What each product of the trial takes, by its type, and what was multiplied."""
+    taken, asked = {}, []
+
+    def seconds(one, other):
+        asked.append((one.dtype, one.shape, other.shape, torch.get_num_threads()))
+        return next(taken[one.dtype])
+
+    monkeypatch.setattr(low_precision, "_seconds", seconds)
+    low_precision.bf16_is_faster.cache_clear()
+    yield taken, asked
+    low_precision.bf16_is_faster.cache_clear()
+
+
 @pytest.mark.usefixtures("unable")
-@pytest.mark.parametrize(("of_bf16", "of_float32"), [(2.0, 1.0), (1.0, 2.0)])
-def test_bf16_that_is_slower_here_is_refused(monkeypatch, of_bf16, of_float32):
-    """That it has AVX512_BF16 does not tell."""
+@pytest.mark.parametrize(
+    ("of_bf16", "of_float32", "faster"),
+    [
+        ([1.0] * 5, [2.5] * 5, True),
+        ([2.0] * 5, [1.2] * 5, False),
+        ([1.0] * 5, [1.0] * 5, False),  # no gain
+        ([9.0, 9.0, 9.0, 1.0, 9.0], [2.0] * 5, True),  # slow at first, and on a busy machine
+        ([2.0] * 5, [9.0, 9.0, 9.0, 9.0, 1.0], False),
+    ],
+)
+def test_bf16_is_taken_where_a_product_of_it_takes_less_time(monkeypatch, tried, of_bf16, of_float32, faster):
+    """That it has AVX512_BF16 does not tell.  The least of five of each counts."""
     monkeypatch.setattr(low_precision, "processor_features", lambda: {"avx512_bf16": True})
-    monkeypatch.setattr(
-        low_precision, "_seconds", lambda one, _: of_bf16 if one.dtype == torch.bfloat16 else of_float32
-    )
-    low_precision.bf16_is_faster.cache_clear()
+    taken, asked = tried
+    taken |= {torch.bfloat16: iter(of_bf16), torch.float32: iter(of_float32)}
     threads = torch.get_num_threads()
-    if of_bf16 < of_float32:
-        refuse_without_support("bf16")
-    else:
-        with pytest.raises(UserError, match=r"^bf16: this processor multiplies bfloat16.*; choose float32$"):
+    for _ in range(2):
+        if faster:
             refuse_without_support("bf16")
-    low_precision.bf16_is_faster.cache_clear()
+        else:
+            with pytest.raises(UserError, match=SLOW_HERE):
+                refuse_without_support("bf16")
+    # In turn, the same product in both, on one thread; and not again.
+    shapes = (torch.Size([256, 768]), torch.Size([768, 768]))
+    assert asked == [(dtype, *shapes, 1) for dtype in (torch.bfloat16, torch.float32)] * 5
     assert torch.get_num_threads() == threads
+
+
+@pytest.mark.usefixtures("unable")
+def test_nothing_is_tried_where_the_answer_is_known(monkeypatch, tried):
+    with pytest.raises(UserError, match=r"^bf16: this processor has neither"):
+        refuse_without_support("bf16")
+    monkeypatch.setattr(low_precision, "processor_features", lambda: {"avx512_vnni": True})
+    refuse_without_support("int8")
+    refuse_without_support("float32")
+    assert tried[1] == []
+
+
+def test_the_trial_times_both_products():
+    """Whatever this processor is: the time of each is its own, and there is an answer."""
+    low_precision.bf16_is_faster.cache_clear()
+    assert low_precision.bf16_is_faster() in (True, False)
+    one = torch.ones(8, 8)
+    assert low_precision._seconds(one, one) >= 0
 
 
 def test_low_rank_updates_are_merged_in_the_copy():
