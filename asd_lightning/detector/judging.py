@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,8 @@ from asd_lightning.errors import UserError
 from asd_lightning.scoring.windows import reduced
 
 _NO_EMBEDDING = "its embedding cannot be compared with the bank's"
+# Pieces whose embeddings are kept and scored at a time.
+_TOGETHER = 1024
 # Of the windows of a recording, so many must be fit to be judged.
 _FEWEST_FIT = 0.5
 JUDGED: tuple[Decision, ...] = ("normal", "warning", "alarm")
@@ -112,22 +115,57 @@ def judge(
     Returns:
         A judgement for each recording, in the order of their first pieces.
     """
+    listened = iter(shown(sounds, "listening") if progress else sounds)
+    found: list[Judgment] = []
+    for own in _blocks(sounds, batch_size):
+        found += _judged_together(own, islice(listened, len(own)), hearing, machines, batch_size)
+    # A bar goes when it has nothing more to show.
+    next(listened, None)
+    return found
+
+
+def _blocks(sounds: Sequence[Sound], batch_size: int) -> Iterator[Sequence[Sound]]:
+    """Whole recordings, some at a time: their embeddings need not be kept until the end.  Full batches, as of all."""
+    last = {_key(sound): number for number, sound in enumerate(sounds)}
+    begun = unfinished = 0
+    for number, sound in enumerate(sounds):
+        unfinished = max(unfinished, last[_key(sound)])
+        count = number + 1 - begun
+        if unfinished == number and count >= _TOGETHER and count % batch_size == 0:
+            yield sounds[begun : number + 1]
+            begun = number + 1
+    if begun < len(sounds):
+        yield sounds[begun:]
+
+
+def _key(sound: Sound) -> tuple[str, str]:
+    return sound.clip.machine, sound.clip.file
+
+
+def _judged_together(
+    sounds: Sequence[Sound],
+    listened: Iterable[Sound],
+    hearing: Hearing,
+    machines: Mapping[str, Machine],
+    batch_size: int,
+) -> list[Judgment]:
+    """``listened`` has the same sounds, one after another as a bar shows them."""
 
     def look(sound: Sound, waveform: Float32[ndarray, " samples"]) -> _Look:
         machine, rate = machines[sound.clip.machine], hearing.preprocessing.sample_rate
         reasons = machine.doubts(waveform, rate, hearing.preprocessing.clip_seconds)
         return _Look(len(waveform) / rate, machine.state_features(waveform, rate), reasons)
 
-    heard = hearing.embed(shown(sounds, "listening") if progress else sounds, look, batch_size)
+    heard = hearing.embed(listened, look, batch_size)
     rows: dict[tuple[str, str], list[int]] = {}
     for row, sound in enumerate(heard.pieces):
-        rows.setdefault((sound.clip.machine, sound.clip.file), []).append(row)
-    # Scored by machine, all at once: products of the same shapes as in a test round alike.
+        rows.setdefault(_key(sound), []).append(row)
+    # Scored by machine, all together: products of the same shapes as in a test round alike.
     scores = np.full(len(heard.pieces), np.nan)
     for name in dict.fromkeys(machine for machine, _ in rows):
         own = np.array([row for (machine, _), group in rows.items() if machine == name for row in group])
         scores[own] = scores_of(machines[name], heard.embeddings[own])
-    order = {(sound.clip.machine, sound.clip.file): str(sound.clip.path) for sound in sounds}
+    order = {_key(sound): str(sound.clip.path) for sound in sounds}
     return [
         _judged(machines[key[0]], heard, rows[key], scores, hearing)
         if key in rows
