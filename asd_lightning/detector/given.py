@@ -79,12 +79,32 @@ def normal_given(X: Path | str | Sequence[Path | str]) -> Path | list[Path]:  # 
         found = list(recordings(Path(X)))
         return called_normal(found, Path(X), "give the files themselves") if found else Path(X)
     files = [Path(X)] if isinstance(X, Path | str) else [Path(path) for path in X]
-    if called := [path for path in files if condition_of(path.absolute(), path.absolute().parent.parent) == "anomaly"]:
+    warn_of_anomalies(files, Path.cwd())
+    return files
+
+
+def warn_of_anomalies(files: Sequence[Path], below: Path) -> None:
+    """Say which of the recordings that somebody gives as normal, one by one, are called anomalies: they are taken.
+
+    Args:
+        files: as they were given.
+        below: where those begin that do not say it.
+    """
+    if called := [path for path in files if is_called_anomaly(path, below)]:
         logger.warning(
             "%s: %d of %d recordings are called anomalies by folder or name, and taken as normal all the same",
             *(called[0], len(called), len(files)),
         )
-    return files
+
+
+def is_called_anomaly(path: Path, below: Path) -> bool:
+    """Whether a recording's name, or the folder that it lies in, calls it an anomaly.
+
+    >>> [is_called_anomaly(Path(name), Path("/")) for name in ("anomaly/0.wav", "fault_2.wav", "anomaly/day/0.wav")]
+    [True, True, False]
+    """
+    place = below / path
+    return condition_of(place, place.parent.parent) == "anomaly"
 
 
 def _waveform(number: int, samples: Any) -> Float32[ndarray, " samples"]:

@@ -17,6 +17,7 @@ from asd_lightning.data.audio import BadAudioError, read_header
 from asd_lightning.data.recordings import clips_of, is_of_challenge
 from asd_lightning.detector.actions import ChangedMeanwhile, info, take_in
 from asd_lightning.detector.detector import Detector
+from asd_lightning.detector.given import is_called_anomaly, warn_of_anomalies
 from asd_lightning.detector.hearing import Sound, machine_above
 from asd_lightning.detector.judging import Judgment, as_json, judge
 from asd_lightning.detector.machine import Machine
@@ -27,6 +28,8 @@ from asd_lightning.serving.settings import Settings
 from asd_lightning.serving.warned import warnings_of
 
 logger = logging.getLogger(__name__)
+# Where names that clients give begin: the server's own folders say nothing of them.
+_ROOT = Path("/")
 
 
 class Pieces(NamedTuple):
@@ -136,6 +139,7 @@ class Answers:
             judged(detector, pieces)
             before = detector.machines_[pieces.sounds[0].clip.machine]
             with told_of(path, 422), warnings_of("asd_lightning.detector") as told:
+                warn_of_anomalies([Path(received.name)], _ROOT)
                 take_in(detector, pieces.sounds, path)
         after = detector.machines_[before.name]
         change = dataclasses.asdict(after.changes[-1])
@@ -250,6 +254,11 @@ def judged(detector: Detector, pieces: Pieces) -> Judgment:
     return one
 
 
+def called_anomaly(received: Received) -> bool:
+    """Whether the client's name of a recording, or the folder in it, calls it an anomaly; accepting it says so."""
+    return is_called_anomaly(Path(received.name), _ROOT)
+
+
 def as_given(judgment: Judgment, received: Received) -> Judgment:
     """The same under the name that the client gave."""
     health = tuple(_told(reason, received) for reason in judgment.health)
@@ -267,7 +276,7 @@ def _whose(detector: Detector, name: str, machine: str | None) -> str:
     if machine is not None:
         refuse_unknown(detector, machine)
         return machine
-    found = known[0] if len(known) == 1 else machine_above(Path("/", PurePosixPath(name)), known)
+    found = known[0] if len(known) == 1 else machine_above(_ROOT / PurePosixPath(name), known)
     if found is None:
         raise HTTPException(422, f"{name}: of which machine? Give ?machine=, one of {', '.join(known)}")
     return found

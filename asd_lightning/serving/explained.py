@@ -17,7 +17,7 @@ from asd_lightning.detector.judging import Place, as_json
 from asd_lightning.explanation.explanation import Explanation, Range, Unlike, explained_judgment
 from asd_lightning.explanation.page import why
 from asd_lightning.explanation.spectrogram import spectrogram
-from asd_lightning.serving.answers import Pieces, judged
+from asd_lightning.serving.answers import Pieces, called_anomaly, judged
 
 # Moments and bands of a spectrogram that is sent.
 _MOST_TIMES, _MOST_BANDS = 200, 128
@@ -37,6 +37,7 @@ def explanation(detector: Detector, pieces: Pieces) -> dict[str, Any]:
         "parts": _parts(found),
         "nearest": _nearest(detector, found),
         "sentence": " ".join(why(found, detector.machines_[found.judgment.machine])),
+        "called_anomaly": called_anomaly(pieces.received),
     }
 
 

@@ -112,6 +112,7 @@ class Explanation(BaseModel):
     parts: Parts
     nearest: Nearest | None
     sentence: str = Field(description="the verdict in plain words")
+    called_anomaly: bool = Field(description="by its name, or the folder in it; accepting it warns of that")
 
 
 class Change(BaseModel):

@@ -279,6 +279,24 @@ def test_an_answer_says_what_accepting_has_done_and_what_not(own, tmp_path, capl
     assert told == ["long.wav: in the detector already, 4 of 4 pieces; left out"]
 
 
+@pytest.mark.parametrize("name", ["fault_2.wav", "anomaly/0.wav", "section_00_source_test_anomaly_0001.wav"])
+def test_what_its_name_calls_an_anomaly_is_told_in_the_commands_words(own, tmp_path, monkeypatch, caplog, name):
+    # The folder that the server was started in says nothing of what it is sent.
+    (tmp_path / "anomaly").mkdir()
+    monkeypatch.chdir(tmp_path / "anomaly")
+    by_hand = shutil.copy(own, tmp_path / "by_hand.asd")
+    ask, told = asking(served(own)), "1 of 1 recordings are called anomalies by folder or name, and taken as normal"
+    for number, sent in enumerate((name, "0412.wav")):
+        sound = write(tmp_path / "sent.wav", whine(90 + number)).read_bytes()
+        form = {"file": (sent, sound)}
+        assert ask("POST", "/api/v1/explain", files=form).json()["called_anomaly"] == (sent == name)
+        notes = ask("POST", "/api/v1/accept", files=form).json()["notes"]
+        assert [note for note in notes if told in note] == [f"{name}: {told} all the same"] * (sent == name)
+    caplog.clear()
+    accept(by_hand, write(tmp_path / name, whine(90)))
+    assert f"{tmp_path / name}: {told} all the same" in caplog.messages
+
+
 def test_what_cannot_be_accepted_changes_nothing(own, tmp_path):
     content = own.read_bytes()
     sound = write(tmp_path / "today.wav", hum(95))

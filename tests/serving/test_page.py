@@ -104,6 +104,18 @@ def test_a_name_is_text_and_never_markup(page, place):
     assert page.of("document.images.length") == 0
 
 
+@pytest.mark.parametrize(("name", "called"), [("fault_2.wav", True), ("0412.wav", False)])
+def test_it_is_told_before_it_asks_that_a_name_calls_an_anomaly(page, place, name, called):
+    page.judged(place / "alarm.wav", name=name)
+    page.of("by('accept').click()")
+    page.wait("by('confirm').open")
+    assert page.text("confirm-text").startswith(
+        "Its name calls it an anomaly. " * called + f"{name} becomes normal sound"
+    )
+    page.press("Escape")
+    page.wait("!by('confirm').open")
+
+
 def test_a_long_recording_is_shown_window_by_window(page, place, capsys):
     windows = by_command(place / "long.wav", capsys)["windows"]
     page.judged(place / "long.wav")

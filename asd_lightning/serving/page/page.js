@@ -199,7 +199,8 @@ async function accept() {
   const [name, path, body] = [given.name, of("accept"), form()];
   const whose = detector.machines.length > 1 ? ` --machine ${found.judgment.machine}` : "";
   const undo = `On the server's computer, asd undo ${detector.health.file}${whose} takes it back.`;
-  by("confirm-text").textContent = `${name} becomes normal sound of ${found.judgment.machine}: what sounds like it is judged normal from then on, a fault too.`;
+  const called = found.called_anomaly ? "Its name calls it an anomaly. " : "";
+  by("confirm-text").textContent = `${called}${name} becomes normal sound of ${found.judgment.machine}: what sounds like it is judged normal from then on, a fault too.`;
   by("confirm-undo").textContent = undo;
   if (!(await asked(by("confirm")))) return;
   by("accept").disabled = true;
