@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from asd_lightning.atomic import write_atomically
 from asd_lightning.comparison.output import show_comparison
@@ -44,19 +43,20 @@ _WAYS_OUT = (
 _REMOTE_LAUNCHERS = ("submitit_slurm", "submitit_local")
 
 
-# Loggers of the launchers that say each job's overrides, and among them the system's, which are resolved in the job.
+# Loggers of the launchers that say each job's overrides, the system's name among them, which is resolved in the job.
 _SAYING_LAUNCHERS = ("hydra._internal.core_plugins.basic_launcher", "hydra_plugins.hydra_joblib_launcher._core")
-_UNRESOLVED_NAME = re.compile(r" system='[^']*\$\{[^']*'")
 
 
 class SweepStart(Callback):  # type: ignore[misc]
     """Hydra's callback: keeps the sweep's folder for the table, and refuses a sweep that would start itself again."""
 
     folder: ClassVar[Path | None] = None
+    unresolved: ClassVar[list[str]] = []
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Note the sweep's folder; end the process with status 2 where the sweep could not run properly."""
         SweepStart.folder = Path(config.hydra.sweep.dir).absolute()
+        SweepStart.unresolved = _unresolved_names(OmegaConf.to_container(config.hydra.overrides.task, resolve=False))
         for launcher in _SAYING_LAUNCHERS:
             # The same function again is no second filter.
             logging.getLogger(launcher).addFilter(_without_unresolved_name)
@@ -73,8 +73,20 @@ class SweepStart(Callback):  # type: ignore[misc]
             sys.exit(2)
 
 
+def _unresolved_names(overrides: Any) -> list[str]:
+    """Overrides of ``system`` that have interpolations, as Hydra's sweeper words them in the jobs."""
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    names: list[str] = []
+    for one in parsed:
+        if one.get_key_element() == "system":
+            names += one.sweep_string_iterator() if one.is_sweep_override() else [one.get_value_element_as_str()]
+    return [f"system={name}" for name in names if "${" in name]
+
+
 def _without_unresolved_name(record: logging.LogRecord) -> bool:
-    record.msg, record.args = _UNRESOLVED_NAME.sub("", record.getMessage()), ()
+    record.msg, record.args = record.getMessage(), ()
+    for text in SweepStart.unresolved:
+        record.msg = record.msg.replace(f" {text}", "")
     return True
 
 

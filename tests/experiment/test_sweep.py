@@ -191,6 +191,20 @@ def test_what_is_resolved_in_the_job_is_not_said_before(tiny_data, asd_train, mo
     assert all("accumulate=" in line and "${" not in line for line in said)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "unresolved"),
+    [
+        (["seed=0,1", "system='fft k=${model.scorer.k}'"], ["system='fft k=${model.scorer.k}'"]),
+        (['system="it\'s ${seed}"'], ['system="it\'s ${seed}"']),
+        (["system='a ${seed}',b"], ["system='a ${seed}'"]),
+        (["system=mine", "data.root=${oc.env:HOME}"], []),
+        (["system=a,b", "~name", "+x=1"], []),
+    ],
+)
+def test_the_name_that_is_resolved_in_the_job_is_hydras_own_word(overrides, unresolved):
+    assert sweep._unresolved_names(overrides) == unresolved
+
+
 def test_names_of_systems(tiny_data, asd_train, monkeypatch):
     """As the jobs see them, with a group and a value swept."""
     seen = []
