@@ -39,4 +39,4 @@ def require_machine(machine: str, known: Collection[str], of: str) -> None:
     asd_lightning.errors.UserError: machine fan: the detector knows pump, valve; name one of them
     """
     if machine not in known:
-        raise UserError(f"machine {machine}: the {of} knows {', '.join(known)}; name one of them")
+        raise UserError(f"machine {machine:.80}: the {of} knows {', '.join(known)}; name one of them")

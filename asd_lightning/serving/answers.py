@@ -23,6 +23,7 @@ from asd_lightning.detector.judging import Judgment, as_json, judge
 from asd_lightning.detector.machine import Machine
 from asd_lightning.errors import UserError
 from asd_lightning.live.current import CurrentDetector, InUse
+from asd_lightning.scoring.arguments import require_machine
 from asd_lightning.serving.bodies import Received
 from asd_lightning.serving.settings import Settings
 from asd_lightning.serving.warned import warnings_of
@@ -267,8 +268,10 @@ def as_given(judgment: Judgment, received: Received) -> Judgment:
 
 def refuse_unknown(detector: Detector, machine: str) -> None:
     """Raise a 404 where the detector has no such machine."""
-    if machine not in detector.machines_:
-        raise HTTPException(404, f"machine {machine:.80}: the detector knows {', '.join(detector.machines_)}")
+    try:
+        require_machine(machine, detector.machines_, "detector")
+    except UserError as error:
+        raise HTTPException(404, str(error)) from error
 
 
 def _whose(detector: Detector, name: str, machine: str | None) -> str:

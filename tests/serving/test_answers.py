@@ -124,7 +124,10 @@ def test_of_several_machines_one_is_told_or_in_the_name(plant, tmp_path, capsys)
     assert asked("pump/today.wav").json() == told | {"path": "pump/today.wav"}
     assert asked("today.wav", machine="fan").json()["machine"] == "fan"
     unknown = asked("today.wav", machine="pmup")
-    assert (unknown.status_code, unknown.json()["error"]) == (404, "machine pmup: the detector knows pump, fan")
+    assert (unknown.status_code, unknown.json()["error"]) == (
+        404,
+        "machine pmup: the detector knows pump, fan; name one of them",
+    )
     untold = asked("today.wav")
     assert (untold.status_code, "of which machine?" in untold.json()["error"]) == (422, True)
     assert asked("today.wav", "batch", "files", machine="pmup").status_code == 404
