@@ -13,14 +13,14 @@ from pytorch_lightning.strategies import FSDPStrategy
 from asd_lightning.errors import UserError
 from asd_lightning.training.averaging import _agree_on_buffers, _refuse_sharding
 from asd_lightning.training.gather import gather_by_clip_id
-from tests.experiment.runs import last_checkpoint, tiny_overrides
+from tests.experiment.runs import assert_identical, last_checkpoint, tiny_overrides
 from tests.forked import COMMAND, run_forked
 
 
-def asd(cwd, *arguments):
+def asd(cwd, *arguments, command=COMMAND):
     """Lightning starts all processes but the first anew, with the script of the command."""
-    (cwd / "asd").write_text(COMMAND)
-    done = run_forked(arguments, cwd, script=cwd / "asd")
+    (cwd / "asd").write_text(command)
+    done = run_forked(arguments, cwd, script=cwd / "asd", code=command)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -107,3 +107,43 @@ def test_batch_norm_statistics_agree_before_testing(tmp_path):
         results = manager.dict()
         mp.start_processes(_train_statistics, (tmp_path / "store", results), nprocs=2, start_method="fork")
         assert results[0] == results[1]
+
+
+# As on a CUDA device, but that what torch traces of the blocks runs as it is.
+_TRACED = """
+import os
+import sys
+from pathlib import Path
+
+from torch._dynamo.utils import counters
+
+from asd_lightning.cli import main
+from asd_lightning.training import compilation
+
+compilation.BACKEND, compilation.refuse_without_compiler = "eager", lambda _: None
+status = main(sys.argv[1:])
+Path("graphs_of_rank_" + os.environ.get("LOCAL_RANK", "0")).write_text(str(counters["stats"]["unique_graphs"]))
+sys.exit(status)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_train_compiled_blocks_as_they_train_the_others(tiny_data, tmp_path):
+    """To the bit: the same operations, and a sum of two gradients has no order."""
+    graphs, losses, checkpoints = [], [], []
+    for choice in ("false", "true"):
+        folder = tmp_path / choice
+        folder.mkdir()
+        overrides = [*tiny_overrides(tiny_data, "system2", updates=2), "trainer.log_every_n_steps=1", "test=false"]
+        changes = ["trainer=ddp", "devices=2", "data.batch_size=4", "hydra.run.dir=run", f"compile={choice}"]
+        asd(folder, "train", *overrides, *changes, command=_TRACED)
+        graphs.append([int((folder / f"graphs_of_rank_{rank}").read_text()) for rank in range(2)])
+        with (folder / "run/logs/version_0/metrics.csv").open() as file:
+            losses.append([row["train/total"] for row in csv.DictReader(file) if row["train/total"]])
+        checkpoints.append(last_checkpoint(folder / "run"))
+    # All blocks of EAT are one graph.
+    assert graphs == [[0, 0], [1, 1]]
+    assert losses[0] == losses[1]
+    assert len(losses[0]) == 2
+    for part in ("state_dict", "current_model_state", "optimizer_states"):
+        assert_identical(*(checkpoint[part] for checkpoint in checkpoints))
