@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import statistics
+import subprocess
 import sys
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from asd_lightning.experiment import train as training
 from asd_lightning.experiment.retest import retest
 from tests.experiment.runs import tiny_overrides
 from tests.experiment.wandb_files import offline_runs
-from tests.forked import run_forked
+from tests.forked import COMMAND, Done, run_forked
 
 WAY_OUT = r"a sweep of runs of 2 processes each would run whole in every process; sweep with devices=1"
 
@@ -225,10 +226,12 @@ def test_a_job_of_a_sweep_is_tested_again(tiny_data, asd_train):
     assert json.loads(Path("again/summary.json").read_text())["name"] == "statistics threshold=conformal"
 
 
-def launched(tmp_path: Path, data: Path, *launcher: str) -> None:
-    """Two jobs, one of them broken, by the command itself and a launcher that starts processes of its own."""
-    overrides = overrides_of(data, f"data.root={data},{tmp_path}/missing", "experiment=statistics", *launcher)
-    process = run_forked(["train", *overrides], tmp_path)
+def two_jobs(tmp_path: Path, data: Path, launcher: str) -> list[str]:
+    """The command of two jobs, one of them broken, by a launcher that starts processes of its own."""
+    return ["train", *overrides_of(data, f"data.root={data},{tmp_path}/missing", "experiment=statistics", launcher)]
+
+
+def assert_one_is_told_as_failed(process: Done | subprocess.CompletedProcess[str], tmp_path: Path) -> None:
     assert process.returncode == 1, process.stderr
     assert "Traceback" not in process.stdout + process.stderr
     folder = tmp_path / "runs/swept"
@@ -240,10 +243,16 @@ def launched(tmp_path: Path, data: Path, *launcher: str) -> None:
 
 def test_joblib(tmp_path, tiny_data):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-    launched(tmp_path, tiny_data, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    words = [*two_jobs(tmp_path, tiny_data, "hydra/launcher=joblib"), "hydra.launcher.n_jobs=2"]
+    assert_one_is_told_as_failed(run_forked(words, tmp_path), tmp_path)
 
 
 @pytest.mark.slow
 def test_submitit(tmp_path, tiny_data):
+    """By a real interpreter: a job's number is that of the process that was started, which a fork has not."""
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-    launched(tmp_path, tiny_data, "hydra/launcher=submitit_local")
+    words = two_jobs(tmp_path, tiny_data, "hydra/launcher=submitit_local")
+    process = subprocess.run(
+        [sys.executable, "-c", COMMAND, *words], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert_one_is_told_as_failed(process, tmp_path)
