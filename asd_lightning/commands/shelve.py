@@ -12,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """``asd shelve JOURNAL INPUT --minutes N``."""
     parser.add_argument("journal", type=Path, metavar="JOURNAL", help="of the asd watch that listens")
     parser.add_argument("input", metavar="INPUT", help="name of the input")
-    parser.add_argument("--minutes", type=float, required=True, metavar="N", help="of sound; 0 ends it")
+    parser.add_argument("--minutes", type=float, required=True, metavar="N", help="minutes of sound; 0 ends it")
 
 
 def run(args: argparse.Namespace) -> int:

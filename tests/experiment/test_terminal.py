@@ -48,7 +48,8 @@ def test_a_bar_on_its_way_says_what_is_left():
     with Progress(Pace(), get_time=lambda: now, disable=True) as progress:
         task = progress.add_task("", total=100)
         assert Pace().render(progress.tasks[0]).plain == "0:00:00"
-        for now in range(10, 50, 10):
+        for later in (10.0, 20.0, 30.0, 40.0):
+            now = later
             progress.update(task, advance=5)
         # 20 batches in 40 s; what is left, by the last 15 of them in 30 s.
         assert Pace().render(progress.tasks[0]).plain == "0:00:40 • 0:02:40 left • 2.0 s/batch"
