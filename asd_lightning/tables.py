@@ -166,13 +166,25 @@ def as_terminal(table: Table) -> RichTable:
         # Of a very long name the rest goes below, so that the numbers keep their place.
         kept_whole = word and max((len(row.cells[column]) for row in table.rows), default=0) <= _LONG_NAME
         shown.add_column(
-            on_terminal(heading), justify="left" if word else "right", no_wrap=kept_whole, style=style, overflow="fold"
+            on_terminal(heading),
+            justify="left" if word else "right",
+            no_wrap=kept_whole,
+            style=style,
+            overflow="fold",
+            max_width=None if word else _width_of_numbers(heading, [row.cells[column] for row in table.rows]),
         )
     for row in table.rows:
         if row.kind == "total":
             shown.add_section()
         shown.add_row(*map(on_terminal, row.cells), style=_STYLES[row.kind])
     return shown
+
+
+def _width_of_numbers(heading: str, cells: Sequence[str]) -> int:
+    """Letters of a column whose heading of several words may stand in several lines: its cells and words stay whole."""
+    from rich.cells import cell_len
+
+    return max(_LONG_NAME, *(cell_len(printable(text)) for text in (*heading.split(), *cells)))
 
 
 def print_table(table: Table) -> None:

@@ -107,7 +107,7 @@ def test_a_long_name_leaves_the_numbers_whole(name: str) -> None:
 
 @pytest.fixture
 def wide() -> Table:
-    systems = [f"system {number} margin=0.{number}" for number in range(12)]
+    systems = [f"system {number} margin={number}" for number in range(12)]
     rows = (
         Row((name, *(f"{10 * place + column}.00" for column in range(12)))) for place, name in enumerate(("a", "b"))
     )
@@ -141,3 +141,13 @@ def test_one_column_wider_than_a_log_is_whole(monkeypatch, capsys) -> None:
     name = "x" * 150
     print_in_parts(Table("T", ("machine", "a", name), (Row(("fan", "1.00", "2.00")),)))
     assert name in capsys.readouterr().out
+
+
+def test_a_long_heading_of_numbers_stands_in_several_lines() -> None:
+    console = Console(width=200, record=True, file=io.StringIO())
+    heading = ("machine", "system1 margin=0.10 scorer=knn_whitened", "x" * 30)
+    console.print(as_terminal(Table("T", heading, (Row(("fan", "1.00", "2.00 ± 0.10")),))))
+    lines = console.export_text().splitlines()
+    assert any("system1 margin=0.10 " in line for line in lines)
+    assert any("scorer=knn_whitened " in line and f" {'x' * 30} " in line for line in lines)
+    assert max(map(len, lines)) == sum(len(word) + 3 for word in ("machine", "scorer=knn_whitened ", "x" * 30)) + 1
