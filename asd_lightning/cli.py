@@ -61,6 +61,11 @@ _OF_RUNS = (
     "of your configuration files (docs/own-parts.md)."
 )
 
+_BEGIN = (
+    "Begin with `asd enrol FOLDER -o pump.asd` for an alarm from normal recordings of a machine, or with `asd synth -o "
+    "data/demo` and `asd train --help` for experiments. `asd COMMAND --help` tells the rest."
+)
+
 # Option -> environment variable, and what stands between several values.
 _VOUCHED = {"--config-dir": ("ASD_CONFIG_DIR", os.pathsep), "--trust": ("ASD_TRUST", ",")}
 
@@ -74,7 +79,7 @@ _FILES = 8192
 
 def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     """The argument parser; only ``command``'s own arguments are loaded."""
-    parser = Parser(prog="asd", description="Anomalous sound detection for machines.")
+    parser = Parser(prog="asd", description="Anomalous sound detection for machines.", epilog=_BEGIN)
     parser.add_argument("--version", action="version", version=f"asd_lightning {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, summary in COMMANDS.items():

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
 _UNBOUNDED = 10_000
+_NO_TERMINAL = 120
+"""Letters in a line where the output has no width of its own: a log shows so many, and so does a pager."""
 _LONG_NAME = 20
 _LATEX = {char: rf"\{char}" for char in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
@@ -163,13 +166,25 @@ def as_terminal(table: Table) -> RichTable:
         # Of a very long name the rest goes below, so that the numbers keep their place.
         kept_whole = word and max((len(row.cells[column]) for row in table.rows), default=0) <= _LONG_NAME
         shown.add_column(
-            on_terminal(heading), justify="left" if word else "right", no_wrap=kept_whole, style=style, overflow="fold"
+            on_terminal(heading),
+            justify="left" if word else "right",
+            no_wrap=kept_whole,
+            style=style,
+            overflow="fold",
+            max_width=None if word else _width_of_numbers(heading, [row.cells[column] for row in table.rows]),
         )
     for row in table.rows:
         if row.kind == "total":
             shown.add_section()
         shown.add_row(*map(on_terminal, row.cells), style=_STYLES[row.kind])
     return shown
+
+
+def _width_of_numbers(heading: str, cells: Sequence[str]) -> int:
+    """Letters of a column whose heading of several words may stand in several lines: its cells and words stay whole."""
+    from rich.cells import cell_len
+
+    return max(_LONG_NAME, *(cell_len(printable(text)) for text in (*heading.split(), *cells)))
 
 
 def print_table(table: Table) -> None:
@@ -180,6 +195,61 @@ def print_table(table: Table) -> None:
     if not console.is_terminal:
         console = Console(width=Console(width=_UNBOUNDED).measure(shown).maximum)
     console.print(shown)
+
+
+def print_in_parts(table: Table) -> None:
+    """Print a table of many columns of numbers: as many beside each other as fit, the others below, notes at the end.
+
+    Where the output is no terminal a line has 120 letters, or as many as the variable ``COLUMNS`` says.
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console = Console(width=_NO_TERMINAL)
+    for part in parts_of(table, console.width):
+        # A column that is wider than a line is folded where the line ends, which it does in a terminal alone.
+        whole = console.is_terminal or _natural_width(part) <= console.width
+        (console if whole else Console(width=_natural_width(part))).print(as_terminal(part))
+    for note in table.notes:
+        console.print(Text(printable(note), style="dim"))
+
+
+def parts_of(table: Table, width: int) -> list[Table]:
+    """The table cut between columns, so that each part fits into a line of ``width`` letters; all begin with the words.
+
+    A part holds one column of numbers at least; no part has notes.
+
+    >>> table = Table("T", ("machine", "a", "b", "c"), (Row(("fan", "1.00", "2.00", "3.00")),))
+    >>> [(part.title, part.heading) for part in parts_of(table, 26)]
+    [('T (1 of 2)', ('machine', 'a', 'b')), ('T (2 of 2)', ('machine', 'c'))]
+    """
+    groups: list[list[int]] = []
+    for column in range(table.words, len(table.heading)):
+        if groups and _natural_width(_columns_of(table, [*groups[-1], column])) <= width:
+            groups[-1].append(column)
+        else:
+            groups.append([column])
+    parts = [_columns_of(table, group) for group in groups or [[]]]
+    if len(parts) == 1:
+        return parts
+    return [replace(part, title=f"{table.title} ({place} of {len(parts)})") for place, part in enumerate(parts, 1)]
+
+
+def _columns_of(table: Table, columns: Sequence[int]) -> Table:
+    """The table's words and these columns, without notes."""
+    kept = [*range(table.words), *columns]
+    rows = tuple(replace(row, cells=tuple(row.cells[column] for column in kept)) for row in table.rows)
+    muted = frozenset(place for place, column in enumerate(kept) if column in table.muted)
+    return replace(table, heading=tuple(table.heading[column] for column in kept), rows=rows, notes=(), muted=muted)
+
+
+def _natural_width(table: Table) -> int:
+    """Letters in a line of the table where nothing is folded."""
+    from rich.console import Console
+
+    return Console(width=_UNBOUNDED).measure(as_terminal(table)).maximum
 
 
 def _latex_row(cells: Sequence[str]) -> str:

@@ -13,7 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from asd_lightning.tables import Row, Table, as_latex, as_markdown, as_terminal, csv_text, percent, percent_interval
+from asd_lightning.tables import (
+    Row,
+    Table,
+    as_latex,
+    as_markdown,
+    as_terminal,
+    csv_text,
+    percent,
+    percent_interval,
+    print_in_parts,
+)
 
 TABLE = Table(
     "Scores of 50 % & more",
@@ -93,3 +103,51 @@ def test_a_long_name_leaves_the_numbers_whole(name: str) -> None:
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(as_terminal(Table("T", ("machine", *"abcdefg"), (Row((name, *["100.00"] * 7)),))))
     assert console.export_text().count("100.00") == 7
+
+
+@pytest.fixture
+def wide() -> Table:
+    systems = [f"system {number} margin={number}" for number in range(12)]
+    rows = (
+        Row((name, *(f"{10 * place + column}.00" for column in range(12)))) for place, name in enumerate(("a", "b"))
+    )
+    return Table("Scores", ("machine", *systems), (*rows, Row(("all", *["1.00"] * 12), "total")), ("A note. " * 30,))
+
+
+@pytest.mark.parametrize(("columns", "width"), [(None, 120), ("80", 80), ("60", 60)])
+def test_a_wide_table_fits_a_log(wide, columns, width, monkeypatch, capsys) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns:
+        monkeypatch.setenv("COLUMNS", columns)
+    print_in_parts(wide)
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= width
+    parts = text.count("machine")
+    assert 1 < parts == text.count(f" of {parts})") == text.count("│ all ")
+    # Each number below its own heading.
+    shown = []
+    for block in text.split("machine")[1:]:
+        headings = [int(number) for number in re.findall(r"system (\d+) ", block)]
+        for place, name in enumerate(("a", "b")):
+            (line,) = (line for line in block.splitlines() if line.startswith(f"│ {name} "))
+            assert [cell.strip() for cell in line.split("│")[2:-1]] == [f"{10 * place + one}.00" for one in headings]
+        shown += headings
+    assert shown == list(range(12))
+    assert " ".join(text.rpartition("┘")[2].split()) == " ".join(["A note."] * 30)
+
+
+def test_one_column_wider_than_a_log_is_whole(monkeypatch, capsys) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    name = "x" * 150
+    print_in_parts(Table("T", ("machine", "a", name), (Row(("fan", "1.00", "2.00")),)))
+    assert name in capsys.readouterr().out
+
+
+def test_a_long_heading_of_numbers_stands_in_several_lines() -> None:
+    console = Console(width=200, record=True, file=io.StringIO())
+    heading = ("machine", "system1 margin=0.10 scorer=knn_whitened", "x" * 30)
+    console.print(as_terminal(Table("T", heading, (Row(("fan", "1.00", "2.00 ± 0.10")),))))
+    lines = console.export_text().splitlines()
+    assert any("system1 margin=0.10 " in line for line in lines)
+    assert any("scorer=knn_whitened " in line and f" {'x' * 30} " in line for line in lines)
+    assert max(map(len, lines)) == sum(len(word) + 3 for word in ("machine", "scorer=knn_whitened ", "x" * 30)) + 1

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from asd_lightning.plain_text import printable
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """``asd acknowledge JOURNAL INPUT``."""
@@ -17,4 +19,5 @@ def run(args: argparse.Namespace) -> int:
     from asd_lightning.live.journal import Journal
 
     Journal.there(args.journal).ask(args.input, "acknowledge")
+    print(printable(f"{args.input}: seen; asd watch tells so as soon as it listens with this journal"))
     return 0

@@ -11,7 +11,7 @@ from asd_lightning.commands.grammar import add_output
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """``asd compare DIR [DIR ...] [-o DIR]``."""
     parser.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="folder with runs anywhere below it")
-    add_output(parser, "folder for the tables and the figure")
+    add_output(parser, "folder for the tables and the figure (default: a table is printed alone)")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -102,6 +102,7 @@ def run(args: argparse.Namespace) -> int:
         for line in agreement_line(machine.agreement, detector.hearing_.precision):
             print(line.strip())
     print(printable(_size(detector, args.output)))
+    print(printable(f"next: asd score {args.output} RECORDINGS"))
     return 0
 
 

@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     archive.add_argument(
         "-o", "--output", type=Path, metavar="DIR", help="Parquet shards; what they hold is not redone"
     )
-    archive.add_argument("--shard", type=int, metavar="N", help="recordings of a shard (256)")
+    archive.add_argument("--shard", type=int, metavar="N", help="recordings in a shard (default: 256)")
     raw = parser.add_argument_group("raw samples from standard input (default: 16-bit little-endian, mono)")
     raw.add_argument("--rate", type=int, metavar="HZ", help="sampling rate (default: the detector's)")
     raw.add_argument("--channels", type=int, default=1, metavar="N", help="interleaved; the detector's one is heard")
@@ -340,14 +340,17 @@ def _print(judgments: Sequence[Judgment], detector: Path) -> None:
         Row(_cells(one, several), "failed" if one.decision in ("warning", "alarm") else "plain") for one in judgments
     )
     state = ("state",) if several else ()
-    heading = ("recording", "machine", *state, "decision", "score", "threshold", "p", "loudest at", "health")
-    notes = ("score: higher is more anomalous; p: share of normal recordings that score as high",)
+    heading = ("recording", "machine", *state, "decision", "score", "threshold", "p", "loudest at")
+    # Sentences in a column would make each line as long as they are.
+    noticed = (f"{one.path}: {'; '.join(one.health)}" for one in judgments if one.health)
+    notes = ("score: higher is more anomalous; p: share of normal recordings that score as high", *noticed)
     print_table(Table(str(detector), heading, rows, notes, words=3 + several))
 
 
 def _cells(one: Judgment, several: bool) -> tuple[str, ...]:
-    numbers = ["-" if math.isnan(value) else f"{value:.4g}" for value in (one.score, one.threshold, one.p_value)]
+    told = ((one.score, ".4g"), (one.threshold, ".4g"), (one.p_value, ".2g"))
+    numbers = ["-" if math.isnan(value) else format(value, digits) for value, digits in told]
     loudest = one.loudest() if len(one.windows) > 1 else None
     at = "" if loudest is None else f"{loudest.start:.0f} s"
     state = (one.state,) if several else ()
-    return (one.path, one.machine, *state, one.decision, *numbers, at, "; ".join(one.health))
+    return (one.path, one.machine, *state, one.decision, *numbers, at)

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     from asd_lightning.data.truth_place import NO_TRUTH, find_truth
     from asd_lightning.evaluation.ground_truth import label_scores
     from asd_lightning.experiment.stored_features import chosen_sources
-    from asd_lightning.tables import print_table
+    from asd_lightning.tables import print_in_parts
 
     root, given, seed, reduction, remembered = _of_run(args.run)
     folders = [*own_folders(), *remembered]
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         advance = partial(progress.advance, task)
         swept = sweep(sources, back_ends, threshold, seed, advance=advance, label=label, reduction=reduction)
     title = _title(args.run, count, len(back_ends), max((len(one.scores) for one in swept), default=0))
-    print_table(sweep_table(swept, title, at_most=_SHOWN))
+    print_in_parts(sweep_table(swept, title, at_most=_SHOWN))
     written = ", ".join(write_sweep(swept, title, out, args.run, chosen))
     told = "" if args.output or out.name == SWEEP else f" ({args.run / SWEEP} holds a sweep of other choices)"
     print(f"{written} written to {out}{told}")

@@ -40,14 +40,14 @@ def run(args: argparse.Namespace) -> int:
     from asd_lightning.experiment.selected import select_runs
     from asd_lightning.experiment.stored_features import chosen_sources
     from asd_lightning.selection.table import selection_table, write_selection
-    from asd_lightning.tables import print_table
+    from asd_lightning.tables import print_in_parts
 
     poolings = chosen_sources(choices.get("pooling", OWN))
     console = Console(stderr=True)
     # Elsewhere it would leave an empty line.
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         selection = select_runs(runs, score, poolings, progress)
-    print_table(selection_table(selection))
+    print_in_parts(selection_table(selection))
     print(selection.reason)
     if args.output is not None:
         print(f"{', '.join(write_selection(selection, args.output))} written to {args.output}")

@@ -11,18 +11,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """``asd serve DETECTOR``."""
     parser.description = "Judge recordings over HTTP, and on a page in the browser, until Ctrl-C."
     parser.add_argument("detector", type=Path, metavar="DETECTOR", help="as asd enrol writes it")
-    parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="to listen at (this computer alone)")
-    parser.add_argument("--port", type=int, default=8000, metavar="N", help="0 for any that is free (8000)")
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="to listen at (default: 127.0.0.1, heard by this computer alone)",
+    )
+    parser.add_argument(
+        "--port", type=int, default=8000, metavar="N", help="port to listen at; 0: any that is free (default: 8000)"
+    )
     parser.add_argument(
         "--token", metavar="TOKEN", help="that requests must bear; better in the environment, as ASD_TOKEN"
     )
     parser.add_argument(
-        "--journal", type=Path, metavar="FILE", help="of a running asd watch, for its events (DETECTOR.journal)"
+        "--journal",
+        type=Path,
+        metavar="FILE",
+        help="of a running asd watch, for its events (default: DETECTOR.journal)",
     )
-    parser.add_argument("--max-megabytes", type=float, default=100.0, metavar="N", help="of one request (100)")
-    parser.add_argument("--max-seconds", type=float, default=600.0, metavar="N", help="of sound in one request (600)")
+    parser.add_argument("--max-megabytes", type=float, default=100.0, metavar="N", help="of one request (default: 100)")
     parser.add_argument(
-        "--requests-a-minute", type=float, default=300.0, metavar="N", help="of one client; 0: any number (300)"
+        "--max-seconds", type=float, default=600.0, metavar="N", help="of sound in one request (default: 600)"
+    )
+    parser.add_argument(
+        "--requests-a-minute",
+        type=float,
+        default=300.0,
+        metavar="N",
+        help="of one client; 0: any number (default: 300)",
     )
     parser.add_argument("--read-only", action="store_true", help="accept nothing into the detector")
     parser.add_argument(

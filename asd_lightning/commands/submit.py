@@ -17,7 +17,7 @@ SHOWN = 3
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """``RUN --label NAME [-o DIR] [--info YAML]``, or ``--check DIR [--data DIR | --names PATH] [--all]``."""
-    parser.add_argument("run", type=Path, nargs="?", help="folder of a finished run")
+    parser.add_argument("run", type=Path, nargs="?", metavar="RUN", help="folder of a finished run")
     parser.add_argument("--label", help="submission label, as in Huang_XJU_task2_1")
     add_output(parser, "folder to write the submission to (default task2/LABEL)")
     parser.add_argument("--info", type=Path, help="YAML with authors and description; the rest stays marked TODO")
@@ -27,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="check the submission in this folder instead, or all that are in it, as in task2",
     )
-    parser.add_argument("--all", action="store_true", default=None, help="with --check: not only three of each rule")
+    parser.add_argument(
+        "--all", action="store_true", default=None, help="with --check: name all that breaks a rule, not three alone"
+    )
     names = parser.add_mutually_exclusive_group()
     names.add_argument("--data", type=Path, help="with --check: data folder with the evaluation clips")
     names.add_argument("--names", type=Path, help="with --check: the organisers' list of the evaluation clips")

@@ -14,8 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preset",
         default="demo",
-        help="tiny (tests), demo (small experiment), full (as DCASE 2025), sessions (clips cut from recordings that "
-        "drift apart) or sessions_far (the same with a far microphone)",
+        help="tiny (tests), demo (small experiment; the default), full (as DCASE 2025), sessions (clips cut from "
+        "recordings that drift apart) or sessions_far (the same with a far microphone)",
     )
     add_output(parser, "folder to write: new, empty or unfinished", required=True)
     parser.add_argument("--seed", type=int, default=0, help="another seed, another set of recordings (default 0)")

@@ -31,25 +31,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="[NAME=]WHAT",
         help="a folder that recordings arrive in, - for raw samples, or microphone or microphone:DEVICE; several",
     )
-    parser.add_argument("--machine", action="append", default=[], metavar="[NAME=]MACHINE", help="heard at an input")
+    parser.add_argument(
+        "--machine",
+        action="append",
+        default=[],
+        metavar="[NAME=]MACHINE",
+        help="the detector's machine that is heard at an input, where it knows several",
+    )
     parser.add_argument("--journal", type=Path, metavar="FILE", help="what was heard (default: DETECTOR.journal)")
     parser.add_argument("--once", action="store_true", help="end when the folders' recordings were heard")
     where = parser.add_argument_group("where events go (default: standard output)")
     where.add_argument("-o", "--output", type=Path, metavar="FILE", help="append lines of JSON to FILE")
-    where.add_argument("--csv", type=Path, metavar="FILE", help="append a table to FILE")
-    where.add_argument("--mqtt", metavar="URL", help="mqtt://USER:PASSWORD@HOST:PORT/NODE")
-    where.add_argument("--webhook", metavar="URL", help="post each event to an address")
-    where.add_argument("--metrics", type=int, metavar="PORT", help="answer Prometheus on this computer")
-    where.add_argument("--excerpts", type=Path, metavar="DIR", help="keep the sound of warnings and alarms")
-    where.add_argument("--excerpt-bytes", type=int, default=200_000_000, metavar="N", help="in DIR (default: 2e8)")
+    where.add_argument("--csv", type=Path, metavar="FILE", help="append rows of a table to FILE")
+    where.add_argument("--mqtt", metavar="URL", help="publish on a broker: mqtt://USER:PASSWORD@HOST:PORT/NODE")
+    where.add_argument("--webhook", metavar="URL", help="post each event to this address")
+    where.add_argument(
+        "--metrics", type=int, metavar="PORT", help="answer Prometheus at this port, to this computer alone"
+    )
+    where.add_argument("--excerpts", type=Path, metavar="DIR", help="keep the sound of warnings and alarms here")
+    where.add_argument(
+        "--excerpt-bytes",
+        type=int,
+        default=200_000_000,
+        metavar="N",
+        help="of the newest excerpts, what is older goes (default: 2e8)",
+    )
     logic = parser.add_argument_group("when something is said")
-    logic.add_argument("--hop", type=float, metavar="S", help="between windows (default: they do not overlap)")
-    logic.add_argument("--on", default="2/3", metavar="M/N", help="windows above a level, of how many (default: 2/3)")
-    logic.add_argument("--quiet", type=int, default=3, metavar="N", help="quiet windows that end it (default: 3)")
-    logic.add_argument("--hold", type=float, default=0.0, metavar="S", help="shortest alarm (default: 0)")
-    logic.add_argument("--cooldown", type=float, default=0.0, metavar="S", help="before the next one (default: 0)")
     logic.add_argument(
-        "--false-alarms-a-day", type=float, metavar="N", help="set the level of alarms so, on left-out normal sound"
+        "--hop", type=float, metavar="S", help="seconds from window to window (default: the window's length)"
+    )
+    logic.add_argument(
+        "--on", default="2/3", metavar="M/N", help="a level begins with M of the last N windows above it (default: 2/3)"
+    )
+    logic.add_argument(
+        "--quiet", type=int, default=3, metavar="N", help="a level ends after N quiet windows in a row (default: 3)"
+    )
+    logic.add_argument(
+        "--hold", type=float, default=0.0, metavar="S", help="seconds that a level lasts at least (default: 0)"
+    )
+    logic.add_argument(
+        "--cooldown", type=float, default=0.0, metavar="S", help="seconds from one to the next at least (default: 0)"
+    )
+    logic.add_argument(
+        "--false-alarms-a-day",
+        type=float,
+        metavar="N",
+        help="so many a day on the detector's own normal sound, left out of it: sets the level of alarms",
     )
 
 

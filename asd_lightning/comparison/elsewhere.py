@@ -71,8 +71,8 @@ def choice_note(rows: Sequence[ChosenElsewhere], over_seeds: bool = False) -> st
     told = rows[-1]
     means = " Both are scores of means over seeds; the table's are means of the seeds' scores." if over_seeds else ""
     return (
-        f"Chosen for each machine by the others: {100 * told.hmean:.2f}. Best on all, by the labels that score it: "
-        f"{told.best}, {100 * told.best_hmean:.2f}.{means}"
+        f"Choosing for each machine by the scores on the others gives {100 * told.hmean:.2f}. The best on all, "
+        f"chosen by the labels that score it: {told.best}, {100 * told.best_hmean:.2f}.{means}"
     )
 
 

@@ -12,7 +12,7 @@ from asd_lightning.comparison.over_seeds import PairedDifference, paired_differe
 from asd_lightning.comparison.plot import plot_comparison
 from asd_lightning.comparison.systems import Comparison, compare_runs
 from asd_lightning.comparison.tables import hmean_table, write_comparison_tables
-from asd_lightning.tables import print_table
+from asd_lightning.tables import print_in_parts
 
 
 def show_comparison(folders: Sequence[Path], out: Path | None = None) -> None:
@@ -27,7 +27,7 @@ def show_comparison(folders: Sequence[Path], out: Path | None = None) -> None:
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         clips = resample_runs(comparison.systems, progress)
     differences = tuple(paired_differences(comparison.systems, clips))
-    print_table(hmean_table(comparison, differences))
+    print_in_parts(hmean_table(comparison, differences))
     if out is not None:
         print(f"{', '.join(write_comparison(comparison, out, differences))} written to {out}")
 

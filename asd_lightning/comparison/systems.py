@@ -334,5 +334,4 @@ def _notes(systems: Sequence[System]) -> Iterator[str]:
     apart = differing_settings(
         [name for name, _ in known], [run.settings for _, run in known], [run.choices for _, run in known]
     )
-    if apart:
-        yield f"The systems also differ in {'; '.join(apart)}."
+    yield from (f"The systems also differ in {setting}." for setting in apart)

@@ -176,10 +176,10 @@ def _told(row: PairedDifference, sign: int) -> str:
     if row.identical:
         return "identical scores"
     low, high = sorted((sign * row.low, sign * row.high))
-    clips = "" if math.isnan(low) else f", {100 * low:+.2f} to {100 * high:+.2f} over clips"
+    clips = "" if math.isnan(low) else f" ({100 * low:+.2f} to {100 * high:+.2f} over clips)"
     tested = row.seeds >= ENOUGH_SEEDS and not math.isnan(row.p_value)
     seeds = f", p = {row.p_value:.2g} over {row.seeds} seeds" if tested else ""
-    return f"{100 * sign * row.difference:+.2f}{clips}{seeds}: {_verdict(row)}"
+    return f"{100 * sign * row.difference:+.2f} points{clips}{seeds}: {_verdict(row)}"
 
 
 def _verdict(row: PairedDifference) -> str:

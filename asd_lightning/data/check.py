@@ -332,6 +332,12 @@ def _by_attribute(clips: Sequence[Clip]) -> dict[str, dict[str, int]]:
     return {attribute: dict(sorted(counts[attribute].items())) for attribute in sorted(counts)}
 
 
+_COLUMNS_MEAN = (
+    "train, test: clips of source/target; blind: unlabelled test clips; extra: supplemental clips; attr.: attributes "
+    "in training; s, Hz, ch, dB: length, sampling rate, channels and mean level"
+)
+
+
 def print_report(report: Report, console: Console) -> None:
     """A table (train and test as source/target, blind is unlabelled, extra is supplemental), then the findings."""
     title = f"{report.root} ({f'DCASE {report.year}' if report.year else 'year unknown'})"
@@ -341,6 +347,7 @@ def print_report(report: Report, console: Console) -> None:
     for summary in report.machines:
         table.add_row(*_cells(summary))
     console.print(table)
+    console.print(_COLUMNS_MEAN, highlight=False)
     for machine, message in report.understood.items():
         console.print(f"{machine}: {message}", markup=False, highlight=False, soft_wrap=True)
     for finding in report.findings:

@@ -2,14 +2,51 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import RichProgressBar
 from rich.console import Console
+from rich.progress import ProgressColumn, Task
+from rich.text import Text
 from torch import nn
 
 from asd_lightning.training.module import AnomalousSoundModule, trainable_parameters
+
+
+class Pace(ProgressColumn):
+    """Time taken and time left, and batches a second since the beginning; seconds for each where that is less than one.
+
+    Lightning counts "it/s" over the last redraws, which is 0.00 where there were few.
+    """
+
+    max_refresh = 0.5
+
+    def render(self, task: Task) -> Text:
+        """The words for a task."""
+        taken = task.finished_time if task.finished else task.elapsed
+        words = [_clock(taken or 0.0)]
+        if not task.finished and task.time_remaining is not None:
+            words.append(f"{_clock(float(task.time_remaining))} left")
+        if taken and task.completed:
+            words.append(pace(task.completed / taken))
+        return Text(" • ".join(words), style="dim")
+
+
+def pace(batches_a_second: float) -> str:
+    """How fast batches go by.
+
+    >>> pace(217.45), pace(3.26), pace(0.25)
+    ('217 batches/s', '3.3 batches/s', '4.0 s/batch')
+    """
+    if batches_a_second < 1:
+        return f"{1 / batches_a_second:.1f} s/batch"
+    return f"{batches_a_second:.{0 if batches_a_second >= 10 else 1}f} batches/s"
+
+
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=int(seconds)))
 
 
 class ProgressBar(RichProgressBar):
@@ -25,6 +62,10 @@ class ProgressBar(RichProgressBar):
     def train_description(self) -> str:
         """What stands before the bar of a training, which counts batches, of which an update may take several."""
         return "Batches"
+
+    def configure_columns(self, trainer: pl.Trainer) -> list[ProgressColumn]:
+        """Lightning's columns, with times and speed that say what they are in place of its last two."""
+        return [*super().configure_columns(trainer)[:-2], Pace()]
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         """What Lightning shows, less the logger's version number."""

@@ -94,19 +94,21 @@ def windows_chart(
     levels = [level for level in (warning, alarm) if np.isfinite(level)]
     high = max([*scores, *levels, 0.0]) * 1.05
     low = min([*scores, 0.0])
-    axes = Axes.of((windows[0].start, max(one.end for one in windows)), (low, high), width=720, height=240, left=52)
+    axes = Axes.of(
+        (windows[0].start, max(one.end for one in windows)), (low, high), width=720, height=240, left=52, right=66
+    )
     parts = [frame(axes, round_ticks(axes.x.low, axes.x.high, 8), round_ticks(low, high, 4), "time, s", label)]
     for one, is_judged in zip(windows, judged, strict=True):
         x, width = axes.x(one.start), axes.x(one.end) - axes.x(one.start)
         y = axes.y(one.score) if is_judged else axes.y.end
         css = decision_tint(one.decision).css
         parts.append(rectangle(x, y, max(width - 0.6, 0.8), axes.y.start - y, css if is_judged else f"{css} faint"))
-    # Below its line and above it: the two may be close together.
-    for level, name, lift in ((warning, "warning", 12), (alarm, "alarm", -4)):
+    # Beside the bars; below its line and above it: the two may be close together.
+    for level, name, lift in ((warning, "warning", 12), (alarm, "alarm", -1)):
         if np.isfinite(level):
             y = axes.y(level)
-            parts.append(line(axes.x.start, y, axes.x.end, y, "threshold"))
-            parts.append(text(axes.x.start + 5, y + lift, name, "start"))
+            parts.append(line(axes.x.start, y, axes.x.end + 4, y, "threshold"))
+            parts.append(text(axes.x.end + 7, y + lift, name, "start"))
     return svg(axes, description, parts)
 
 

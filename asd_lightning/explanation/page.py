@@ -186,12 +186,12 @@ def why(found: Explanation, machine: Machine) -> list[str]:
             of = f"the score is the mean of {own}, and this page shows the one with the highest"
         sentences.append(
             f"The recording was heard in {len(one.windows)} windows; {of}, from {found.window.start:.4g} to "
-            f"{found.window.end:.4g} s."
+            f"{found.window.end:.4g}\N{NO-BREAK SPACE}s."
         )
     if bands := found.marked_bands():
         sentences.append(f"Most unlike normal sound: {_bands(bands)}; {_moments(found, found.marked_moments())}.")
     if one.health:
-        sentences.append(f"Besides: {'; '.join(one.health)}.")
+        sentences.append(f"Also noticed: {'; '.join(one.health)}.")
     return sentences
 
 

@@ -21,7 +21,8 @@ from asd_lightning.scoring.embedding_cache import EmbeddingCache
 _DET_TICKS = (0.01, 0.05, 0.2, 0.5, 0.8, 0.95, 0.99)
 _RATE_TICKS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 _ROW = 17
-_LONGEST_LABEL = 16
+# Pixels of the margin of labels -> letters that it holds: the narrow one where all of them fit.
+_NARROW, _WIDE = (136, 16), (216, 26)
 
 
 class IntervalRow(NamedTuple):
@@ -136,8 +137,9 @@ def map_charts(machine: str, section: str, cache: EmbeddingCache, scores: Sequen
     )
 
 
-def interval_chart(description: str, rows: Sequence[IntervalRow], label_width: int = 136) -> Markup:
+def interval_chart(description: str, rows: Sequence[IntervalRow]) -> Markup:
     """One line for each row: a dot at the estimate and a whisker over the interval."""
+    label_width, letters = _NARROW if all(len(row.label) <= _NARROW[1] for row in rows) else _WIDE
     values = [v for row in rows for v in (row.estimate, row.low, row.high, *row.others) if not math.isnan(v)]
     low, high = (min([*values, 50.0]) - 2, max([*values, 50.0]) + 2)
     height = _ROW * len(rows) + 40
@@ -146,7 +148,7 @@ def interval_chart(description: str, rows: Sequence[IntervalRow], label_width: i
     parts.append(line(axes.x(50), axes.y.start, axes.x(50), axes.y.end, "chance"))
     for index, row in enumerate(rows):
         y = axes.y(index + 0.5)
-        parts.append(text(label_width - 8, y + 4, _shortened(row.label), "end"))
+        parts.append(text(label_width - 8, y + 4, _shortened(row.label, letters), "end"))
         if not math.isnan(row.low):
             parts.append(line(axes.x(row.low), y, axes.x(row.high), y, f"whisker {row.css}"))
         if not math.isnan(row.estimate):
@@ -155,9 +157,9 @@ def interval_chart(description: str, rows: Sequence[IntervalRow], label_width: i
     return svg(axes, description, parts)
 
 
-def _shortened(label: str) -> str:
+def _shortened(label: str, letters: int) -> str:
     """As much of a label as its margin holds; the legend has it whole."""
-    return label if len(label) <= _LONGEST_LABEL else f"{label[: _LONGEST_LABEL - 1]}…"
+    return label if len(label) <= letters else f"{label[: letters - 1]}…"
 
 
 def _bars(axes: Axes, edges: np.ndarray, base: np.ndarray, height: np.ndarray, css: str) -> list[Markup]:

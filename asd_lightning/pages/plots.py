@@ -71,7 +71,7 @@ def _roc(axis: Axes, scores: Sequence[ClipScore]) -> None:
                 curve.x, curve.y, style, color=group_tint("normal", domain).light, label=f"normal clips of {domain}"
             )
     axis.plot([0, 1], [0, 1], ":", color=UNKNOWN.light, linewidth=1, label="chance")
-    axis.axvline(MAX_FPR, color=UNKNOWN.light, linewidth=0.5)
+    axis.axvline(MAX_FPR, color=UNKNOWN.light, linewidth=0.7, label=f"pAUC: false alarms up to {MAX_FPR:g}")
     axis.set_aspect("equal")
 
 

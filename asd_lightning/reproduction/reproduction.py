@@ -15,7 +15,7 @@ from asd_lightning.reproduction.running import Ground, run_all
 from asd_lightning.reproduction.side_by_side import Beside, short_table, side_by_side, write_side_by_side
 from asd_lightning.reproduction.targets import find_target
 from asd_lightning.run_folder import ResultSet
-from asd_lightning.tables import print_table
+from asd_lightning.tables import print_in_parts
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def carried_out(plan: Plan, rehearse: bool = False, yes: bool = False) -> Reprod
         results = run_all(plan, ground)
         rows, notes = side_by_side(plan, ground, results), list(_notes(plan, results, rehearse))
         files = write_side_by_side(plan, rows, rehearse, notes)
-    print_table(short_table(plan, rows, rehearse, notes))
+    print_in_parts(short_table(plan, rows, rehearse, notes))
     print(f"{', '.join(path.name for path in files)} written to {plan.output}")
     if rehearse:
         print(WARNING)

@@ -175,12 +175,16 @@ def conclude(judged: Sequence[Judged]) -> Selection:
     rows = tuple(one._replace(vetoed=one.name in worst) for one in judged)
     default = judged[0].name
     if max(values) - min(values) <= CLOSE:
-        return Selection(rows, criterion, None, f"cannot tell: all within {CLOSE:g} of each other; keep {default}")
+        return Selection(
+            rows, criterion, None, f"cannot tell: all within {100 * CLOSE:g} point of each other; keep {default}"
+        )
     if min(values) > SATURATED:
-        return Selection(rows, criterion, None, f"cannot tell: all above {SATURATED:g}; keep {default}")
+        return Selection(rows, criterion, None, f"cannot tell: all above {100 * SATURATED:g} %; keep {default}")
     best = int(np.argmax(values))
     if values[best] - values[0] <= CLOSE:
-        return Selection(rows, criterion, default, f"keep {default}: no other is more than {CLOSE:g} above it")
+        return Selection(
+            rows, criterion, default, f"keep {default}: no other is more than {100 * CLOSE:g} point above it"
+        )
     gain = f"{100 * (values[best] - values[0]):+.2f} points of {criterion} from the default, {default}"
     return Selection(rows, criterion, judged[best].name, f"{judged[best].name}: {gain}")
 

@@ -136,8 +136,10 @@ def test_what_is_within_noise_of_the_best_is_named(tmp_path: Path) -> None:
     (told,) = (note for note in notes if note.startswith("near against the best, best"))
     (row,) = (row for row in differences if (*row[:2], *row[2:4]) == ("near", "best", ALL, "hmean"))
     assert told == (
-        f"near against the best, best: {100 * row.difference:+.2f}, {100 * row.low:+.2f} to {100 * row.high:+.2f} "
-        "over clips: within noise over clips, and 1 seed is too few to tell of another training."
+        "near against the best, best: "
+        f"{100 * row.difference:+.2f} points ({100 * row.low:+.2f} to "
+        f"{100 * row.high:+.2f} over clips): within noise over clips, "
+        "and 1 seed is too few to tell of another training."
     )
     assert [note.partition(" against")[0] for note in notes if "clear over clips" in note] == ["far"]
     assert told in metrics_table(comparison, differences).notes

@@ -328,6 +328,7 @@ def test_report_as_json_and_as_text(root: Path) -> None:
     print_report(report, console)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "20/4" in text
+    assert "blind: unlabelled test clips" in " ".join(text.split())
     assert "error: fan:" in text
     assert path.name in text
     assert "--year" in text

@@ -296,6 +296,16 @@ def test_a_table_of_scores_takes_the_place_of_nothing_else(pump, tmp_path, capsy
     assert copy.read_bytes() == (pump / "pump.asd").read_bytes()
 
 
+def test_what_a_recording_has_is_told_below_the_table(pump, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
+    dead, fine = write(tmp_path / "dead.wav", np.zeros(16000, np.float32)), write(tmp_path / "fine.wav", hum(500))
+    assert main(["score", str(pump / "pump.asd"), str(dead), str(fine)]) == 3
+    table, below = capsys.readouterr().out.split("└")
+    assert "silent" not in table
+    notes = [line.strip() for line in below.splitlines()[2:]]
+    assert " ".join(notes) == f"{dead}: silent: all samples are the same, so the sensor is unplugged or muted"
+
+
 def test_what_cannot_be_enrolled_or_kept_is_one_line(pump, tmp_path, capsys):
     same = tmp_path / "same"
     for number in range(3):

@@ -4,8 +4,9 @@ import re
 
 import pytest
 from pytorch_lightning.callbacks import RichProgressBar
+from rich.progress import Progress
 
-from asd_lightning.experiment.terminal import ProgressBar
+from asd_lightning.experiment.terminal import Pace, ProgressBar
 from tests.experiment.runs import tiny_overrides
 from tests.forked import run_forked
 
@@ -33,6 +34,28 @@ def test_the_bar_is_one_line(printed):
     assert " 12/12 " in printed[training]
     assert "loss: " in printed[training]
     assert printed[training + 1].startswith("Testing ")
+
+
+def test_the_bars_tell_time_and_speed_in_words(printed):
+    bars = [line for line in printed if line.startswith(("Batches ", "Testing "))]
+    for bar in bars:
+        assert re.search(r" \d:\d\d:\d\d • (\d+|\d\.\d) batches/s| \d:\d\d:\d\d • \d+\.\d s/batch", bar), bar
+        assert "it/s" not in bar
+
+
+def test_a_bar_on_its_way_says_what_is_left():
+    now = 0.0
+    with Progress(Pace(), get_time=lambda: now, disable=True) as progress:
+        task = progress.add_task("", total=100)
+        assert Pace().render(progress.tasks[0]).plain == "0:00:00"
+        for later in (10.0, 20.0, 30.0, 40.0):
+            now = later
+            progress.update(task, advance=5)
+        # 20 batches in 40 s; what is left, by the last 15 of them in 30 s.
+        assert Pace().render(progress.tasks[0]).plain == "0:00:40 • 0:02:40 left • 2.0 s/batch"
+        now = 50.0
+        progress.update(task, completed=100)
+        assert Pace().render(progress.tasks[0]).plain == "0:00:50 • 2.0 batches/s"
 
 
 def test_the_loss_is_read_every_tenth_batch_and_at_the_end(monkeypatch, unchecked):

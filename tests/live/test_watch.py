@@ -144,11 +144,15 @@ def test_recordings_that_are_there_give_the_same_events(day, pump, capsys):
     assert main(["score", str(pump / "pump.asd"), files[0], "--events", "--json"]) == 2
 
 
-def test_what_is_asked_meanwhile_is_followed(day, pump):
+def test_what_is_asked_meanwhile_is_followed(day, pump, capsys):
     assert watch(day, pump) == 0
     journal = str(day / "journal")
     assert main(["shelve", journal, "p1", "--minutes", "1"]) == 0
     assert main(["acknowledge", journal, "p1"]) == 0
+    assert [line.partition(", as soon")[0].partition(";")[0] for line in capsys.readouterr().out.splitlines()] == [
+        "p1: silent for 1 min of sound",
+        "p1: seen",
+    ]
     assert main(["acknowledge", journal, "p2"]) == 2
     write(day / "in" / "99.wav", hum(999))
     os.utime(day / "in" / "99.wav", (DAY + 99, DAY + 99))

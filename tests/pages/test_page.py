@@ -147,7 +147,7 @@ def test_what_is_within_noise_and_what_a_choice_is_worth_is_told(tmp_path):
     for text in (seeds, single.read_text()):
         told = "".join(Page(text).words)
         assert "near against the best, best: -" in told
-        assert "Chosen for each machine by the others: " in told
+        assert "Choosing for each machine by the scores on the others gives " in told
         assert re.search(r'id="choices">.*<th scope="row">all machines</th><td class="t">by machine', text, re.DOTALL)
     table = seeds.partition('aria-label="Differences over shared seeds"')[2].partition("</table>")[0]
     shown = [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row) for row in table.split("<tr>")[2:]]

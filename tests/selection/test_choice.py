@@ -54,13 +54,13 @@ def judged(name, value, bound=0.5):
 @pytest.mark.parametrize(
     ("values", "chosen", "reason"),
     [
-        ((0.800, 0.809), None, "cannot tell: all within 0.01 of each other; keep a"),
+        ((0.800, 0.809), None, "cannot tell: all within 1 point of each other; keep a"),
         ((0.800, 0.820), "b", "b: +2.00 points"),
         ((0.992, 0.999), None, "cannot tell"),
         ((0.9901, 0.9999, 1.0), None, "cannot tell"),
         ((0.980, 0.999), "b", "b: +1.90 points"),
-        ((0.900, 0.800), "a", "keep a: no other is more than 0.01 above it"),
-        ((0.900, 0.909, 0.500), "a", "keep a: no other is more than 0.01 above it"),
+        ((0.900, 0.800), "a", "keep a: no other is more than 1 point above it"),
+        ((0.900, 0.909, 0.500), "a", "keep a: no other is more than 1 point above it"),
         ((0.900, 0.911, 0.500), "b", "b: +1.10 points"),
     ],
 )
