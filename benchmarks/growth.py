@@ -121,7 +121,7 @@ def table(result: dict[str, Any]) -> str:
             "`python benchmarks/growth.py` measures it again.",
             "",
             "Quadratic by nature are exact nearest neighbours of all left-out clips (`asd enrol --bank-size N` is a",
-            "smaller bank) and k-centre to a share of the bank, whose exponent is smaller where most clips can wait, as",
+            "smaller bank) and k-centre to a share of the bank, whose exponent is smaller where most clips wait, as",
             "here. Plots of many machines are limited to 120.",
             "",
         ]
