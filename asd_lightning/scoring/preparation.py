@@ -8,9 +8,8 @@ import numpy as np
 from jaxtyping import Float
 
 from asd_lightning.errors import UserError
-from asd_lightning.scoring.gaussian import SMALLEST_RELATIVE_VARIANCE
+from asd_lightning.scoring.principal_axes import principal_axes
 from asd_lightning.scoring.protocol import ScorerState, kept_array
-from asd_lightning.scoring.shared_fits import fitted_once
 
 # Added to a deviation before dividing by it: a dimension that hardly varies must not decide.
 DEVIATION_FLOOR = 1e-3
@@ -49,8 +48,7 @@ class Preparation(NamedTuple):
         if not whiten:
             return cls(mean, deviation, None)
         centered = (clips - mean) / deviation
-        (whitening,) = fitted_once("Ledoit-Wolf whitening", centered, lambda: (whitening_of(centered),))
-        return cls(mean, deviation, whitening)
+        return cls(mean, deviation, whitening_of(centered))
 
     def __call__(self, embeddings: Float[np.ndarray, "m dim"]) -> Float[np.ndarray, "m dim"]:
         """Embeddings as they are compared."""
@@ -82,14 +80,15 @@ def whitening_of(centered: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, "dim
     """
     if len(centered) < 2:
         raise UserError("a covariance needs at least two training clips, there is one")
-    # Imported where something is fitted alone: it takes a second, and scoring has no use for it.
-    from sklearn.covariance import ledoit_wolf
-
-    covariance, _ = ledoit_wolf(centered, assume_centered=True)
-    variance, direction = np.linalg.eigh(covariance)
-    if variance[0] <= SMALLEST_RELATIVE_VARIANCE * variance[-1]:
+    axes = principal_axes(centered)
+    # Of the covariance: how far it is from a multiple of the unit matrix, and how much of that chance explains.
+    distance = np.square(axes.variance - axes.variance.mean()).mean()
+    fourth = np.square(np.square(centered).sum(axis=1)).mean()
+    chance = (fourth - np.square(axes.variance).sum()) / centered.size
+    whitening = axes.whitening(float(min(chance, distance) / distance) if distance > 0 else 0.0)
+    if whitening is None:
         raise UserError(
-            f"the covariance of {len(centered)} clips in {len(variance)} dimensions has no inverse: look for identical "
-            "clips"
+            f"the covariance of {len(centered)} clips in {centered.shape[1]} dimensions has no inverse: look for "
+            "identical clips"
         )
-    return np.asarray(direction / np.sqrt(variance))
+    return whitening
