@@ -121,8 +121,8 @@ def table(result: dict[str, Any]) -> str:
             "`python benchmarks/growth.py` measures it again.",
             "",
             "Quadratic by nature are exact nearest neighbours of all left-out clips (`asd enrol --bank-size N` is a",
-            "smaller bank) and k-centre to a share of the bank, which reads the whole bank for each clip kept: slower",
-            "once the bank is larger than the processor's cache. Plots of many machines are limited to 120.",
+            "smaller bank) and k-centre to a share of the bank, whose exponent is smaller where most clips wait, as",
+            "here. Plots of many machines are limited to 120.",
             "",
         ]
     )

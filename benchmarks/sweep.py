@@ -1,15 +1,20 @@
 """All back-ends over the embeddings of one made machine: side by side with one thread each, and one after another.
 
-    python benchmarks/sweep.py
+    python benchmarks/sweep.py --before CHECKOUT
 
 1,000 training and 200 test clips of 640 dimensions.  One after another each back-end has as many threads as numerical
-libraries take by default, as before; scores must be equal.  Writes ``sweep.json`` and ``sweep.md`` beside this file.
+libraries take by default; scores must be equal.  ``CHECKOUT`` is another version's, measured one after another in turns
+with this one.  Writes ``sweep.json`` and ``sweep.md`` beside this file.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import logging
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
@@ -55,6 +60,12 @@ def one_after_another(_: None, added: Callable[[Any], None], chosen: Iterable[An
         yield from (added(one) for one in chosen)
 
 
+WAYS: dict[str, Any] = {
+    "one after another": (nullcontext, one_after_another),
+    "side by side": (back_ends._workers, back_ends._side_by_side),
+}
+
+
 def timed(cache: EmbeddingCache) -> tuple[list[Swept], float, float]:
     """Results, seconds and processor seconds."""
     wall, processor = time.perf_counter(), time.process_time()
@@ -62,26 +73,43 @@ def timed(cache: EmbeddingCache) -> tuple[list[Swept], float, float]:
     return swept, time.perf_counter() - wall, time.process_time() - processor
 
 
+def measured(cache: EmbeddingCache, name: str) -> tuple[dict[str, Any], list[list[float]]]:
+    """A row of the table, and scores."""
+    back_ends._workers, back_ends._side_by_side = WAYS[name]
+    swept, wall, processor = timed(cache)
+    row = {"way": name, "wall": round(wall, 1), "processor": round(processor, 1)}
+    return row, [[score.anomaly_score for score in one.scores] for one in swept]
+
+
+def measured_before(checkout: Path) -> tuple[dict[str, Any], list[list[float]]]:
+    """The same of another version, in a process of its own."""
+    environment = os.environ | {"PYTHONPATH": str(checkout)}
+    command = [sys.executable, __file__, "--alone"]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    row, scores = json.loads(done.stdout.splitlines()[-1])
+    return row | {"way": f"{row['way']}, before"}, scores
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--before", type=Path, help="checkout of another version")
+    parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
     logging.disable(logging.ERROR)
     cache = machine()
-    ways: dict[str, Any] = {
-        "one after another": (nullcontext, one_after_another),
-        "side by side": (back_ends._workers, back_ends._side_by_side),
-    }
+    if arguments.alone:
+        print(json.dumps(measured(cache, next(iter(WAYS)))))
+        return
     rows: list[dict[str, Any]] = []
     for _ in range(REPEATS):
-        scores = []
-        for name, way in ways.items():
-            back_ends._workers, back_ends._side_by_side = way
-            swept, wall, processor = timed(cache)
-            scores.append([[score.anomaly_score for score in one.scores] for one in swept])
-            rows.append({"way": name, "wall": round(wall, 1), "processor": round(processor, 1)})
-            print(rows[-1], flush=True)
-        for before, after in zip(*scores, strict=True):
+        found = [measured_before(arguments.before)] if arguments.before else []
+        found += [measured(cache, name) for name in WAYS]
+        rows += [row for row, _ in found]
+        print(*rows[-len(found) :], sep="\n", flush=True)
+        for _, scores in found[1:]:
             # A library's sums depend on its number of threads.
-            np.testing.assert_allclose(after, before, rtol=1e-6, atol=1e-9)
-    result = {"back_ends": len(swept), "cores": os.cpu_count(), "load": round(os.getloadavg()[0], 1), "rows": rows}
+            np.testing.assert_allclose(scores, found[0][1], rtol=1e-6, atol=1e-9)
+    result = {"back_ends": len(scores), "cores": os.cpu_count(), "load": round(os.getloadavg()[0], 1), "rows": rows}
     keep("sweep", result, table(result))
 
 
@@ -94,7 +122,7 @@ def table(result: dict[str, Any]) -> str:
     told = (
         f"{result['back_ends']} back-ends, one made machine, {result['cores']} cores, load {result['load']} at the end."
     )
-    return "\n".join([*lines, "", told, "`python benchmarks/sweep.py` measures it again.", ""])
+    return "\n".join([*lines, "", told, "`python benchmarks/sweep.py --before CHECKOUT` measures it again.", ""])
 
 
 if __name__ == "__main__":

@@ -78,6 +78,7 @@ def bootstrap_many(
     """
     other = sorted(second)
     draws = _draws(other, resamples, seed)
+    order, of_order = other, draws
     of_second, rows = _replicates(other, draws, resamples), _rows(second)
     for system in systems:
         first = sorted(system)
@@ -93,7 +94,9 @@ def bootstrap_many(
                 difference = of_first[group][metric] - of_second[group][metric]
                 differences.append(_interval(row, metric, estimate, difference, confidence))
         if list(system) != first:  # another order has other resamples
-            of_first = _replicates(system, _draws(system, resamples, seed), resamples)
+            if [score[:5] for score in system] != [score[:5] for score in order]:
+                order, of_order = list(system), _draws(system, resamples, seed)
+            of_first = _replicates(system, of_order, resamples)
         yield _intervals(own, of_first, confidence), differences
 
 

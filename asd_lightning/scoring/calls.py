@@ -87,7 +87,7 @@ def _named(scorer: object, method: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        if not _is_own(scorer):
+        if not is_own(scorer):
             raise
         told = " ".join(str(error).split())[:200]
         raise UserError(f"{_name(scorer)}.{method} has failed with {type(error).__name__}: {told}") from error
@@ -95,7 +95,7 @@ def _named(scorer: object, method: str) -> Iterator[None]:
 
 def _one_for_each(scores: object, clips: int, scorer: Scorer, method: str) -> Float[np.ndarray, " n"]:
     """Of a user's own back-end the scores are looked at; the package's are tested."""
-    if _is_own(scorer):
+    if is_own(scorer):
         what = f"{_name(scorer)}.{method} gives"
         if not isinstance(scores, np.ndarray) or scores.shape != (clips,) or scores.dtype.kind not in "fiu":
             shape = f"shape {scores.shape}" if isinstance(scores, np.ndarray) else type(scores).__name__
@@ -109,7 +109,7 @@ def _class(scorer: object) -> type:
     return scorer if isinstance(scorer, type) else type(scorer)
 
 
-def _is_own(scorer: object) -> bool:
+def is_own(scorer: object) -> bool:
     """Whether it is somebody's own: not of this package."""
     return _class(scorer).__module__.partition(".")[0] != _PACKAGE
 

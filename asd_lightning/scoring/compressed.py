@@ -22,6 +22,8 @@ from asd_lightning.scoring.protocol import FittedByRecording, Scorer, ScorerStat
 log = logger_of(__name__)
 
 _PART = "bank"
+_AT_A_TIME = 512
+_CHOICES_AT_A_TIME = 128
 
 
 class Kept(NamedTuple):
@@ -163,17 +165,73 @@ def k_center(items: Float[np.ndarray, "n dim"], size: int) -> Int[np.ndarray, " 
     intercluster distance", Theoretical Computer Science 38, 1985).  Items of length 1 are chosen alike by their cosine
     distance.
 
+    The choice is that of the plain loop, which measures every item after every pick, and of equally far items takes the
+    first; most items are measured much more seldom: see :class:`_Distances`.
+
     >>> k_center(np.array([[0.0], [1.0], [2.0], [10.0]]), 2).tolist()
     [2, 3]
     """
-    centered = items - items.mean(axis=0)
-    squares = np.square(centered).sum(axis=1)
-    chosen = [int(np.argmin(squares))]
-    distance = np.full(len(items), np.inf)
-    while len(chosen) < min(size, len(items)):
-        last = chosen[-1]
-        np.minimum(distance, squares - 2 * (centered @ centered[last]) + squares[last], out=distance)
-        # An exact twin is at a distance of some rounding error, what is chosen already farther from being chosen.
-        distance[last] = -np.inf
-        chosen.append(int(np.argmax(distance)))
-    return np.array(chosen)
+    size = min(size, len(items))
+    distances = _Distances(items)
+    while len(distances.chosen) < size:
+        distances.choose_farthest(size)
+    return np.array(distances.chosen)
+
+
+class _Distances:
+    """Of items to the nearest chosen one: squared, and brought up to date only for those that may be the farthest.
+
+    An item comes nearer with each choice or stays where it is, so what is known of it is never too small, and an item
+    whose known distance is below that of the farthest can wait.  While items wait, choices gather, with which they are
+    compared in one matrix product.  It tells what a choice may be nearer to; that is measured by differences, so that
+    rounding changes nothing.
+
+    Attributes:
+        chosen: rows, in the order of their choice.
+    """
+
+    def __init__(self, items: Float[np.ndarray, "n dim"]) -> None:
+        self._items = items
+        self._centered = items - items.mean(axis=0)
+        self._squares = np.square(self._centered).sum(axis=1)
+        self._known = np.full(len(items), np.inf)
+        self._seen = np.zeros(len(items), dtype=np.intp)
+        self.chosen: list[int] = []
+        self._choose(int(np.argmin(self._squares)))
+
+    def choose_farthest(self, size: int) -> None:
+        """Choose until there are ``size``, or until an item that has waited may be farther than all that have not."""
+        waiting = max(len(self._items) - _AT_A_TIME, 0)
+        level = np.partition(self._known, waiting)[waiting]
+        # With all that are as far, so that of these the first is chosen.
+        rows = np.flatnonzero(self._known >= level)
+        self._catch_up(rows)
+        while len(self.chosen) < size and (known := self._known[rows]).max() >= level:
+            self._choose(int(rows[np.argmax(known)]))
+            self._compare(rows, self.chosen[-1:])
+        self._seen[rows] = len(self.chosen)
+
+    def _choose(self, row: int) -> None:
+        """Whatever is equal to it, the row itself is not chosen again."""
+        self.chosen.append(row)
+        self._known[row] = -np.inf
+
+    def _catch_up(self, rows: Int[np.ndarray, " some"]) -> None:
+        seen = self._seen[rows]
+        for start in range(0, len(self.chosen), _CHOICES_AT_A_TIME):
+            choices = self.chosen[start : start + _CHOICES_AT_A_TIME]
+            self._compare(rows[seen < start + len(choices)], choices)
+
+    def _compare(self, rows: Int[np.ndarray, " some"], choices: list[int]) -> None:
+        known, squares = self._known[rows], self._squares[choices]
+        rough = self._centered[rows] @ (-2 * self._centered[choices].T)
+        rough += squares
+        # What rounding can do to a sum of that many products, with room to spare.
+        error = 4 * np.finfo(np.float64).eps * (self._items.shape[1] + 8) * (self._squares[rows] + squares.max())
+        # Nothing is nearer than an exact twin.
+        bound = np.where(known > 0, known + error - self._squares[rows], -np.inf)
+        # Of a flat array several times as fast as of one with rows.
+        row, choice = np.divmod(np.flatnonzero(rough < bound[:, None]), len(choices))
+        difference = self._items[rows[row]] - self._items[choices][choice]
+        np.minimum.at(known, row, np.square(difference).sum(axis=1))
+        self._known[rows] = known

@@ -12,6 +12,7 @@ from asd_lightning.errors import UserError
 from asd_lightning.scoring.arguments import require_at_least, require_between, require_choice
 from asd_lightning.scoring.contributions import Contributions, before_whitening, of_length
 from asd_lightning.scoring.held_out import held_out_scores
+from asd_lightning.scoring.principal_axes import principal_axes
 from asd_lightning.scoring.protocol import (
     ScorerState,
     kept_array,
@@ -19,15 +20,12 @@ from asd_lightning.scoring.protocol import (
     training_embeddings,
     unit_length,
 )
-from asd_lightning.scoring.shared_fits import fitted_once
 
 Covariance = Literal["shared", "per_domain"]
 MixtureCovariance = Literal["full", "tied", "diag", "spherical"]
 
 # What scikit-learn's mixture scores with.
 _FITTED = ("weights_", "means_", "covariances_", "precisions_cholesky_")
-# Below this share of the largest, a variance is rounding error and its inverse decides the score.
-SMALLEST_RELATIVE_VARIANCE = 1e-10
 
 
 class _Gaussian(NamedTuple):
@@ -137,21 +135,13 @@ class MahalanobisScorer:
 
     def _whitening(self, centered: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, "dim dim"]:
         """W with ``W W^T`` the inverse of the shrunk covariance of clips whose mean is 0."""
-        what = f"whitening shrunk by {self.shrinkage!r}"
-        return fitted_once(what, centered, lambda: (self._computed_whitening(centered),))[0]
-
-    def _computed_whitening(self, centered: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, "dim dim"]:
-        # Imported where something is fitted alone: it takes a second, and scoring has no use for it.
-        from sklearn.covariance import empirical_covariance, shrunk_covariance
-
-        covariance = shrunk_covariance(empirical_covariance(centered, assume_centered=True), self.shrinkage)
-        variance, direction = np.linalg.eigh(covariance)
-        if variance[0] <= SMALLEST_RELATIVE_VARIANCE * variance[-1]:
+        whitening = principal_axes(centered).whitening(self.shrinkage)
+        if whitening is None:
             raise UserError(
-                f"the covariance of {len(centered)} clips in {len(variance)} dimensions has no inverse: "
+                f"the covariance of {len(centered)} clips in {centered.shape[1]} dimensions has no inverse: "
                 f"raise shrinkage (now {self.shrinkage}), or look for identical clips"
             )
-        return np.asarray(direction / np.sqrt(variance))
+        return whitening
 
 
 class GaussianMixtureScorer:

@@ -9,9 +9,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from asd_lightning.errors import UserError
-from asd_lightning.scoring.calls import fit_with, leave_one_out_scores_of, made, scores_of
+from asd_lightning.scoring.calls import fit_with, is_own, leave_one_out_scores_of, made, scores_of
 from asd_lightning.scoring.heard import unheard
-from asd_lightning.scoring.protocol import RecordingScorer, Scorer
+from asd_lightning.scoring.protocol import KeptScorer, RecordingScorer, Scorer
+from asd_lightning.scoring.shared_fits import fitted_once
 
 MOST_FITS = 100
 """Up to so many recordings each is left out alone; of more, several are left out together."""
@@ -63,6 +64,8 @@ def left_out_scores(
 ) -> Float[np.ndarray, " n"]:
     """Score of each training clip, without all that was cut from the same recording.
 
+    While many back-ends are compared, a part of one may be another back-end: their scores are found once.
+
     Args:
         scorer: fitted to the clips.
         make_scorer: the same back-end, unfitted.
@@ -73,9 +76,18 @@ def left_out_scores(
     Raises:
         UserError: there is a single recording.
     """
-    if isinstance(scorer, RecordingScorer) or len(embeddings) == recording.max() + 1:
-        return leave_one_out_scores_of(scorer, len(embeddings))
-    return scores_without_group(make_scorer, embeddings, is_target, recording)
+
+    def found() -> tuple[Float[np.ndarray, " n"]]:
+        if isinstance(scorer, RecordingScorer) or len(embeddings) == recording.max() + 1:
+            return (leave_one_out_scores_of(scorer, len(embeddings)),)
+        return (scores_without_group(make_scorer, embeddings, is_target, recording),)
+
+    # A back-end of one's own, or one with such a part, may be more than its state says.
+    if is_own(scorer) or not isinstance(scorer, KeptScorer) or hasattr(scorer, "parts"):
+        return found()[0]
+    clips = f"{is_target.tobytes().hex()} {recording.tobytes().hex()}"
+    what = f"left-out scores of {type(scorer).__name__} {scorer.state().options} {clips}"
+    return fitted_once(what, embeddings.astype(np.float64), found)[0]
 
 
 def _dealt_out(

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from asd_lightning.errors import UserError
-from asd_lightning.scoring.gaussian import SMALLEST_RELATIVE_VARIANCE
+from asd_lightning.scoring.principal_axes import principal_axes
 from asd_lightning.scoring.protocol import ScorerState, kept_array
 from asd_lightning.scoring.shared_fits import fitted_once
 
@@ -49,8 +49,7 @@ class Preparation(NamedTuple):
         if not whiten:
             return cls(mean, deviation, None)
         centered = (clips - mean) / deviation
-        (whitening,) = fitted_once("Ledoit-Wolf whitening", centered, lambda: (whitening_of(centered),))
-        return cls(mean, deviation, whitening)
+        return cls(mean, deviation, whitening_of(centered))
 
     def __call__(self, embeddings: Float[np.ndarray, "m dim"]) -> Float[np.ndarray, "m dim"]:
         """Embeddings as they are compared."""
@@ -82,14 +81,18 @@ def whitening_of(centered: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, "dim
     """
     if len(centered) < 2:
         raise UserError("a covariance needs at least two training clips, there is one")
-    # Imported where something is fitted alone: it takes a second, and scoring has no use for it.
-    from sklearn.covariance import ledoit_wolf
-
-    covariance, _ = ledoit_wolf(centered, assume_centered=True)
-    variance, direction = np.linalg.eigh(covariance)
-    if variance[0] <= SMALLEST_RELATIVE_VARIANCE * variance[-1]:
+    (shrinkage,) = fitted_once("Ledoit-Wolf shrinkage", centered, lambda: (_shrinkage(centered),))
+    whitening = principal_axes(centered).whitening(float(shrinkage))
+    if whitening is None:
         raise UserError(
-            f"the covariance of {len(centered)} clips in {len(variance)} dimensions has no inverse: look for identical "
-            "clips"
+            f"the covariance of {len(centered)} clips in {centered.shape[1]} dimensions has no inverse: look for "
+            "identical clips"
         )
-    return np.asarray(direction / np.sqrt(variance))
+    return whitening
+
+
+def _shrinkage(centered: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, ""]:
+    # Imported where something is fitted alone: it takes a second, and scoring has no use for it.
+    from sklearn.covariance import ledoit_wolf_shrinkage
+
+    return np.array(ledoit_wolf_shrinkage(centered, assume_centered=True), np.float64)

@@ -9,6 +9,7 @@ from asd_lightning.scoring.arguments import require_at_least, require_between
 from asd_lightning.scoring.contributions import Contributions, before_whitening, of_length
 from asd_lightning.scoring.held_out import held_out_scores
 from asd_lightning.scoring.preparation import Preparation
+from asd_lightning.scoring.principal_axes import principal_axes
 from asd_lightning.scoring.protocol import (
     FittedByRecording,
     ScorerState,
@@ -114,9 +115,10 @@ class ResidualScorer(FittedByRecording):
     def _fit(self) -> None:
         self._preparation = Preparation.fit(self._training, self.standardize, whiten=False)
         standard = self._preparation(self._training)
-        self._center = standard.mean(axis=0)
-        length, direction = fitted_once("directions", standard, lambda: _directions(standard - self._center))
-        held = np.cumsum(np.square(length))
+        # The mean of standardised clips is 0 already.
+        self._center = np.zeros(standard.shape[1]) if self.standardize else standard.mean(axis=0)
+        variance, direction = _directions(standard - self._center)
+        held = np.cumsum(variance)
         # At least one direction; of clips that do not differ, none holds anything.
         count = int(np.searchsorted(held, self.share * held[-1])) + 1 if held[-1] > 0 else 0
         # A copy: the rest of the directions need not stay.
@@ -171,6 +173,15 @@ class ResidualScorer(FittedByRecording):
 def _directions(
     centered: Float[np.ndarray, "n dim"],
 ) -> tuple[Float[np.ndarray, " rank"], Float[np.ndarray, "rank dim"]]:
-    """Singular values, descending, and the directions that they belong to."""
-    _, length, direction = np.linalg.svd(centered, full_matrices=False)
-    return length, direction
+    """Variances (of few clips, times their number), descending, and the directions that they belong to.
+
+    A covariance loses digits of small singular values.  Those of the directions that are kept are not small: each holds
+    at least ``(1 - share) / dim`` of all variance.
+    """
+    if len(centered) < centered.shape[1]:
+        _, length, direction = fitted_once(
+            "singular values", centered, lambda: np.linalg.svd(centered, full_matrices=False)
+        )
+        return np.square(length), direction
+    axes = principal_axes(centered)
+    return np.maximum(axes.variance[::-1], 0), axes.direction.T[::-1]

@@ -21,10 +21,9 @@ from asd_lightning.comparison.back_ends import (
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.intervals import bootstrap_difference
 from asd_lightning.evaluation.metrics import evaluate
-from asd_lightning.scoring import preparation
+from asd_lightning.scoring import principal_axes
 from asd_lightning.scoring.centers import KMeansScorer
 from asd_lightning.scoring.machines import score_machines
-from asd_lightning.scoring.preparation import whitening_of
 from asd_lightning.scoring.shared_fits import shared_fits
 from asd_lightning.scoring.thresholds import ConformalThreshold, GammaThreshold, QuantileThreshold
 from asd_lightning.trust import read_part
@@ -80,13 +79,19 @@ def test_what_back_ends_share_is_fitted_once_where_memory_holds_one_machine(cach
 
     def counted(*arguments):
         fits.append(1)
-        return whitening_of(*arguments)
+        return found(*arguments)
 
-    monkeypatch.setattr(preparation, "whitening_of", counted)
-    # Of one machine: the whole and ten folds.
-    one_machine = 11 * cache.reference.shape[1] ** 2 * 8
+    found = principal_axes._found
+    monkeypatch.setattr(principal_axes, "_found", counted)
+    # Of one machine: the whole and ten folds, and left-out scores.
+    dim = cache.reference.shape[1]
+    one_machine = (11 * (dim + dim**2) + 4 * len(cache.reference)) * 8
     monkeypatch.setattr(back_ends, "shared_fits", partial(shared_fits, one_machine))
-    list(sweep([Source(OWN, cache)], choose_back_ends("knn_whitened,ldn_whitened"), GammaThreshold(), resamples=2))
+    list(
+        sweep(
+            [Source(OWN, cache)], choose_back_ends("knn_whitened,ldn_whitened,residual"), GammaThreshold(), resamples=2
+        )
+    )
     assert len(fits) == 2 * 11
 
 

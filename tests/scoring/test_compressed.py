@@ -8,6 +8,7 @@ import pytest
 from scipy.spatial.distance import cdist
 
 from asd_lightning.errors import UserError
+from asd_lightning.scoring import compressed
 from asd_lightning.scoring.compressed import CompressedScorer, k_center
 from asd_lightning.scoring.fitted import FittedMachine, read_fitted, write_fitted
 from asd_lightning.scoring.knn import KNNScorer
@@ -46,6 +47,49 @@ def test_twins_are_chosen_once():
     items = np.repeat(np.random.default_rng(0).normal(size=(5, 3)) + 1e3, 4, axis=0)
     assert len(np.unique(items[k_center(items, 5)], axis=0)) == 5
     assert len(set(k_center(items, 20).tolist())) == 20
+
+
+def plain_k_center(items, size):
+    """All items measured by differences after each pick; of equally far ones the first."""
+    chosen = [int(np.argmin(np.square(items - items.mean(axis=0)).sum(axis=1)))]
+    squared = np.full(len(items), np.inf)
+    while len(chosen) < size:
+        squared = np.minimum(squared, np.square(items - items[chosen[-1]]).sum(axis=1))
+        squared[chosen] = -1
+        chosen.append(int(np.argmax(squared)))
+    return chosen
+
+
+KINDS_OF_ITEMS = {
+    "noise": lambda draw: draw.normal(size=(700, 8)),
+    "groups": lambda draw: 50 * draw.normal(size=(9, 5))[draw.integers(0, 9, 700)] + draw.normal(size=(700, 5)),
+    "ties": lambda draw: draw.integers(0, 4, size=(700, 3)) + 100.0,
+    "equally far": lambda draw: np.eye(600),
+    "twins": lambda draw: np.repeat(draw.normal(size=(35, 4)) + 1e3, 20, axis=0)[draw.permutation(700)],
+    "all the same": lambda draw: np.full((600, 2), 0.1),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_ITEMS)
+@pytest.mark.parametrize(("at_a_time", "choices"), [(512, 128), (20, 7), (1, 50)])
+def test_items_that_wait_change_no_choice(kind, at_a_time, choices, monkeypatch):
+    monkeypatch.setattr(compressed, "_AT_A_TIME", at_a_time)
+    monkeypatch.setattr(compressed, "_CHOICES_AT_A_TIME", choices)
+    items = KINDS_OF_ITEMS[kind](np.random.default_rng(5))
+    assert k_center(items, 150).tolist() == plain_k_center(items, 150)
+
+
+def test_few_items_are_measured_after_each_pick(monkeypatch):
+    measured = []
+    compare = compressed._Distances._compare
+
+    def counted(self, rows, choices):
+        measured.append(len(rows) * len(choices))
+        compare(self, rows, choices)
+
+    monkeypatch.setattr(compressed._Distances, "_compare", counted)
+    k_center(np.random.default_rng(0).normal(size=(8000, 4)), 400)
+    assert sum(measured) < 0.75 * 8000 * 400
 
 
 def test_no_score_falls_and_none_rises_by_more_than_the_radius():

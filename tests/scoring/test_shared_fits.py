@@ -1,15 +1,21 @@
 """Fits that are shared while many back-ends are compared: nothing of the scores changes."""
 
+import inspect
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
+from asd_lightning.scoring.combined import CombinedScorer
+from asd_lightning.scoring.domains import DomainScorer
 from asd_lightning.scoring.gaussian import MahalanobisScorer
 from asd_lightning.scoring.grid import GridScorer
+from asd_lightning.scoring.held_out import left_out_scores
+from asd_lightning.scoring.parts import SIMPLE
 from asd_lightning.scoring.shared_fits import fitted_once, shared_fits
 from asd_lightning.scoring.union import LedoitWolfScorer, ResidualScorer
 from tests.scoring.clips import machine
@@ -25,6 +31,8 @@ MAKE = (
     MahalanobisScorer,
     partial(MahalanobisScorer, shrinkage=0.5),
     partial(MahalanobisScorer, "per_domain"),
+    partial(DomainScorer, LedoitWolfScorer),
+    partial(CombinedScorer, {"own": LedoitWolfScorer, "other": partial(ResidualScorer, folds=5)}),
 )
 
 
@@ -62,6 +70,49 @@ def test_the_same_fit_is_made_once_and_another_anew():
             first[0][0] = 2.0
     fitted_once("a", clips, fit)
     assert len(calls) == 6
+
+
+@pytest.mark.parametrize("kind", SIMPLE)
+def test_all_that_decides_a_back_end_is_among_its_options(kind):
+    """Left-out scores are shared by those: an argument that is not among them would be overlooked."""
+    clips, is_target, _ = machine(source=16, target=4)
+    options = SIMPLE[kind]().fit(clips, is_target).state().options
+    assert set(inspect.signature(SIMPLE[kind]).parameters) <= set(options)
+
+
+class Counting(ResidualScorer):
+    counted: ClassVar[list[float]] = []
+
+    def leave_one_out_scores(self):
+        self.counted.append(self.share)
+        return super().leave_one_out_scores()
+
+
+def test_left_out_scores_of_one_back_end_are_found_once(monkeypatch):
+    """Of the same settings, clips, domains and recordings; and each time of a back-end of one's own."""
+    clips, is_target, _ = machine(source=16, target=4)
+    recording = np.arange(20)
+
+    def counts(*, own):
+        monkeypatch.setattr(Counting, "__module__", "mine" if own else "asd_lightning.scoring.union")
+        Counting.counted.clear()
+        with shared_fits():
+            for share, flags, number in (
+                (0.5, is_target, recording),
+                (0.5, is_target, recording),
+                (0.6, is_target, recording),
+                (0.5, ~is_target, recording),
+                (0.5, is_target, recording // 2),
+            ):
+                make = partial(Counting, share)
+                fitted = make().fit_recordings(clips, flags, number)
+                assert left_out_scores(fitted, make, clips, flags, number) == pytest.approx(
+                    ResidualScorer(share).fit_recordings(clips, flags, number).leave_one_out_scores(), rel=1e-12
+                )
+        return Counting.counted
+
+    assert counts(own=False) == [0.5, 0.6, 0.5, 0.5]
+    assert counts(own=True) == [0.5, 0.5, 0.6, 0.5, 0.5]
 
 
 def test_what_has_not_been_asked_for_the_longest_goes_first():
