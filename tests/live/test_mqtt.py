@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import types
 
 import pytest
 
@@ -165,6 +166,34 @@ def test_a_broker_that_is_not_there_keeps_events_in_the_journal(tmp_path):
         feed(sink, path, stop)
         sink.close()
     assert Journal(path).delivered(sink.name) == 0
+
+
+def test_the_state_that_is_kept_is_the_last_one_where_a_broker_comes_back_amid_an_event(tmp_path):
+    """The connection's own thread says the states then, and is held up just before the broker has what it says."""
+    sink = Mqtt("mqtt://127.0.0.1/plant", tmp_path / "journal")
+    sent, others = [], []
+
+    def deliver():
+        sink._follow({"source": "pump1", "machine": "pump", "kind": "alarm"})
+        sink._introduce("pump1")
+
+    class Client:
+        def publish(self, topic, text, **_):
+            if topic.endswith("/state") and not others:
+                others.append(threading.Thread(target=deliver))
+                others[0].start()
+                others[0].join(0.3)
+            sent.append((topic, text))
+
+        def subscribe(self, *_, **__):
+            pass
+
+    sink._client = Client()
+    sink._follow({"source": "pump1", "machine": "pump", "kind": "warning"})
+    sink._connected(sink._client, None, None, types.SimpleNamespace(is_failure=False), None)
+    others[0].join()
+    states = [json.loads(text)["level"] for topic, text in sent if topic.endswith("/state")]
+    assert states[-1] == "alarm"
 
 
 @pytest.mark.parametrize(
