@@ -4,8 +4,11 @@ import csv
 import json
 import re
 import statistics
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytorch_lightning as pl
@@ -211,10 +214,10 @@ def test_a_job_of_a_sweep_is_tested_again(tiny_data, asd_train):
     assert json.loads(Path("again/summary.json").read_text())["name"] == "statistics threshold=conformal"
 
 
-def launched(tmp_path: Path, data: Path, *launcher: str) -> None:
+def launched(tmp_path: Path, data: Path, *launcher: str, run: Callable[..., Any] = run_forked) -> None:
     """Two jobs, one of them broken, by the command itself and a launcher that starts processes of its own."""
     overrides = overrides_of(data, f"data.root={data},{tmp_path}/missing", "experiment=statistics", *launcher)
-    process = run_forked(["train", *overrides], tmp_path)
+    process = run(["train", *overrides], tmp_path)
     assert process.returncode == 1, process.stderr
     assert "Traceback" not in process.stdout + process.stderr
     folder = tmp_path / "runs/swept"
@@ -232,4 +235,10 @@ def test_joblib(tmp_path, tiny_data):
 @pytest.mark.slow
 def test_submitit(tmp_path, tiny_data):
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-    launched(tmp_path, tiny_data, "hydra/launcher=submitit_local")
+    launched(tmp_path, tiny_data, "hydra/launcher=submitit_local", run=run_anew)
+
+
+def run_anew(words: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
+    """A folder of submitit has the number of the process that it has started: one that is forked has another."""
+    command = [sys.executable, "-m", "asd_lightning.cli", *words]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
