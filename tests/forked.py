@@ -137,9 +137,15 @@ class Forked:
 
     def done(self) -> Done:
         """Its status and what it has printed, once it has ended."""
-        status = self.wait()
-        texts = [self._output(name) for name in ("stdout", "stderr")]
-        return Done(status, *(path.read_text() if path.exists() else "" for path in texts))
+        return Done(self.wait(), self._printed("stdout"), self._printed("stderr"))
+
+    def so_far(self) -> str:
+        """What it has printed of errors; the last line may be half of one."""
+        return self._printed("stderr")
+
+    def _printed(self, name: str) -> str:
+        path = self._output(name)
+        return path.read_text() if path.exists() else ""
 
     def _output(self, name: str) -> Path:
         return Path(self._folder.name, name)

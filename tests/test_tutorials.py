@@ -7,7 +7,8 @@ import pytest
 
 from tests.detector.sounds import hum, whine, write, write_normal
 from tests.experiment.wandb_files import offline_runs
-from tests.live.broker import BROKER, free_port
+from tests.live.broker import BROKER
+from tests.ports import own_port
 from tests.reference import REPOSITORY
 from tests.submission.described import INFO
 from tests.walk import Walk, blocks
@@ -41,8 +42,9 @@ def test_systems_1_to_4(walk, tmp_path):
 @pytest.mark.skipif(BROKER is None, reason="mosquitto is not installed")
 def test_an_alarm_on_mqtt(walk, tmp_path):
     pytest.importorskip("paho.mqtt")
-    one = walk(instead={"1883": str(free_port())}, programs={"mosquitto": BROKER})
-    one.page("docs/alarm.md")
+    with own_port() as port:
+        one = walk(instead={"1883": str(port)}, programs={"mosquitto": BROKER})
+        one.page("docs/alarm.md")
     (told,) = [block.text for block in blocks("docs/alarm.md") if block.language == "text"]
     assert [line.strip() for line in one.printed(2)] == ["listening", *told.splitlines()]
 

@@ -7,6 +7,7 @@ import contextlib
 import csv
 import json
 import math
+import os
 import sys
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
@@ -276,15 +277,31 @@ def _files(paths: Sequence[Path]) -> list[Path]:
 
 
 def _write_csv(path: Path, judgments: Sequence[Judgment], append: bool) -> None:
-    from asd_lightning.atomic import open_unlinked
-    from asd_lightning.tables import csv_text, write_csv
+    from asd_lightning.detector.lock import locked
+    from asd_lightning.tables import write_csv
 
     rows = [_row(one) for one in judgments]
-    if not append or not path.exists() or not path.stat().st_size:
+    if not append:
         write_csv(path, _COLUMNS, rows)
         return
+    # Of two that find no table, one would replace that of the other.
+    with locked(path):
+        if not path.exists() or not path.stat().st_size:
+            write_csv(path, _COLUMNS, rows)
+        else:
+            _add_rows(path, rows)
+
+
+def _add_rows(path: Path, rows: list[list[Any]]) -> None:
+    from asd_lightning.atomic import open_unlinked
+    from asd_lightning.tables import csv_text
+
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        # A kill may have cut the last row; nobody writes it any more.
+        begin = b"" if file.read() == b"\n" else b"\n"
     with open_unlinked(path, "ab") as file:
-        file.write(csv_text(rows).encode())
+        file.write(begin + csv_text(rows).encode())
 
 
 def _refuse_other_file(path: Path) -> None:

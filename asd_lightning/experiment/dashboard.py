@@ -21,6 +21,7 @@ import torch
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
+from asd_lightning.atomic import write_text_atomically
 from asd_lightning.data.batch import Batch
 from asd_lightning.data.datamodule import ClipDataModule
 from asd_lightning.evaluation.metrics import MachineMetrics
@@ -187,8 +188,7 @@ def _run_id(folder: Path) -> str:
     """An id that a run keeps over restarts."""
     path = folder / _RUN_ID
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(uuid.uuid4().hex[:8], encoding="utf-8")
+        write_text_atomically(path, uuid.uuid4().hex[:8])
     return first_line(path).strip()
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import secrets
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -36,6 +37,8 @@ CREATE TABLE request(row INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL
 _MARK = "CREATE TABLE mark(mark TEXT NOT NULL)"
 # Another process that looks into the journal is waited for so long, in s.
 _PATIENCE = 30.0
+# Between two looks, in s.
+_LOOK = 0.01
 # In digits: SQLite counts no further.
 _LONGEST_NUMBER = 18
 _NONE = "{path}: no journal there; asd watch says --journal, or DETECTOR.journal by default"
@@ -93,9 +96,15 @@ class JournalReader:
             raise UserError(_NONE.format(path=path))
         try:
             self._base = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=_PATIENCE)
+            # In this order: tables and version come at once, maybe between the two.
+            (tables,) = self._base.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
             (version,) = self._base.execute("PRAGMA user_version").fetchone()
         except sqlite3.Error as error:
             raise _unusable(path, error) from error
+        if version == tables == 0:
+            # Whoever makes it has the file, and not yet what is in it.
+            self.close()
+            raise UserError(_NONE.format(path=path))
         if version not in (_VERSION - 1, _VERSION):
             self.close()
             raise _other_version(path, version)
@@ -148,7 +157,7 @@ class Journal(JournalReader):
             self._base = sqlite3.connect(
                 path, timeout=_PATIENCE, isolation_level=None, check_same_thread=not other_threads
             )
-            self._base.execute("PRAGMA journal_mode=WAL")
+            self._write_ahead()
             self._base.execute("PRAGMA synchronous=FULL")
             self._prepare()
         except sqlite3.Error as error:
@@ -164,6 +173,22 @@ class Journal(JournalReader):
         if not path.is_file():
             raise UserError(_NONE.format(path=path))
         return cls(path)
+
+    def _write_ahead(self) -> None:
+        """Readers and a writer do not wait for one another then.
+
+        SQLite itself does not wait where several make the same new journal at once: one of them is told at once that it
+        is locked.
+        """
+        end = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                self._base.execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                    raise
+            time.sleep(_LOOK)
 
     def _prepare(self) -> None:
         with self._transaction():

@@ -157,20 +157,25 @@ class Mqtt:
             return
         client.publish(f"asd/{self.node}/status", "online", qos=1, retain=True)
         client.subscribe(f"asd/{self.node}/+/set", qos=1)
-        self._introduced = set()
-        for source in list(self._states):
+        with self._lock:
+            self._introduced = set()
+            known = list(self._states)
+        for source in known:
             self._introduce(source)
         self._answered.set()
 
     def _introduce(self, source: str) -> None:
-        """Say the state of an input, after what it is."""
-        if source not in self._introduced:
-            for topic, content in discovery(self.node, source, self._machines[source]).items():
-                self._client.publish(topic, json.dumps(content), qos=1, retain=True)
-            self._introduced.add(source)
+        """Say the state of an input, after what it is.
+
+        Both threads do: the lock keeps the older of two states from being sent last.
+        """
         with self._lock:
+            if source not in self._introduced:
+                for topic, content in discovery(self.node, source, self._machines[source]).items():
+                    self._client.publish(topic, json.dumps(content), qos=1, retain=True)
+                self._introduced.add(source)
             text = json.dumps(self._states[source])
-        self._client.publish(f"{self._base(source)}/state", text, qos=1, retain=True)
+            self._client.publish(f"{self._base(source)}/state", text, qos=1, retain=True)
 
     def _asked(self, client: Any, userdata: Any, message: Any) -> None:
         source = str(message.topic).split("/")[-2]

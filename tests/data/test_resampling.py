@@ -1,7 +1,6 @@
 """Any rate is resampled in little time and memory, or refused at once."""
 
 import random
-import time
 import tracemalloc
 from fractions import Fraction
 
@@ -11,6 +10,7 @@ import soundfile
 import torch
 from torchaudio.functional import resample as resample_sinc
 
+from asd_lightning.data import resampling
 from asd_lightning.data.audio import BadAudioError, DecodeOptions, decode, decode_channels
 from asd_lightning.data.resampling import RATE_ERROR, nearest_ratio, resample
 
@@ -54,13 +54,12 @@ def test_ten_seconds_take_little(rate):
     samples = np.random.default_rng(0).normal(size=10 * rate).astype(np.float32)
     resample(samples[:100], rate, NEW)
     tracemalloc.start()
-    begin = time.perf_counter()
     resample(samples, rate, NEW)
-    elapsed = time.perf_counter() - begin
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert elapsed < 5
     assert peak < 100e6
+    # What the work grows with, in place of a clock, which a busy machine slows: the size of the filter.
+    assert max(nearest_ratio(Fraction(NEW, rate)).as_integer_ratio()) <= 1 << 15
 
 
 @pytest.mark.parametrize("new_rate", [8_000, 16_000, 44_100])
@@ -71,14 +70,14 @@ def test_the_ratio_that_is_used_is_near_enough(new_rate):
 
 
 @pytest.mark.parametrize("rate", [1, 2, 50, 999, 1_024_001, 2**31 - 1])
-def test_rates_of_no_sound_are_refused_at_once_by_name(tmp_path, rate):
+def test_rates_of_no_sound_are_refused_at_once_by_name(tmp_path, rate, monkeypatch):
+    for work in ("nearest_ratio", "_sinc", "_polyphase"):
+        monkeypatch.setattr(resampling, work, lambda *_: pytest.fail("refused too late"))
     path = tmp_path / "a.wav"
     soundfile.write(path, tone(NEW, 100.0), rate)
-    begin = time.perf_counter()
     for read in (lambda: decode(path, DecodeOptions()), lambda: decode_channels(path, NEW)):
         with pytest.raises(BadAudioError, match=r"a\.wav: sampled at .* 1,000 to 1,024,000 Hz are resampled"):
             read()
-    assert time.perf_counter() - begin < 1
 
 
 def test_an_odd_rate_as_a_file(tmp_path):

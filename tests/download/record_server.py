@@ -138,7 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
         if gate is not None and half:
             self.wfile.write(body[:half])
             self.wfile.flush()
-            gate.wait(30)
+            gate.wait()
         self.wfile.write(body[half:])
 
     def log_message(self, *_: object) -> None:

@@ -28,6 +28,7 @@ from asd_lightning.evaluation.ground_truth import read_ground_truth
 from tests.download.record_server import Fault, RecordServer, serving
 from tests.download.small_disk import small_disk
 from tests.download.year_archives import DEV, EVALUATION, anonymous, publish_year
+from tests.ports import closed_port
 
 YEAR = YEARS[2025]
 ARCHIVES = ["dev_fan.zip", "dev_gearbox.zip", "eval_data_bearing_train.zip", "eval_data_bearing_test.zip"]
@@ -377,13 +378,12 @@ def test_the_truth_of_2026_is_a_file_for_each_machine(tiny_data: Path, tmp_path:
 
 
 def test_without_a_way_to_the_server_the_other_ways_are_named_and_nothing_is_left(tmp_path: Path) -> None:
-    with serving(RecordServer()) as server:
-        nobody = server.url
-    source = Source(nobody, None, RetryPolicy(tries=1))
-    with pytest.raises(UserError, match=r"gave up after 1 tries.*--mirror ADDRESS.*--file-list FILE"):
-        download_year(YEAR, tmp_path / "set", source=source, console=Console(file=io.StringIO()))
-    assert list(tmp_path.iterdir()) == []
-    (tmp_path / "set").mkdir()
-    with pytest.raises(UserError, match="gave up"):
-        download_year(YEAR, tmp_path / "set", source=source, console=Console(file=io.StringIO()))
+    with closed_port() as port:
+        source = Source(f"http://127.0.0.1:{port}", None, RetryPolicy(tries=1))
+        with pytest.raises(UserError, match=r"gave up after 1 tries.*--mirror ADDRESS.*--file-list FILE"):
+            download_year(YEAR, tmp_path / "set", source=source, console=Console(file=io.StringIO()))
+        assert list(tmp_path.iterdir()) == []
+        (tmp_path / "set").mkdir()
+        with pytest.raises(UserError, match="gave up"):
+            download_year(YEAR, tmp_path / "set", source=source, console=Console(file=io.StringIO()))
     assert (tmp_path / "set").is_dir()

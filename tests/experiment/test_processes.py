@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 
 import pytest
 import pytorch_lightning as pl
@@ -15,12 +16,16 @@ from asd_lightning.training.averaging import _agree_on_buffers, _refuse_sharding
 from asd_lightning.training.gather import gather_by_clip_id
 from tests.experiment.runs import assert_identical, last_checkpoint, tiny_overrides
 from tests.forked import COMMAND, run_forked
+from tests.ports import own_port
 
 
 def asd(cwd, *arguments, command=COMMAND):
     """Lightning starts all processes but the first anew, with the script of the command."""
     (cwd / "asd").write_text(command)
-    done = run_forked(arguments, cwd, script=cwd / "asd", code=command)
+    with own_port() as port:
+        # Lightning would take one that is free at the moment, and listen there seconds later.
+        environment = os.environ | {"MASTER_PORT": str(port)}
+        done = run_forked(arguments, cwd, script=cwd / "asd", code=command, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

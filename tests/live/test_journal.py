@@ -6,7 +6,7 @@ import pytest
 
 from asd_lightning.errors import UserError
 from asd_lightning.live.events import Event
-from asd_lightning.live.journal import Journal, Place
+from asd_lightning.live.journal import Journal, JournalReader, Place
 from asd_lightning.live.logic import State
 
 
@@ -88,6 +88,31 @@ def test_another_file_is_not_taken_for_a_journal(tmp_path):
     base.close()
     with pytest.raises(UserError, match="version 99"):
         Journal(tmp_path / "later")
+
+
+def test_a_journal_that_another_begins_at_the_same_moment_is_waited_for(tmp_path, monkeypatch):
+    """SQLite itself says at once that it is locked."""
+    other = sqlite3.connect(tmp_path / "journal", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    monkeypatch.setattr("asd_lightning.live.journal.time.sleep", lambda _: other.close())
+    journal = Journal(tmp_path / "journal")
+    assert journal._base.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    journal.close()
+
+
+def test_one_that_is_only_begun_is_none_for_those_who_read(tmp_path):
+    (tmp_path / "journal").touch()
+    with pytest.raises(UserError, match="no journal there"):
+        JournalReader(tmp_path / "journal")
+
+
+def test_one_that_stays_locked_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr("asd_lightning.live.journal._PATIENCE", 0.1)
+    other = sqlite3.connect(tmp_path / "journal", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(UserError, match=r"not usable as a journal \(database is locked\)"):
+        Journal(tmp_path / "journal")
+    other.close()
 
 
 def test_deliveries_are_of_one_sink_each(tmp_path):

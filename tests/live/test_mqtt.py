@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import types
 
 import pytest
 
@@ -14,8 +15,9 @@ from asd_lightning.errors import UserError
 from asd_lightning.live.journal import Journal, Place
 from asd_lightning.live.mqtt import Mqtt, discovery
 from asd_lightning.live.sinks import feed
-from tests.live.broker import BROKER, PATIENCE, Broker, free_port, until
+from tests.live.broker import BROKER, PATIENCE, Broker, until
 from tests.live.test_journal import event
+from tests.ports import closed_port, own_port
 
 pytest.importorskip("paho.mqtt")
 real = pytest.mark.skipif(BROKER is None, reason="mosquitto is not installed")
@@ -48,9 +50,10 @@ class Ear:
 
 @pytest.fixture
 def broker(tmp_path):
-    running = Broker(tmp_path)
-    yield running
-    running.stop()
+    with own_port() as port:
+        running = Broker(tmp_path, port)
+        yield running
+        running.stop()
 
 
 def add(path, numbers, kind="alarm"):
@@ -93,10 +96,11 @@ def test_events_states_discovery_and_requests(tmp_path, broker):
 
 
 @real
-def test_a_broker_that_is_there_is_reached_by_the_first_event(tmp_path, broker):
+def test_a_broker_that_is_there_is_reached_by_the_first_event(tmp_path, broker, monkeypatch):
+    monkeypatch.setattr("asd_lightning.live.mqtt._FIRST_ANSWER", PATIENCE)
     path = tmp_path / "journal"
     add(path, [1])
-    sink, journal = Mqtt(broker.url, path), Journal(path)
+    sink, journal = Mqtt(broker.url, path, seconds=PATIENCE), Journal(path)
     sink.recover(journal)
     # Raises where the connection is not there yet.
     sink.deliver(journal.events(0)[0][1])
@@ -157,10 +161,39 @@ def test_a_broker_that_is_not_there_keeps_events_in_the_journal(tmp_path):
     path, stop = tmp_path / "journal", threading.Event()
     add(path, [1, 2])
     stop.set()
-    sink = Mqtt(f"mqtt://127.0.0.1:{free_port()}/plant", path)
-    feed(sink, path, stop)
-    sink.close()
+    with closed_port() as port:
+        sink = Mqtt(f"mqtt://127.0.0.1:{port}/plant", path)
+        feed(sink, path, stop)
+        sink.close()
     assert Journal(path).delivered(sink.name) == 0
+
+
+def test_the_state_that_is_kept_is_the_last_one_where_a_broker_comes_back_amid_an_event(tmp_path):
+    """The connection's own thread says the states then, and is held up just before the broker has what it says."""
+    sink = Mqtt("mqtt://127.0.0.1/plant", tmp_path / "journal")
+    sent, others = [], []
+
+    def deliver():
+        sink._follow({"source": "pump1", "machine": "pump", "kind": "alarm"})
+        sink._introduce("pump1")
+
+    class Client:
+        def publish(self, topic, text, **_):
+            if topic.endswith("/state") and not others:
+                others.append(threading.Thread(target=deliver))
+                others[0].start()
+                others[0].join(0.3)
+            sent.append((topic, text))
+
+        def subscribe(self, *_, **__):
+            pass
+
+    sink._client = Client()
+    sink._follow({"source": "pump1", "machine": "pump", "kind": "warning"})
+    sink._connected(sink._client, None, None, types.SimpleNamespace(is_failure=False), None)
+    others[0].join()
+    states = [json.loads(text)["level"] for topic, text in sent if topic.endswith("/state")]
+    assert states[-1] == "alarm"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ import itertools
 import json
 import sqlite3
 import threading
-import time
 import types
 from dataclasses import replace
 
@@ -14,6 +13,7 @@ import pytest
 from asd_lightning.errors import UserError
 from asd_lightning.live.journal import Journal, Place
 from asd_lightning.live.sinks import COLUMNS, Csv, JsonLines, Standard, feed
+from tests.live.broker import PATIENCE, until
 from tests.live.test_journal import event
 
 
@@ -188,7 +188,7 @@ class Slow:
         pass
 
     def deliver(self, line):
-        assert self.may.wait(60)
+        assert self.may.wait(PATIENCE)
         self.taken.append(line)
 
 
@@ -197,20 +197,13 @@ def test_a_slow_sink_holds_up_no_other(tmp_path, journal):
     threads = [threading.Thread(target=feed, args=(sink, journal, stop), daemon=True) for sink in (slow, quick)]
     for thread in threads:
         thread.start()
-    wait(lambda: len(quick.taken) == 5)
+    until(lambda: len(quick.taken) == 5)
     assert slow.taken == []
     slow.may.set()
     stop.set()
     for thread in threads:
-        thread.join(60)
+        thread.join()
     assert slow.taken == quick.taken == lines_of(journal)
-
-
-def wait(true):
-    end = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.01)
 
 
 def test_what_a_full_disk_keeps_from_being_marked_is_given_once(journal, monkeypatch, caplog):

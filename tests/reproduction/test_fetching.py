@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from asd_lightning.cli import main
 from asd_lightning.reproduction import fetching
+from tests.ports import closed_port
 
 
 @pytest.fixture(autouse=True)
@@ -48,17 +48,16 @@ def test_without_a_network_a_line_for_each_says_what_to_fetch_where(tmp_path, mo
     weights.mkdir(parents=True)
     for name in ("beats_iter3", "eat_base"):
         (weights / f"{name}.safetensors").touch()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        closed = f"http://127.0.0.1:{free.getsockname()[1]}"
-    monkeypatch.setenv("ASD_DOWNLOAD_MIRROR", closed)
-    assert main(["reproduce", "xju2025", "--yes"]) == 2
-    assert capsys.readouterr().err.strip() == (
-        f"asd: data/dcase2025 is not here or not whole, and {closed} cannot be reached: where it can, run "
-        "`asd download dcase2025 --parts dev,train -o data/dcase2025`, and bring data/dcase2025 to this computer"
-    )
-    # All that is missing is told, not its first alone.
-    assert main(["reproduce", "lora_2026", "--yes"]) == 2
+    with closed_port() as port:
+        closed = f"http://127.0.0.1:{port}"
+        monkeypatch.setenv("ASD_DOWNLOAD_MIRROR", closed)
+        assert main(["reproduce", "xju2025", "--yes"]) == 2
+        assert capsys.readouterr().err.strip() == (
+            f"asd: data/dcase2025 is not here or not whole, and {closed} cannot be reached: where it can, run "
+            "`asd download dcase2025 --parts dev,train -o data/dcase2025`, and bring data/dcase2025 to this computer"
+        )
+        # All that is missing is told, not its first alone.
+        assert main(["reproduce", "lora_2026", "--yes"]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert [line.partition("run `")[2].partition("`")[0] for line in lines] == [
         "asd download dcase2026 --parts dev,train,test -o data/dcase2026",

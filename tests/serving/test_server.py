@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import signal
 import socket
 import sys
@@ -31,24 +32,18 @@ def process(own, monkeypatch):
     journal = Journal(own.with_name("own.asd.journal"))
     told(journal, 1)
     journal.close()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    started = Forked(["serve", own, "--port", port], own.parent)
+    started = Forked(["serve", own, "--port", 0], own.parent)
     try:
-        while not answers(port):
+        while (address := re.search(r"http://127\.0\.0\.1:(\d+)/ ", started.so_far())) is None:
             assert started.poll() is None, started.done()
             time.sleep(0.02)
+        port = int(address[1])
+        # Ctrl-C is the server's own from here on.
+        assert request(port, "/api/v1/health")[0] == 200
         yield started, port
     finally:
         if started.poll() is None:
             started.kill()
-
-
-def answers(port):
-    try:
-        return request(port, "/api/v1/health")[0] == 200
-    except OSError:
-        return False
 
 
 def request(port, path, body=None, **headers):
