@@ -10,6 +10,8 @@ from pathlib import Path
 # One thread for each process, those that tests start too: `make test` runs as many as there are cores, threads of
 # several would wait for one another, and results depend on their number.  Torch and numpy read it when imported.
 os.environ["OMP_NUM_THREADS"] = "1"
+# Python's parser of arguments asks for a translation of each of its words, and looks for its file each time.
+os.environ["LANGUAGE"] = "C"
 
 import pytest
 from jaxtyping import config
@@ -53,8 +55,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     gc.freeze()
-    # Whole passes are rare: what the tests' modules import later is most of what they look through, and no garbage.
-    gc.set_threshold(*gc.get_threshold()[:2], 50)
+    # Passes are rare: what the tests' modules import later is most of what they look through, and no garbage.
+    gc.set_threshold(20_000, 10, 50)
     gc.enable()
 
 
