@@ -20,6 +20,8 @@ from jaxtyping import config
 from jaxtyping._storage import pop_shape_memo, push_shape_memo
 
 _original = jaxtyping.jaxtyped
+# Of each code that was checked: the annotations, the function with checks, and whether one is of an array.
+_known: dict[int, tuple[dict[str, Any], Any, bool]] = {}
 # As jaxtyping's own: a wrong type is a TypeError, which those who build parts from a file's content catch.
 _checks = beartype(conf=BeartypeConf(violation_type=TypeError))
 
@@ -71,6 +73,9 @@ def _with_checks(function: FunctionType) -> tuple[Callable[..., Any], bool]:
     if inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function):
         # Called is not done: what it yields comes after the call.
         return _original(function, typechecker=check), True
+    known = _known.get(id(function.__code__))
+    if known and known[0] == function.__annotations__:
+        return _of_another(known[1], function), known[2]
     same = FunctionType(
         function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__
     )
@@ -82,7 +87,21 @@ def _with_checks(function: FunctionType) -> tuple[Callable[..., Any], bool]:
     same.__annotations__ = {
         name: _read(annotation, function.__globals__) for name, annotation in function.__annotations__.items()
     }
-    return check(same), any("jaxtyping." in repr(kind) for kind in same.__annotations__.values())
+    has_axes = any("jaxtyping." in repr(kind) for kind in same.__annotations__.values())
+    checked = check(same)
+    # It holds the code, whose number is no other's meanwhile.
+    _known[id(function.__code__)] = function.__annotations__, checked, has_axes
+    return checked, has_axes
+
+
+def _of_another(checked: FunctionType, function: FunctionType) -> FunctionType:
+    """The checks of a function's code, around the function that was made of it at a later call of the one around it."""
+    if "__beartype_func" not in (checked.__kwdefaults__ or {}):
+        # There was nothing to check.
+        return function
+    again = FunctionType(checked.__code__, checked.__globals__, checked.__name__, None, checked.__closure__)
+    again.__kwdefaults__ = checked.__kwdefaults__ | {"__beartype_func": function}
+    return again
 
 
 def _read(annotation: Any, names: dict[str, Any]) -> Any:

@@ -10,19 +10,16 @@ def compose_lighter() -> None:
     What it has made of the package's own files is kept, for each choice of them, and copied.  Settings are put in by
     Hydra each time, and with files from elsewhere nothing is kept.
     """
-    import copy
     import pickle
     from functools import wraps
 
     from hydra._internal import config_loader_impl as hydra
-    from hydra._internal import config_repository as files
     from hydra._internal.defaults_list import Overrides
 
     from asd_lightning.configuration import CONF_DIR
 
     _read_yaml_in_c()
     order, merge = hydra.create_defaults_list, hydra.ConfigLoaderImpl._compose_config_from_defaults_list
-    load = files.ConfigRepository.load_config
     kept = {}
 
     def is_known(repo):
@@ -53,20 +50,31 @@ def compose_lighter() -> None:
         made._metadata.resolver_cache.clear()
         return made
 
+    _read_files_once(is_known, copied)
+    hydra.create_defaults_list = ordered
+    hydra.ConfigLoaderImpl._compose_config_from_defaults_list = merged
+
+
+def _read_files_once(is_known, copied) -> None:
+    import copy
+    from functools import wraps
+
+    from hydra._internal.config_repository import CachingConfigRepository, ConfigRepository
+
+    load, start = ConfigRepository.load_config, CachingConfigRepository.__init__
+
     @wraps(load)
     def loaded(self, config_path):
         if not is_known(self):
             return load(self, config_path)
         return copied(f"file {config_path}", lambda: load(self, config_path))
 
-    def keep_store(self, delegate):
+    @wraps(start)
+    def started(self, delegate):
         # Its list of sources is replaced, and nothing in it changed: the store of all plugins need not be copied.
         self.delegate, self.cache = copy.copy(delegate), {}
 
-    files.ConfigRepository.load_config = loaded
-    files.CachingConfigRepository.__init__ = wraps(files.CachingConfigRepository.__init__)(keep_store)
-    hydra.create_defaults_list = ordered
-    hydra.ConfigLoaderImpl._compose_config_from_defaults_list = merged
+    ConfigRepository.load_config, CachingConfigRepository.__init__ = loaded, started
 
 
 def _read_yaml_in_c() -> None:
