@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +226,7 @@ def _refuse_missing_parts(overrides: Sequence[Override]) -> None:
             )
 
 
+@cache
 def _needed() -> set[str]:
     """What stands in the configuration beside its groups."""
     return set(yaml.safe_load((CONF_DIR / "train.yaml").read_text(encoding="utf-8"))) - {"defaults"}

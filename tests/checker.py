@@ -44,28 +44,33 @@ def _checked(thing: Any) -> Any:
         if is_dataclass(thing) and isinstance(thing.__init__, FunctionType):
             thing.__init__ = _checked(thing.__init__)
         return thing
-    checks: list[Callable[..., Any]] = []
+    checked: Callable[..., Any] | None = None
+    has_axes = True
 
     @wraps(thing)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
+        nonlocal checked, has_axes
         if config.jaxtyping_disable:
             return thing(*args, **kwargs)
-        if not checks:
-            checks.append(_with_checks(thing))
+        if checked is None:
+            checked, has_axes = _with_checks(thing)
+        if not has_axes:
+            return checked(*args, **kwargs)
         # Names of axes hold for one call.
         push_shape_memo({})
         try:
-            return checks[0](*args, **kwargs)
+            return checked(*args, **kwargs)
         finally:
             pop_shape_memo()
 
     return wrapped
 
 
-def _with_checks(function: FunctionType) -> Callable[..., Any]:
+def _with_checks(function: FunctionType) -> tuple[Callable[..., Any], bool]:
+    """The function with its checks, and whether one is of an array, whose axes have names."""
     if inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function):
         # Called is not done: what it yields comes after the call.
-        return _original(function, typechecker=check)
+        return _original(function, typechecker=check), True
     same = FunctionType(
         function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__
     )
@@ -77,7 +82,8 @@ def _with_checks(function: FunctionType) -> Callable[..., Any]:
     same.__annotations__ = {
         name: _read(annotation, function.__globals__) for name, annotation in function.__annotations__.items()
     }
-    return check(same)
+    has_axes = any("jaxtyping." in repr(kind) for kind in same.__annotations__.values())
+    return check(same), has_axes
 
 
 def _read(annotation: Any, names: dict[str, Any]) -> Any:

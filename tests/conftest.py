@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 # One thread for each process, those that tests start too: `make test` runs as many as there are cores, threads of
 # several would wait for one another, and results depend on their number.  Torch and numpy read it when imported.
 os.environ["OMP_NUM_THREADS"] = "1"
+# Python's parser of arguments asks for a translation of each of its words, and looks for its file each time.
+os.environ["LANGUAGE"] = "C"
 
 import hypothesis
 import pytest
@@ -63,8 +66,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     gc.freeze()
-    # Whole passes are rare: what the tests' modules import later is most of what they look through, and no garbage.
-    gc.set_threshold(*gc.get_threshold()[:2], 50)
+    # Passes are rare: what the tests' modules import later is most of what they look through, and no garbage.
+    gc.set_threshold(20_000, 10, 50)
     gc.enable()
 
 
@@ -76,6 +79,14 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data") / "tiny"
     synthesize(root, "tiny", seed=0)
     return root
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _signals_are_given_back() -> Iterator[None]:
+    """A handler that stays is every later test's, and processes of a pool that inherit it do not end when told."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    assert {number: signal.getsignal(number) for number in before} == before
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -50,8 +50,31 @@ def compose_lighter() -> None:
         made._metadata.resolver_cache.clear()
         return made
 
+    _read_files_once(is_known, copied)
     hydra.create_defaults_list = ordered
     hydra.ConfigLoaderImpl._compose_config_from_defaults_list = merged
+
+
+def _read_files_once(is_known, copied) -> None:
+    import copy
+    from functools import wraps
+
+    from hydra._internal.config_repository import CachingConfigRepository, ConfigRepository
+
+    load, start = ConfigRepository.load_config, CachingConfigRepository.__init__
+
+    @wraps(load)
+    def loaded(self, config_path):
+        if not is_known(self):
+            return load(self, config_path)
+        return copied(f"file {config_path}", lambda: load(self, config_path))
+
+    @wraps(start)
+    def started(self, delegate):
+        # Its list of sources is replaced, and nothing in it changed: the store of all plugins need not be copied.
+        self.delegate, self.cache = copy.copy(delegate), {}
+
+    ConfigRepository.load_config, CachingConfigRepository.__init__ = loaded, started
 
 
 def _read_yaml_in_c() -> None:

@@ -33,6 +33,16 @@ def of_rows(rows: Rows, by: Float[np.ndarray, " n"], size: int | None = None) ->
     return {name: row * by for name, row in rows.items()}
 
 
+def scaled_by(by: float):
+    """A function that is made anew at each call."""
+
+    @checked
+    def scaled(x: Float[np.ndarray, " n"], name: str = "") -> Float[np.ndarray, " n"]:
+        return x * by
+
+    return scaled
+
+
 @checked
 def pieces(x: Float[np.ndarray, " n"], unknown: Unknown = None) -> Iterator[float]:
     yield from x
@@ -51,6 +61,8 @@ def test_what_is_right_passes_whatever_the_sizes_of_the_call_before():
         assert weighted(np.ones((n, 2)), np.ones(n)).shape == (n, 2)
         assert of_rows({"a": np.ones(n)}, by=np.ones(n))["a"].shape == (n,)
         assert list(pieces(np.ones(n), unknown="anything")) == [1.0] * n
+        # Each by its own number.
+        assert list(scaled_by(n)(np.ones(2))) == [n, n]
     assert Held(3).size == 3
 
 
@@ -65,6 +77,8 @@ def test_what_is_right_passes_whatever_the_sizes_of_the_call_before():
         lambda: of_rows({"a": np.ones(3)}, np.ones(3), "three"),
         lambda: pieces(np.ones((3, 3))),
         lambda: Held("three"),
+        lambda: scaled_by(2.0)(np.ones((3, 3))),
+        lambda: [scaled_by(one)(np.ones(3), name) for one, name in ((2.0, "a"), (3.0, 4))],
         lambda: weighted_auc(np.ones(3), np.array([True, False]), np.ones((1, 3), int)),
     ],
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
-from hydra._internal import config_loader_impl
+from hydra._internal import config_loader_impl, config_repository
 from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, Node, OmegaConf
 
@@ -25,7 +25,12 @@ def composed(*overrides: str) -> DictConfig:
 def composed_by_hydra(monkeypatch: pytest.MonkeyPatch, *overrides: str) -> DictConfig:
     with monkeypatch.context() as patch:
         patch.setattr(config_loader_impl, "create_defaults_list", config_loader_impl.create_defaults_list.__wrapped__)
-        patch.setattr(LOADER, MERGE, getattr(LOADER, MERGE).__wrapped__)
+        for made, name in (
+            (LOADER, MERGE),
+            (config_repository.ConfigRepository, "load_config"),
+            (config_repository.CachingConfigRepository, "__init__"),
+        ):
+            patch.setattr(made, name, getattr(made, name).__wrapped__)
         return composed(*overrides)
 
 

@@ -246,12 +246,13 @@ def _listen(watch: Watch, metrics: int | None) -> int:
 
     server = None if metrics is None else serve(metrics, watch.status)
     # A service manager ends a program so.
-    signal.signal(signal.SIGTERM, lambda *_: watch.stop())
+    before = signal.signal(signal.SIGTERM, lambda *_: watch.stop())
     try:
         watch.run(_shown(watch))
     except KeyboardInterrupt:
         print("\nasd: ended; the journal keeps where it was", file=sys.stderr)
     finally:
+        signal.signal(signal.SIGTERM, before)
         if server is not None:
             server.shutdown()
             server.server_close()

@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 from rich.progress import Progress
-from scipy.stats import ttest_1samp
 
 from asd_lightning.comparison.systems import Run, System
 from asd_lightning.errors import UserError
@@ -165,6 +164,9 @@ def _paired_t_test(differences: Sequence[float]) -> tuple[float, float, float]:
         return mean, math.nan, math.nan
     if max(differences) - min(differences) <= ROUNDING:
         return mean, 0.0, math.nan
+    # Imported where it is used alone: it takes longer than most comparisons.
+    from scipy.stats import ttest_1samp
+
     return mean, float(np.std(differences, ddof=1)), float(ttest_1samp(differences, 0.0).pvalue)
 
 

@@ -277,14 +277,16 @@ def _noise(rng: np.random.Generator, shape: tuple[int, ...], sides: Sides) -> Fl
 
 
 def _highest(z: Float[np.ndarray, "runs clips"], allowance: float, sides: Sides) -> Float[np.ndarray, " runs"]:
-    """The highest that each run's sum gets: how far the plain sum rises above its lowest before."""
-    z = np.clip(z, -LARGEST, LARGEST)
+    """The highest that each run's sum gets, clip by clip as in :meth:`DriftTest.update`, all runs at once."""
+    by_clip = np.clip(z.T, -LARGEST, LARGEST, order="C")
     highest = np.zeros(len(z))
     for sign in (1, -1) if sides == "both" else (1,):
-        plain = np.cumsum(sign * z - allowance, axis=1)
-        lowest = np.minimum(np.minimum.accumulate(plain, axis=1), 0)
-        rise = plain - np.concatenate([np.zeros((len(z), 1)), lowest[:, :-1]], axis=1)
-        highest = np.maximum(highest, rise.max(axis=1))
+        evidence, above = np.zeros(len(z)), sign * by_clip
+        for clip in above:
+            evidence += clip
+            evidence -= allowance
+            np.maximum(evidence, 0, out=evidence)
+            np.maximum(highest, evidence, out=highest)
     return highest
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
 
+from asd_lightning.evaluation.areas import auc
 from asd_lightning.scoring.clip_scores import ClipScore, machine_name
 from asd_lightning.tables import Row, Table, percent, write_csv, write_tables
 
@@ -84,8 +84,8 @@ def _result(
 def _auc(normal: Sequence[ClipScore], anomalies: Sequence[ClipScore]) -> float:
     if not normal or not anomalies:
         return math.nan
-    truth = np.repeat([0, 1], [len(normal), len(anomalies)])
-    return float(roc_auc_score(truth, [clip.anomaly_score for clip in (*normal, *anomalies)]))
+    is_anomaly = np.repeat([False, True], [len(normal), len(anomalies)])
+    return auc(is_anomaly, np.array([clip.anomaly_score for clip in (*normal, *anomalies)], dtype=np.float64))
 
 
 def _share(clips: Sequence[ClipScore], decision: int) -> float:

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
-from sklearn.metrics import roc_auc_score
 
 from asd_lightning.errors import UserError
+from asd_lightning.evaluation.areas import auc, partial_auc
 from asd_lightning.foreign_files import read_csv
 from asd_lightning.scoring.clip_scores import ClipScore, machine_name
 from asd_lightning.tables import Row, Table, percent, write_csv, write_tables
@@ -148,7 +148,7 @@ def section_metrics(machine: str, section: str, clips: Sequence[ClipScore]) -> M
     auc_of = {domain: _auc(anomaly_score, is_anomaly, mask | is_anomaly) for domain, mask in of_domain.items()}
     source = _precision_recall_f1(is_anomaly, decision, of_domain["source"] & decided)
     target = _precision_recall_f1(is_anomaly, decision, of_domain["target"] & decided)
-    pauc = float(roc_auc_score(is_anomaly, anomaly_score, max_fpr=MAX_FPR))
+    pauc = partial_auc(is_anomaly, anomaly_score, MAX_FPR)
     return MachineMetrics(
         machine=machine,
         section=section,
@@ -280,7 +280,7 @@ def _auc(
 ) -> float:
     if is_anomaly[keep].all():
         return math.nan
-    return float(roc_auc_score(is_anomaly[keep], anomaly_score[keep]))
+    return auc(is_anomaly[keep], anomaly_score[keep])
 
 
 def _precision_recall_f1(

@@ -280,12 +280,12 @@ def make_trainer(config: DictConfig, output_dir: Path) -> pl.Trainer:
     loggers = instantiate_all(config.get("logger"))
     idle = (*(() if config.trainer.max_steps else _NEED_TRAINING), *(() if loggers else _NEED_LOGGER))
     callbacks = [callback for callback in instantiate_all(config.callbacks) if not isinstance(callback, idle)]
+    told = recorded(config)
     for callback in callbacks:
         if isinstance(callback, ResultsWriter):
             if is_first_process() and results_of(output_dir).finished:
                 callback.results = claim_results(output_dir)
             callback.config = as_yaml(config)
-            told = recorded(config)
             callback.about = {
                 "name": told["system"],
                 "experiment": config.choices.experiment,
@@ -296,7 +296,7 @@ def make_trainer(config: DictConfig, output_dir: Path) -> pl.Trainer:
         config.trainer, callbacks=callbacks, logger=loggers, default_root_dir=str(output_dir)
     )
     for each in trainer.loggers:
-        each.log_hyperparams(recorded(config))
+        each.log_hyperparams(told)
     return trainer
 
 
