@@ -205,8 +205,8 @@ DECISIVE = (
         (
             (
                 "Ledoit-Wolf shrinkage",
-                "covariance, _ = ledoit_wolf(centered, assume_centered=True)",
-                "_, covariance = ledoit_wolf, centered.T @ centered / len(centered)",
+                "whitening = principal_axes(centered).whitening(float(shrinkage))",
+                "whitening = principal_axes(centered).whitening(0.9 * float(shrinkage))",
             ),
         ),
     ),

@@ -27,7 +27,9 @@ def elsewhere(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_a_rehearsal_ends_with_the_table_and_says_what_it_is(elsewhere, capsys):
+def test_a_rehearsal_ends_with_the_table_and_says_what_it_is(elsewhere, capsys, monkeypatch):
+    # The table in one part.
+    monkeypatch.setenv("COLUMNS", "300")
     made = asd_lightning.reproduce("rdp2603", rehearse=True)
     told = capsys.readouterr().out
     folder = Path("runs/rehearse_rdp2603")
