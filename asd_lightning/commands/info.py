@@ -75,19 +75,21 @@ def agreement_line(agreement: float | None, precision: str) -> list[str]:
 
 
 def _lines(about: dict[str, Any]) -> list[str]:
+    from asd_lightning.detector.plain_names import encoder_name
+
     heard, weights = about["preprocessing"], about["weights"]
-    kinds = ", ".join(branch["encoder"]["kind"] for branch in about["embedder"]["branches"])
+    encoders = ", ".join(encoder_name(branch["encoder"]) for branch in about["embedder"]["branches"])
     where = "in the file" if weights["kept"] else "none" if not weights["digest"] else "fetched by name"
     lines = [
         f"{about['path']}: {about['bytes'] / 1e6:.2f} MB, of asd_lightning {about['package']}, whole and unaltered",
         f"content {about['content_hash']}",
         f"hears {heard['sample_rate']} Hz, channel {heard['channel']}, in windows of {heard['clip_seconds']:g} s",
-        f"embedder {kinds}, in {about['precision']}; weights: {where}",
+        f"embedder {encoders}, in {about['precision']}; weights: {where}",
         *(f"  {one['name']} (sha256 {one['sha256'] or 'unknown'})" for one in weights["published"].values()),
     ]
     for machine in about["machines"]:
         lines += [
-            f"{machine['machine']}: {machine['clips']} clips in the bank, {machine['back_end']}",
+            f"{machine['machine']}: {machine['clips']} clips in the bank, back-end {machine['back_end']}",
             f"  {machine['promise']}",
             *(f"  warning: {told}" for told in machine["warnings"]),
             *agreement_line(machine["agreement"], about["precision"]),
