@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from asd_lightning.commands.grammar import add_output
+from asd_lightning.commands.written_page import tell_page
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,5 +32,5 @@ def run(args: argparse.Namespace) -> int:
     logging.basicConfig(format="asd: %(message)s")
     found = explain(args.detector, args.recording, args.output, args.machine)
     print(summary(found))
-    print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB, loads nothing from the network")
+    tell_page(args.output)
     return exit_status([found.judgment])
