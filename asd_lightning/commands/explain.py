@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from asd_lightning.commands.grammar import add_output
+from asd_lightning.commands.lines import print_lines
 from asd_lightning.commands.written_page import tell_page
 
 
@@ -31,6 +32,6 @@ def run(args: argparse.Namespace) -> int:
 
     logging.basicConfig(format="asd: %(message)s")
     found = explain(args.detector, args.recording, args.output, args.machine)
-    print(summary(found))
+    print_lines([summary(found)])
     tell_page(args.output)
     return exit_status([found.judgment])
