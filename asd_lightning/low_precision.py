@@ -170,8 +170,7 @@ def lowered_branches(embedder: Embedder, precision: Precision) -> list[str]:
     names = [name for name, encoder in encoders.items() if _computes_in(encoder, precision)]
     if not names:
         possible = [one for one in PRECISIONS if any(_computes_in(encoder, one) for encoder in encoders.values())]
-        kinds = ", ".join(dict.fromkeys(type(encoder).__name__ for encoder in encoders.values()))
-        raise UserError(f"{precision}: nothing in {kinds} computes in it; choose {' or '.join(possible)}")
+        raise UserError(f"{precision}: nothing in {', '.join(encoders)} computes in it; choose {' or '.join(possible)}")
     return names
 
 

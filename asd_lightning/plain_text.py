@@ -79,6 +79,18 @@ def composed(text: str) -> str:
     return normalize("NFC", text)
 
 
+def natural_order(text: str) -> tuple[tuple[object, ...], str]:
+    """Key that sorts names as people count: numbers in them by their value, letters whatever their case.
+
+    >>> sorted(["system10", "System2", "system1"], key=natural_order)
+    ['system1', 'System2', 'system10']
+    """
+    # Every second part is a number, so that like is compared with like.  Of two numbers the one of more digits is the
+    # larger; a name may have more of them than int() reads.
+    parts = re.split(r"0*([0-9]+)", text)
+    return tuple((len(part), part) if place % 2 else part.lower() for place, part in enumerate(parts)), text
+
+
 def file_name(text: str) -> str:
     """A name as the file system gives it, as text: UTF-8 whatever the locale, and `composed`.
 

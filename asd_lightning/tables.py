@@ -188,12 +188,18 @@ def _width_of_numbers(heading: str, cells: Sequence[str]) -> int:
 
 
 def print_table(table: Table) -> None:
-    """Print a table; where the output has no width of its own, such as a pipe, no column is folded."""
+    """Print a table; where the output has no width of its own, such as a pipe, no column is folded.
+
+    In a narrow terminal the longest names go on below, so that headings and numbers stay whole.
+    """
     from rich.console import Console
 
     shown, console = as_terminal(table), Console()
     if not console.is_terminal:
-        console = Console(width=Console(width=_UNBOUNDED).measure(shown).maximum)
+        console = Console(width=_natural_width(table))
+    elif _natural_width(table) > console.width:
+        for column in shown.columns[: table.words]:
+            column.no_wrap = False
     console.print(shown)
 
 

@@ -115,6 +115,52 @@ def test_switches(switch):
         composes([switch])
 
 
+def options_of(parser, called=()):
+    """(words of the command, spellings) of every option that --help shows."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for word, below in action.choices.items():
+                yield from options_of(below, (*called, word))
+        elif action.option_strings and action.dest != "help" and action.help != argparse.SUPPRESS:
+            yield " ".join(called), tuple(action.option_strings)
+
+
+def all_options():
+    for command in cli.COMMANDS:
+        # Those of Hydra are settings, which docs/paper.md and the presets have.
+        if command not in cli.HYDRA_COMMANDS:
+            yield from (one for one in options_of(cli.build_parser(command)) if one[0].startswith(command))
+
+
+def says(text, option):
+    return re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", text)
+
+
+def test_every_option_is_told_on_a_page_that_shows_its_command():
+    texts = [page.read_text(encoding="utf-8") for page in PAGES]
+    shown = {called: [text for text in texts if says(text, f"asd {called}")] for called, _ in all_options()}
+    assert len(shown) > 20
+    missing = [
+        f"asd {called}: {spellings[-1]}"
+        for called, spellings in all_options()
+        if not any(says(text, option) for text in shown[called] for option in spellings)
+    ]
+    assert missing == []
+
+
+def test_options_that_pages_name_alone_exist():
+    """Those in commands are parsed above; other programs' are named on two pages."""
+    known = {"--trust", "--config-dir", *(option for _, spellings in all_options() for option in spellings)}
+    named = {
+        f"{page.name}: {option}"
+        for page in PAGES
+        if page.name not in ("peers.md", "slurm.md")
+        for option in re.findall(r"(?<!`)`(--[a-z][\w-]*)[^`]*`", page.read_text(encoding="utf-8"))
+        if option not in known
+    }
+    assert named == set()
+
+
 def test_a_command_that_does_not_exist_would_be_found():
     text = "```bash\nasd trian data.root=x   # a comment\n```\nand `asd train data.rot=x`"
     assert list(commands(text)) == [("trian", ["data.root=x"]), ("train", ["data.rot=x"])]

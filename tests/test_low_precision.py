@@ -321,9 +321,9 @@ def test_each_branch_that_can_is_lowered_and_the_others_stay():
 
 
 def test_what_computes_in_no_such_precision_is_refused():
-    with pytest.raises(UserError, match=r"^int8: nothing in MN04 computes in it; choose float32 or bf16$"):
+    with pytest.raises(UserError, match=r"^int8: nothing in mn04 computes in it; choose float32 or bf16$"):
         lowered(system("mn04"), "int8")
-    with pytest.raises(UserError, match=r"^bf16: nothing in TemporalStatistics computes in it; choose float32$"):
+    with pytest.raises(UserError, match=r"^bf16: nothing in statistics computes in it; choose float32$"):
         lowered(system("statistics"), "bf16")
 
 

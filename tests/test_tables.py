@@ -23,6 +23,7 @@ from asd_lightning.tables import (
     percent,
     percent_interval,
     print_in_parts,
+    print_table,
 )
 
 TABLE = Table(
@@ -103,6 +104,18 @@ def test_a_long_name_leaves_the_numbers_whole(name: str) -> None:
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(as_terminal(Table("T", ("machine", *"abcdefg"), (Row((name, *["100.00"] * 7)),))))
     assert console.export_text().count("100.00") == 7
+
+
+def test_in_a_narrow_terminal_a_name_goes_on_below_and_headings_stay_whole(monkeypatch, capsys) -> None:
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("NO_COLOR", "1")
+    heading = ("recording", "machine", "decision", "score", "threshold")
+    rows = (Row(("today/clip_00411.wav", "pump", "normal", "22.28", "26.11")),)
+    print_table(Table("T", heading, rows, words=3))
+    text = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    assert max(map(len, text.splitlines())) <= 60
+    assert all(word in text for word in (*heading, "pump", "normal", "22.28", "26.11"))
 
 
 @pytest.fixture

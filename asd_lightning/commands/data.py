@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from asd_lightning.commands.grammar import add_output
+from asd_lightning.commands.written_page import tell_page
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,5 +55,5 @@ def _stats(args: argparse.Namespace) -> int:
     from asd_lightning.pages.gallery import write_gallery
 
     write_gallery(args.folder, args.output, Console(stderr=True), label_clips)
-    print(f"{args.output} written")
+    tell_page(args.output)
     return 0

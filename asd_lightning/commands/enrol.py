@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asd_lightning.commands.grammar import add_output
+from asd_lightning.commands.lines import print_lines
 from asd_lightning.errors import UserError
 from asd_lightning.precision import PRECISIONS
 
@@ -87,22 +88,18 @@ def run(args: argparse.Namespace) -> int:
 
     from asd_lightning.commands.info import agreement_line
     from asd_lightning.detector.actions import enrol
-    from asd_lightning.plain_text import printable
 
     logging.basicConfig(format="asd: %(message)s")
     options = ("machine", "embedder", "recordings", "false_alarms", "clip_seconds", "self_contained", "sounds")
     given = {name: getattr(args, name) for name in (*options, "precision", "bank_size", "states")}
     detector = enrol(args.source, args.output, **given)
     learnt = detector.learnt_
-    for line in _of_run(detector) if learnt is None else what_was_learnt(learnt, args.false_alarms is None):
-        print(printable(line))
+    lines = [*(_of_run(detector) if learnt is None else what_was_learnt(learnt, args.false_alarms is None))]
     if learnt is not None and (told := _short(learnt.seconds, detector.hearing_.preprocessing.clip_seconds)):
-        print(told)
+        lines.append(told)
     for machine in detector.machines_.values() if learnt is None else (learnt,):
-        for line in agreement_line(machine.agreement, detector.hearing_.precision):
-            print(line.strip())
-    print(printable(_size(detector, args.output)))
-    print(printable(f"next: asd score {args.output} RECORDINGS"))
+        lines += [line.strip() for line in agreement_line(machine.agreement, detector.hearing_.precision)]
+    print_lines([*lines, _size(detector, args.output), f"next: asd score {args.output} RECORDINGS"])
     return 0
 
 

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 
 from asd_lightning.commands.grammar import add_output
+from asd_lightning.commands.lines import print_lines
+from asd_lightning.commands.written_page import tell_page
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +32,6 @@ def run(args: argparse.Namespace) -> int:
 
     logging.basicConfig(format="asd: %(message)s")
     found = explain(args.detector, args.recording, args.output, args.machine)
-    print(summary(found))
-    print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB, loads nothing from the network")
+    print_lines([summary(found)])
+    tell_page(args.output)
     return exit_status([found.judgment])

@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from asd_lightning.commands.lines import print_lines
+
 if TYPE_CHECKING:
     from asd_lightning.detector.detector import Detector
     from asd_lightning.detector.machine import Machine
@@ -22,7 +24,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Check the file, and tell what is in it; returns the exit status."""
     from asd_lightning.detector.actions import info
-    from asd_lightning.plain_text import printable
 
     about = info(args.detector)
     if args.extract is not None:
@@ -34,8 +35,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(about, indent=1, default=str))
         return 0
-    for line in _lines(about):
-        print(printable(line))
+    print_lines(_lines(about))
     return 0
 
 
@@ -48,18 +48,19 @@ def changes_of(detector: Detector, path: Path, done: str, before: Detector) -> N
         done: in words.
         before: the detector that was opened before the file was replaced; it still reads the one of then.
     """
-    from asd_lightning.plain_text import printable
-
     machine = detector.machines_[detector.changed or next(iter(detector.machines_))]
     clips = len(set(machine.bank.of_role("bank").files()))
-    print(printable(f"{path}: {machine.name}: {done}; {clips} clips in the bank, changes: {len(machine.changes) - 1}"))
-    print(printable(f"promised: {machine.sentence()}"))
+    lines = [
+        f"{path}: {machine.name}: {done}; {clips} clips in the bank, changes: {len(machine.changes) - 1}",
+        f"promised: {machine.sentence()}",
+    ]
     levels = _warning_levels(before.machines_[machine.name])
     for state, level in _warning_levels(machine).items():
         was = levels.get(state)
         of_state = f"state {state}: " if state else ""
         told = "as before" if was == level else "new" if was is None else f"was {was:.6g}"
-        print(printable(f"{of_state}warning above {level:.6g} ({told})"))
+        lines.append(f"{of_state}warning above {level:.6g} ({told})")
+    print_lines(lines)
 
 
 def _warning_levels(machine: Machine) -> dict[str, float]:
@@ -75,19 +76,21 @@ def agreement_line(agreement: float | None, precision: str) -> list[str]:
 
 
 def _lines(about: dict[str, Any]) -> list[str]:
+    from asd_lightning.detector.plain_names import encoder_name
+
     heard, weights = about["preprocessing"], about["weights"]
-    kinds = ", ".join(branch["encoder"]["kind"] for branch in about["embedder"]["branches"])
+    encoders = ", ".join(encoder_name(branch["encoder"]) for branch in about["embedder"]["branches"])
     where = "in the file" if weights["kept"] else "none" if not weights["digest"] else "fetched by name"
     lines = [
         f"{about['path']}: {about['bytes'] / 1e6:.2f} MB, of asd_lightning {about['package']}, whole and unaltered",
         f"content {about['content_hash']}",
         f"hears {heard['sample_rate']} Hz, channel {heard['channel']}, in windows of {heard['clip_seconds']:g} s",
-        f"embedder {kinds}, in {about['precision']}; weights: {where}",
+        f"embedder {encoders}, in {about['precision']}; weights: {where}",
         *(f"  {one['name']} (sha256 {one['sha256'] or 'unknown'})" for one in weights["published"].values()),
     ]
     for machine in about["machines"]:
         lines += [
-            f"{machine['machine']}: {machine['clips']} clips in the bank, {machine['back_end']}",
+            f"{machine['machine']}: {machine['clips']} clips in the bank, back-end {machine['back_end']}",
             f"  {machine['promise']}",
             *(f"  warning: {told}" for told in machine["warnings"]),
             *agreement_line(machine["agreement"], about["precision"]),

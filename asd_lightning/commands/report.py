@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from asd_lightning.commands.grammar import add_output
+from asd_lightning.commands.written_page import tell_page
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +19,5 @@ def run(args: argparse.Namespace) -> int:
     """Write the page; returns the exit status."""
     from asd_lightning.pages.page import write_report
 
-    out = write_report(args.runs, args.output)
-    print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, loads nothing from the network")
+    tell_page(write_report(args.runs, args.output))
     return 0

@@ -48,7 +48,6 @@ def run(args: argparse.Namespace) -> int:
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         selection = select_runs(runs, score, poolings, progress)
     print_in_parts(selection_table(selection))
-    print(selection.reason)
     if args.output is not None:
         print(f"{', '.join(write_selection(selection, args.output))} written to {args.output}")
     return 0

@@ -53,8 +53,9 @@ def _print_list() -> None:
         entry, record = CATALOG.get(name), here.get(name, {})
         architecture = record.get("architecture") or (entry.architecture if entry else "")
         checksum = record.get("checksum") or ("published" if entry and entry.sha256 else "none published")
+        told = "no checksum published" if checksum == "none published" else f"checksum {checksum}"
         terms, origin = (entry.license, entry.origin) if entry else ("unknown", record.get("origin", ""))
         print(f"{name}: {'here' if record else 'not here'}")
-        print(f"    {printable(f'{architecture}, license {terms}, checksum {checksum}')}")
+        print(f"    {printable(f'{architecture}, license {terms}, {told}')}")
         print(f"    {printable(str(origin))}")
     print(f"folder: {weights_dir()}")

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from asd_lightning.evaluation.metrics import ALL, harmonic_mean
+from asd_lightning.plain_text import natural_order
 
 Values = Mapping[tuple[str, str], float]
 """(machine, metric) -> fraction; of several seeds their mean."""
@@ -43,7 +44,7 @@ def chosen_elsewhere(systems: Mapping[str, Values]) -> Iterator[ChosenElsewhere]
     [('a', 'two', 'one'), ('b', 'one', 'two'), ('c', 'one', 'two'), ('all', '', 'one')]
     """
     sets = {frozenset(machine for machine, _ in values) - {ALL} for values in systems.values()}
-    machines = sorted(next(iter(sets), frozenset()), key=str.lower)
+    machines = sorted(next(iter(sets), frozenset()), key=natural_order)
     if len(systems) < 2 or len(machines) < 2 or len(sets) > 1:
         return
     taken: list[float] = []

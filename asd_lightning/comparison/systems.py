@@ -20,6 +20,7 @@ from asd_lightning.comparison.settings import CLIPS, FUSED, differing_settings, 
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.metrics import ALL, METRICS, MachineMetrics, read_metrics
 from asd_lightning.foreign_files import ForeignFileError, first_line, load_yaml
+from asd_lightning.plain_text import natural_order
 from asd_lightning.run_folder import (
     CONFIG,
     FAILURE,
@@ -97,7 +98,7 @@ class Comparison:
     """Runs, found and sorted.
 
     Attributes:
-        systems: by name.
+        systems: by name, ``system2`` before ``system10``.
         machines: every machine that some run has a metric of.
         notes: what limits the comparison.
         runs: all, in the order in which they were found.
@@ -127,7 +128,7 @@ def compare_runs(folders: Sequence[Path]) -> Comparison:
     # As the report orders them: ToyCar after slider.
     return Comparison(
         systems,
-        tuple(sorted(machines, key=str.lower)),
+        tuple(sorted(machines, key=natural_order)),
         (*_notes(systems), *_unseen_tests(runs)),
         tuple(runs),
     )
@@ -165,7 +166,7 @@ def _places(folder: Path) -> Iterator[Path]:
     if is_run(folder) or is_result_set(folder):
         yield folder
         return
-    for child in sorted(folder.iterdir()):
+    for child in sorted(folder.iterdir(), key=lambda path: natural_order(path.name)):
         if child.is_dir() and not child.is_symlink() and not child.name.startswith("."):
             yield from _places(child)
 
@@ -259,7 +260,7 @@ def _read_config(results: ResultSet, run: Path | None) -> dict[str, Any]:
 def _columns(runs: Sequence[Run]) -> list[tuple[str, list[Run]]]:
     """Name and runs of each system; those without a name come last."""
     columns = []
-    for name in sorted({run.system for run in runs}, key=lambda name: (name == UNNAMED, name)):
+    for name in sorted({run.system for run in runs}, key=lambda name: (name == UNNAMED, natural_order(name))):
         groups = _groups([run for run in runs if run.system == name])
         if len(groups) == 1:
             columns.append((name, groups[0]))

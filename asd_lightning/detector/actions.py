@@ -22,6 +22,7 @@ from asd_lightning.detector.judging import Judgment
 from asd_lightning.detector.likeness import alike_by_name
 from asd_lightning.detector.lock import locked
 from asd_lightning.detector.machine import Machine
+from asd_lightning.detector.plain_names import back_end_name
 from asd_lightning.detector.states import NamedStates, StatesFrom
 from asd_lightning.errors import UserError
 from asd_lightning.run_folder import is_result_set, is_run
@@ -364,7 +365,7 @@ def _about(detector: Detector, name: str) -> dict[str, Any]:
         "machine": name,
         "clips": len(set(machine.bank.of_role("bank").files())),
         "recordings": machine.normal.recordings,
-        "back_end": machine.maker.get("kind", type(machine.scorer).__name__),
+        "back_end": back_end_name(machine.maker) if machine.maker else type(machine.scorer).__name__,
         "compression": None if machine.compression is None else machine.compression.sentence(),
         # Each state has its own.
         "warning": None if machine.in_states else machine.promise.warning,

@@ -37,7 +37,7 @@ _POOLINGS = dict.fromkeys(("AttentiveStatistics", "MeanPooling", "ClsPooling", "
 _OVER_TIME = dict.fromkeys(
     ("Mean", "Max", "Deviation", "RankWeighted", "PowerMean", "DeviationWeighted"), "encoders.over_time"
 )
-_SCORERS = {
+SCORERS = {
     "KNNScorer": "scoring.knn",
     "KMeansScorer": "scoring.centers",
     "MahalanobisScorer": "scoring.gaussian",
@@ -51,7 +51,7 @@ _SCORERS = {
     "CompressedScorer": "scoring.compressed",
 }
 _SETTINGS = {"Smote": "scoring.smote", "MemMixup": "scoring.mixup"}
-KINDS: Mapping[str, str] = _FRONT_ENDS | _ENCODERS | _POOLINGS | _OVER_TIME | _SCORERS | _SETTINGS
+KINDS: Mapping[str, str] = _FRONT_ENDS | _ENCODERS | _POOLINGS | _OVER_TIME | SCORERS | _SETTINGS
 """Name -> module of this package.  Nothing else is made from a detector's file."""
 
 NOT_KEPT = "cannot become part of a detector, which is opened without running anybody's code"
@@ -137,15 +137,15 @@ def scorer_maker(spec: Spec) -> Callable[[], Scorer]:
     Raises:
         UserError: a kind that is not on the list or not of its place.
     """
-    options = dict(_mapping(spec))
-    make = _callable(options.pop(_KIND, None), _SCORERS)
+    options = dict(mapping_of(spec))
+    make = callable_of(options.pop(_KIND, None), SCORERS)
     for name, place in (("smote", _SETTINGS), ("mixup", _SETTINGS)):
         if options.get(name) is not None:
             options[name] = _made(options[name], place)
     if "scorer" in options:
         options["scorer"] = scorer_maker(options["scorer"])
     if "scorers" in options:
-        options["scorers"] = {name: scorer_maker(part) for name, part in _mapping(options["scorers"]).items()}
+        options["scorers"] = {name: scorer_maker(part) for name, part in mapping_of(options["scorers"]).items()}
     return partial(make, **options)
 
 
@@ -155,7 +155,7 @@ def scorer_of(kind: object, state: ScorerState) -> Scorer:
     Raises:
         UserError: a kind that is not on the list, or a state that is none of its.
     """
-    made: Scorer = _callable(kind, _SCORERS).from_state(state)  # type: ignore[attr-defined]
+    made: Scorer = callable_of(kind, SCORERS).from_state(state)  # type: ignore[attr-defined]
     return made
 
 
@@ -168,7 +168,7 @@ def branches_of(spec: Spec) -> dict[str, Spec]:
     branches = spec.get("branches")
     if not isinstance(branches, list) or not 1 <= len(branches) <= _MOST_BRANCHES:
         raise UserError(f"holds {branches!s:.60} where a list of 1 to {_MOST_BRANCHES} branches belongs")
-    named = {str(_mapping(branch).get("name")): {**branch} for branch in branches}
+    named = {str(mapping_of(branch).get("name")): {**branch} for branch in branches}
     if len(named) < len(branches):
         raise UserError("holds two branches of one name")
     for branch in named.values():
@@ -178,31 +178,37 @@ def branches_of(spec: Spec) -> dict[str, Spec]:
 
 def pretrained(spec: Spec) -> dict[str, Spec]:
     """Of an embedder's spec, the encoders that have weights of their own, by branch."""
-    encoders = {name: _mapping(branch.get("encoder")) for name, branch in branches_of(spec).items()}
+    encoders = {name: mapping_of(branch.get("encoder")) for name, branch in branches_of(spec).items()}
     return {name: dict(encoder) for name, encoder in encoders.items() if encoder.get(_KIND) == "load_encoder"}
 
 
 def _pooling(spec: Any) -> Callable[[Any], Any]:
-    options = dict(_mapping(spec))
-    make = _callable(options.pop(_KIND, None), _POOLINGS)
+    options = dict(mapping_of(spec))
+    make = callable_of(options.pop(_KIND, None), _POOLINGS)
     if options.get("over_time") is not None:
         options["over_time"] = _made(options["over_time"], _OVER_TIME)
     return partial(make, **options)
 
 
 def _made(spec: Any, place: Mapping[str, str]) -> Any:
-    options = dict(_mapping(spec))
-    return _callable(options.pop(_KIND, None), place)(**options)
+    options = dict(mapping_of(spec))
+    return callable_of(options.pop(_KIND, None), place)(**options)
 
 
-def _callable(kind: Any, place: Mapping[str, str]) -> Callable[..., Any]:
+def callable_of(kind: Any, place: Mapping[str, str]) -> Callable[..., Any]:
+    """What a kind stands for.
+
+    Raises:
+        UserError: it is not in that part of the list.
+    """
     if not isinstance(kind, str) or kind not in place:
         raise UserError(f"holds the kind {kind!r:.60}, and {', '.join(place)} are what can stand there")
     made: Callable[..., Any] = getattr(import_module(f"asd_lightning.{place[kind]}"), kind)
     return made
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
+def mapping_of(value: Any) -> Mapping[str, Any]:
+    """A part with its settings; raises ``UserError`` where it is none."""
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise UserError(f"holds {value!s:.60} where a part with its settings belongs")
     return value

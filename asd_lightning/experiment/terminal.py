@@ -14,6 +14,8 @@ from torch import nn
 
 from asd_lightning.training.module import AnomalousSoundModule, trainable_parameters
 
+_PACKAGE = __name__.partition(".")[0]
+
 
 class Pace(ProgressColumn):
     """Time taken and time left, and batches a second since the beginning; seconds for each where that is less than one.
@@ -104,12 +106,18 @@ class SystemSummary(pl.Callback):
             return
         console = Console(highlight=False)
         for name, branch in pl_module.embedder.branches.named_children():
-            encoder = type(branch.get_submodule("encoder")).__name__
+            encoder = own_part(branch.get_submodule("encoder"))
             dim = pl_module.embedder.embed_dims[name]
-            console.print(f"branch {name}: {encoder}, embedding of {dim}, {_parameters(branch)}", markup=False)
+            console.print(f"branch {name}: {encoder}embedding of {dim}, {_parameters(branch)}", markup=False)
         top = nn.ModuleList([pl_module.head, pl_module.loss])
         of_top = f"loss and head: {len(pl_module.classes)} classes, {_parameters(top)}"
         console.print(f"{of_top}; training on {trainer.strategy.root_device}", markup=False)
+
+
+def own_part(part: nn.Module) -> str:
+    """For a list: a part of somebody's own as it is imported, and nothing of this package's, which its branch names."""
+    kind = type(part)
+    return "" if kind.__module__.startswith(f"{_PACKAGE}.") else f"{kind.__module__}.{kind.__qualname__}, "
 
 
 def _parameters(module: nn.Module) -> str:

@@ -23,6 +23,7 @@ from asd_lightning.data.measurement import Measurement, measure_all
 from asd_lightning.figures import UNKNOWN, group_tint
 from asd_lightning.pages.svg import Axes, frame, polyline, round_ticks, svg
 from asd_lightning.pages.template import write_page
+from asd_lightning.plain_text import natural_order
 
 SAMPLE_RATE = 16_000
 _WINDOW = 1024
@@ -77,7 +78,7 @@ def _machines(clips: Sequence[Clip], measured: Mapping[Path, Measurement | BadAu
     grouped: dict[str, dict[Group, list[Clip]]] = defaultdict(lambda: defaultdict(list))
     for clip in clips:
         grouped[clip.machine][clip.split, clip.domain, clip.condition].append(clip)
-    for name in sorted(grouped):
+    for name in sorted(grouped, key=natural_order):
         # Training before test, normal before anomaly: the order in which one compares.
         order = sorted(grouped[name], key=lambda group: (group[0] != "train", group[:2], group[2] == "anomaly"))
         yield _Machine(name, {group: grouped[name][group] for group in order}, measured)

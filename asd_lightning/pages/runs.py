@@ -15,6 +15,7 @@ from asd_lightning.errors import UserError
 from asd_lightning.evaluation.intervals import Interval, bootstrap_intervals
 from asd_lightning.evaluation.metrics import ALL, EvaluationResult, evaluate
 from asd_lightning.foreign_files import YAML_BYTES, ForeignFileError, parse_yaml, read_text
+from asd_lightning.plain_text import natural_order
 from asd_lightning.run_folder import UNRESOLVED, ResultSet
 from asd_lightning.scoring.clip_scores import ClipScore, read_scores
 from asd_lightning.scoring.embedding_cache import EmbeddingCache, read_embeddings
@@ -110,7 +111,7 @@ def _nothing_to_report(failed: Sequence[tuple[str, str]]) -> UserError:
 def machines_of(runs: Sequence[ReportedRun]) -> list[MachineKey]:
     """Every machine with scores in any run, in the order the published table has them: ToyCar after slider."""
     keys = {(score.machine, score.section) for run in runs for score in run.scores}
-    return sorted(keys, key=lambda key: (key[0].lower(), key[1]))
+    return sorted(keys, key=lambda key: (natural_order(key[0]), key[1]))
 
 
 def _read(run: Run, label: str, resamples: int) -> ReportedRun:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -62,13 +63,23 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "number": number, "css": series_css}
+    environment.filters |= {"percent": percent, "number": number, "css": series_css, "in_parts": in_parts}
     return environment
 
 
 def series_css(index: int) -> str:
     """CSS class of the index-th run."""
     return series_tint(index).css
+
+
+def in_parts(name: str) -> Markup:
+    """A name that goes on below after ``_``, ``.``, ``=`` or ``/`` where it must, and is copied as it is.
+
+    >>> str(in_parts("eat_<b"))
+    'eat_<wbr>&lt;b'
+    """
+    parts = re.split(r"(?<=[_.=/])", name)
+    return Markup("<wbr>").join(parts)
 
 
 def percent(value: float) -> str:

@@ -18,7 +18,7 @@ from asd_lightning.errors import UserError
 from asd_lightning.scoring.calls import fit_with, made
 from asd_lightning.scoring.clip_scores import ClipScore, WindowScore, machine_name
 from asd_lightning.scoring.fitted import FittedMachine, MachineKey
-from asd_lightning.scoring.heard import logger_of
+from asd_lightning.scoring.heard import heard_of, logger_of
 from asd_lightning.scoring.held_out import left_out_scores
 from asd_lightning.scoring.protocol import Scorer
 from asd_lightning.scoring.thresholds import RecordingThreshold, Threshold
@@ -81,11 +81,13 @@ def fit_machines(
     """
     fitted = {}
     for key, rows in _by_machine(clips, reference[0]).items():
-        # Name the machine first: warnings of the back-end and the threshold, which follow, do not.
         logger.info("fitting %s", machine_name(*key))
         own = [clips[clip_id] for clip_id in reference[0][rows]]
         try:
-            fitted[key] = _fit_machine(own, reference[1][rows].astype(np.float64), make_scorer, threshold, reduction)
+            with heard_of(machine_name(*key)):
+                fitted[key] = _fit_machine(
+                    own, reference[1][rows].astype(np.float64), make_scorer, threshold, reduction
+                )
         except UserError as error:
             raise UserError(f"{machine_name(*key)}: {error}") from error
         if fitted[key].undecided:
@@ -152,7 +154,7 @@ def _fit_machine(
         return FittedMachine(scorer, math.nan, why, np.empty(0))
     left_out = left_out_scores(scorer, make_scorer, embeddings, is_target, group)
     files, scores = reduced([clip.file for clip in clips], left_out, reduction)
-    _name_outliers(clips[0].machine, files, scores)
+    _name_outliers(files, scores)
     first = np.unique(numbered([clip.file for clip in clips]), return_index=True)[1]
     return FittedMachine(scorer, *fit_threshold(threshold, scores, is_target[first], group[first]), scores)
 
@@ -179,7 +181,7 @@ def _recording_scores(
     return [_clip_score(first[file], float(score), machine) for file, score in zip(files, scores, strict=True)]
 
 
-def _name_outliers(machine: str, files: Sequence[str], training_scores: Float[ndarray, " n"]) -> None:
+def _name_outliers(files: Sequence[str], training_scores: Float[ndarray, " n"]) -> None:
     """Warn of training clips unlike all others: each pulls the threshold up and makes sounds like itself pass."""
     median = float(np.median(training_scores))
     far = np.flatnonzero(training_scores > _FAR_OUT * median) if median > 0 else np.empty(0, np.int64)
@@ -187,9 +189,9 @@ def _name_outliers(machine: str, files: Sequence[str], training_scores: Float[nd
         worst = far[np.argsort(-training_scores[far], kind="stable")][:_NAMED_AT_MOST]
         names = ", ".join(files[row] for row in worst)
         logger.warning(
-            "%s: %d training clip(s) over %g times further from the others than is usual, such as %s; "
+            "%d training clip(s) over %g times further from the others than is usual, such as %s; "
             "listen to them, they raise the threshold",
-            *(machine, len(far), _FAR_OUT, names),
+            *(len(far), _FAR_OUT, names),
         )
 
 

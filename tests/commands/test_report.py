@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from asd_lightning.cli import main
+from asd_lightning.commands.written_page import tell_page
 from tests.scoring.runs import make_run
 
 
@@ -17,6 +18,17 @@ def test_one_file_is_written(tmp_path, capsys, monkeypatch):
     assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")
     assert main(["report", "run", "--out", "pages/one.html"]) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "pages", "report.html", "run"]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_person_is_told_how_to_look_at_a_page_and_a_script_is_not(terminal, tmp_path, capsys, monkeypatch):
+    page = tmp_path / "a page.html"
+    page.write_bytes(b"x" * 100_000)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)
+    tell_page(page)
+    first, *more = capsys.readouterr().out.splitlines()
+    assert first == f"{page}: 0.1 MB, loads nothing from the network"
+    assert more == [f"Look at it in a browser: file://{tmp_path}/a%20page.html"] * terminal
 
 
 def test_the_numbers_are_those_of_the_set_that_is_named(tmp_path, capsys, monkeypatch):

@@ -49,6 +49,17 @@ def table_rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
+def test_systems_machines_and_seeds_are_counted_as_people_do(tmp_path: Path) -> None:
+    for system in ("system10", "system2"):
+        finished_run(tmp_path / system / "0", system, 0, ("fan12", "Fan3"))
+    for seed in (10, 2):
+        finished_run(tmp_path / "system2" / str(seed), "system2", seed, ("fan12", "Fan3"))
+    comparison = compare_runs([tmp_path])
+    assert [system.name for system in comparison.systems] == ["system2", "system10"]
+    assert [run.seed for run in comparison.runs] == [0, 2, 10, 0]
+    assert comparison.machines == ("Fan3", "fan12")
+
+
 def test_mean_and_sample_deviation_over_seeds(tmp_path: Path) -> None:
     comparison = compare_runs([sweep(tmp_path)])
     first, second = comparison.systems

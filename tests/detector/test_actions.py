@@ -214,7 +214,13 @@ def test_raw_samples_are_what_a_file_of_them_is(pump, tmp_path, capsys, monkeypa
 def test_info_checks_everything_and_gives_the_sound_back(pump, tmp_path, capsys):
     assert main(["info", str(pump / "pump.asd")]) == 0
     told = capsys.readouterr().out
-    for words in ("whole and unaltered", "windows of 1 s", "pump: 30 clips in the bank, ResidualScorer", "3 excerpts"):
+    for words in (
+        "whole and unaltered",
+        "windows of 1 s",
+        "embedder statistics, in",
+        "pump: 30 clips in the bank, back-end residual",
+        "3 excerpts",
+    ):
         assert words in told
     assert main(["info", str(pump / "pump.asd"), "--json", "--extract", str(tmp_path / "sound")]) == 0
     about = json.loads(capsys.readouterr().out)

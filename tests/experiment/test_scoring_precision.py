@@ -154,5 +154,5 @@ def test_refusals_come_before_a_folder(run, tmp_path, monkeypatch):
 def test_what_has_nothing_to_lower_is_refused():
     with hydra_as_before():
         config = plain(compose_train(["experiment=statistics", BF16]))
-    with pytest.raises(UserError, match=r"^bf16: nothing in TemporalStatistics computes in it; choose float32$"):
+    with pytest.raises(UserError, match=r"^bf16: nothing in statistics computes in it; choose float32$"):
         build_module(config["model"], [ClassLabel("fan", True)])

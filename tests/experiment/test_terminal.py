@@ -5,8 +5,10 @@ import re
 import pytest
 from pytorch_lightning.callbacks import RichProgressBar
 from rich.progress import Progress
+from torch import nn
 
-from asd_lightning.experiment.terminal import Pace, ProgressBar
+from asd_lightning.encoders.statistics import TemporalStatistics
+from asd_lightning.experiment.terminal import Pace, ProgressBar, own_part
 from tests.experiment.runs import tiny_overrides
 from tests.forked import run_forked
 
@@ -68,8 +70,13 @@ def test_the_loss_is_read_every_tenth_batch_and_at_the_end(monkeypatch, unchecke
     assert drawn == [9, 19, 24]
 
 
+def test_an_encoder_of_ones_own_is_named_as_it_is_imported():
+    assert own_part(nn.Identity()) == "torch.nn.modules.linear.Identity, "
+    assert own_part(TemporalStatistics()) == ""
+
+
 def test_the_system_is_named_with_its_true_size(printed):
-    assert any(line.startswith("branch fft: SpectrumCNN, embedding of 128, ") for line in printed)
+    assert any(line.startswith("branch fft: embedding of 128, ") for line in printed)
     assert not any("FLOPs" in line for line in printed)
     (told,) = (match for line in printed if (match := re.match(r"loss and head: (\d+) classes, ([\d,]+) param", line)))
     classes, parameters = (int(number.replace(",", "")) for number in told.groups())

@@ -103,6 +103,26 @@ def test_a_phone_shows_where_a_table_goes_on_and_breaks_no_word(browser):
     assert browser.evaluate(lines) == 2  # "all", "machines"
 
 
+def test_on_a_phone_a_long_name_breaks_between_its_words(browser, tmp_path):
+    name = "an_ablation_without_mixup_and_with_alongwordthatfillsaline"
+    make_run(tmp_path / "a", tmp_path / "data", machines=("fan",), name=name)
+    make_run(tmp_path / "b", tmp_path / "data", machines=("fan",), name="second", seed=1)
+    browser.call("Emulation.setDeviceMetricsOverride", width=390, height=800, deviceScaleFactor=1, mobile=True)
+    browser.open(write_report([tmp_path / "a", tmp_path / "b"], tmp_path / "names.html", resamples=20))
+    # How many lines each word between underscores takes.
+    lines = """(() => {
+        const heading = document.querySelector(".card h3");
+        return [...heading.childNodes].filter(node => node.nodeType === Node.TEXT_NODE).map(node => {
+            const range = document.createRange();
+            range.selectNodeContents(node);
+            return new Set([...range.getClientRects()].map(one => one.top)).size;
+        });
+    })()"""
+    assert browser.evaluate('document.querySelector(".card h3").textContent') == name
+    assert browser.evaluate(lines) == [1] * 7
+    assert browser.evaluate("document.documentElement.scrollWidth") <= 390
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_text_stands_out_from_its_ground(browser, theme):
     """WCAG 2.2, level AA: a ratio of at least 4.5 for text, 3 for the marks of charts."""

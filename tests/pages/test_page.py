@@ -18,7 +18,7 @@ from tests.comparison.runs import finished_run, shifted
 from tests.scoring.runs import make_run
 
 HOSTILE = "<img src=x onerror=boom()>&\"'"
-VOID = {"meta", "link", "img", "br", "input", "hr"}
+VOID = {"meta", "link", "img", "br", "input", "hr", "wbr"}
 
 
 class Page(HTMLParser):

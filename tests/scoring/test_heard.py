@@ -4,7 +4,7 @@ import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from asd_lightning.scoring.heard import logger_of, unheard
+from asd_lightning.scoring.heard import heard_of, logger_of, unheard
 from tests.reference import REPOSITORY
 
 
@@ -57,6 +57,15 @@ def test_of_two_that_overlap_each_is_silent_until_its_own_end(caplog):
         for one in [pool.submit(first), pool.submit(second)]:
             one.result()
     assert caplog.messages == ["first outside", "second outside"]
+
+
+def test_what_is_said_of_a_machine_begins_with_its_name(caplog):
+    logger = logger_of("asd_lightning.scoring.example")
+    with heard_of("fan 100%s"):
+        logger.warning("%d bands of %s", 2, "clips")
+        logger.warning("no arguments")
+    logger.warning("of none")
+    assert caplog.messages == ["fan 100%s: 2 bands of clips", "fan 100%s: no arguments", "of none"]
 
 
 def test_every_module_that_back_ends_are_made_of_logs_so():

@@ -11,7 +11,7 @@ from asd_lightning.data.layout import Clip
 from asd_lightning.errors import UserError
 from asd_lightning.scoring.knn import KNNScorer
 from asd_lightning.scoring.machines import score_machines, warn_of_too_few
-from asd_lightning.scoring.thresholds import ConformalThreshold, QuantileThreshold
+from asd_lightning.scoring.thresholds import ConformalThreshold, GammaThreshold, QuantileThreshold
 
 
 def clip(machine: str, split: str, number: int, domain: str = "source") -> Clip:
@@ -85,6 +85,15 @@ def test_an_odd_training_clip_is_named(two_machines, caplog):
         "fan: 1 training clip(s) over 20 times further from the others than is usual, such as train_7.wav"
         in caplog.text
     )
+
+
+def test_a_warning_of_the_threshold_names_the_machine(two_machines, caplog):
+    """Of clips that are all the same, no gamma distribution can be fitted."""
+    clips, embeddings = two_machines
+    embeddings[45:] = embeddings[45]
+    scores_of(clips, embeddings, GammaThreshold())
+    told = [message for message in caplog.messages if "no gamma distribution" in message]
+    assert [message.split(" fits")[0] for message in told] == ["pump: no gamma distribution"]
 
 
 def test_a_machine_without_a_bank_is_left_out_and_said(two_machines, caplog):

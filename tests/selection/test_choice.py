@@ -141,6 +141,10 @@ def test_stored_poolings_are_candidates(tmp_path, capsys):
     assert main(command) == 0
     shown = capsys.readouterr().out
     assert all(word in shown for word in ("run (default)", "run:mean", "run:max", "domain balance"))
+    told = " ".join(shown.split())
+    reason = told.split("By pseudo-AUC: ")[1].split(". Per cent")[0]
+    assert len(reason) > 10
+    assert told.count(reason) == 1
     with (tmp_path / "out/selection.csv").open() as file:
         rows = {row["candidate"]: row for row in csv.DictReader(file)}
     assert list(rows) == ["run", "run:mean", "run:max"]
