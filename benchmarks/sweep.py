@@ -3,8 +3,8 @@
     python benchmarks/sweep.py --before CHECKOUT
 
 1,000 training and 200 test clips of 640 dimensions.  One after another each back-end has as many threads as numerical
-libraries take by default; scores must be equal.  ``CHECKOUT`` is another version's, measured one after another in turns
-with this one.  Writes ``sweep.json`` and ``sweep.md`` beside this file.
+libraries take by default; scores must be equal.  ``CHECKOUT`` is another version's, which sweeps in its own way, in
+turns with this one.  Writes ``sweep.json`` and ``sweep.md`` beside this file.
 """
 
 from __future__ import annotations
@@ -60,12 +60,6 @@ def one_after_another(_: None, added: Callable[[Any], None], chosen: Iterable[An
         yield from (added(one) for one in chosen)
 
 
-WAYS: dict[str, Any] = {
-    "one after another": (nullcontext, one_after_another),
-    "side by side": (back_ends._workers, back_ends._side_by_side),
-}
-
-
 def timed(cache: EmbeddingCache) -> tuple[list[Swept], float, float]:
     """Results, seconds and processor seconds."""
     wall, processor = time.perf_counter(), time.process_time()
@@ -75,7 +69,6 @@ def timed(cache: EmbeddingCache) -> tuple[list[Swept], float, float]:
 
 def measured(cache: EmbeddingCache, name: str) -> tuple[dict[str, Any], list[list[float]]]:
     """A row of the table, and scores."""
-    back_ends._workers, back_ends._side_by_side = WAYS[name]
     swept, wall, processor = timed(cache)
     row = {"way": name, "wall": round(wall, 1), "processor": round(processor, 1)}
     return row, [[score.anomaly_score for score in one.scores] for one in swept]
@@ -87,7 +80,16 @@ def measured_before(checkout: Path) -> tuple[dict[str, Any], list[list[float]]]:
     command = [sys.executable, __file__, "--alone"]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     row, scores = json.loads(done.stdout.splitlines()[-1])
-    return row | {"way": f"{row['way']}, before"}, scores
+    return row, scores
+
+
+def measured_ways(cache: EmbeddingCache) -> Iterator[tuple[dict[str, Any], list[list[float]]]]:
+    """Of this version, one after another and as it does."""
+    own = back_ends._workers, back_ends._side_by_side
+    back_ends._workers, back_ends._side_by_side = nullcontext, one_after_another
+    yield measured(cache, "one after another")
+    back_ends._workers, back_ends._side_by_side = own
+    yield measured(cache, "side by side")
 
 
 def main() -> None:
@@ -98,12 +100,12 @@ def main() -> None:
     logging.disable(logging.ERROR)
     cache = machine()
     if arguments.alone:
-        print(json.dumps(measured(cache, next(iter(WAYS)))))
+        print(json.dumps(measured(cache, "before")))
         return
     rows: list[dict[str, Any]] = []
     for _ in range(REPEATS):
         found = [measured_before(arguments.before)] if arguments.before else []
-        found += [measured(cache, name) for name in WAYS]
+        found += measured_ways(cache)
         rows += [row for row, _ in found]
         print(*rows[-len(found) :], sep="\n", flush=True)
         for _, scores in found[1:]:
