@@ -296,12 +296,19 @@ def _add_rows(path: Path, rows: list[list[Any]]) -> None:
     from asd_lightning.atomic import open_unlinked
     from asd_lightning.tables import csv_text
 
+    end = _missing_end(path)
+    with open_unlinked(path, "ab") as file:
+        file.write(end + csv_text(rows).encode())
+
+
+def _missing_end(path: Path) -> bytes:
+    """What ends the last row where a kill has cut it; nobody writes the rest any more."""
     with path.open("rb") as file:
         file.seek(-1, os.SEEK_END)
-        # A kill may have cut the last row; nobody writes it any more.
-        begin = b"" if file.read() == b"\n" else b"\n"
-    with open_unlinked(path, "ab") as file:
-        file.write(begin + csv_text(rows).encode())
+        if file.read() == b"\n":
+            return b""
+    # A cell whose closing quote is missing would go on over the next rows.
+    return b'"\n' if path.read_bytes().count(b'"') % 2 else b"\n"
 
 
 def _refuse_other_file(path: Path) -> None:

@@ -12,8 +12,8 @@ from asd_lightning.detector.judging import Judgment
 COUNT = 8
 
 
-def judgment(number):
-    return Judgment(f"{number}.wav", "pump", 1.5, 2.5, "normal", 0.5, (), (), ("a.wav", 0.0), "slow")
+def judgment(path):
+    return Judgment(path, "pump", 1.5, 2.5, "normal", 0.5, (), (), ("a.wav", 0.0), "slow")
 
 
 def paths(table):
@@ -26,7 +26,7 @@ def test_of_several_that_begin_a_table_none_loses_its_rows(tmp_path):
 
     def add(number):
         start.wait()
-        _write_csv(tmp_path / "scores.csv", [judgment(number)], append=True)
+        _write_csv(tmp_path / "scores.csv", [judgment(f"{number}.wav")], append=True)
 
     with ThreadPoolExecutor(COUNT) as pool:
         list(pool.map(add, range(COUNT)))
@@ -34,11 +34,16 @@ def test_of_several_that_begin_a_table_none_loses_its_rows(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["scores.csv"]
 
 
-@pytest.mark.parametrize("cut", [1, 5])
-def test_a_row_that_a_kill_has_cut_spoils_no_other(tmp_path, cut):
+@pytest.mark.parametrize("path", ["1.wav", "day 1, noon.wav", 'the "loud" one.wav', "two\nlines.wav"])
+@pytest.mark.parametrize("kept", [0.2, 0.9, 1.0])
+def test_a_row_that_a_kill_has_cut_spoils_no_other(tmp_path, path, kept):
+    """Also where it was cut within a path that stands in quotes; all but the line's end may be there."""
     table = tmp_path / "scores.csv"
-    for number in range(2):
-        _write_csv(table, [judgment(number)], append=True)
-    table.write_bytes(table.read_bytes()[:-cut])
-    _write_csv(table, [judgment(2)], append=True)
-    assert paths(table) == ["0.wav", "1.wav", "2.wav"]
+    _write_csv(table, [judgment("0.wav")], append=True)
+    before = table.stat().st_size
+    _write_csv(table, [judgment(path)], append=True)
+    table.write_bytes(table.read_bytes()[: before + int(kept * (table.stat().st_size - before - 1))])
+    _write_csv(table, [judgment("2.wav"), judgment("3.wav")], append=True)
+    first, cut, *others = paths(table)
+    assert (first, others) == ("0.wav", ["2.wav", "3.wav"])
+    assert path.startswith(cut.rstrip("\n")) if kept < 0.5 else cut == path
