@@ -17,6 +17,7 @@ from asd_lightning.atomic import write_text_atomically
 from asd_lightning.plain_text import in_markdown, on_terminal, printable
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table as RichTable
 
 _UNBOUNDED = 10_000
@@ -194,13 +195,7 @@ def print_table(table: Table) -> None:
     """
     from rich.console import Console
 
-    shown, console = as_terminal(table), Console()
-    if not console.is_terminal:
-        console = Console(width=_natural_width(table))
-    elif _natural_width(table) > console.width:
-        for column in shown.columns[: table.words]:
-            column.no_wrap = False
-    console.print(shown)
+    _print(table, Console())
 
 
 def print_in_parts(table: Table) -> None:
@@ -215,11 +210,22 @@ def print_in_parts(table: Table) -> None:
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console = Console(width=_NO_TERMINAL)
     for part in parts_of(table, console.width):
-        # A column that is wider than a line is folded where the line ends, which it does in a terminal alone.
-        whole = console.is_terminal or _natural_width(part) <= console.width
-        (console if whole else Console(width=_natural_width(part))).print(as_terminal(part))
+        _print(part, console)
     for note in table.notes:
         console.print(Text(printable(note), style="dim"))
+
+
+def _print(table: Table, console: Console) -> None:
+    """Where the table is wider than the console: in a terminal names go on below, elsewhere lines are longer."""
+    from rich.console import Console
+
+    shown, width = as_terminal(table), _natural_width(table)
+    if width > console.width and console.is_terminal:
+        for column in shown.columns[: table.words]:
+            column.no_wrap = False
+    elif width > console.width:
+        console = Console(width=width)
+    console.print(shown)
 
 
 def parts_of(table: Table, width: int) -> list[Table]:

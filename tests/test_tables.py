@@ -118,6 +118,16 @@ def test_in_a_narrow_terminal_a_name_goes_on_below_and_headings_stay_whole(monke
     assert all(word in text for word in (*heading, "pump", "normal", "22.28", "26.11"))
 
 
+@pytest.mark.parametrize("shown", [print_table, print_in_parts])
+def test_in_a_very_narrow_terminal_a_name_goes_on_below_and_a_number_is_whole(shown, monkeypatch, capsys) -> None:
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    monkeypatch.setenv("COLUMNS", "32")
+    shown(Table("T", ("system", "auc"), (Row(("system_of_20_letters", "12.34 ± 0.1")),)))
+    text = capsys.readouterr().out
+    assert "12.34 ± 0.1" in text
+    assert "system_of" in text
+
+
 @pytest.fixture
 def wide() -> Table:
     systems = [f"system {number} margin={number}" for number in range(12)]
