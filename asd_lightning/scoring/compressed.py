@@ -191,8 +191,9 @@ class _Distances:
     """
 
     def __init__(self, items: Float[np.ndarray, "n dim"]) -> None:
-        self._items = items
-        self._centered = items - items.mean(axis=0)
+        # Bounds on rounding are those of this type.
+        self._items = items.astype(np.float64, copy=False)
+        self._centered = self._items - self._items.mean(axis=0)
         self._squares = np.square(self._centered).sum(axis=1)
         self._known = np.full(len(items), np.inf)
         self._seen = np.zeros(len(items), dtype=np.intp)

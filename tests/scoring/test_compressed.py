@@ -79,6 +79,14 @@ def test_items_that_wait_change_no_choice(kind, at_a_time, choices, monkeypatch)
     assert k_center(items, 150).tolist() == plain_k_center(items, 150)
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_items_of_few_digits_are_chosen_as_in_many(dtype):
+    draw = np.random.default_rng(5)
+    groups = 3000 * draw.normal(size=(9, 5))[draw.integers(0, 9, 700)]
+    items = (groups + draw.normal(size=groups.shape)).astype(dtype)
+    assert k_center(items, 150).tolist() == plain_k_center(items.astype(np.float64), 150)
+
+
 def test_few_items_are_measured_after_each_pick(monkeypatch):
     measured = []
     compare = compressed._Distances._compare
