@@ -284,8 +284,9 @@ def _write_csv(path: Path, judgments: Sequence[Judgment], append: bool) -> None:
     if not append:
         write_csv(path, _COLUMNS, rows)
         return
-    # Of two that find no table, one would replace that of the other.
-    with locked(path):
+    # Of two that find no table, one would replace that of the other.  Where nothing but the table may be written, it is
+    # there, and rows are added to it without a lock.
+    with contextlib.nullcontext() if path.exists() and not os.access(path.parent, os.W_OK) else locked(path):
         if not path.exists() or not path.stat().st_size:
             write_csv(path, _COLUMNS, rows)
         else:

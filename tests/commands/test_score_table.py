@@ -1,13 +1,17 @@
 """The table of ``asd score --csv``, which several may write to."""
 
 import csv
+import os
+import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from asd_lightning.commands.score import _write_csv
 from asd_lightning.detector.judging import Judgment
+from tests.data.test_cache import as_nobody
 
 COUNT = 8
 
@@ -32,6 +36,18 @@ def test_of_several_that_begin_a_table_none_loses_its_rows(tmp_path):
         list(pool.map(add, range(COUNT)))
     assert sorted(paths(tmp_path / "scores.csv")) == [f"{number}.wav" for number in range(COUNT)]
     assert [path.name for path in tmp_path.iterdir()] == ["scores.csv"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork") or os.getuid() != 0, reason="to be another user needs root")
+def test_rows_are_added_where_nothing_but_the_table_may_be_written():
+    # Not below pytest's own folder, into which nobody else may look.
+    with tempfile.TemporaryDirectory() as name:
+        table = Path(name, "scores.csv")
+        _write_csv(table, [judgment("0.wav")], append=True)
+        table.chmod(0o666)
+        table.parent.chmod(0o755)
+        assert as_nobody(lambda: _write_csv(table, [judgment("1.wav")], append=True)) == "None"
+        assert paths(table) == ["0.wav", "1.wav"]
 
 
 @pytest.mark.parametrize("path", ["1.wav", "day 1, noon.wav", 'the "loud" one.wav', "two\nlines.wav"])
