@@ -63,6 +63,9 @@ def plain_k_center(items, size):
 KINDS_OF_ITEMS = {
     "noise": lambda draw: draw.normal(size=(700, 8)),
     "groups": lambda draw: 50 * draw.normal(size=(9, 5))[draw.integers(0, 9, 700)] + draw.normal(size=(700, 5)),
+    "groups so far apart that rounding counts": lambda draw: (
+        1e8 * draw.normal(size=(9, 5))[draw.integers(0, 9, 700)] + draw.normal(size=(700, 5))
+    ),
     "ties": lambda draw: draw.integers(0, 4, size=(700, 3)) + 100.0,
     "equally far": lambda draw: np.eye(600),
     "twins": lambda draw: np.repeat(draw.normal(size=(35, 4)) + 1e3, 20, axis=0)[draw.permutation(700)],
