@@ -160,7 +160,7 @@ def _judged_together(
     rows: dict[tuple[str, str], list[int]] = {}
     for row, sound in enumerate(heard.pieces):
         rows.setdefault(_key(sound), []).append(row)
-    # Scored by machine, all together: products of the same shapes as in a test round alike.
+    # Scored by machine, all together: of one block, products have the shapes that they have in a test, and round alike.
     scores = np.full(len(heard.pieces), np.nan)
     for name in dict.fromkeys(machine for machine, _ in rows):
         own = np.array([row for (machine, _), group in rows.items() if machine == name for row in group])

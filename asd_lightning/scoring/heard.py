@@ -12,18 +12,18 @@ from contextvars import ContextVar
 
 # Of each thread its own: what one leaves out another may have to say.
 _SILENT: ContextVar[bool] = ContextVar("asd_unheard", default=False)
-_MACHINE: ContextVar[str] = ContextVar("asd_heard_of", default="")
+_MACHINE: ContextVar[str] = ContextVar("asd_said_of", default="")
 
 
 def logger_of(module: str) -> logging.Logger:
-    """The module's logger: it says errors alone within ``unheard``, and the machine within ``heard_of``."""
+    """The module's logger: it says errors alone within ``unheard``, and the machine within ``said_of``."""
     logger = logging.getLogger(module)
     logger.addFilter(_as_heard)
     return logger
 
 
 @contextmanager
-def heard_of(machine: str) -> Iterator[None]:
+def said_of(machine: str) -> Iterator[None]:
     """What is said within begins with the machine's name: a back-end and a threshold do not know it."""
     before = _MACHINE.set(machine)
     try:

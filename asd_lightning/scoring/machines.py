@@ -18,7 +18,7 @@ from asd_lightning.errors import UserError
 from asd_lightning.scoring.calls import fit_with, made
 from asd_lightning.scoring.clip_scores import ClipScore, WindowScore, machine_name
 from asd_lightning.scoring.fitted import FittedMachine, MachineKey
-from asd_lightning.scoring.heard import heard_of, logger_of
+from asd_lightning.scoring.heard import logger_of, said_of
 from asd_lightning.scoring.held_out import left_out_scores
 from asd_lightning.scoring.protocol import Scorer
 from asd_lightning.scoring.thresholds import RecordingThreshold, Threshold
@@ -84,7 +84,7 @@ def fit_machines(
         logger.info("fitting %s", machine_name(*key))
         own = [clips[clip_id] for clip_id in reference[0][rows]]
         try:
-            with heard_of(machine_name(*key)):
+            with said_of(machine_name(*key)):
                 fitted[key] = _fit_machine(
                     own, reference[1][rows].astype(np.float64), make_scorer, threshold, reduction
                 )

@@ -4,7 +4,7 @@ import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from asd_lightning.scoring.heard import heard_of, logger_of, unheard
+from asd_lightning.scoring.heard import logger_of, said_of, unheard
 from tests.reference import REPOSITORY
 
 
@@ -61,7 +61,7 @@ def test_of_two_that_overlap_each_is_silent_until_its_own_end(caplog):
 
 def test_what_is_said_of_a_machine_begins_with_its_name(caplog):
     logger = logger_of("asd_lightning.scoring.example")
-    with heard_of("fan 100%s"):
+    with said_of("fan 100%s"):
         logger.warning("%d bands of %s", 2, "clips")
         logger.warning("no arguments")
     logger.warning("of none")
