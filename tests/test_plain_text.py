@@ -20,7 +20,7 @@ from asd_lightning.errors import UserError
 from asd_lightning.evaluation.metrics import EvaluationResult, evaluate, metrics_table, read_metrics, write_metrics
 from asd_lightning.pages.page import write_report
 from asd_lightning.pages.plots import plot_roc, plot_scores
-from asd_lightning.plain_text import on_terminal, printable, without_credentials
+from asd_lightning.plain_text import natural_order, on_terminal, printable, without_credentials
 from asd_lightning.scoring.clip_scores import ClipScore
 from asd_lightning.tables import Row, Table, as_terminal, markdown_lines
 from tests.comparison.runs import development_clips, finished_run
@@ -190,3 +190,11 @@ def test_a_run_writes_no_credentials_down(tiny_data, tmp_path, monkeypatch, caps
     written = [path for path in Path("run").rglob("*") if path.is_file()]
     assert {"config.yaml", "overrides.yaml", "hparams.yaml"} <= {path.name for path in written}
     assert not [path for path in written if b"s3cret" in path.read_bytes()]
+
+
+def test_names_are_sorted_as_people_count():
+    many = "9" * 5000
+    names = ["", "1", "-1", "a01", "a1", "A2", "a10", "a10b2", "a10b11", f"a{many}", f"a1{many}", "b", "ü"]
+    assert sorted(reversed(names), key=natural_order) == names
+    # One order of all: names that count alike too.
+    assert len({natural_order(name) for name in names}) == len(names)

@@ -115,6 +115,30 @@ def test_left_out_scores_of_one_back_end_are_found_once(monkeypatch):
     assert counts(own=True) == [0.5, 0.5, 0.6, 0.5, 0.5]
 
 
+class Bent(ResidualScorer):
+    """Of one's own, with a setting that its state does not have."""
+
+    def __init__(self, power=1):
+        super().__init__()
+        self.power = power
+
+    def leave_one_out_scores(self):
+        return super().leave_one_out_scores() ** self.power
+
+
+def test_a_back_end_with_a_part_of_ones_own_is_asked_each_time():
+    clips, is_target, _ = machine(source=16, target=4)
+    makes = [partial(CombinedScorer, {"own": partial(Bent, power)}) for power in (1, 3)]
+
+    def found(make):
+        return left_out_scores(make().fit(clips, is_target), make, clips, is_target, np.arange(20))
+
+    alone = [found(make) for make in makes]
+    assert not np.allclose(*alone)
+    with shared_fits():
+        np.testing.assert_array_equal([found(make) for make in makes], alone)
+
+
 def test_what_has_not_been_asked_for_the_longest_goes_first():
     calls = []
 
