@@ -20,6 +20,7 @@ from asd_lightning.tables import (
     as_markdown,
     as_terminal,
     csv_text,
+    parts_of,
     percent,
     percent_interval,
     print_in_parts,
@@ -157,6 +158,11 @@ def test_a_wide_table_fits_a_log(wide, columns, width, monkeypatch, capsys) -> N
         shown += headings
     assert shown == list(range(12))
     assert " ".join(text.rpartition("┘")[2].split()) == " ".join(["A note."] * 30)
+
+
+def test_a_column_is_muted_in_its_part_too() -> None:
+    table = Table("T", ("machine", "a", "b"), (Row(("fan", "1.00", "2.00")),), muted=frozenset({2}))
+    assert [part.muted for part in parts_of(table, 10)] == [frozenset(), frozenset({1})]
 
 
 def test_one_column_wider_than_a_log_is_whole(monkeypatch, capsys) -> None:
