@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -99,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
         lines.append(told)
     for machine in detector.machines_.values() if learnt is None else (learnt,):
         lines += [line.strip() for line in agreement_line(machine.agreement, detector.hearing_.precision)]
-    print_lines([*lines, _size(detector, args.output), f"next: asd score {args.output} RECORDINGS"])
+    print_lines([*lines, _size(detector, args.output), f"next: asd score {shlex.quote(str(args.output))} RECORDINGS"])
     return 0
 
 

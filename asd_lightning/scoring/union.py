@@ -119,8 +119,9 @@ class ResidualScorer(FittedByRecording):
         self._center = np.zeros(standard.shape[1]) if self.standardize else standard.mean(axis=0)
         variance, direction = _directions(standard - self._center)
         held = np.cumsum(variance)
-        # At least one direction; of clips that do not differ, none holds anything.
-        count = int(np.searchsorted(held, self.share * held[-1])) + 1 if held[-1] > 0 else 0
+        # At least one direction; of clips that do not differ, none holds anything but rounding.
+        differ = held[-1] > 0 and (self._training != self._training[0]).any()
+        count = int(np.searchsorted(held, self.share * held[-1])) + 1 if differ else 0
         # A copy: the rest of the directions need not stay.
         self._components = direction[:count].copy()
 

@@ -84,9 +84,12 @@ def test_the_residual_agrees_with_scikit_learn(share, dim):
     np.testing.assert_allclose(scores, np.linalg.norm(left, axis=1), rtol=1e-8)
 
 
-def test_the_residual_of_twins_is_the_distance_to_them():
-    scorer = ResidualScorer(standardize=False).fit(np.ones((5, 2)), SOURCE)
-    np.testing.assert_allclose(scorer.anomaly_score(QUERY), cdist(QUERY, np.ones((1, 2)))[0])
+@pytest.mark.parametrize("seed", range(5))
+def test_the_residual_of_twins_is_the_distance_to_them(seed):
+    """Their mean is rounded, and what is left of them is no direction in which they vary."""
+    twin = np.random.default_rng(seed).normal(size=(1, 2))
+    scorer = ResidualScorer(standardize=False).fit(np.repeat(twin, 5, axis=0), SOURCE)
+    np.testing.assert_allclose(scorer.anomaly_score(QUERY), cdist(QUERY, twin)[0])
 
 
 @pytest.mark.parametrize(
