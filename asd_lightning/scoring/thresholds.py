@@ -6,10 +6,12 @@ A clip is called anomalous where its score is above the threshold.
 from __future__ import annotations
 
 import math
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from numpy import ndarray
 
 from asd_lightning.errors import UserError
 from asd_lightning.scoring.arguments import require_between
@@ -89,7 +91,7 @@ class GammaThreshold:
         from scipy import stats
 
         try:
-            shape, location, scale = stats.gamma.fit(scores)
+            shape, location, scale = stats.gamma.fit(scores, optimizer=_minimized)
         except stats.FitError:
             return None
         share = self.percentile / 100
@@ -97,6 +99,31 @@ class GammaThreshold:
         misplaced = abs(np.mean(scores <= threshold) - share) > LARGEST_MISPLACEMENT
         impossible = not threshold <= scores.mean() + scores.std() * math.sqrt(share / (1 - share))
         return None if misplaced or impossible else threshold
+
+
+def _minimized(
+    likelihood: Callable[..., float], start: Sequence[Any], args: tuple[Float[ndarray, " n"]], disp: int
+) -> Float[ndarray, " 3"]:
+    """What scipy's minimizer finds of its own negative log-likelihood, to the last bit and in half the time.
+
+    It takes hundreds of values of a general function, most of which is checks: where all scores are above the location,
+    the same terms are summed in the same order here.
+    """
+    from scipy import optimize, special
+
+    (scores,) = args
+    lowest = scores.min()
+
+    def value(parameters: Float[ndarray, " 3"]) -> float:
+        shape, location, scale = parameters
+        if shape > 0 and scale > 0 and lowest > location:
+            standard = (scores - location) / scale
+            total = (special.xlogy(shape - 1, standard) - standard - special.gammaln(shape)).sum()
+            if np.isfinite(total):
+                return float(len(scores) * np.log(scale) - total)
+        return likelihood(parameters, scores)
+
+    return np.asarray(optimize.fmin(value, start, disp=disp))
 
 
 class QuantileThreshold:
