@@ -50,9 +50,9 @@ class Preparation(NamedTuple):
             deviation = clips.std(axis=0) + DEVIATION_FLOOR if standardize else np.ones(dim)
             return (mean, deviation, whitening_of((clips - mean) / deviation)) if whiten else (mean, deviation)
 
-        if not whiten:
-            return cls(*found(), None)
-        return cls(*fitted_once(f"whitening, standardize={standardize}", clips, found))
+        what = f"whitening, standardize={standardize}"
+        mean, deviation, *whitening = fitted_once(what, clips, found) if whiten else found()
+        return cls(mean, deviation, whitening[0] if whiten else None)
 
     def __call__(self, embeddings: Float[np.ndarray, "m dim"]) -> Float[np.ndarray, "m dim"]:
         """Embeddings as they are compared."""
