@@ -148,19 +148,27 @@ def sweep(
                 for _ in _side_by_side(workers, added, scored.values()):
                     advance(1 / len(machines))
             swept |= {(source.pooling, name): one.labeled(label) for name, one in scored.items()}
+        return _with_intervals(swept, resamples, workers, advance)
+
+
+def _with_intervals(
+    swept: Mapping[tuple[str, str], tuple[tuple[ClipScore, ...], str]],
+    resamples: int,
+    workers: ThreadPoolExecutor,
+    advance: Callable[[float], object],
+) -> list[Swept]:
+    """By pooling and name, scores (with their reason, where there are none) and what the bootstrap says of them."""
     first = next(iter(swept), (OWN, ""))[0]
     baseline = swept.get((first, BASELINE), ((), ""))[0]
+    scored = [scores for scores, _ in swept.values() if scores]
     found = (
-        bootstrap_many((scores for scores, _ in swept.values() if scores), baseline, resamples) if baseline else None
+        bootstrap_many(scored, baseline, resamples, each=workers.map)
+        if baseline
+        else workers.map(lambda scores: (bootstrap_intervals(scores, resamples), []), scored)
     )
     results = []
     for (pooling, name), (scores, failure) in swept.items():
-        intervals: list[Interval] = []
-        differences: list[Interval] = []
-        if scores and found:
-            intervals, differences = next(found)
-        elif scores:
-            intervals = bootstrap_intervals(scores, resamples)
+        intervals, differences = next(found) if scores else ([], [])
         # Of what the others are compared with, there is no difference.
         between = () if (pooling, name) == (first, BASELINE) else tuple(differences)
         results.append(Swept(pooling, name, scores, tuple(intervals), between, failure))

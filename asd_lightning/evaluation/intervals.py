@@ -11,7 +11,7 @@ all rows go through the same sorted scores at once.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -71,16 +71,26 @@ def bootstrap_many(
     resamples: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
+    each: Callable[..., Iterator[tuple[list[Interval], list[Interval]]]] = map,
 ) -> Iterator[tuple[list[Interval], list[Interval]]]:
     """``bootstrap_intervals`` of each system, and its ``bootstrap_difference`` to one and the same.
 
     The numbers of single calls; what they have in common is drawn and evaluated once.
+
+    Args:
+        systems: scores of the same clips.
+        second: what they are compared with.
+        resamples: how many.
+        confidence: of the intervals.
+        seed: of the draws.
+        each: ``map``, or that of a pool of threads.
     """
-    other = sorted(second)
+    other, given = sorted(second), [score[:5] for score in second]
     draws = _draws(other, resamples, seed)
-    order, of_order = other, draws
+    of_given = draws if list(second) == other else _draws(second, resamples, seed)
     of_second, rows = _replicates(other, draws, resamples), _rows(second)
-    for system in systems:
+
+    def compared(system: Sequence[ClipScore]) -> tuple[list[Interval], list[Interval]]:
         first = sorted(system)
         if [score[:5] for score in first] != [score[:5] for score in other]:
             odd = sorted({score[:5] for score in first} ^ {score[:5] for score in other})[0]
@@ -94,10 +104,12 @@ def bootstrap_many(
                 difference = of_first[group][metric] - of_second[group][metric]
                 differences.append(_interval(row, metric, estimate, difference, confidence))
         if list(system) != first:  # another order has other resamples
-            if [score[:5] for score in system] != [score[:5] for score in order]:
-                order, of_order = list(system), _draws(system, resamples, seed)
+            as_given = [score[:5] for score in system] == given
+            of_order = of_given if as_given else _draws(system, resamples, seed)
             of_first = _replicates(system, of_order, resamples)
-        yield _intervals(own, of_first, confidence), differences
+        return _intervals(own, of_first, confidence), differences
+
+    return each(compared, systems)
 
 
 @dataclass(frozen=True)

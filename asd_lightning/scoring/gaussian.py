@@ -266,8 +266,18 @@ class GaussianMixtureScorer:
         if len(clips) == 1:  # scikit-learn fits nothing to one clip; two of it have the same mean and no spread either
             clips = np.repeat(clips, 2, axis=0)
         return GaussianMixture(
-            min(self.components, len(np.unique(clips, axis=0))),
+            _different(clips, self.components),
             covariance_type=self.covariance_type,
             reg_covar=self.regularization,
             random_state=self.seed,
         ).fit(clips)
+
+
+def _different(clips: Float[np.ndarray, "n dim"], most: int) -> int:
+    """How many different clips there are, counted up to ``most``: the first few are, as a rule, and tell enough."""
+    seen: set[bytes] = set()
+    for clip in clips + 0.0:  # -0.0 becomes the 0.0 that it is equal to
+        seen.add(clip.tobytes())
+        if len(seen) == most:
+            break
+    return len(seen)

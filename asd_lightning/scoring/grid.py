@@ -15,7 +15,7 @@ from asd_lightning.scoring.contributions import Contributions, before_whitening
 from asd_lightning.scoring.heard import logger_of
 from asd_lightning.scoring.held_out import held_out_scores
 from asd_lightning.scoring.matching import BandOrder, Match, Matching
-from asd_lightning.scoring.mixup import MemMixup, mixtures
+from asd_lightning.scoring.mixup import MemMixup, Mixtures, mixtures
 from asd_lightning.scoring.preparation import Preparation
 from asd_lightning.scoring.protocol import (
     FittedByRecording,
@@ -25,6 +25,7 @@ from asd_lightning.scoring.protocol import (
 )
 from asd_lightning.scoring.rescaling import Alpha, DensityBank, Form, Rescaling, say_of_bank
 from asd_lightning.scoring.search import Kin, View
+from asd_lightning.scoring.shared_fits import fitted_once
 
 BandFusion = Literal["mean", "max"]
 
@@ -101,8 +102,11 @@ class GridScorer(FittedByRecording):
     def _fit(self) -> None:
         say_of_bank(self.rescaling, int(self._recording.max()) + 1, len(self._training))
         self._preparation = Preparation.fit(self._training, self.standardize, self.whiten)
-        self._clips = self._prepared(self._training)
-        views = self._views()
+        self._clips = self._prepared_training()
+        made = mixtures(self._clips, self._is_target, self.mixup)
+        own = np.repeat(np.arange(len(self._clips))[:, None], 2, axis=1)
+        self._parents = np.concatenate([own, made.parents])
+        views = self._views(made)
         self._say_of_silence(views)
         self._banks = [DensityBank.fit(view, self.matching.measure, self.rescaling, self._recording) for view in views]
 
@@ -153,9 +157,7 @@ class GridScorer(FittedByRecording):
             raise UserError("leave-one-out scores need at least two training clips, there is one")
         if self.standardize or self.whiten:
             return held_out_scores(self, self._training, self._is_target, self.folds, self._recording)
-        made = mixtures(self._clips, self._is_target, self.mixup).parents
-        parents = np.concatenate([np.repeat(np.arange(len(self._clips))[:, None], 2, axis=1), made])
-        kin = Kin(self._recording, self._recording[parents])
+        kin = Kin(self._recording, self._recording[self._parents])
         return self._fused(self.matching.views(self._clips, "training embeddings"), kin)
 
     def state(self) -> ScorerState:
@@ -186,7 +188,7 @@ class GridScorer(FittedByRecording):
         if len(scorer._clips) == 0:
             raise UserError("array clips: no clip in it")
         scorer._is_target = kept_array(state.arrays, "is_target", len(scorer._clips)) > 0
-        views = scorer._views()
+        views = scorer._views(mixtures(scorer._clips, scorer._is_target, scorer.mixup))
         density = kept_array(state.arrays, "density", len(views), len(views[0].vectors))
         alpha = kept_array(state.arrays, "alpha", len(views))
         measure = scorer.matching.measure
@@ -200,10 +202,15 @@ class GridScorer(FittedByRecording):
         # No copy where there is nothing to do: kept bands are large.
         return self._preparation(embeddings) if self.standardize or self.whiten else embeddings
 
-    def _views(self) -> list[View]:
+    def _prepared_training(self) -> Float[np.ndarray, "n dim"]:
+        if not self.whiten:
+            return self._prepared(self._training)
+        what = f"whitened clips, standardize={self.standardize}"
+        return fitted_once(what, self._training, lambda: (self._prepared(self._training),))[0]
+
+    def _views(self, made: Mixtures) -> list[View]:
         """Of the bank: the training clips, then what is mixed of them."""
-        made = mixtures(self._clips, self._is_target, self.mixup).clips
-        items = np.concatenate([self._clips, made]) if len(made) else self._clips
+        items = np.concatenate([self._clips, made.clips]) if len(made.clips) else self._clips
         return self.matching.views(items, "training embeddings")
 
     def _fused(self, views: list[View], kin: Kin | None) -> Float[np.ndarray, " m"]:

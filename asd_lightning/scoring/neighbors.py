@@ -12,6 +12,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Int
 
+from asd_lightning.scoring.shared_fits import fitted_once
+
 Metric = Literal["cosine", "euclidean"]
 
 BLOCK = 512
@@ -47,7 +49,14 @@ def nearest_others(
 
     ``weight_of_rows`` gives the factors on the distances from a slice of the items to all.
     """
-    return _search(bank, bank, max(min(k, len(bank) - 1), 0), metric, weight_of_rows, exclude_itself=True)
+
+    def found() -> tuple[Float[np.ndarray, "b k"], Int[np.ndarray, "b k"]]:
+        return _search(bank, bank, max(min(k, len(bank) - 1), 0), metric, weight_of_rows, exclude_itself=True)
+
+    if weight_of_rows is not None:
+        return found()
+    distance, position = fitted_once(f"{k} nearest others, {metric}", bank, found)
+    return distance, position
 
 
 def _search(

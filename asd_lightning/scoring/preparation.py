@@ -10,7 +10,7 @@ from jaxtyping import Float
 from asd_lightning.errors import UserError
 from asd_lightning.scoring.principal_axes import principal_axes
 from asd_lightning.scoring.protocol import ScorerState, kept_array
-from asd_lightning.scoring.shared_fits import fitted_once
+from asd_lightning.scoring.shared_fits import Arrays, fitted_once
 
 # Added to a deviation before dividing by it: a dimension that hardly varies must not decide.
 DEVIATION_FLOOR = 1e-3
@@ -44,12 +44,15 @@ class Preparation(NamedTuple):
             UserError: whitening of a single clip, or of clips that do not differ.
         """
         dim = clips.shape[1]
-        mean = clips.mean(axis=0) if standardize or whiten else np.zeros(dim)
-        deviation = clips.std(axis=0) + DEVIATION_FLOOR if standardize else np.ones(dim)
-        if not whiten:
-            return cls(mean, deviation, None)
-        centered = (clips - mean) / deviation
-        return cls(mean, deviation, whitening_of(centered))
+
+        def found() -> Arrays:
+            mean = clips.mean(axis=0) if standardize or whiten else np.zeros(dim)
+            deviation = clips.std(axis=0) + DEVIATION_FLOOR if standardize else np.ones(dim)
+            return (mean, deviation, whitening_of((clips - mean) / deviation)) if whiten else (mean, deviation)
+
+        what = f"whitening, standardize={standardize}"
+        mean, deviation, *whitening = fitted_once(what, clips, found) if whiten else found()
+        return cls(mean, deviation, whitening[0] if whiten else None)
 
     def __call__(self, embeddings: Float[np.ndarray, "m dim"]) -> Float[np.ndarray, "m dim"]:
         """Embeddings as they are compared."""
@@ -81,8 +84,7 @@ def whitening_of(centered: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, "dim
     """
     if len(centered) < 2:
         raise UserError("a covariance needs at least two training clips, there is one")
-    (shrinkage,) = fitted_once("Ledoit-Wolf shrinkage", centered, lambda: (_shrinkage(centered),))
-    whitening = principal_axes(centered).whitening(float(shrinkage))
+    whitening = principal_axes(centered).whitening(_shrinkage(centered))
     if whitening is None:
         raise UserError(
             f"the covariance of {len(centered)} clips in {centered.shape[1]} dimensions has no inverse: look for "
@@ -91,8 +93,8 @@ def whitening_of(centered: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, "dim
     return whitening
 
 
-def _shrinkage(centered: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, ""]:
+def _shrinkage(centered: Float[np.ndarray, "n dim"]) -> float:
     # Imported where something is fitted alone: it takes a second, and scoring has no use for it.
     from sklearn.covariance import ledoit_wolf_shrinkage
 
-    return np.array(ledoit_wolf_shrinkage(centered, assume_centered=True), np.float64)
+    return float(ledoit_wolf_shrinkage(centered, assume_centered=True))

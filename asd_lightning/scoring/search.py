@@ -138,7 +138,8 @@ class _Sieve:
 
     def __init__(self, bank: View, measure: Measure, weighing: Weighing) -> None:
         self.center = bank.vectors.mean(axis=0)
-        self.right = np.ascontiguousarray((bank.vectors - self.center).T)
+        # The product takes it as it lies: to turn a bank around in memory takes as long as a block's product.
+        self.right = (bank.vectors - self.center).T
         self.squared = np.square(self.right).sum(axis=0)
         self.missing = bank.missing
         self.measure = measure

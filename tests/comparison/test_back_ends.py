@@ -83,9 +83,9 @@ def test_what_back_ends_share_is_fitted_once_where_memory_holds_one_machine(cach
 
     found = principal_axes._found
     monkeypatch.setattr(principal_axes, "_found", counted)
-    # Of one machine: the whole and ten folds, and left-out scores.
-    dim = cache.reference.shape[1]
-    one_machine = (11 * (dim + dim**2) + 4 * len(cache.reference)) * 8
+    # Of one machine of two: axes, whitening and whitened clips of the whole and of ten folds, and left-out scores.
+    dim, clips = cache.reference.shape[1], len(cache.reference) // 2
+    one_machine = (11 * (3 * dim + 2 * dim**2) + 10 * clips * dim + 4 * clips) * 8
     monkeypatch.setattr(back_ends, "shared_fits", partial(shared_fits, one_machine))
     list(
         sweep(

@@ -1,4 +1,5 @@
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple
 
 import numpy as np
@@ -144,9 +145,12 @@ def test_many_systems_have_the_numbers_of_single_calls() -> None:
     other = [clip._replace(anomaly_score=clip.anomaly_score + rng.normal()) for clip in second]
     tied = [clip._replace(anomaly_score=float(round(clip.anomaly_score))) for clip in other]
     systems = [sorted(other), other[::-1], tied]
-    for system, (intervals, differences) in zip(systems, bootstrap_many(systems, second, 40), strict=True):
-        assert repr(intervals) == repr(bootstrap_intervals(system, 40))
-        assert repr(differences) == repr(bootstrap_difference(system, second, 40))
+    with ThreadPoolExecutor(2) as pool:
+        for each in (map, pool.map):
+            found = bootstrap_many(systems, second, 40, each=each)
+            for system, (intervals, differences) in zip(systems, found, strict=True):
+                assert repr(intervals) == repr(bootstrap_intervals(system, 40))
+                assert repr(differences) == repr(bootstrap_difference(system, second, 40))
 
 
 def test_two_systems_on_other_clips_are_refused() -> None:

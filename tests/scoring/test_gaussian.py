@@ -104,3 +104,14 @@ def test_bad_settings_are_named(back_end, bad, monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as installed: the checks are for tests
     with pytest.raises(UserError, match=next(iter(bad))):
         back_end(**bad)
+
+
+@pytest.mark.parametrize("different", [1, 2, 3, 8])
+def test_a_mixture_has_no_more_components_than_there_are_different_clips(different):
+    """As numpy counts them: 0 and -0 are the same."""
+    own = np.random.default_rng(3).normal(size=(different, 4)) * [0, 1, 1, 1] + [0, 5, 0, 0]
+    clips = np.concatenate([own, own, own * [-1, 1, 1, 1]])
+    scorer = GaussianMixtureScorer(components=5, normalize=False).fit(
+        clips - clips.mean(axis=0), np.zeros(len(clips), bool)
+    )
+    assert len(scorer.state().arrays["0_weights_"]) == min(5, len(np.unique(clips, axis=0))) == min(5, different)
