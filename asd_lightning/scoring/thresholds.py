@@ -6,8 +6,7 @@ A clip is called anomalous where its score is above the threshold.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -90,7 +89,7 @@ class GammaThreshold:
         from scipy import stats
 
         try:
-            shape, location, scale = stats.gamma.fit(scores, optimizer=_minimized)
+            shape, location, scale = stats.gamma.fit(scores)
         except stats.FitError:
             return None
         share = self.percentile / 100
@@ -98,29 +97,6 @@ class GammaThreshold:
         misplaced = abs(np.mean(scores <= threshold) - share) > LARGEST_MISPLACEMENT
         impossible = not threshold <= scores.mean() + scores.std() * math.sqrt(share / (1 - share))
         return None if misplaced or impossible else threshold
-
-
-def _minimized(likelihood: Any, start: Sequence[Any], args: tuple[Any, ...], disp: Any) -> Any:
-    """What scipy's minimizer finds of its own negative log-likelihood, to the last bit and in two thirds of the time.
-
-    It takes hundreds of values of a general function, most of which is checks: where all scores are above the location,
-    the same terms are summed in the same order here.
-    """
-    from scipy import optimize, special
-
-    (scores,) = args
-    lowest = scores.min()
-
-    def value(parameters: Any) -> float:
-        shape, location, scale = parameters
-        if shape > 0 and scale > 0 and lowest > location:
-            standard = (scores - location) / scale
-            total = (special.xlogy(shape - 1, standard) - standard - special.gammaln(shape)).sum()
-            if np.isfinite(total):
-                return float(len(scores) * np.log(scale) - total)
-        return float(likelihood(parameters, scores))
-
-    return optimize.fmin(value, start, disp=disp)
 
 
 class QuantileThreshold:
