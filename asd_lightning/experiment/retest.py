@@ -12,7 +12,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from asd_lightning.configuration import plain
+from asd_lightning.configuration import as_yaml, plain
 from asd_lightning.data.datamodule import ClipDataModule
 from asd_lightning.errors import UserError
 from asd_lightning.experiment.claim import is_first_process
@@ -61,7 +61,7 @@ def retest(run: Path, overrides: Sequence[str] = (), out: Path | None = None) ->
         datamodule.prepare_data()
         warn_of_other_training(run, module.training_clips, datamodule.training_clips())
         with finishing_wandb():
-            make_trainer(config, results.folder).test(module, datamodule, verbose=False)
+            make_trainer(config, as_yaml(config), results.folder).test(module, datamodule, verbose=False)
     except BaseException as error:
         # Keep the folder of a test that finished, even if a plot failed; remove that of any other.
         if is_first_process() and not results.finished:

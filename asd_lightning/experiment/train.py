@@ -194,15 +194,16 @@ def train(config: DictConfig, output_dir: Path) -> float:
         refuse_another_run(output_dir, config)
     if is_first_process():
         _clean_notes_of_hydra(output_dir)
+    written = as_yaml(config)
     if checkpoint is None:
-        _record(config, output_dir)
+        _record(written, output_dir)
     with finishing_wandb():
-        return _train_and_test(config, output_dir, checkpoint)
+        return _train_and_test(config, written, output_dir, checkpoint)
 
 
-def _record(config: DictConfig, output_dir: Path) -> None:
+def _record(written: str, output_dir: Path) -> None:
     with write_atomically(output_dir / CONFIG) as file:
-        file.write(as_yaml(config).encode())
+        file.write(written.encode())
 
 
 def _clean_notes_of_hydra(output_dir: Path) -> None:
@@ -213,7 +214,7 @@ def _clean_notes_of_hydra(output_dir: Path) -> None:
             write_text_atomically(path, cleaned)
 
 
-def _train_and_test(config: DictConfig, output_dir: Path, checkpoint: Path | None) -> float:
+def _train_and_test(config: DictConfig, written: str, output_dir: Path, checkpoint: Path | None) -> float:
     if config.trainer.max_steps == 0 and not config.test:
         raise UserError("trainer.max_steps=0 and test=false: there is nothing to do")
     reached = read_checkpoint(checkpoint) if checkpoint else None
@@ -229,12 +230,12 @@ def _train_and_test(config: DictConfig, output_dir: Path, checkpoint: Path | Non
     if checkpoint and reached:
         refuse_other_training(checkpoint, reached, datamodule.classes, datamodule.training_clips())
         # Not before the checks: a run that is not resumed keeps its recorded configuration.
-        _record(config, output_dir)
+        _record(written, output_dir)
     module = build_module(plain(config.model), datamodule.classes)
     if datamodule.pseudo_classes and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
         write_pseudo_classes(output_dir / PSEUDO_CLASSES, datamodule.pseudo_classes)
     module.training_clips = datamodule.training_clips()
-    trainer = make_trainer(config, output_dir)
+    trainer = make_trainer(config, written, output_dir)
     if multirun.is_sweep():
         multirun.refuse_starting_again(trainer)
     if finished and reached:
@@ -270,8 +271,11 @@ def _fit(
         raise RuntimeError(f"training ended at update {trainer.global_step} of {trainer.max_steps}")
 
 
-def make_trainer(config: DictConfig, output_dir: Path) -> pl.Trainer:
-    """The configured trainer; callbacks that need a training or a logger are left out where there is none."""
+def make_trainer(config: DictConfig, written: str, output_dir: Path) -> pl.Trainer:
+    """The configured trainer; callbacks that need a training or a logger are left out where there is none.
+
+    ``written`` is ``config`` as it is recorded, kept beside the results.
+    """
     # Left alone, cuDNN rounds what float32 convolutions read to 10 bits.  Here float32 is float32, as on a processor.
     torch.backends.cudnn.allow_tf32 = False
     # Deterministic algorithms write NaN into all memory before its first use, which finds errors and takes time.
@@ -285,7 +289,7 @@ def make_trainer(config: DictConfig, output_dir: Path) -> pl.Trainer:
         if isinstance(callback, ResultsWriter):
             if is_first_process() and results_of(output_dir).finished:
                 callback.results = claim_results(output_dir)
-            callback.config = as_yaml(config)
+            callback.config = written
             callback.about = {
                 "name": told["system"],
                 "experiment": config.choices.experiment,
