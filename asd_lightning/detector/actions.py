@@ -23,7 +23,7 @@ from asd_lightning.detector.likeness import alike_by_name
 from asd_lightning.detector.lock import locked
 from asd_lightning.detector.machine import Machine
 from asd_lightning.detector.plain_names import back_end_name
-from asd_lightning.detector.states import NamedStates, StatesFrom
+from asd_lightning.detector.states import NamedStates, StatesFrom, is_still
 from asd_lightning.errors import UserError
 from asd_lightning.run_folder import is_result_set, is_run
 from asd_lightning.scoring.arguments import require_at_least
@@ -355,7 +355,19 @@ def _warnings(machine: Machine) -> list[str]:
     if machine.of_run and not machine.of_run.get("promised"):
         return []
     told = [alike_by_name(machine.name, machine.bank, version) for version in range(len(machine.changes))]
-    return [sentence for sentence in told if sentence]
+    return [sentence for sentence in [*told, *_off_as_running(machine)] if sentence]
+
+
+def _off_as_running(machine: Machine) -> list[str]:
+    """Of a detector from before enrolment refused it."""
+    running = machine.states.running if isinstance(machine.states, NamedStates) else ()
+    return [
+        f"{machine.name}: state {name}: its recordings of the machine that is off are in the bank and count as "
+        "running: they could not be told from the others, and the machine is not called off by them; enrol anew "
+        "without them"
+        for name in running
+        if any(map(is_still, name.split("+")))
+    ]
 
 
 def _about(detector: Detector, name: str) -> dict[str, Any]:

@@ -81,7 +81,8 @@ def parted_by(name: str, heard: Heard, bank: Bank, alive: Sequence[bool], sortin
         gap: in s, see `asd_lightning.detector.bank.in_blocks`: a state's only recording is left out in blocks.
 
     Raises:
-        UserError: a recording without a state, or none of the running machine.
+        UserError: a recording without a state, none of the running machine, or a machine that is off and cannot be told
+            from one that runs.
     """
     rows = [row for row, keep in enumerate(alive) if keep]
     files = [heard.pieces[row].clip.file for row in rows]
@@ -100,6 +101,7 @@ def parted_by(name: str, heard: Heard, bank: Bank, alive: Sequence[bool], sortin
             return Parted(None, list(alive), nothing, nothing)
         in_blocks_too = replace(bank, blocking=in_blocks(bank.items, filed, gap))
         found = _fit_states(heard, rows, filed, in_blocks_too.recordings())
+        _refuse_off_like_running(name, filed, found, [heard.looks[row].level for row in rows])
         of_row = dict(zip(rows, zip(found.filed, found.taken, strict=True), strict=True))
         of_all = [of_row.get(row, ("", "")) for row in range(len(alive))]
         running = [keep and own not in found.states.still for keep, (own, _) in zip(alive, of_all, strict=True)]
@@ -117,6 +119,25 @@ def parted_by(name: str, heard: Heard, bank: Bank, alive: Sequence[bool], sortin
 def _fit_states(heard: Heard, rows: Sequence[int], filed: Sequence[str], recordings: Sequence[str]) -> FittedStates:
     features = np.stack([heard.looks[row].features for row in rows])
     return fit_named(features, filed, numbered(recordings))
+
+
+def _refuse_off_like_running(name: str, filed: Sequence[str], found: FittedStates, levels: Sequence[float]) -> None:
+    """A machine that is off belongs in no bank: as one state with a running one it would be normal there."""
+    for group in found.states.running:
+        own = [row for row, joined in enumerate(found.filed) if joined == group]
+        folders = sorted({filed[row] for row in own}, key=lambda folder: (not is_still(folder), folder))
+        if not is_still(folders[0]):
+            continue
+        told = ", ".join(
+            f"{folder} (median level {np.median([levels[row] for row in own if filed[row] == folder]):.1f} dB)"
+            for folder in folders
+        )
+        raise UserError(
+            f"{name}: the machine that is off sounds too much like the one that runs: {told} cannot be told apart by "
+            f"level and spectrum, so {folders[0]} would count as running, and sound that is off as normal; see that "
+            f"each recording lies in its folder, or enrol without {folders[0]} (--states level, the default, tells off "
+            "by a gap of 10 dB alone)"
+        )
 
 
 def _seem_states(heard: Heard, rows: Sequence[int], filed: Sequence[str], recordings: Sequence[str]) -> tuple[str, ...]:

@@ -193,6 +193,34 @@ def test_a_machine_that_is_off_is_not_enrolled_as_running(tmp_path, capsys):
         Detector(clip_seconds=0.5).fit([off(seed) for seed in range(4)], filed=["off", "idle"] * 2)
 
 
+def test_a_machine_that_is_off_is_not_joined_with_a_running_one(tmp_path, capsys):
+    """Its sound would be normal: `not running` could never come, and nobody would know."""
+    for number in range(6):
+        write(tmp_path / f"pump/normal/run/{number}.wav", off(number))
+        write(tmp_path / f"pump/normal/fast/{number}.wav", fast(number))
+        write(tmp_path / f"pump/normal/off/{number}.wav", off(100 + number))
+    file = tmp_path / "x.asd"
+    assert main(["enrol", str(tmp_path / "pump/normal"), "-o", str(file), "--states", "folders"]) == 2
+    told = capsys.readouterr().err
+    assert "off (median level -60.0 dB), run (median level -60.0 dB) cannot be told apart" in told
+    assert "fast" not in told
+    assert len(told.splitlines()) == 1
+    assert not file.exists()
+
+
+def test_a_file_with_off_as_running_says_so(file, tmp_path, capsys):
+    """Earlier versions joined them without a word."""
+    loaded = Detector.load(file)
+    machine = loaded.machines_["pump"]
+    states = dataclasses.replace(machine.states, names=("fast", "idle+slow", "off"))
+    in_states = {{"slow": "idle+slow"}.get(name, name): own for name, own in machine.in_states.items()}
+    loaded.with_machine(dataclasses.replace(machine, states=states, in_states=in_states)).save(tmp_path / "old.asd")
+    assert main(["info", str(tmp_path / "old.asd")]) == 0
+    assert "state idle+slow: its recordings of the machine that is off" in " ".join(capsys.readouterr().out.split())
+    assert main(["info", str(file)]) == 0
+    assert "that is off" not in capsys.readouterr().out
+
+
 def test_drift_goes_on_from_day_to_day_over_all_states(file, detector, tmp_path, capsys):
     """On a scale that the states share: a fast machine has not drifted, and a slow one that whines a little has."""
     machine, table = detector.machines_["pump"], tmp_path / "log.csv"
