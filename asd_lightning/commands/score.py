@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """``asd score DETECTOR RECORDING [...]``."""
     parser.description = (
         "Judge recordings. Exit status: 0 all normal, 1 any warning or alarm, 3 any that cannot be judged and none of "
-        "those, 2 an error."
+        "those, 2 an error: also where a table or picture could not be written of what was judged and printed."
     )
     parser.add_argument("detector", type=Path, metavar="DETECTOR", help="as asd enrol writes it")
     parser.add_argument(
@@ -87,12 +87,15 @@ def run(args: argparse.Namespace) -> int:
     detector = Detector.load(args.detector)
     judgments = _judged(detector, args)
     _tell_together(detector, judgments, args)
-    if args.csv is not None:
-        _write_csv(args.csv, judgments, args.append)
-    if args.json:
-        print(json.dumps([as_json(one) for one in judgments], indent=1))
-    else:
-        _print(judgments, args.detector)
+    try:
+        if args.csv is not None:
+            _write_csv(args.csv, judgments, args.append)
+    finally:
+        # A full disk is no reason to keep an alarm to oneself.
+        if args.json:
+            print(json.dumps([as_json(one) for one in judgments], indent=1))
+        else:
+            _print(judgments, args.detector)
     if args.plot is not None:
         _plot(detector, judgments, args)
     return exit_status(judgments)

@@ -75,11 +75,17 @@ def plot_timelines(
 
 
 def refuse_other_picture(place: Path) -> None:
-    """Before anything is judged: what a mistyped name would destroy is left alone.
+    """Before anything is judged: what a mistyped name would destroy is left alone, and no folder is called t.pdf.
 
     Raises:
-        UserError: ``place`` is there, and neither a folder nor a picture of this package.
+        UserError: ``place`` is there, and neither a folder nor a picture of this package; or it is not, and has another
+            ending than those pictures have.
     """
+    if place.suffix and place.suffix.lower() not in SUFFIXES and not place.exists():
+        raise UserError(
+            f"{place}: no picture that ends in {place.suffix} is drawn; give .svg, .png or a folder (one whose name "
+            "ends so must be there already)"
+        )
     if not place.exists() or (place.is_dir() and place.suffix.lower() not in SUFFIXES):
         return
     if place.is_file() and place.suffix.lower() in SUFFIXES:

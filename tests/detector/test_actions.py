@@ -1,6 +1,7 @@
 """The commands of a detector, and the functions of their names: they do the same."""
 
 import csv
+import errno
 import json
 import shutil
 import subprocess
@@ -101,6 +102,20 @@ def test_a_name_that_is_not_there_is_an_error_and_no_recording(words, pump, tmp_
     assert told.err == f"asd: {tmp_path}/absent: no such file or folder; give recordings, or folders of them\n"
     assert not told.out
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+@pytest.mark.parametrize("writer", ["tables.write_csv", "detector.timeline.plot_timelines"])
+def test_a_full_disk_swallows_no_alarm(pump, anomaly, tmp_path, monkeypatch, capsys, form, writer):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "full/l")
+
+    monkeypatch.setattr(f"asd_lightning.{writer}", full)
+    place = ["--csv", str(tmp_path / "l.csv")] if "csv" in writer else ["--plot", str(tmp_path / "l.svg")]
+    assert main(["score", str(pump / "pump.asd"), str(anomaly), *place, *form]) == 2
+    told = capsys.readouterr()
+    assert "warning" in told.out or "alarm" in told.out
+    assert told.err.startswith("asd: full/l: cannot be written")
 
 
 @pytest.mark.parametrize("place", ["file/x", "file/deeper/x", "/proc/x", "/proc/deeper/x"])

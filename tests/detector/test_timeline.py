@@ -78,6 +78,16 @@ def test_a_folder_gets_a_picture_for_each_recording(tmp_path):
     assert plot_timelines(both, {}, tmp_path / "pictures") == written
 
 
+def test_no_folder_is_made_of_the_name_of_another_picture(tmp_path):
+    with pytest.raises(
+        UserError, match=r"t\.pdf: no picture that ends in \.pdf is drawn; give \.svg, \.png or a folder"
+    ):
+        plot_timelines([], {}, tmp_path / "t.pdf")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "run.3").mkdir()
+    assert plot_timelines([], {}, tmp_path / "run.3") == []
+
+
 def test_only_a_timeline_is_replaced(tmp_path):
     plot_timelines(TWO, {}, tmp_path / "one.png")
     plot_timelines(TWO, {}, tmp_path / "one.png")
