@@ -276,7 +276,7 @@ def _judged(detector: Detector, args: argparse.Namespace) -> list[Judgment]:
 def _files(paths: Sequence[Path]) -> list[Path]:
     from asd_lightning.data.folders import recordings
 
-    return [found for path in paths for found in (recordings(path) if path.is_dir() else [path])]
+    return [found for path in paths for found in (recordings(path, closed_too=True) if path.is_dir() else [path])]
 
 
 def _write_csv(path: Path, judgments: Sequence[Judgment], append: bool) -> None:

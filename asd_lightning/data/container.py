@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -81,10 +82,13 @@ def check_container(path: Path) -> Repair | None:
     """How a recording is to be read, ``None`` for as it is.
 
     Raises:
-        BadAudioError: broken link, no permission, empty, neither WAV nor FLAC, or less there than the header promises.
+        BadAudioError: broken link, no permission, a folder or pipe, empty, neither WAV nor FLAC, or less there than the
+            header promises.
     """
     try:
-        size = path.stat().st_size
+        status = path.stat()
+        _refuse_no_file(path, status.st_mode)
+        size = status.st_size
         if not size:
             raise BadAudioError(f"{path}: the file is empty; copy it again or remove it")
         with path.open("rb") as file:
@@ -96,6 +100,16 @@ def check_container(path: Path) -> Repair | None:
         raise BadAudioError(f"{path}: no permission to read; change it (chmod +r) or remove the file") from error
     except OSError as error:
         raise BadAudioError(NOT_AUDIO.format(path=path, error=error)) from error
+
+
+def _refuse_no_file(path: Path, mode: int) -> None:
+    if stat.S_ISDIR(mode):
+        raise BadAudioError(
+            f"{path}: a folder that is not listed, so nothing in it is heard; make it readable (chmod +rx), or give "
+            "the recordings in it"
+        )
+    if not stat.S_ISREG(mode):
+        raise BadAudioError(f"{path}: is no file but a pipe, socket or device; give a recording, or remove it")
 
 
 @contextmanager

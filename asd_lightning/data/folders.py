@@ -79,12 +79,23 @@ def refuse_missing(paths: Sequence[Path]) -> None:
 
 
 def recordings(
-    folder: Path, suffixes: frozenset[str] = AUDIO_SUFFIXES, above: frozenset[Path] = frozenset()
+    folder: Path,
+    suffixes: frozenset[str] = AUDIO_SUFFIXES,
+    above: frozenset[Path] = frozenset(),
+    *,
+    closed_too: bool = False,
 ) -> Iterator[Path]:
     """Files with one of ``suffixes`` below ``folder``, in an order that is the same on every file system.
 
     Links are followed, except to a folder they lie in; a broken one is listed, so that reading it can say so.  Hidden
     names (``._clip.wav``, which macOS leaves on other file systems, holds no sound) are left out.
+
+    Args:
+        folder: to look in, at any depth.
+        suffixes: of files, in lower case.
+        above: folders that it lies in.
+        closed_too: a folder below that this user may not list is given as if it were a recording, so that reading it
+            can say so, and the others are heard all the same.
 
     Raises:
         UserError: a folder that cannot be listed.
@@ -94,12 +105,16 @@ def recordings(
     try:
         paths = sorted(folder.iterdir())
     except OSError as error:
+        if closed_too and above and isinstance(error, PermissionError):
+            yield folder
+            return
         raise UserError(f"{folder}: cannot be listed ({error.strerror}); make it readable or remove it") from error
     for path in paths:
         if path.name.startswith("."):
             continue
-        if path.is_dir():
-            yield from recordings(path, suffixes, above | {real})
+        # Unlike Path.is_dir, it does not raise in a folder that may be listed and not entered.
+        if os.path.isdir(path):  # noqa: PTH112
+            yield from recordings(path, suffixes, above | {real}, closed_too=closed_too)
         elif path.suffix.lower() in suffixes:
             yield path
 

@@ -32,7 +32,7 @@ def given(X: Recordings, machine: str) -> tuple[list[Clip], list[Float32[ndarray
     """
     if isinstance(X, Path | str):
         path = Path(X)
-        paths = list(recordings(path)) if path.is_dir() else [path]
+        paths = list(recordings(path, closed_too=True)) if path.is_dir() else [path]
         if not paths:
             raise UserError(f"{path}: no recordings in it; WAV and FLAC files are read")
         return clips_of(paths, machine), None

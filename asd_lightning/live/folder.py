@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from asd_lightning.data.audio import BadAudioError
+from asd_lightning.data.container import check_container
 from asd_lightning.data.folders import recordings
 from asd_lightning.data.preprocessing import Preprocessing
 from asd_lightning.errors import UserError
@@ -37,7 +39,8 @@ class FolderInput:
 
     A recording is heard once it has been left alone for ``settle`` seconds: one that is still being written waits.  One
     that its disk or network does not give is tried again for ``patience`` seconds before that is said, and the folder
-    itself is waited for as a microphone is.
+    itself is waited for as a microphone is; with ``once``, for ``patience`` seconds.  Of a folder below that may not be
+    listed it is said once that it is unreadable, and the others are heard.
 
     Args:
         folder: with WAV or FLAC files, at any depth.
@@ -62,13 +65,15 @@ class FolderInput:
     _failing: dict[str, _Failing] = field(default_factory=dict, repr=False)
     _lead: float | None = field(default=None, repr=False)
     _jumped: float = field(default=float("-inf"), repr=False)
-    _lost: bool = field(default=False, repr=False)
+    _lost: float | None = field(default=None, repr=False)
+    _closed: dict[str, Path] = field(default_factory=dict, repr=False)
+    _told_closed: set[str] = field(default_factory=set, repr=False)
 
     def stretches(self, place: dict[str, Any], was_heard: Callable[[str], bool]) -> Iterator[Stretch | None]:
         """See `asd_lightning.live.inputs.Input`.
 
         Raises:
-            UserError: there is no such folder at the start.
+            UserError: there is no such folder at the start; or it cannot be listed for long, with ``once``.
         """
         if not self.folder.is_dir():
             raise UserError(f"{self.folder}: no such folder; make it, or name another with --input")
@@ -78,9 +83,10 @@ class FolderInput:
             except (UserError, OSError) as error:
                 yield from self._away(error, place)
                 continue
-            if self._lost:
-                self._lost = False
+            if self._lost is not None:
+                self._lost = None
                 yield Stretch([], [], 0.0, place, time=self.now(), happened="input back")
+            yield from self._newly_closed(place)
             yield from self._given_up({found.key for found in fresh}, place)
             for found in fresh:
                 for stretch in self._heard(found, place.get("next", 0) if place.get("key") == found.key else 0):
@@ -114,11 +120,22 @@ class FolderInput:
                 del self._failing[key]
                 yield unreadable(failing.found.name, "", failing.error, self.now())._replace(place=place)
 
+    def _newly_closed(self, place: dict[str, Any]) -> Iterator[Stretch]:
+        """Folders below that may not be listed; what is in them is heard once they may be."""
+        for name in sorted(self._closed.keys() - self._told_closed):
+            try:
+                check_container(self._closed[name])
+            except BadAudioError as error:
+                yield unreadable(name, "", error, self.now())._replace(place=place)
+        self._told_closed = set(self._closed)
+
     def _away(self, error: Exception, place: dict[str, Any]) -> Iterator[Stretch | None]:
         """The folder itself cannot be listed."""
-        if not self._lost:
-            self._lost = True
+        if self._lost is None:
+            self._lost = self.monotonic()
             yield Stretch([], [], 0.0, place, time=self.now(), happened="input lost", note=str(error))
+        if self.once and self.monotonic() - self._lost >= self.patience:
+            raise UserError(str(error))
         # What could not be read is not to be given up for that.
         self._failing = {key: one._replace(since=self.monotonic()) for key, one in self._failing.items()}
         yield None
@@ -130,7 +147,11 @@ class FolderInput:
         self._watch_the_clock()
         found = []
         waiting: dict[str, tuple[tuple[int, int], float]] = {}
-        for path in recordings(self.folder):
+        self._closed = {}
+        for path in recordings(self.folder, closed_too=True):
+            if os.path.isdir(path):  # noqa: PTH112
+                self._closed[_name(path, self.folder)] = path
+                continue
             try:
                 # A link to nothing is there, and is told as unreadable.
                 status = path.lstat() if path.is_symlink() and not path.exists() else path.stat()

@@ -131,6 +131,16 @@ def broken_link(tmp_path):
     return tmp_path / "bad.wav"
 
 
+def a_folder(tmp_path):
+    (tmp_path / "bad.wav").mkdir()
+    return tmp_path / "bad.wav"
+
+
+def a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "bad.wav")
+    return tmp_path / "bad.wav"
+
+
 def half_a_flac(tmp_path):
     path = tmp_path / "bad.flac"
     soundfile.write(path, np.random.default_rng(0).uniform(-1, 1, 50_000), RATE)
@@ -149,6 +159,8 @@ def half_a_flac(tmp_path):
         (with_values(np.nan), "NaN or infinite samples; export it again"),
         (with_values(np.inf), "NaN or infinite samples"),
         (broken_link, "a broken link; mend or remove it"),
+        (a_folder, "a folder that is not listed"),
+        (a_pipe, "is no file but a pipe"),
         (half_a_flac, "not readable|truncated"),
     ],
 )

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -102,6 +103,27 @@ def test_a_name_that_is_not_there_is_an_error_and_no_recording(words, pump, tmp_
     assert told.err == f"asd: {tmp_path}/absent: no such file or folder; give recordings, or folders of them\n"
     assert not told.out
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_may_not_be_listed_is_a_row_and_the_others_are_judged(pump, tmp_path, monkeypatch, capsys):
+    for place in ("a.wav", "secret/b.wav"):
+        write(tmp_path / "today" / place, hum(300))
+    iterdir = Path.iterdir
+
+    def refuse(self):
+        if self.name == "secret":
+            raise PermissionError(13, "Permission denied")
+        return iterdir(self)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    for given in ([tmp_path / "today"], [tmp_path / "today", next((pump / "pump/test/normal").iterdir())]):
+        status, found = judged(capsys, pump / "pump.asd", *given)
+        assert status == 3
+        assert {Path(one["path"]).name: one["decision"] for one in found[:2]} == {
+            "a.wav": "normal",
+            "secret": "cannot judge",
+        }
+        assert "make it readable" in found[1]["health"][0]
 
 
 @pytest.mark.parametrize("form", [[], ["--json"]])

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -246,6 +247,47 @@ def test_a_folder_that_goes_away_is_waited_for(tmp_path, monkeypatch):
         (15, "b.wav", None),
     ]
     assert first.offsets == [0.0, 1.0, 2.0, 3.0]
+
+
+def closed(monkeypatch, names):
+    """Folders of these names may not be listed, by the superuser either."""
+    iterdir = Path.iterdir
+
+    def refuse(self):
+        if self.name in names:
+            raise PermissionError(13, "Permission denied")
+        return iterdir(self)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+
+
+def test_a_folder_below_that_may_not_be_listed_is_told_once_and_the_others_are_heard(tmp_path, monkeypatch):
+    record(tmp_path / "a.wav", 1.0, 1000.0)
+    record(tmp_path / "secret/b.wav", 1.0, 1001.0)
+    names = {"secret"}
+    closed(monkeypatch, names)
+    secret, heard = taken(tmp_path)
+    assert (secret.file, secret.happened, secret.heard, heard.file) == ("secret", "unreadable", "", "a.wav")
+    assert "make it readable" in secret.note
+    clock, known = Clock(2000.0), set()
+
+    def opened(step):
+        if step == 4:
+            names.clear()
+
+    told = heard_while(clock, 6, clock.input(tmp_path).stretches({}, known.__contains__), known, opened)
+    assert told == [(0, "secret", "unreadable"), (1, "a.wav", None), (4, "secret/b.wav", None)]
+
+
+def test_once_ends_where_the_folder_itself_may_not_be_listed(tmp_path, monkeypatch):
+    record(tmp_path / "a.wav", 1.0, 1000.0)
+    closed(monkeypatch, {tmp_path.name})
+    clock = Clock(2000.0)
+    stretches = clock.input(tmp_path, patience=5.0, once=True).stretches({}, set().__contains__)
+    told = heard_while(clock, 5, stretches, set(), lambda _: None)
+    assert told == [(0, "", "input lost")]
+    with pytest.raises(UserError, match=r"cannot be listed \(Permission denied\)"):
+        next(stretches)
 
 
 def test_a_recording_on_its_own_that_cannot_be_read_says_so(tmp_path):
