@@ -260,9 +260,14 @@ def status_of(decisions: Set[str]) -> int:
 
 
 def _judged(detector: Detector, args: argparse.Namespace) -> list[Judgment]:
+    from asd_lightning.data.other_formats import warn_of_other_formats
+
     if "-" not in args.recordings:
         paths = [Path(word).expanduser() for word in args.recordings]
-        return detector.judge(paths[0] if len(paths) == 1 else _files(paths), args.machine)
+        if len(paths) == 1:
+            return detector.judge(paths[0], args.machine)
+        warn_of_other_formats(paths)
+        return detector.judge(_files(paths), args.machine)
     if len(args.recordings) > 1:
         raise UserError("-: standard input is judged alone; give recordings in another command")
     from asd_lightning.detector.raw import samples_of

@@ -28,17 +28,12 @@ from asd_lightning.data.container import check_container
 from asd_lightning.data.file_names import Domain, Split, parse_file_name
 from asd_lightning.data.folders import Room, idle_folders, machine_folders, no_recordings, recordings, rooms_of
 from asd_lightning.data.hold_out import hold_out
+from asd_lightning.data.other_formats import warn_of_other_formats
 from asd_lightning.errors import UserError
 from asd_lightning.plain_text import file_name, has_control
 
 logger = logging.getLogger(__name__)
 
-# What people record with telephones and editors, and what is not read.
-_OTHER_AUDIO_SUFFIXES = frozenset(
-    {".mp3", ".m4a", ".aac", ".ogg", ".oga", ".opus", ".wma", ".aif", ".aiff", ".amr", ".3gp", ".caf", ".mp4", ".webm"}
-    | {".wave", ".bwf", ".w64", ".rf64", ".bw64", ".aifc", ".au", ".snd", ".mp2", ".mka", ".wv", ".ape", ".ac3"}
-    | {".alac"}
-)
 _READERS = min(8, os.cpu_count() or 1)
 _NAMED_AT_MOST = 20
 _FOLDERS_NAMED = 5
@@ -130,7 +125,7 @@ def survey(
     """All clips below ``root`` like `find_clips`, and what is to be said of them."""
     root = Path(root).expanduser()
     folders = machine_folders(root, machines)
-    _warn_of_other_formats([folder for _, folder in folders])
+    warn_of_other_formats(room.path for _, folder in folders for room in rooms_of(folder))
     clips: list[Clip] = []
     notes: list[Note] = []
     for name, folder in folders:
@@ -168,18 +163,6 @@ def _doubt(path: Path) -> str:
     except BadAudioError:
         return ""
     return "" if repair is None else repair.doubt
-
-
-def _warn_of_other_formats(folders: Sequence[Path]) -> None:
-    rooms = [room.path for folder in folders for room in rooms_of(folder)]
-    found = [path for room in rooms for path in recordings(room, _OTHER_AUDIO_SUFFIXES)]
-    if found:
-        counts = Counter(path.suffix.lower() for path in found)
-        logger.warning(
-            "%d recordings are not used, since %s cannot be read, such as %s; convert them, as with: ffmpeg -i %s %s",
-            len(found), " and ".join(f"{suffix} ({count})" for suffix, count in sorted(counts.items())),
-            found[0], found[0].name, found[0].with_suffix(".wav").name,
-        )  # fmt: skip
 
 
 def _clips_of_machine(

@@ -22,7 +22,7 @@ from asd_lightning.detector.hearing import Hearing, Sound, machine_above, parent
 from asd_lightning.detector.judging import Judgment, judge
 from asd_lightning.detector.machine import Machine
 from asd_lightning.detector.machines import Machines
-from asd_lightning.detector.sorting import Sorted, folders_of
+from asd_lightning.detector.sorting import Sorted, folders_of, warn_of_empty_folders
 from asd_lightning.detector.states import StatesFrom
 from asd_lightning.errors import UserError
 from asd_lightning.plain_text import is_name
@@ -311,7 +311,10 @@ class Detector:
         if filed is not None:
             return Sorted({clip.file: str(state) for clip, state in zip(clips, filed, strict=True)}, "folders")
         if isinstance(X, Path | str) and Path(X).is_dir():
-            return Sorted(folders_of(Path(X), clips), self.states)
+            found = folders_of(Path(X), clips)
+            if self.states == "folders":
+                warn_of_empty_folders(Path(X), found)
+            return Sorted(found, self.states)
         if self.states == "folders":
             raise UserError("states from folders: give a folder of recordings, or fit(..., filed=[...])")
         return Sorted({}, self.states)

@@ -19,6 +19,7 @@ from asd_lightning import __version__
 from asd_lightning.data.folders import recordings, rooms_of
 from asd_lightning.data.layout import Clip
 from asd_lightning.data.measurement import clipped_share, level_db
+from asd_lightning.data.other_formats import warn_of_other_formats
 from asd_lightning.data.recordings import RecordingsTable, clips_of, find_table
 from asd_lightning.detector.bank import Bank, Item, Role, in_blocks
 from asd_lightning.detector.compression import compression
@@ -123,6 +124,7 @@ def normal_clips(folder: Path, machine: str, table: Path | None) -> list[Clip]:
     if len(inner) > 1 and not rooms_of(folder):
         raise UserError(f"{folder}: holds several machines ({', '.join(sorted(inner)[:5])}); enrol them one by one")
     rooms = [room.path for room in rooms_of(folder) if room.purpose in ("train", "normal")]
+    warn_of_other_formats(rooms or [folder])
     paths = [folder] if folder.is_file() else [path for place in rooms or [folder] for path in recordings(place)]
     if not paths:
         raise UserError(f"{folder}: no recordings in it; WAV and FLAC files are read")

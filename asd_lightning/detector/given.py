@@ -14,6 +14,7 @@ from numpy import ndarray
 from asd_lightning.data.file_names import condition_of
 from asd_lightning.data.folders import recordings
 from asd_lightning.data.layout import Clip
+from asd_lightning.data.other_formats import warn_of_other_formats
 from asd_lightning.data.recordings import clips_of
 from asd_lightning.detector.hearing import Hearing, Sound
 from asd_lightning.errors import UserError
@@ -32,6 +33,7 @@ def given(X: Recordings, machine: str) -> tuple[list[Clip], list[Float32[ndarray
     """
     if isinstance(X, Path | str):
         path = Path(X)
+        warn_of_other_formats([path])
         paths = list(recordings(path, closed_too=True)) if path.is_dir() else [path]
         if not paths:
             raise UserError(f"{path}: no recordings in it; WAV and FLAC files are read")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,6 +26,8 @@ from asd_lightning.detector.states import (
 from asd_lightning.detector.thresholds import FEWEST_RECORDINGS
 from asd_lightning.errors import UserError
 from asd_lightning.scoring.windows import numbered
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,17 @@ def folders_of(folder: Path, clips: Sequence[Clip]) -> dict[str, str]:
         clip.file: state_of_path(clip.path, next(root for root in roots if clip.path.is_relative_to(root)))
         for clip in clips
     }
+
+
+def warn_of_empty_folders(folder: Path, filed: Mapping[str, str]) -> None:
+    """Say which sub-folders of ``folder`` hold no normal recording: there will be no such state."""
+    roots = [room.path for room in rooms_of(folder) if room.purpose in ("train", "normal")] or [folder]
+    below = [path for root in roots for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    if empty := sorted({path.name for path in below} - {*filed.values()}):
+        logger.warning(
+            "%s: no normal recording in the sub-folders %s, so there is no such state; WAV and FLAC files are read",
+            *(folder, ", ".join(empty)),
+        )
 
 
 def parted_by(name: str, heard: Heard, bank: Bank, alive: Sequence[bool], sorting: Sorted, gap: float) -> Parted:

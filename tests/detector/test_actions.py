@@ -126,6 +126,23 @@ def test_a_folder_that_may_not_be_listed_is_a_row_and_the_others_are_judged(pump
         assert "make it readable" in found[1]["health"][0]
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_recordings_in_other_formats_are_counted(pump, tmp_path, caplog, capsys, several):
+    clip = write(tmp_path / "today/a.wav", hum(300))
+    (tmp_path / "today/deep").mkdir()
+    for name in ("b.mp3", "deep/c.OGG", "notes.txt"):
+        (tmp_path / "today" / name).write_bytes(b"x")
+    more = [str(write(tmp_path / "b.wav", hum(301)))] * several
+    assert main(["score", str(pump / "pump.asd"), str(clip.parent), *more]) == 0
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 1
+    assert told[0].startswith(
+        f"2 recordings are not used, since .mp3 (1) and .ogg (1) cannot be read, such as {clip.parent}/b.mp3"
+    )
+    assert "ffmpeg" in told[0]
+    capsys.readouterr()
+
+
 @pytest.mark.parametrize("form", [[], ["--json"]])
 @pytest.mark.parametrize("writer", ["tables.write_csv", "detector.timeline.plot_timelines"])
 def test_a_full_disk_swallows_no_alarm(pump, tmp_path, monkeypatch, capsys, form, writer):

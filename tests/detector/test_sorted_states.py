@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -206,6 +207,19 @@ def test_a_machine_that_is_off_is_not_joined_with_a_running_one(tmp_path, capsys
     assert "fast" not in told
     assert len(told.splitlines()) == 1
     assert not file.exists()
+
+
+def test_a_state_without_a_recording_is_told(folder, tmp_path, caplog):
+    shutil.copytree(folder, tmp_path / "normal")
+    (tmp_path / "normal/slower/monday").mkdir(parents=True)
+    (tmp_path / "normal/standstill").mkdir()
+    (tmp_path / "normal/standstill/a.mp3").write_bytes(b"ID3")
+    asd_lightning.enrol(tmp_path / "normal", tmp_path / "x.asd", states="folders", **OPTIONS)
+    assert "no normal recording in the sub-folders slower, standstill, so there is no such state" in caplog.text
+    assert "1 recordings are not used, since .mp3 (1) cannot be read, such as" in caplog.text
+    caplog.clear()
+    asd_lightning.enrol(folder, tmp_path / "y.asd", states="folders", **OPTIONS)
+    assert not caplog.text
 
 
 def test_a_file_with_off_as_running_says_so(file, tmp_path, capsys):
