@@ -25,7 +25,7 @@ from asd_lightning.detector.bank import Bank, Item, Role, in_blocks
 from asd_lightning.detector.compression import compression
 from asd_lightning.detector.constructors import Spec
 from asd_lightning.detector.given import called_normal
-from asd_lightning.detector.health import Features, SensorReference, fingerprint, measured
+from asd_lightning.detector.health import Features, SensorReference, fingerprint, least_seconds, measured
 from asd_lightning.detector.hearing import Heard, Hearing, Sound
 from asd_lightning.detector.likeness import alike_by_name
 from asd_lightning.detector.machine import Change, Machine
@@ -45,6 +45,8 @@ _CLIPPED = 1e-3
 # Median absolute deviations above the median.
 _UNLIKE = 6.0
 _NORMAL_MAD = 1.4826
+# A clip of less than this share of the usual length is no clip of the machine.
+_FAR_SHORTER = 0.1
 _COUNT_AS_ONE = "where some are cut from one, the promised rate of false alarms is not kept"
 
 
@@ -207,9 +209,14 @@ def enrol_machine(
     heard = hearing.embed(shown(sounds, f"hearing {name}"), measure, batch_size, in_float32_too=low)
     silent = [found.silent for found in heard.looks]
     twice = _twice(heard, silent)
-    alive = [not (dead or double) for dead, double in zip(silent, twice, strict=True)]
+    short = _far_too_short(heard, rate_of)
+    unusable = {**heard.unreadable, **short}
+    alive = [
+        not (dead or double or sound.clip.file in short)
+        for sound, dead, double in zip(heard.pieces, silent, twice, strict=True)
+    ]
     if not any(alive):
-        raise UserError(f"{name}: none of its recordings can be used{_first(heard.unreadable)}")
+        raise UserError(f"{name}: none of its recordings can be used{_first(unusable)}")
     if sum(alive) == 1 and any(twice):
         raise UserError(
             f"{name}: its {len(heard.pieces)} pieces of sound are all the same, sample by sample; give recordings of "
@@ -259,7 +266,7 @@ def enrol_machine(
         clipped=_named(heard, [found.clipped > _CLIPPED for found in heard.looks]),
         silent=_named(heard, silent),
         still=_named(heard, still),
-        unusable=heard.unreadable,
+        unusable=unusable,
         curve=curve,
         settled=settled,
         agreement=agreement,
@@ -345,6 +352,21 @@ def _agreement(name: str, hearing: Hearing, fitted: Fitted, exact: Bank, maker: 
     correlation = rank_agreement(in_float32.scores, fitted.scores)
     refuse_disagreement(name, hearing.precision, correlation)
     return correlation
+
+
+def _far_too_short(heard: Heard, rate: int) -> dict[str, str]:
+    """File -> why its sound is too short to be enrolled: repeated over a window it would be a tone."""
+    if not heard.looks:
+        return {}
+    usual = float(np.median([found.samples for found in heard.looks])) / rate
+    least = max(least_seconds(rate), _FAR_SHORTER * usual)
+    needed = f"are needed beside the usual {usual:.3g} s" if least > least_seconds(rate) else "tell of a sound"
+    return {
+        sound.clip.file: f"{sound.clip.path}: {found.samples / rate:.3g} s of sound, and {least:.3g} s at least "
+        f"{needed}; record longer"
+        for sound, found in zip(heard.pieces, heard.looks, strict=True)
+        if found.samples < least * rate
+    }
 
 
 def _twice(heard: Heard, silent: Sequence[bool]) -> list[bool]:

@@ -128,7 +128,10 @@ class SensorReference:
         """From what `measured` has found in the clips, each of them at ``sample_rate``; see `fit`."""
         usable = [clip for clip in clips if clip is not None]
         if not usable:
-            raise UserError("no normal clip has sound in it: check the sensor before its sound is enrolled")
+            raise UserError(
+                f"no normal clip has {least_seconds(sample_rate):.2g} s of sound in it: check the sensor before its "
+                "sound is enrolled"
+            )
         chosen = np.unique(np.linspace(0, len(usable) - 1, min(len(usable), _MOST_SPECTRA)).astype(int))
         spectra = np.stack([usable[place].bands for place in chosen])
         return cls(
@@ -257,6 +260,11 @@ def standing_still(digest: str, previous: str) -> str:
 def measured(waveform: Float[np.ndarray, " samples"], sample_rate: int) -> Features | None:
     """What a clip tells of the sensor; ``None`` where it has no sound that can be measured."""
     return None if _useless(waveform, sample_rate) else _measure(waveform, sample_rate)
+
+
+def least_seconds(sample_rate: int) -> float:
+    """Of a shorter clip nothing can be measured, in s."""
+    return _frame(sample_rate) / sample_rate
 
 
 def _useless(waveform: Float[np.ndarray, " samples"], sample_rate: int) -> str:

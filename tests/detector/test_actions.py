@@ -19,7 +19,7 @@ from asd_lightning.detector.detector import Detector
 from asd_lightning.detector.evaluation import share
 from asd_lightning.detector.hearing import Hearing
 from asd_lightning.errors import UserError
-from tests.detector.sounds import hum, whine, write, write_normal
+from tests.detector.sounds import RATE, hum, whine, write, write_normal
 
 
 def judged(capsys, *arguments):
@@ -124,6 +124,27 @@ def test_a_folder_that_may_not_be_listed_is_a_row_and_the_others_are_judged(pump
             "secret": "cannot judge",
         }
         assert "make it readable" in found[1]["health"][0]
+
+
+def test_clips_far_shorter_than_the_others_are_left_out_and_named(tmp_path, capsys):
+    """0.05 s among clips of 1 s would be enrolled as a tone, and let 0.03 s be judged."""
+    folder = write_normal(tmp_path / "pump/normal", 10)
+    write(folder / "tiny.wav", hum(400)[: RATE // 20])
+    write(folder / "half.wav", hum(401)[: RATE // 2])
+    assert main(["enrol", str(folder), "-o", str(tmp_path / "x.asd"), "--clip-seconds", "1"]) == 0
+    told = capsys.readouterr().out
+    assert "pump: 11 clips of 11" in told
+    assert "tiny.wav: 0.05 s of sound, and 0.1 s at least are needed beside the usual 1 s; record longer" in told
+    assert Detector.load(tmp_path / "x.asd").machines_["pump"].shortest == 0.5
+
+
+def test_clips_that_are_all_too_short_are_not_called_silent(tmp_path, capsys):
+    for number in range(6):
+        write(tmp_path / f"pump/normal/{number}.wav", hum(number)[: RATE // 50])
+    assert main(["enrol", str(tmp_path / "pump/normal"), "-o", str(tmp_path / "x.asd"), "--clip-seconds", "0.2"]) == 2
+    told = capsys.readouterr().err
+    assert "pump: none of its recordings can be used, such as" in told
+    assert "0.wav: 0.02 s of sound, and 0.032 s at least tell of a sound; record longer" in told
 
 
 @pytest.mark.parametrize("several", [False, True])
