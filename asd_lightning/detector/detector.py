@@ -17,7 +17,7 @@ from asd_lightning.detector.defaults import CLIP_SECONDS, STATISTICS, Preset, pr
 from asd_lightning.detector.enrolment import Learnt, enrol_machine, named, normal_clips
 from asd_lightning.detector.excerpts import excerpts
 from asd_lightning.detector.file import Arrays, DetectorFile, write_detector
-from asd_lightning.detector.given import Recordings, as_heard, given
+from asd_lightning.detector.given import Recordings, as_heard, given, warn_of_unheard_channels
 from asd_lightning.detector.hearing import Hearing, Sound, machine_above, parent_name
 from asd_lightning.detector.judging import Judgment, judge
 from asd_lightning.detector.machine import Machine
@@ -295,7 +295,9 @@ class Detector:
         if isinstance(X, Path | str) and groups is None:
             name = self.name_of(X)
             table = None if self.recordings is None else Path(self.recordings)
-            return name, hearing.pieces_of(normal_clips(Path(X), name, table))
+            clips = normal_clips(Path(X), name, table)
+            warn_of_unheard_channels(clips, hearing.preprocessing.channel)
+            return name, hearing.pieces_of(clips)
         name = self.machine or "machine"
         clips, waveforms = given(X, name)
         if self.recordings is not None:

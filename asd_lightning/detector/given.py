@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
 
+from asd_lightning.data.audio import BadAudioError, read_header
 from asd_lightning.data.file_names import condition_of
 from asd_lightning.data.folders import recordings
 from asd_lightning.data.layout import Clip
@@ -107,6 +108,28 @@ def is_called_anomaly(path: Path, below: Path) -> bool:
     """
     place = below / path
     return condition_of(place, place.parent.parent) == "anomaly"
+
+
+def warn_of_unheard_channels(clips: Sequence[Clip], channel: int | str) -> None:
+    """Say that of recordings with several channels one alone is heard; nothing where ``channel`` is made of several."""
+    if not isinstance(channel, int):
+        return
+    paths = dict.fromkeys(clip.path for clip in clips)
+    several = [path for path in paths if _channels(path) > 1]
+    if several:
+        logger.warning(
+            "%d of %d recordings have several channels, such as %s, and channel %d alone is heard, now and later; "
+            "to hear another, save it as recordings of one channel",
+            *(len(several), len(paths), several[0], channel),
+        )
+
+
+def _channels(path: Path) -> int:
+    """Of a recording; 0 of one that cannot be read, which decoding it will say."""
+    try:
+        return read_header(path).channels
+    except BadAudioError:
+        return 0
 
 
 def _waveform(number: int, samples: Any) -> Float32[ndarray, " samples"]:

@@ -147,6 +147,21 @@ def test_clips_that_are_all_too_short_are_not_called_silent(tmp_path, capsys):
     assert "0.wav: 0.02 s of sound, and 0.032 s at least tell of a sound; record longer" in told
 
 
+def test_channels_that_are_not_heard_are_told(tmp_path, caplog, capsys):
+    folder = write_normal(tmp_path / "pump/normal", 10)
+    assert main(["enrol", str(folder), "-o", str(tmp_path / "x.asd"), "--clip-seconds", "1"]) == 0
+    assert not caplog.text
+    for number in (3, 4):
+        both = np.stack([hum(number), whine(number)], axis=1)
+        soundfile.write(folder / f"clip_{number:03}.wav", both, RATE, subtype="FLOAT")
+    assert main(["enrol", str(folder), "-o", str(tmp_path / "y.asd"), "--clip-seconds", "1"]) == 0
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 1
+    assert "2 of 10 recordings have several channels, such as" in told[0]
+    assert "clip_003.wav, and channel 0 alone is heard" in told[0]
+    capsys.readouterr()
+
+
 @pytest.mark.parametrize("several", [False, True])
 def test_recordings_in_other_formats_are_counted(pump, tmp_path, caplog, capsys, several):
     clip = write(tmp_path / "today/a.wav", hum(300))
