@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "possible)",
     )
     parser.add_argument(
-        "--clip-seconds", type=float, default=10.0, metavar="S", help="length of the windows compared (default 10)"
+        "--clip-seconds", type=_seconds, default=10.0, metavar="S", help="length of the windows compared (default 10)"
     )
     parser.add_argument(
         "--bank-size",
@@ -81,6 +81,22 @@ def _share(text: str) -> float:
     if not 0 < share < 1:
         raise UserError(f"--false-alarms {text}: a share above 0 and below 1 is needed, such as 0.1 for 10 %")
     return share
+
+
+def _seconds(text: str) -> float:
+    from asd_lightning.data.preprocessing import WINDOW_SECONDS
+
+    least, most = WINDOW_SECONDS
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not least <= seconds <= most:
+        raise UserError(
+            f"--clip-seconds {text}: a number of seconds from {least:g} to {most:g} is needed; longer recordings are "
+            "heard whole, in windows"
+        )
+    return seconds
 
 
 def run(args: argparse.Namespace) -> int:

@@ -375,7 +375,12 @@ def _print(judgments: Sequence[Judgment], detector: Path) -> None:
     state = ("state",) if several else ()
     heading = ("recording", "machine", *state, "decision", "score", "threshold", "p", "loudest at")
     # Sentences in a column would make each line as long as they are.
-    noticed = (f"{one.path}: {'; '.join(one.health)}" for one in judgments if one.health)
+    # What cannot be read is named by its own message too.
+    noticed = (
+        f"{one.path}: {'; '.join(why.removeprefix(f'{one.path}: ') for why in one.health)}"
+        for one in judgments
+        if one.health
+    )
     notes = ("score: higher is more anomalous; p: share of normal recordings that score as high", *noticed)
     print_table(Table(str(detector), heading, rows, notes, words=3 + several))
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from asd_lightning.live.sinks import Sink
     from asd_lightning.live.watch import Watch
 
+_ENDED = "asd: ended; the journal keeps where it was"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """``asd watch DETECTOR --input ... [...]``."""
@@ -245,12 +247,20 @@ def _listen(watch: Watch, metrics: int | None) -> int:
     from asd_lightning.live.metrics import serve
 
     server = None if metrics is None else serve(metrics, watch.status)
+    told: list[int] = []
+
+    def end(number: int, _: object) -> None:
+        told.append(number)
+        watch.stop()
+
     # A service manager ends a program so.
-    before = signal.signal(signal.SIGTERM, lambda *_: watch.stop())
+    before = signal.signal(signal.SIGTERM, end)
     try:
         watch.run(_shown(watch))
+        if told:
+            print(_ENDED, file=sys.stderr)
     except KeyboardInterrupt:
-        print("\nasd: ended; the journal keeps where it was", file=sys.stderr)
+        print(f"\n{_ENDED}", file=sys.stderr)
     finally:
         signal.signal(signal.SIGTERM, before)
         if server is not None:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 Pad = Literal["tile", "zero"]
 # A spectrum's frame has 64 ms and an encoder's patch 175 ms; an hour is 230 MB, of each of the clips of a batch.
 # Longer recordings are heard whole all the same: windows cover them.
-_SECONDS = (0.2, 3600.0)
+WINDOW_SECONDS = (0.2, 3600.0)
+"""Shortest and longest of all windows, in s."""
 # Windows that begin closer together tell nothing more.
 _SMALLEST_HOP = 1e-3
 # In Hz: from what tells a machine's sound to what converters record with.
@@ -72,8 +73,8 @@ class Preprocessing:
     residual: float = 0.5
 
     def __post_init__(self) -> None:
-        if not _is_within(self.clip_seconds, *_SECONDS):
-            least, most = _SECONDS
+        if not _is_within(self.clip_seconds, *WINDOW_SECONDS):
+            least, most = WINDOW_SECONDS
             raise UserError(
                 f"data.clip_seconds={self.clip_seconds}: a number of seconds from {least:g} to {most:g} is needed; "
                 "longer recordings are heard whole, in windows"

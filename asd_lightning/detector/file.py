@@ -82,7 +82,7 @@ class DetectorFile:
             opened: Any = safe_open(str(path), framework="numpy")
             self._file, self._names = opened, list(opened.keys())
         except (SafetensorError, OSError, ValueError, TypeError) as error:
-            raise _damaged(path, error) from error
+            raise _damaged(path, "cut short" if _is_cut_short(path) else error) from error
 
     def part(self, part: str) -> Arrays:
         """The arrays of a part; there may be none.
@@ -162,6 +162,16 @@ def _header(path: Path) -> dict[str, Any]:
         )
     _refuse_altered(path, head, header)
     return header
+
+
+def _is_cut_short(path: Path) -> bool:
+    """Whether the arrays that the header tells of go on after the file's end."""
+    with open_foreign(path) as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        content = parse_json(stream.read(length), path, _MOST_HEADER_BYTES, _MOST_VALUES)
+    told = [entry.get("data_offsets") for entry in content.values() if isinstance(entry, dict)]
+    ends = [pair[1] for pair in told if isinstance(pair, list) and len(pair) == 2 and isinstance(pair[1], int)]
+    return path.stat().st_size < 8 + length + max(ends, default=0)
 
 
 def _refuse_altered(path: Path, head: bytes, header: Mapping[str, Any]) -> None:

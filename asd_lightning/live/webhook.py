@@ -64,6 +64,10 @@ class Webhook:
         except urllib.error.HTTPError as error:
             error.close()
             raise OSError(f"it answers {error.code} {error.reason}") from error
+        except urllib.error.URLError as error:
+            raise OSError(
+                f"it cannot be reached ({getattr(error.reason, 'strerror', None) or error.reason})"
+            ) from error
         except http.client.HTTPException as error:
             raise OSError(f"it does not speak HTTP ({error!r:.200})") from error
 

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from asd_lightning import __version__
-from asd_lightning.atomic import write_atomically
+from asd_lightning.atomic import full_disk, write_atomically
 from asd_lightning.errors import UserError
 from asd_lightning.figures import TINTS, series_tint
 from asd_lightning.pages.policy import content_policy
@@ -31,7 +31,8 @@ def write_page(out: Path, template: str, shown: dict[str, Any]) -> Path:
         with write_atomically(out) as file:
             file.write(text.encode())
     except OSError as error:
-        raise UserError(f"cannot write {out} ({error}): name another file with --output") from error
+        why = error.strerror or error
+        raise full_disk(error) or UserError(f"cannot write {out} ({why}): name another file with --output") from error
     return out
 
 

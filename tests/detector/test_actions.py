@@ -162,6 +162,21 @@ def test_channels_that_are_not_heard_are_told(tmp_path, caplog, capsys):
     capsys.readouterr()
 
 
+@pytest.mark.parametrize("given", ["-1", "0.1", "ten", "nan", "3601"])
+def test_a_window_that_cannot_be_is_told_by_its_option(pump, tmp_path, capsys, given):
+    arguments = ["enrol", str(pump / "pump/normal"), "-o", str(tmp_path / "x.asd"), f"--clip-seconds={given}"]
+    assert main(arguments) == 2
+    assert capsys.readouterr().err.startswith(f"asd: --clip-seconds {given}: a number of seconds from 0.2 to 3600")
+
+
+def test_what_cannot_be_read_is_named_once(pump, tmp_path, capsys):
+    (tmp_path / "x.mp3").write_bytes(b"ID3" + bytes(50))
+    assert main(["score", str(pump / "pump.asd"), str(tmp_path / "x.mp3")]) == 3
+    told = " ".join(capsys.readouterr().out.split())
+    assert "x.mp3: not readable as audio" in told
+    assert f"x.mp3: {tmp_path}" not in told
+
+
 @pytest.mark.parametrize("several", [False, True])
 def test_recordings_in_other_formats_are_counted(pump, tmp_path, caplog, capsys, several):
     clip = write(tmp_path / "today/a.wav", hum(300))

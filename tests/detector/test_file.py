@@ -73,7 +73,11 @@ def test_a_truncated_file_is_refused(path):
     whole = path.read_bytes()
     for length in (0, 1, 7, 8, 9, 100, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:length])
-        assert "x.asd" in refusal(read_all, path)
+        told = refusal(read_all, path)
+        assert "x.asd" in told
+        assert length < 9 or "cut short" in told
+    path.write_bytes(whole + b"more")
+    assert "cut short" not in refusal(read_all, path)
 
 
 @pytest.mark.parametrize(

@@ -192,6 +192,7 @@ def test_a_detector_that_is_written_anew_judges_at_once(day, pump, tmp_path):
         wait(lambda: heard(journal) == 30)
         process.send_signal(signal.SIGTERM)
         assert process.wait() == 0
+        assert process.so_far().endswith("asd: ended; the journal keeps where it was\n")
     finally:
         if process.poll() is None:
             process.kill()

@@ -131,6 +131,11 @@ def test_an_address_of_another_kind_is_refused(address):
         Webhook(address)
 
 
+def test_a_receiver_that_is_not_there_is_told_in_words(free_tcp_port):
+    with pytest.raises(OSError, match=r"^it cannot be reached \(Connection refused\)$"):
+        Webhook(f"http://127.0.0.1:{free_tcp_port}/x").deliver('{"id": 1}')
+
+
 def test_a_refused_address_is_told_without_its_password():
     with pytest.raises(UserError) as caught:
         Webhook("ftp://me:secret@host/x")
