@@ -1,5 +1,6 @@
 """The page as text: whole, self-contained, escaped, and true to the runs' own files."""
 
+import errno
 import json
 import re
 import shutil
@@ -13,6 +14,7 @@ from asd_lightning.comparison.over_seeds import paired_differences, resample_run
 from asd_lightning.comparison.systems import compare_runs
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.metrics import read_metrics
+from asd_lightning.pages import template
 from asd_lightning.pages.page import write_report
 from tests.comparison.runs import finished_run, shifted
 from tests.scoring.runs import make_run
@@ -313,3 +315,13 @@ def test_a_folder_that_cannot_be_written_is_named(two_runs, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="name another file with --output"):
         write_report([two_runs / "a"], tmp_path / "file" / "r.html", resamples=10)
+
+
+def test_a_full_disk_is_told_in_words(tmp_path, monkeypatch):
+    def full(path):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(template, "render_page", lambda *_: "")
+    monkeypatch.setattr(template, "write_atomically", full)
+    with pytest.raises(UserError, match=r"x\.html: cannot be written \(No space left on device\); free space"):
+        template.write_page(tmp_path / "x.html", "why.html", {})
