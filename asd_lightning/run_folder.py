@@ -16,7 +16,7 @@ these: a run, which stands for its ``results``, or the folder of one test.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -146,6 +146,23 @@ class ResultSet:
         # Older versions kept it for the first test alone.
         run = self.run
         return run / CONFIG if run and self.folder.name == _RESULTS and (run / CONFIG).is_file() else None
+
+
+def unfinished_training(summary: Mapping[str, Any]) -> str:
+    """How far the training had come, as in "301 of 9000 updates"; "" where it had ended, or nothing is known of it.
+
+    Args:
+        summary: of the results; of a fusion, what it says of each of its parts counts.
+    """
+    fusion = summary.get("fusion")
+    parts = fusion.get("parts") if isinstance(fusion, dict) else None
+    if isinstance(parts, list):
+        told = ((part.get("system"), unfinished_training(part)) for part in parts if isinstance(part, dict))
+        return "; ".join(f"{system}: {updates}" for system, updates in told if updates)
+    made, planned = summary.get("updates"), summary.get("updates_planned")
+    if not isinstance(made, int) or not isinstance(planned, int) or made >= planned:
+        return ""
+    return f"{made} of {planned} updates"
 
 
 def is_run(folder: Path) -> bool:

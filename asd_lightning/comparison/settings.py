@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
+from asd_lightning.run_folder import unfinished_training
+
 # What cannot change a score: who watches, where things lie, how fast it goes, and what is said elsewhere already.
 _WITHOUT_EFFECT = frozenset(
     {"resume", "test", "name", "system", "seed", "choices", "config_dirs", "trained", "hydra", "logger", "encoders"}
@@ -18,6 +20,8 @@ _WITHOUT_EFFECT = frozenset(
 # Of the callbacks the average alone.
 _AVERAGE = "callbacks.ema"
 _SHOWN_AT_MOST = 60
+UPDATES = "updates"
+"""Key in ``settings_of`` of how many updates were made; absent where the training had ended."""
 FUSED = "fusion/parts"
 """The choice of a fusion's configuration that names its parts."""
 CLIPS = {
@@ -49,6 +53,8 @@ def settings_of(config: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[s
         if digest := summary.get(key):
             settings[name] = str(digest)
             settings.pop(path, None)
+    if unfinished_training(summary) and UPDATES in summary:
+        settings[UPDATES] = str(summary[UPDATES])
     settings["precision of the test"] = str(summary.get("precision", "32-true"))
     return settings
 
@@ -87,7 +93,9 @@ def differing_settings(
     """
     parts = {_place(part): part for part in {*chain(*choices)} if all(part in chosen for chosen in choices)}
     told = []
-    for key, values in _apart(dict(enumerate(map(_tree, groups)))):
+    # A training that was stopped is told of each system by itself.
+    trees = [_tree({key: value for key, value in group.items() if key != UPDATES}) for group in groups]
+    for key, values in _apart(dict(enumerate(trees))):
         part = parts.get(key)
         chosen = {index: choices[index][part] for index in values} if part else {}
         told_by_choice = len(set(chosen.values())) > 1
@@ -136,7 +144,7 @@ def _shown(node: Any) -> str:
 
 def _label(group: Mapping[str, str], chosen: Mapping[str, str], parts: Sequence[str], keys: Sequence[str]) -> str:
     words = [f"{_place(part).rpartition('.')[2]}={chosen.get(part, '?')}" for part in parts]
-    words += [f"{key.rpartition('.')[2]}={group.get(key, '-')}" for key in keys]
+    words += [f"{key.rpartition('.')[2]}={group.get(key, 'all' if key == UPDATES else '-')}" for key in keys]
     return " ".join(dict.fromkeys(words))
 
 

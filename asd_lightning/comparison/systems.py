@@ -16,7 +16,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from asd_lightning.comparison.settings import CLIPS, FUSED, differing_settings, labels_of_difference, settings_of
+from asd_lightning.comparison.settings import (
+    CLIPS,
+    FUSED,
+    UPDATES,
+    differing_settings,
+    labels_of_difference,
+    settings_of,
+)
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.metrics import ALL, METRICS, MachineMetrics, read_metrics
 from asd_lightning.foreign_files import ForeignFileError, first_line, load_yaml
@@ -32,6 +39,7 @@ from asd_lightning.run_folder import (
     is_run,
     result_sets,
     results_of,
+    unfinished_training,
 )
 from asd_lightning.scoring.clip_scores import machine_name
 
@@ -53,6 +61,7 @@ class Run:
         results: where its results are.
         settings: all that a score may depend on.
         choices: what was chosen for which part of the configuration.
+        unfinished: how far its training had come, as in "301 of 9000 updates"; "" where it had ended.
     """
 
     folder: Path
@@ -64,6 +73,7 @@ class Run:
     results: ResultSet = field(default_factory=lambda: ResultSet(Path()))
     settings: Mapping[str, str] = field(default_factory=dict)
     choices: Mapping[str, str] = field(default_factory=dict)
+    unfinished: str = ""
 
     @property
     def values(self) -> dict[tuple[str, str], float]:
@@ -196,6 +206,7 @@ def _read_run(place: Path) -> Run:
             results,
             _settings(config, summary, results),
             choices,
+            unfinished_training(summary),
         )
     except UserError as error:
         name, seed = config.get("system", config.get("name")), config.get("seed")
@@ -286,7 +297,7 @@ def _groups(runs: Sequence[Run]) -> list[list[Run]]:
 def _alike(one: Run, other: Run) -> bool:
     if not other.failure or one.failure:
         return one.settings == other.settings
-    unknown = {"precision of the test", *(name for names in CLIPS.values() for name in names)}
+    unknown = {"precision of the test", UPDATES, *(name for names in CLIPS.values() for name in names)}
     of_one, of_other = ({k: v for k, v in run.settings.items() if k not in unknown} for run in (one, other))
     return not of_other or of_one == of_other
 
@@ -315,6 +326,11 @@ def _notes(systems: Sequence[System]) -> Iterator[str]:
         parts = {run.choices.get(FUSED, "") for run in system.finished}
         if told := sorted(part for part in parts if part not in system.name):
             yield f"{system.name}: {', '.join(told)}."
+        yield from (
+            f"{system.name}: {run.folder} is of a training that was not finished: {run.unfinished}."
+            for run in system.finished
+            if run.unfinished
+        )
         for run in system.finished:
             own = tuple(sorted(machine_name(row.machine, row.section) for row in run.rows if not row.overall))
             users = machines.setdefault(own, [])

@@ -215,6 +215,8 @@ def _summary(group: Group, parts: Sequence[Part], by: Method, weights: Sequence[
             "model": part.key.model,
             "files": part.key.files,
             "official_score": part.summary.get("official_score"),
+            "updates": part.summary.get("updates"),
+            "updates_planned": part.summary.get("updates_planned"),
         }
         for part in parts
     ]

@@ -113,6 +113,18 @@ def test_a_compiled_training_is_another_and_one_of_before_is_not():
     assert settings_of({"data": {"channel": 0}, "compile": False, "trained": {"compile": True}}, {}) == compiled
 
 
+def test_a_training_that_was_stopped_is_another_and_is_told(tmp_path):
+    whole, stopped = run(tmp_path / "a"), run(tmp_path / "b", seed=1)
+    for folder, made in ((whole, 100), (stopped, 30)):
+        summary = folder / "results/summary.json"
+        summary.write_text(json.dumps(json.loads(summary.read_text()) | {"updates": made, "updates_planned": 100}))
+    assert columns(whole, stopped) == {"fft updates=all": 1, "fft updates=30": 1}
+    told = f"fft: {stopped} is of a training that was not finished: 30 of 100 updates."
+    assert compare_runs([stopped]).notes[0] == told
+    # Results of before say nothing of it.
+    assert columns(whole, run(tmp_path / "c", seed=2)) == {"fft": 2}
+
+
 def test_systems_of_other_names_tell_every_setting_that_the_names_do_not(tmp_path):
     one = run(tmp_path / "a", {"system": "a k=1"})
     other = run(

@@ -219,6 +219,15 @@ def test_a_summary_of_another_version_is_no_obstacle(two_runs, tmp_path):
     assert "new.deep" in "".join(page.words)
 
 
+def test_a_training_that_was_stopped_is_told(two_runs, tmp_path):
+    run = shutil.copytree(two_runs / "a", tmp_path / "run")
+    summary = run / "results/summary.json"
+    summary.write_text(json.dumps(json.loads(summary.read_text()) | {"updates": 30, "updates_planned": 100}))
+    text = "".join(Page(write_report([run], tmp_path / "r.html", resamples=10).read_text()).words)
+    assert "training not finished: 30 of 100 updates" in text
+    assert "is of a training that was not finished: 30 of 100 updates." in text
+
+
 def test_the_first_run_named_is_the_one_compared_with(two_runs, tmp_path):
     for runs in (["a", "b"], ["b", "a"]):
         text = write_report([two_runs / name for name in runs], tmp_path / "r.html", resamples=10).read_text()
