@@ -165,6 +165,22 @@ def unfinished_training(summary: Mapping[str, Any]) -> str:
     return f"{made} of {planned} updates"
 
 
+def is_training(run: Path) -> bool:
+    """Whether a process of this or another machine trains in the run's folder now, as far as its lock can be tried."""
+    from filelock import FileLock, Timeout
+
+    place = run / LOCK
+    if not place.is_file() or place.is_symlink():
+        return False
+    try:
+        with FileLock(place, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # somebody else's folder, where nothing can be locked
+        return False
+
+
 def is_run(folder: Path) -> bool:
     """Whether it is the folder of a run: finished, failed or going on."""
     return (folder / HYDRA).is_dir() or ((folder / CONFIG).is_file() and not is_result_set(folder))

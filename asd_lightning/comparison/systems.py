@@ -2,7 +2,8 @@
 
 Runs are one system where they differ in nothing but the seed (`asd_lightning.comparison.settings`); others of the same
 name are columns of their own, named by what they differ in.  A run is finished once its metrics and its summary can be
-read; otherwise it is a failed job, which is named with the first line of its ``failure.txt`` and loses nothing else.
+read; otherwise it is named as still training, interrupted or failed (with the first line of its ``failure.txt``), and
+loses nothing else.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from asd_lightning.evaluation.metrics import ALL, METRICS, MachineMetrics, read_
 from asd_lightning.foreign_files import ForeignFileError, first_line, load_yaml
 from asd_lightning.plain_text import natural_order
 from asd_lightning.run_folder import (
+    CHECKPOINT,
     CONFIG,
     FAILURE,
     HYDRA,
@@ -37,6 +39,7 @@ from asd_lightning.run_folder import (
     find_results,
     is_result_set,
     is_run,
+    is_training,
     result_sets,
     results_of,
     unfinished_training,
@@ -45,6 +48,9 @@ from asd_lightning.scoring.clip_scores import machine_name
 
 UNNAMED = "(unnamed)"
 """System of a failed job whose configuration names none."""
+
+FAILED, TRAINING, INTERRUPTED = "failed", "still training", "interrupted"
+"""What a run is that has no results."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,7 @@ class Run:
         seed: of the run.
         rows: its metrics.
         failure: why it has none; "" for a finished run.
+        state: ``FAILED``, ``TRAINING`` or ``INTERRUPTED``; "" for a finished run.
         synthetic: its data folder is still there and holds synthetic machines.
         results: where its results are.
         settings: all that a score may depend on.
@@ -74,6 +81,7 @@ class Run:
     settings: Mapping[str, str] = field(default_factory=dict)
     choices: Mapping[str, str] = field(default_factory=dict)
     unfinished: str = ""
+    state: str = ""
 
     @property
     def values(self) -> dict[tuple[str, str], float]:
@@ -95,7 +103,7 @@ class Spread(NamedTuple):
 
 @dataclass(frozen=True)
 class System:
-    """The runs of one system name, finished and failed; ``spread`` is keyed by (machine, metric)."""
+    """The runs of one system name; ``spread`` is keyed by (machine, metric), ``failed`` are all without results."""
 
     name: str
     spread: dict[tuple[str, str], Spread]
@@ -211,9 +219,26 @@ def _read_run(place: Path) -> Run:
     except UserError as error:
         name, seed = config.get("system", config.get("name")), config.get("seed")
         system = name if isinstance(name, str) and name and "${" not in name else UNNAMED
-        failure = (_reason(run) if run else "") or str(error)
+        state, failure = _without_results(run, results, config, str(error))
         seed = seed if isinstance(seed, int) else None
-        return Run(place, system, seed, (), failure, False, results, _settings(config, {}, results), choices)
+        settings = _settings(config, {}, results)
+        return Run(place, system, seed, (), failure, False, results, settings, choices, state=state)
+
+
+def _without_results(run: Path | None, results: ResultSet, config: Mapping[str, Any], error: str) -> tuple[str, str]:
+    """What a run is that has no results that can be read, and why or what to do."""
+    if run is None:
+        return FAILED, error
+    of_training = results.folder == results_of(run).folder and not results.metrics.is_file()
+    if of_training and is_training(run):
+        return TRAINING, "its results come at the end"
+    if reason := _reason(run):
+        return (INTERRUPTED if reason.startswith("interrupted") else FAILED), reason
+    if not of_training or not (run / CHECKPOINT).is_file():
+        return FAILED, error
+    if config.get("test") is False:
+        return FAILED, f"{error}; it was trained with test=false: asd test {run} tests it"
+    return INTERRUPTED, "the same command with resume=true goes on"
 
 
 def _settings(config: Mapping[str, Any], summary: Mapping[str, Any], results: ResultSet) -> dict[str, str]:

@@ -16,7 +16,7 @@ from asd_lightning.comparison.published import (
     TABLE_2_AVERAGES,
     PublishedRow,
 )
-from asd_lightning.comparison.systems import Comparison, Spread, System
+from asd_lightning.comparison.systems import FAILED, INTERRUPTED, TRAINING, Comparison, Spread, System
 from asd_lightning.evaluation.metrics import ALL
 from asd_lightning.tables import Row, Table, percent, write_csv, write_tables
 
@@ -110,15 +110,17 @@ def _cells_of(comparison: Comparison, machine: str, metric: str, published: Sequ
 def _last_rows(comparison: Comparison, words: int, published: int) -> Iterator[Row]:
     blank, labels = [""] * published, [""] * (words - 1)
     yield Row(("seeds", *labels, *(str(len(system.finished)) for system in comparison.systems), *blank))
-    if any(system.failed for system in comparison.systems):
-        yield Row(("failed", *labels, *(_failed(system) for system in comparison.systems), *blank), "failed")
+    for state in (TRAINING, INTERRUPTED, FAILED):
+        if any(run.state == state for system in comparison.systems for run in system.failed):
+            own = (_in_state(system, state) for system in comparison.systems)
+            yield Row((state, *labels, *own, *blank), "failed" if state == FAILED else "plain")
 
 
 def _means(comparison: Comparison) -> Iterator[tuple[object, ...]]:
     for system in comparison.systems:
         for (machine, metric), spread in system.spread.items():
             yield "runs", system.name, machine, metric, *spread
-        yield from (("failed", system.name, "", "", "", "", run.folder) for run in system.failed)
+        yield from ((run.state, system.name, "", "", "", "", run.folder) for run in system.failed)
     for name in shown_published(comparison):
         for machine in (*comparison.machines, ALL):
             row = published_row(name, machine, comparison.machines)
@@ -192,7 +194,7 @@ def _verdict(row: PairedDifference) -> str:
 
 def _footnotes(comparison: Comparison, differences: Sequence[PairedDifference]) -> list[str]:
     failures = [
-        f"failed: {run.folder} (seed {'?' if run.seed is None else run.seed}): {run.failure}"
+        f"{run.state}: {run.folder} (seed {'?' if run.seed is None else run.seed}): {run.failure}"
         for system in comparison.systems
         for run in system.failed
     ]
@@ -226,8 +228,8 @@ def _published_cell(system: str, machine: str, metric: str, machines: Sequence[s
     return f"{getattr(row, metric):.2f}" + ("*" if (system, machine) == CORRECTED else "")
 
 
-def _failed(system: System) -> str:
-    return ", ".join("/".join(run.folder.parts[-2:]) for run in system.failed)
+def _in_state(system: System, state: str) -> str:
+    return ", ".join("/".join(run.folder.parts[-2:]) for run in system.failed if run.state == state)
 
 
 def _number(value: float | None) -> str:

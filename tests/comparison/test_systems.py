@@ -15,6 +15,7 @@ from asd_lightning.comparison.systems import UNNAMED, Comparison, compare_runs
 from asd_lightning.comparison.tables import COLUMNS, hmean_table, write_comparison_tables
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.metrics import evaluate, write_metrics
+from asd_lightning.experiment.claim import claimed
 from asd_lightning.scoring.clip_scores import read_scores
 from asd_lightning.tables import as_terminal
 from tests.comparison.runs import finished_run
@@ -91,6 +92,34 @@ def test_a_failed_job_is_named_and_loses_nothing(tmp_path: Path) -> None:
     assert [row["seeds"] for row in table_rows(tmp_path / "out" / "comparison.csv") if row["source"] == "failed"] == [
         str(tmp_path / "system2" / "1")
     ]
+
+
+def test_a_run_that_is_training_or_was_interrupted_has_not_failed(tmp_path: Path) -> None:
+    """By the lock that a training holds, and the checkpoint that it leaves; a sweep's job writes why it has ended."""
+    config = "name: one\nseed: 0\n"
+    training, stopped, job, lost = (failed_job(tmp_path / name, config) for name in ("a", "b", "c", "d"))
+    untested = failed_job(tmp_path / "e", f"{config}test: false\n")
+    for run in (training, stopped, untested):
+        (run / "checkpoints").mkdir()
+        (run / "checkpoints/last.ckpt").touch()
+    (job / "failure.txt").write_text("interrupted; the sweep goes on with resume=true")
+
+    def states() -> list[str]:
+        return [run.state for run in compare_runs([tmp_path]).runs]
+
+    others = ["interrupted", "interrupted", "failed", "failed"]
+    with claimed(training):
+        assert states() == ["still training", *others]
+        text = shown(compare_runs([tmp_path]))
+    assert states() == ["interrupted", *others]
+    text = " ".join(text.split())
+    assert f"still training: {training} (seed 0): its results come at the end" in text
+    assert f"interrupted: {stopped} (seed 0): the same command with resume=true goes on" in text
+    assert f"failed: {lost} (seed 0): no results/metrics.csv" in text
+    assert f"asd test {untested} tests it" in text
+    (training / "failure.txt").write_text("interrupted; but a training goes on in it")
+    with claimed(training):
+        assert states()[0] == "still training"
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,7 @@ def test_runs_of_a_sweep_are_found_and_failed_ones_named(two_runs, tmp_path):
     failed = two_runs / "c"
     (failed / ".hydra").mkdir(parents=True, exist_ok=True)
     text = write_report([two_runs], tmp_path / "r.html", resamples=10).read_text()
-    assert "1 failed run left out" in text
+    assert "1 run without results left out" in text
     assert "no results/metrics.csv" in text
 
 
@@ -204,7 +204,7 @@ def test_a_damaged_run_is_named_and_the_others_are_shown(two_runs, tmp_path, fil
     text = "".join(
         Page(write_report([two_runs / "b", tmp_path / "damaged"], tmp_path / "r.html", 10).read_text()).words
     )
-    assert "1 failed run left out" in text
+    assert "1 run without results left out" in text
     assert reason in text
     with pytest.raises(UserError, match=f"no finished run to report on .*{reason}"):
         write_report([tmp_path / "damaged"], tmp_path / "r2.html", 10)
