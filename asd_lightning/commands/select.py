@@ -39,15 +39,18 @@ def run(args: argparse.Namespace) -> int:
     from asd_lightning.comparison.back_ends import OWN
     from asd_lightning.experiment.selected import select_runs
     from asd_lightning.experiment.stored_features import chosen_sources
-    from asd_lightning.selection.table import selection_table, write_selection
+    from asd_lightning.selection.table import refuse_other_selection, selection_table, write_selection
     from asd_lightning.tables import print_in_parts
 
     poolings = chosen_sources(choices.get("pooling", OWN))
+    chosen = {"pooling": list(poolings), "score": score}
+    if args.output is not None:
+        refuse_other_selection(args.output, runs, chosen)
     console = Console(stderr=True)
     # Elsewhere it would leave an empty line.
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         selection = select_runs(runs, score, poolings, progress)
     print_in_parts(selection_table(selection))
     if args.output is not None:
-        print(f"{', '.join(write_selection(selection, args.output))} written to {args.output}")
+        print(f"{', '.join(write_selection(selection, args.output, runs, chosen))} written to {args.output}")
     return 0
