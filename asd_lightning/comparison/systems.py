@@ -9,7 +9,6 @@ loses nothing else.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -109,6 +108,11 @@ class System:
     spread: dict[tuple[str, str], Spread]
     finished: tuple[Run, ...]
     failed: tuple[Run, ...]
+
+    @property
+    def seeds(self) -> int:
+        """How many different seeds its finished runs have."""
+        return len(_by_seed(self.finished))
 
 
 @dataclass(frozen=True)
@@ -330,11 +334,23 @@ def _alike(one: Run, other: Run) -> bool:
 def _system(name: str, runs: Sequence[Run]) -> System:
     finished = tuple(run for run in runs if not run.failure)
     values: dict[tuple[str, str], list[float]] = {}
-    for run in finished:
-        for key, value in run.values.items():
-            values.setdefault(key, []).append(value)
+    for runs_of_seed in _by_seed(finished):
+        of_seed: dict[tuple[str, str], list[float]] = {}
+        for run in runs_of_seed:
+            for key, value in run.values.items():
+                of_seed.setdefault(key, []).append(value)
+        for key, own in of_seed.items():
+            values.setdefault(key, []).append(_spread(own).mean)
     spread = {key: _spread(seeds) for key, seeds in values.items()}
     return System(name, spread, finished, tuple(run for run in runs if run.failure))
+
+
+def _by_seed(runs: Sequence[Run]) -> list[list[Run]]:
+    """Runs of one seed are one training made again, not another; without a seed each stands for itself."""
+    groups: dict[object, list[Run]] = {}
+    for place, run in enumerate(runs):
+        groups.setdefault(("unknown", place) if run.seed is None else run.seed, []).append(run)
+    return list(groups.values())
 
 
 def _spread(values: Sequence[float]) -> Spread:
@@ -361,11 +377,11 @@ def _notes(systems: Sequence[System]) -> Iterator[str]:
             users = machines.setdefault(own, [])
             if system.name not in users:
                 users.append(system.name)
-        for seed, count in Counter(run.seed for run in system.finished).items():
-            if count > 1:
+        for same in _by_seed(system.finished):
+            if len(same) > 1:
                 yield (
-                    f"{system.name} has {count} runs with seed {seed}: all of them count in its mean, and none in "
-                    "paired differences."
+                    f"{system.name} has {len(same)} runs with seed {same[0].seed}: they count as one seed, with their "
+                    "mean, and not in paired differences."
                 )
     if len(machines) > 1:
         sets = "; ".join(

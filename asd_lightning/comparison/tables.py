@@ -109,7 +109,7 @@ def _cells_of(comparison: Comparison, machine: str, metric: str, published: Sequ
 
 def _last_rows(comparison: Comparison, words: int, published: int) -> Iterator[Row]:
     blank, labels = [""] * published, [""] * (words - 1)
-    yield Row(("seeds", *labels, *(str(len(system.finished)) for system in comparison.systems), *blank))
+    yield Row(("seeds", *labels, *(str(system.seeds) for system in comparison.systems), *blank))
     for state in (TRAINING, INTERRUPTED, FAILED):
         if any(run.state == state for system in comparison.systems for run in system.failed):
             own = (_in_state(system, state) for system in comparison.systems)
@@ -163,7 +163,7 @@ def _differences_to_best(comparison: Comparison, differences: Sequence[PairedDif
         row = rows.get((other, best)) or rows.get((best, other))
         if row is not None:
             seeds = shared_seeds(systems[other], systems[best])
-            fewer = row.seeds < max(len(systems[name].finished) for name in (other, best))
+            fewer = row.seeds < max(systems[name].seeds for name in (other, best))
             told = _over_which(seeds) if fewer and len(seeds) == row.seeds else ""
             yield f"{other} against the best, {best}{told}: {_told(row, 1 if row.system == other else -1)}."
         elif other != best:

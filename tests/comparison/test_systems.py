@@ -195,6 +195,19 @@ def test_what_limits_the_comparison_is_said(tmp_path: Path) -> None:
     assert "two: 3 machines" in notes
 
 
+def test_runs_of_one_seed_are_one_seed(tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        finished_run(tmp_path / name, "one", seed, draw=ord(name))
+    first, again, other = (run.values["all", "hmean"] for run in compare_runs([tmp_path]).runs)
+    (system,) = compare_runs([tmp_path]).systems
+    expected = [statistics.mean([first, again]), other]
+    assert first != again
+    assert system.spread["all", "hmean"] == pytest.approx((statistics.mean(expected), statistics.stdev(expected), 2))
+    assert ("seeds", "2") in [row.cells[:2] for row in hmean_table(compare_runs([tmp_path])).rows]
+    (same,) = compare_runs([tmp_path / "a", tmp_path / "b"]).systems
+    assert (same.seeds, math.isnan(same.spread["all", "hmean"].deviation)) == (1, True)
+
+
 def test_seeds_without_a_number_do_not_spoil_the_mean(tmp_path: Path) -> None:
     run = finished_run(tmp_path / "a", "one", 0)
     other = finished_run(tmp_path / "b", "one", 1)
