@@ -186,6 +186,14 @@ def is_run(folder: Path) -> bool:
     return (folder / HYDRA).is_dir() or ((folder / CONFIG).is_file() and not is_result_set(folder))
 
 
+def no_run(folder: Path) -> UserError:
+    """What to say of a folder that is not a run's; where runs lie below it, one of them is named."""
+    below = (path.parent for pattern in ("*", "*/*") for path in sorted(folder.glob(f"{pattern}/{CONFIG}")))
+    found = next((path for path in below if is_run(path)), None)
+    meant = f"runs lie below it: give one, such as {found}" if found else "give one of asd train"
+    return UserError(f"{folder}: not the folder of a run, {CONFIG} is missing; {meant}")
+
+
 def is_result_set(folder: Path) -> bool:
     """Whether it is the folder of one test."""
     return (folder / "summary.json").is_file() or (folder / "scores.csv").is_file()

@@ -8,7 +8,9 @@ from typing import Literal
 
 from asd_lightning.commands.grammar import add_output
 from asd_lightning.errors import UserError
+from asd_lightning.plain_text import did_you_mean
 
+_OPTIONS = ("pooling", "score")
 _SCORES: tuple[Literal["nearest"], Literal["ldn"]] = ("nearest", "ldn")
 
 
@@ -27,6 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the table and what follows from it; with ``-o`` write it too."""
+    for word in args.words:
+        name, equals, _ = word.partition("=")
+        if equals and name not in _OPTIONS and not Path(word).expanduser().exists():
+            raise UserError(f"{word}: no such option{did_you_mean(name, _OPTIONS)}, and no folder of that name")
     choices = dict(word.split("=", 1) for word in args.words if word.startswith(("pooling=", "score=")))
     runs = [Path(word).expanduser() for word in args.words if not word.startswith(("pooling=", "score="))]
     given = choices.get("score", "nearest")

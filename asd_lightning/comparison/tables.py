@@ -165,9 +165,11 @@ def _differences_to_best(comparison: Comparison, differences: Sequence[PairedDif
             seeds = shared_seeds(systems[other], systems[best])
             fewer = row.seeds < max(systems[name].seeds for name in (other, best))
             told = _over_which(seeds) if fewer and len(seeds) == row.seeds else ""
-            yield f"{other} against the best, {best}{told}: {_told(row, 1 if row.system == other else -1)}."
+            difference = _told(row, 1 if row.system == other else -1)
+            yield f"{other} against the highest official score, {best}{told}: {difference}."
         elif other != best:
-            yield f"{other} against the best, {best}: no seed or not the same machines in common, so not compared."
+            apart = "no seed or not the same machines in common, so not compared"
+            yield f"{other} against the highest official score, {best}: {apart}."
 
 
 def _over_which(seeds: Sequence[int]) -> str:

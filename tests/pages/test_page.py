@@ -146,7 +146,7 @@ def test_what_is_within_noise_and_what_a_choice_is_worth_is_told(tmp_path):
     single = write_report([tmp_path / "runs" / f"{name}1" for name in ("best", "near")], tmp_path / "s.html", 40)
     for text in (seeds, single.read_text()):
         told = "".join(Page(text).words)
-        assert "near against the best, best: -" in told
+        assert "near against the highest official score, best: -" in told
         assert "Choosing for each machine by the scores on the others gives " in told
         assert re.search(r'id="choices">.*<th scope="row">all machines</th><td class="t">by machine', text, re.DOTALL)
     table = seeds.partition('aria-label="Differences over shared seeds"')[2].partition("</table>")[0]

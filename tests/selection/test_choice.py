@@ -124,6 +124,10 @@ def test_the_command(tmp_path, capsys):
     assert "one: two runs of that name" in capsys.readouterr().err
     assert main(["select", str(tmp_path / "one")]) == 2
     assert "two candidates or more" in capsys.readouterr().err
+    assert main(["select", str(tmp_path / "one"), "scor=ldn"]) == 2
+    assert (
+        capsys.readouterr().err == "asd: scor=ldn: no such option (did you mean score?), and no folder of that name\n"
+    )
 
 
 def test_stored_poolings_are_candidates(tmp_path, capsys):
