@@ -152,6 +152,34 @@ def test_what_the_names_tell_is_not_told_again():
     assert differing_settings([], [], []) == []
 
 
+def test_what_follows_from_a_choice_that_the_name_tells_is_not_told():
+    """By the package's own files: what was changed besides is told."""
+    knn = {"_target_": "asd_lightning.scoring.knn.KNNScorer", "_partial_": "True", "metric": "cosine", "k": "1"}
+    knn |= {"fusion": "min", "standardize": "False", "local_density": "None"}
+    knn |= {"smote._target_": "asd_lightning.scoring.smote.Smote", "smote.ratio": "0.2", "smote.neighbors": "3"}
+    other = {key: knn[key] for key in ("_target_", "_partial_")} | {"metric": "euclidean", "standardize": "True"}
+    groups = [{f"model.scorer.{key}": value for key, value in group.items()} for group in (knn, other)]
+    choices = [{"model/scorer": "knn"}, {"model/scorer": "knn_standardized"}]
+    names = ["fft scorer=knn", "fft scorer=knn_standardized"]
+    assert differing_settings(names, groups, choices) == []
+    assert len(differing_settings(["a", "b"], groups, choices)) > 5
+    changed = [groups[0] | {"model.scorer.k": "5"}, groups[1]]
+    assert f"model.scorer.k: 5 ({names[0]}), - ({names[1]})" in differing_settings(names, changed, choices)
+
+
+def test_branches_of_an_experiment_that_the_name_tells_are_not_told():
+    at = "model.embedder.branches"
+    first = {f"{at}.beats.normalize": "none", f"{at}.fft.normalize": "none"}
+    fourth = {f"{at}.beats.normalize": "none", f"{at}.eat.normalize": "none", f"{at}.fft.normalize": "l2"}
+    names, choices = ["system1", "system4"], [{"experiment": "system1"}, {"experiment": "system4"}]
+    assert differing_settings(names, [first, fourth], choices) == []
+    assert len(differing_settings(["a", "b"], [first, fourth], choices)) == 2
+    changed = first | {f"{at}.fft.normalize": "l2"}, fourth | {f"{at}.fft.normalize": "none"}
+    assert differing_settings(names, changed, choices) == [f"{at}.fft.normalize: l2 (system1), none (system4)"]
+    without = {key: value for key, value in fourth.items() if ".eat." not in key} | {f"{at}.mn04.normalize": "none"}
+    assert differing_settings(names, [first, without], choices) == [f"{at}.mn04: - (system1), given (system4)"]
+
+
 def test_within_a_kind_that_some_systems_lack_every_setting_is_told():
     """Two k-NN beside a Mahalanobis distance; and of two branches of three systems the windows."""
     knn, other = "scorer._target_", {"scorer._target_": "x.Mahalanobis"}
