@@ -51,6 +51,9 @@ UNNAMED = "(unnamed)"
 FAILED, TRAINING, INTERRUPTED = "failed", "still training", "interrupted"
 """What a run is that has no results."""
 
+# Settings that only results tell.
+_OF_RESULTS = frozenset({"precision of the test", UPDATES, *(name for names in CLIPS.values() for name in names)})
+
 
 @dataclass(frozen=True)
 class Run:
@@ -305,9 +308,20 @@ def _columns(runs: Sequence[Run]) -> list[tuple[str, list[Run]]]:
         if len(groups) == 1:
             columns.append((name, groups[0]))
             continue
-        labels = labels_of_difference([group[0].settings for group in groups], [group[0].choices for group in groups])
+        labels = _labels(groups)
         columns += [(f"{name} {label}", group) for label, group in zip(labels, groups, strict=True)]
     return columns
+
+
+def _labels(groups: Sequence[Sequence[Run]]) -> list[str]:
+    """What sets groups of runs apart; by what one without results cannot know only where nothing else does."""
+    settings, choices = [group[0].settings for group in groups], [group[0].choices for group in groups]
+    if any(all(run.failure for run in group) for group in groups):
+        known = [{key: value for key, value in own.items() if key not in _OF_RESULTS} for own in settings]
+        labels = labels_of_difference(known, choices)
+        if len(set(labels)) == len(labels):
+            return labels
+    return labels_of_difference(settings, choices)
 
 
 def _groups(runs: Sequence[Run]) -> list[list[Run]]:
@@ -326,8 +340,7 @@ def _groups(runs: Sequence[Run]) -> list[list[Run]]:
 def _alike(one: Run, other: Run) -> bool:
     if not other.failure or one.failure:
         return one.settings == other.settings
-    unknown = {"precision of the test", UPDATES, *(name for names in CLIPS.values() for name in names)}
-    of_one, of_other = ({k: v for k, v in run.settings.items() if k not in unknown} for run in (one, other))
+    of_one, of_other = ({k: v for k, v in run.settings.items() if k not in _OF_RESULTS} for run in (one, other))
     return not of_other or of_one == of_other
 
 

@@ -152,6 +152,15 @@ def test_what_the_names_tell_is_not_told_again():
     assert differing_settings([], [], []) == []
 
 
+def test_a_run_without_results_is_not_set_apart_by_what_it_cannot_know(tmp_path):
+    one = run(tmp_path / "a")
+    unfinished = tmp_path / "b"
+    (unfinished / ".hydra").mkdir(parents=True)
+    (unfinished / "config.yaml").write_text(yaml.safe_dump({**CONFIG, "trainer": {"max_steps": 9000}}))
+    names = [system.name for system in compare_runs([one, unfinished]).systems]
+    assert names == ["fft max_steps=100", "fft max_steps=9000"]
+
+
 def test_what_follows_from_a_choice_that_the_name_tells_is_not_told():
     """By the package's own files: what was changed besides is told."""
     knn = {"_target_": "asd_lightning.scoring.knn.KNNScorer", "_partial_": "True", "metric": "cosine", "k": "1"}
