@@ -24,21 +24,19 @@ from asd_lightning.comparison.settings import (
     labels_of_difference,
     settings_of,
 )
+from asd_lightning.comparison.unfinished import state_without_results
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.metrics import ALL, METRICS, MachineMetrics, read_metrics
-from asd_lightning.foreign_files import ForeignFileError, first_line, load_yaml
+from asd_lightning.foreign_files import ForeignFileError, load_yaml
 from asd_lightning.plain_text import natural_order
 from asd_lightning.run_folder import (
-    CHECKPOINT,
     CONFIG,
-    FAILURE,
     HYDRA,
     UNRESOLVED,
     ResultSet,
     find_results,
     is_result_set,
     is_run,
-    is_training,
     result_sets,
     results_of,
     unfinished_training,
@@ -47,9 +45,6 @@ from asd_lightning.scoring.clip_scores import machine_name
 
 UNNAMED = "(unnamed)"
 """System of a failed job whose configuration names none."""
-
-FAILED, TRAINING, INTERRUPTED = "failed", "still training", "interrupted"
-"""What a run is that has no results."""
 
 # Settings that only results tell.
 _OF_RESULTS = frozenset({"precision of the test", UPDATES, *(name for names in CLIPS.values() for name in names)})
@@ -65,7 +60,7 @@ class Run:
         seed: of the run.
         rows: its metrics.
         failure: why it has none; "" for a finished run.
-        state: ``FAILED``, ``TRAINING`` or ``INTERRUPTED``; "" for a finished run.
+        state: see `asd_lightning.comparison.unfinished`; "" for a finished run.
         synthetic: its data folder is still there and holds synthetic machines.
         results: where its results are.
         settings: all that a score may depend on.
@@ -226,26 +221,10 @@ def _read_run(place: Path) -> Run:
     except UserError as error:
         name, seed = config.get("system", config.get("name")), config.get("seed")
         system = name if isinstance(name, str) and name and "${" not in name else UNNAMED
-        state, failure = _without_results(run, results, config, str(error))
+        state, failure = state_without_results(run, results, config, str(error))
         seed = seed if isinstance(seed, int) else None
         settings = _settings(config, {}, results)
         return Run(place, system, seed, (), failure, False, results, settings, choices, state=state)
-
-
-def _without_results(run: Path | None, results: ResultSet, config: Mapping[str, Any], error: str) -> tuple[str, str]:
-    """What a run is that has no results that can be read, and why or what to do."""
-    if run is None:
-        return FAILED, error
-    of_training = results.folder == results_of(run).folder and not results.metrics.is_file()
-    if of_training and is_training(run):
-        return TRAINING, "its results come at the end"
-    if reason := _reason(run):
-        return (INTERRUPTED if reason.startswith("interrupted") else FAILED), reason
-    if not of_training or not (run / CHECKPOINT).is_file():
-        return FAILED, error
-    if config.get("test") is False:
-        return FAILED, f"{error}; it was trained with test=false: asd test {run} tests it"
-    return INTERRUPTED, "the same command with resume=true goes on"
 
 
 def _settings(config: Mapping[str, Any], summary: Mapping[str, Any], results: ResultSet) -> dict[str, str]:
@@ -271,12 +250,6 @@ def _unseen_tests(runs: Sequence[Run]) -> Iterator[str]:
                 f"{run.folder}: {run.results.folder.name} is shown; it also has {', '.join(others)}: name "
                 f"{run.folder}/{others[0]} to see that"
             )
-
-
-def _reason(run: Path) -> str:
-    """Why the job says that it failed; "" where it was killed before it could."""
-    path = run / FAILURE
-    return first_line(path) if path.is_file() else ""
 
 
 def is_synthetic(summary: Mapping[str, Any]) -> bool:

@@ -16,7 +16,8 @@ from asd_lightning.comparison.published import (
     TABLE_2_AVERAGES,
     PublishedRow,
 )
-from asd_lightning.comparison.systems import FAILED, INTERRUPTED, TRAINING, Comparison, Spread, System
+from asd_lightning.comparison.systems import Comparison, Spread, System
+from asd_lightning.comparison.unfinished import FAILED, INTERRUPTED, TRAINING
 from asd_lightning.evaluation.metrics import ALL
 from asd_lightning.tables import Row, Table, percent, write_csv, write_tables
 
