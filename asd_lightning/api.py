@@ -170,14 +170,15 @@ def compare(*folders: Path | str, output: Path | str | None = None) -> Compariso
         output: folder for ``comparison.csv``, ``.md`` and ``.png``; by default nothing is written.
 
     Raises:
-        UserError: a folder is missing or holds no run.
+        UserError: a folder is missing or holds no run, or ``output`` holds a comparison of others.
     """
     from asd_lightning.comparison.output import write_comparison
     from asd_lightning.comparison.systems import compare_runs
 
-    comparison = compare_runs([Path(folder) for folder in folders])
+    places = [Path(folder) for folder in folders]
+    comparison = compare_runs(places)
     if output is not None:
-        write_comparison(comparison, Path(output))
+        write_comparison(comparison, places, Path(output))
     return comparison
 
 
@@ -194,15 +195,17 @@ def select(
             embedding that the run scored.
 
     Raises:
-        UserError: a single run, runs of other recordings, or runs that differ in nothing but the back-end.
+        UserError: a single run, runs of other recordings, runs that differ in nothing but the back-end, or ``output``
+            holds a selection of other choices.
     """
     from asd_lightning.experiment.selected import select_runs
     from asd_lightning.experiment.stored_features import chosen_sources
     from asd_lightning.selection.table import write_selection
 
-    selection = select_runs([Path(run) for run in runs], score, chosen_sources(pooling))
+    places, poolings = [Path(run) for run in runs], chosen_sources(pooling)
+    selection = select_runs(places, score, poolings)
     if output is not None:
-        write_selection(selection, Path(output))
+        write_selection(selection, Path(output), places, {"pooling": list(poolings), "score": score})
     return selection
 
 
@@ -239,7 +242,7 @@ def report(*runs: Path | str, output: Path | str = "report.html") -> Path:
         output: file to write.
 
     Raises:
-        UserError: no run, or the page cannot be written.
+        UserError: no run, ``output`` is a file that is no page of this package, or cannot be written.
     """
     from asd_lightning.pages.page import write_report
 
@@ -338,7 +341,8 @@ def explain(
     from asd_lightning.data.folders import refuse_missing
     from asd_lightning.detector.detector import Detector
     from asd_lightning.explanation.explanation import explained
-    from asd_lightning.explanation.page import refuse_other_file, write_explanation
+    from asd_lightning.explanation.page import write_explanation
+    from asd_lightning.pages.template import refuse_other_file
 
     if not isinstance(recording, Path | str):
         raise UserError("explain: takes the path of a recording; write the waveform into a file first")

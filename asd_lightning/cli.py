@@ -110,16 +110,35 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except BrokenPipeError:
         # Whoever read, such as `head`, has read enough.  Python would flush once more at exit, and say so.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _say_no_more()
         return 0
     except OSError as error:
         if (told := full_disk(error)) is None:
             raise
+        if error.filename is None and _cannot_print():
+            told = UserError(
+                f"standard output: cannot be written ({error.strerror}); send it to a place with free space"
+            )
+            _say_no_more()
         print(f"asd: {printable(str(told))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("asd: interrupted", file=sys.stderr)
         return 130
+
+
+def _say_no_more() -> None:
+    """What was not printed goes nowhere: Python would try once more at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _cannot_print() -> bool:
+    """Whether nothing more can be printed: a write to standard output that fails names no file."""
+    try:
+        print(flush=True)
+    except OSError:
+        return True
+    return False
 
 
 def _speak_utf_8() -> None:

@@ -16,7 +16,7 @@ these: a run, which stands for its ``results``, or the folder of one test.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -148,9 +148,50 @@ class ResultSet:
         return run / CONFIG if run and self.folder.name == _RESULTS and (run / CONFIG).is_file() else None
 
 
+def unfinished_training(summary: Mapping[str, Any]) -> str:
+    """How far the training had come, as in "301 of 9000 updates"; "" where it had ended, or nothing is known of it.
+
+    Args:
+        summary: of the results; of a fusion, what it says of each of its parts counts.
+    """
+    fusion = summary.get("fusion")
+    parts = fusion.get("parts") if isinstance(fusion, dict) else None
+    if isinstance(parts, list):
+        told = ((part.get("system"), unfinished_training(part)) for part in parts if isinstance(part, dict))
+        return "; ".join(f"{system}: {updates}" for system, updates in told if updates)
+    made, planned = summary.get("updates"), summary.get("updates_planned")
+    if not isinstance(made, int) or not isinstance(planned, int) or made >= planned:
+        return ""
+    return f"{made} of {planned} updates"
+
+
+def is_training(run: Path) -> bool:
+    """Whether a process of this or another machine trains in the run's folder now, as far as its lock can be tried."""
+    from filelock import FileLock, Timeout
+
+    place = run / LOCK
+    if not place.is_file() or place.is_symlink():
+        return False
+    try:
+        with FileLock(place, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # somebody else's folder, where nothing can be locked
+        return False
+
+
 def is_run(folder: Path) -> bool:
     """Whether it is the folder of a run: finished, failed or going on."""
     return (folder / HYDRA).is_dir() or ((folder / CONFIG).is_file() and not is_result_set(folder))
+
+
+def no_run(folder: Path) -> UserError:
+    """What to say of a folder that is not a run's; where runs lie below it, one of them is named."""
+    below = (path.parent for pattern in ("*", "*/*") for path in sorted(folder.glob(f"{pattern}/{CONFIG}")))
+    found = next((path for path in below if is_run(path)), None)
+    meant = f"runs lie below it: give one, such as {found}" if found else "give one of asd train"
+    return UserError(f"{folder}: not the folder of a run, {CONFIG} is missing; {meant}")
 
 
 def is_result_set(folder: Path) -> bool:

@@ -260,6 +260,32 @@ def test_a_folder_of_other_things_is_not_taken_for_a_run(tiny_data, tmp_path, mo
     assert "holds config.yaml and no run" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_standard_output_is_named(tmp_path):
+    finished_run(tmp_path / "run")
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "asd_lightning.cli", "compare", "run"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == (
+        "asd: standard output: cannot be written (No space left on device); send it to a place with free space"
+    )
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["score-sweep", "runs"], ["select", "runs", "runs/deep"], ["test", "runs"]],
+    ids=lambda command: command[0],
+)
+def test_a_folder_of_runs_names_one_of_them(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs/deep/one/.hydra").mkdir(parents=True)
+    (tmp_path / "runs/deep/one/config.yaml").touch()
+    assert cli.main(command) == 2
+    told = "runs: not the folder of a run, config.yaml is missing; runs lie below it: give one, such as runs/deep/one"
+    assert capsys.readouterr().err == f"asd: {told}\n"
+
+
 def test_ctrl_c_is_no_traceback(monkeypatch, capsys):
     def interrupted(_):
         raise KeyboardInterrupt

@@ -102,12 +102,12 @@ class _OfRun(NamedTuple):
 
 def _of_run(run: Path) -> _OfRun:
     from asd_lightning.foreign_files import ForeignFileError, load_yaml
-    from asd_lightning.run_folder import CONFIG, ResultSet
+    from asd_lightning.run_folder import CONFIG, ResultSet, no_run
 
     ResultSet(run).refuse_fusion("sweep one of the runs in it")
     path = run / CONFIG
     if not path.is_file():
-        raise UserError(f"{run}: not the folder of a run, {CONFIG} is missing; give one of asd train")
+        raise no_run(run)
     content = load_yaml(path)
     try:
         data, model = content["data"], content["model"]

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple
 from itertools import count
 from pathlib import Path
 
-from asd_lightning.atomic import write_text_atomically
 from asd_lightning.comparison.back_ends import BASELINE, OWN, Swept
 from asd_lightning.comparison.elsewhere import ChosenElsewhere, choice_note, chosen_elsewhere
-from asd_lightning.errors import UserError
+from asd_lightning.comparison.made_of import is_free, refuse_other, relative, write_made_of
 from asd_lightning.evaluation.intervals import Interval
 from asd_lightning.evaluation.metrics import ALL
-from asd_lightning.foreign_files import ForeignFileError, load_json
 from asd_lightning.scoring.clip_scores import machine_name
 from asd_lightning.tables import Row, Table, percent, percent_interval, write_csv, write_tables
 
@@ -25,6 +21,7 @@ SWEEP = "score_sweep"
 """Folder of a run's first sweep; those of other choices lie in ``score_sweep_2``, ``score_sweep_3``..."""
 CHOICES = "choices.json"
 """What was swept: only the same is written over."""
+_TABLE = "scorers.csv"
 EXPLANATION = (
     "Per cent. Machines: hmean, the harmonic mean of AUC source, AUC target and pAUC. Official score: over all "
     "machines, with the 95 % bootstrap interval over test clips. Difference: paired, to {against}, on the "
@@ -76,25 +73,14 @@ def sweep_folder(run: Path, chosen: Mapping[str, object], output: Path | None) -
     """
     if output is None:
         names = (SWEEP if number == 1 else f"{SWEEP}_{number}" for number in count(1))
-        return next(folder for folder in map(run.joinpath, names) if _is_free(folder, run, chosen))
-    if not _is_free(output, run, chosen):
-        raise UserError(f"{output}: holds a sweep of other choices; give another folder with -o")
+        folders = map(run.joinpath, names)
+        return next(each for each in folders if is_free(each / _TABLE, CHOICES, _told(each, run, chosen)))
+    refuse_other(output / _TABLE, CHOICES, _told(output, run, chosen), "a sweep of other choices")
     return output
 
 
-def _is_free(folder: Path, run: Path, chosen: Mapping[str, object]) -> bool:
-    """Whether no sweep is in it but, maybe, this very one; those of earlier versions do not say what they are."""
-    if not (folder / "scorers.csv").exists():
-        return True
-    try:
-        return bool(load_json(folder / CHOICES) == _told(folder, run, chosen))
-    except ForeignFileError:
-        return False
-
-
 def _told(folder: Path, run: Path, chosen: Mapping[str, object]) -> dict[str, object]:
-    # Relative, so that a run that is moved with its sweeps stays theirs.
-    return {"run": os.path.relpath(run.resolve(), folder.resolve()), **chosen}
+    return {"run": relative([run], folder)[0], **chosen}
 
 
 def write_sweep(swept: Sequence[Swept], title: str, out: Path, run: Path, chosen: Mapping[str, object]) -> list[str]:
@@ -103,12 +89,11 @@ def write_sweep(swept: Sequence[Swept], title: str, out: Path, run: Path, chosen
     ``scorers_choice.csv`` has for each machine the row that is best on the others, and ``choices.json`` what was swept
     (see ``sweep_folder``).
     """
-    out.mkdir(parents=True, exist_ok=True)
-    write_text_atomically(out / CHOICES, json.dumps(_told(out, run, chosen), indent=2))
-    write_csv(out / "scorers.csv", COLUMNS, _numbers(swept))
+    write_made_of(out / CHOICES, _told(out, run, chosen))
+    write_csv(out / _TABLE, COLUMNS, _numbers(swept))
     write_csv(out / "scorers_choice.csv", ChosenElsewhere._fields, _choices(swept))
     write_tables(out / "scorers", sweep_table(swept, title))
-    return ["scorers.csv", "scorers_choice.csv", "scorers.md", "scorers.tex"]
+    return [_TABLE, "scorers_choice.csv", "scorers.md", "scorers.tex"]
 
 
 def _choices(swept: Sequence[Swept]) -> list[ChosenElsewhere]:

@@ -70,10 +70,14 @@ def choice_note(rows: Sequence[ChosenElsewhere], over_seeds: bool = False) -> st
     if not rows or math.isnan(rows[-1].hmean):
         return ""
     told = rows[-1]
-    means = " Both are scores of means over seeds; the table's are means of the seeds' scores." if over_seeds else ""
+    means = (
+        " Both are scores of means over seeds, which may order systems otherwise than the table's means of scores."
+        if over_seeds
+        else ""
+    )
     return (
-        f"Choosing for each machine by the scores on the others gives {100 * told.hmean:.2f}. The best on all, "
-        f"chosen by the labels that score it: {told.best}, {100 * told.best_hmean:.2f}.{means}"
+        f"Choosing for each machine by the scores on the others gives {100 * told.hmean:.2f}. One system for all "
+        f"machines, chosen by the labels that score it, gives at most {100 * told.best_hmean:.2f}: {told.best}.{means}"
     )
 
 

@@ -62,7 +62,7 @@ def plot_comparison(comparison: Comparison, path: Path) -> list[str]:
 
 def _own_series(system: System, machines: Sequence[str]) -> _Series:
     spreads = [system.spread.get((machine, "hmean")) for machine in machines]
-    seeds = len(system.finished)
+    seeds = system.seeds
     # Matplotlib leaves out of its legends what begins with an underscore.
     name = f" {printable(system.name)}" if system.name.startswith("_") else printable(system.name)
     return _Series(

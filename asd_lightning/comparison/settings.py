@@ -6,6 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
+from asd_lightning.comparison.stated import BRANCHES, branch_setting, branches_of, follows, leaves
+from asd_lightning.run_folder import unfinished_training
+
 # What cannot change a score: who watches, where things lie, how fast it goes, and what is said elsewhere already.
 _WITHOUT_EFFECT = frozenset(
     {"resume", "test", "name", "system", "seed", "choices", "config_dirs", "trained", "hydra", "logger", "encoders"}
@@ -18,6 +21,9 @@ _WITHOUT_EFFECT = frozenset(
 # Of the callbacks the average alone.
 _AVERAGE = "callbacks.ema"
 _SHOWN_AT_MOST = 60
+_ABSENT = "-"
+UPDATES = "updates"
+"""Key in ``settings_of`` of how many updates were made; absent where the training had ended."""
 FUSED = "fusion/parts"
 """The choice of a fusion's configuration that names its parts."""
 CLIPS = {
@@ -36,7 +42,7 @@ def settings_of(config: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[s
         summary: of the results.
     """
     # A later test has a trainer and callbacks of its own: what counts is how the weights came about.
-    settings = {key: str(value) for key, value in _leaves({**config, **config.get("trained", {})}) if _counts(key)}
+    settings = {key: str(value) for key, value in leaves({**config, **config.get("trained", {})}) if _counts(key)}
     # Runs of before had no such setting, and no channel that it belongs to.
     if settings.get("data.channel") != "residual":
         settings.pop("data.residual", None)
@@ -49,6 +55,8 @@ def settings_of(config: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[s
         if digest := summary.get(key):
             settings[name] = str(digest)
             settings.pop(path, None)
+    if unfinished_training(summary) and UPDATES in summary:
+        settings[UPDATES] = str(summary[UPDATES])
     settings["precision of the test"] = str(summary.get("precision", "32-true"))
     return settings
 
@@ -78,6 +86,9 @@ def differing_settings(
 ) -> list[str]:
     """Every setting in which named systems differ and that their names do not tell, as ``KEY: VALUE (NAMES), ...``.
 
+    What follows from a choice that the names tell is told with it: all that a back-end's own file has, and which
+    branches an experiment has.
+
     Where a part is of other kinds, the kinds are told, and then what differs among the systems of each.
 
     Args:
@@ -87,7 +98,12 @@ def differing_settings(
     """
     parts = {_place(part): part for part in {*chain(*choices)} if all(part in chosen for chosen in choices)}
     told = []
-    for key, values in _apart(dict(enumerate(map(_tree, groups)))):
+    hidden = tuple(f"{place}." for place, part in parts.items() if _is_told(place, part, names, groups, choices))
+    # A training that was stopped is told of each system by itself.
+    trees = [_tree({key: value for key, value in group.items() if key != UPDATES}) for group in groups]
+    for key, values in _apart(dict(enumerate(trees))):
+        if key.startswith(hidden) or _is_of_the_experiments(key, values, names, choices):
+            continue
         part = parts.get(key)
         chosen = {index: choices[index][part] for index in values} if part else {}
         told_by_choice = len(set(chosen.values())) > 1
@@ -98,6 +114,47 @@ def differing_settings(
             listed = [f"{value} ({', '.join(of)})" for value, of in users.items()]
             told.append(f"{key}: {', '.join(listed)}")
     return told
+
+
+def _is_told(
+    place: str,
+    part: str,
+    names: Sequence[str],
+    groups: Sequence[Mapping[str, str]],
+    choices: Sequence[Mapping[str, str]],
+) -> bool:
+    """Whether each name has the system's choice for the part, and nothing in the part is other than the choice says."""
+    start, word = f"{place}.", place.rpartition(".")[2]
+    return all(
+        f"{word}={chosen[part]}" in name.split()
+        and follows({k.removeprefix(start): v for k, v in group.items() if k.startswith(start)}, part, chosen[part])
+        for name, group, chosen in zip(names, groups, choices, strict=True)
+    )
+
+
+def _is_of_the_experiments(
+    key: str,
+    values: Mapping[int, Any],
+    names: Sequence[str],
+    choices: Sequence[Mapping[str, str]],
+) -> bool:
+    """Whether ``key`` is a branch, or a setting of one, that is in each system as the experiment in its name has it."""
+    if not key.startswith(f"{BRANCHES}."):
+        return False
+    for index, value in values.items():
+        experiment = choices[index].get("experiment", "")
+        branches = branches_of(experiment) if experiment in names[index].replace("=", " ").split() else None
+        if branches is None:
+            return False
+        branch = key.removeprefix(f"{BRANCHES}.")
+        alike = (
+            (branch in branches) == (value != _ABSENT)
+            if "." not in branch
+            else branch_setting(experiment, key) == value
+        )
+        if not alike:
+            return False
+    return True
 
 
 def _tree(settings: Mapping[str, str]) -> dict[str, Any]:
@@ -124,7 +181,7 @@ def _apart(nodes: Mapping[int, Any], key: str = "") -> Iterator[tuple[str, Mappi
         yield key, nodes
     for alike in kinds.values():
         for name in dict.fromkeys(chain(*alike.values())):
-            below = {index: node.get(name, "-") for index, node in alike.items()}
+            below = {index: node.get(name, _ABSENT) for index, node in alike.items()}
             yield from _apart(below, f"{key}.{name}" if key else name)
 
 
@@ -136,7 +193,7 @@ def _shown(node: Any) -> str:
 
 def _label(group: Mapping[str, str], chosen: Mapping[str, str], parts: Sequence[str], keys: Sequence[str]) -> str:
     words = [f"{_place(part).rpartition('.')[2]}={chosen.get(part, '?')}" for part in parts]
-    words += [f"{key.rpartition('.')[2]}={group.get(key, '-')}" for key in keys]
+    words += [f"{key.rpartition('.')[2]}={group.get(key, 'all' if key == UPDATES else '-')}" for key in keys]
     return " ".join(dict.fromkeys(words))
 
 
@@ -155,11 +212,3 @@ def _counts(key: str) -> bool:
         return key.startswith(_AVERAGE)
     above = [key[:end] for end in (*(place for place, letter in enumerate(key) if letter == "."), len(key))]
     return not _WITHOUT_EFFECT.intersection(above) and not key.endswith(".seed")
-
-
-def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(node, Mapping) and node:
-        for name, value in node.items():
-            yield from _leaves(value, f"{key}.{name}" if key else str(name))
-    else:
-        yield key, node

@@ -2,13 +2,13 @@
 
 Runs are one system where they differ in nothing but the seed (`asd_lightning.comparison.settings`); others of the same
 name are columns of their own, named by what they differ in.  A run is finished once its metrics and its summary can be
-read; otherwise it is a failed job, which is named with the first line of its ``failure.txt`` and loses nothing else.
+read; otherwise it is named as still training, interrupted or failed (with the first line of its ``failure.txt``), and
+loses nothing else.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,14 +16,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from asd_lightning.comparison.settings import CLIPS, FUSED, differing_settings, labels_of_difference, settings_of
+from asd_lightning.comparison.settings import (
+    CLIPS,
+    FUSED,
+    UPDATES,
+    differing_settings,
+    labels_of_difference,
+    settings_of,
+)
+from asd_lightning.comparison.unfinished import state_without_results
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.metrics import ALL, METRICS, MachineMetrics, read_metrics
-from asd_lightning.foreign_files import ForeignFileError, first_line, load_yaml
+from asd_lightning.foreign_files import ForeignFileError, load_yaml
 from asd_lightning.plain_text import natural_order
 from asd_lightning.run_folder import (
     CONFIG,
-    FAILURE,
     HYDRA,
     UNRESOLVED,
     ResultSet,
@@ -32,11 +39,15 @@ from asd_lightning.run_folder import (
     is_run,
     result_sets,
     results_of,
+    unfinished_training,
 )
 from asd_lightning.scoring.clip_scores import machine_name
 
 UNNAMED = "(unnamed)"
 """System of a failed job whose configuration names none."""
+
+# Settings that only results tell.
+_OF_RESULTS = frozenset({"precision of the test", UPDATES, *(name for names in CLIPS.values() for name in names)})
 
 
 @dataclass(frozen=True)
@@ -49,10 +60,12 @@ class Run:
         seed: of the run.
         rows: its metrics.
         failure: why it has none; "" for a finished run.
+        state: see `asd_lightning.comparison.unfinished`; "" for a finished run.
         synthetic: its data folder is still there and holds synthetic machines.
         results: where its results are.
         settings: all that a score may depend on.
         choices: what was chosen for which part of the configuration.
+        unfinished: how far its training had come, as in "301 of 9000 updates"; "" where it had ended.
     """
 
     folder: Path
@@ -64,6 +77,8 @@ class Run:
     results: ResultSet = field(default_factory=lambda: ResultSet(Path()))
     settings: Mapping[str, str] = field(default_factory=dict)
     choices: Mapping[str, str] = field(default_factory=dict)
+    unfinished: str = ""
+    state: str = ""
 
     @property
     def values(self) -> dict[tuple[str, str], float]:
@@ -85,12 +100,17 @@ class Spread(NamedTuple):
 
 @dataclass(frozen=True)
 class System:
-    """The runs of one system name, finished and failed; ``spread`` is keyed by (machine, metric)."""
+    """The runs of one system name; ``spread`` is keyed by (machine, metric), ``failed`` are all without results."""
 
     name: str
     spread: dict[tuple[str, str], Spread]
     finished: tuple[Run, ...]
     failed: tuple[Run, ...]
+
+    @property
+    def seeds(self) -> int:
+        """How many different seeds its finished runs have."""
+        return len(_by_seed(self.finished))
 
 
 @dataclass(frozen=True)
@@ -196,13 +216,15 @@ def _read_run(place: Path) -> Run:
             results,
             _settings(config, summary, results),
             choices,
+            unfinished_training(summary),
         )
     except UserError as error:
         name, seed = config.get("system", config.get("name")), config.get("seed")
         system = name if isinstance(name, str) and name and "${" not in name else UNNAMED
-        failure = (_reason(run) if run else "") or str(error)
+        state, failure = state_without_results(run, results, config, str(error))
         seed = seed if isinstance(seed, int) else None
-        return Run(place, system, seed, (), failure, False, results, _settings(config, {}, results), choices)
+        settings = _settings(config, {}, results)
+        return Run(place, system, seed, (), failure, False, results, settings, choices, state=state)
 
 
 def _settings(config: Mapping[str, Any], summary: Mapping[str, Any], results: ResultSet) -> dict[str, str]:
@@ -228,12 +250,6 @@ def _unseen_tests(runs: Sequence[Run]) -> Iterator[str]:
                 f"{run.folder}: {run.results.folder.name} is shown; it also has {', '.join(others)}: name "
                 f"{run.folder}/{others[0]} to see that"
             )
-
-
-def _reason(run: Path) -> str:
-    """Why the job says that it failed; "" where it was killed before it could."""
-    path = run / FAILURE
-    return first_line(path) if path.is_file() else ""
 
 
 def is_synthetic(summary: Mapping[str, Any]) -> bool:
@@ -265,9 +281,20 @@ def _columns(runs: Sequence[Run]) -> list[tuple[str, list[Run]]]:
         if len(groups) == 1:
             columns.append((name, groups[0]))
             continue
-        labels = labels_of_difference([group[0].settings for group in groups], [group[0].choices for group in groups])
+        labels = _labels(groups)
         columns += [(f"{name} {label}", group) for label, group in zip(labels, groups, strict=True)]
     return columns
+
+
+def _labels(groups: Sequence[Sequence[Run]]) -> list[str]:
+    """What sets groups of runs apart; by what one without results cannot know only where nothing else does."""
+    settings, choices = [group[0].settings for group in groups], [group[0].choices for group in groups]
+    if any(all(run.failure for run in group) for group in groups):
+        known = [{key: value for key, value in own.items() if key not in _OF_RESULTS} for own in settings]
+        labels = labels_of_difference(known, choices)
+        if len(set(labels)) == len(labels):
+            return labels
+    return labels_of_difference(settings, choices)
 
 
 def _groups(runs: Sequence[Run]) -> list[list[Run]]:
@@ -286,19 +313,30 @@ def _groups(runs: Sequence[Run]) -> list[list[Run]]:
 def _alike(one: Run, other: Run) -> bool:
     if not other.failure or one.failure:
         return one.settings == other.settings
-    unknown = {"precision of the test", *(name for names in CLIPS.values() for name in names)}
-    of_one, of_other = ({k: v for k, v in run.settings.items() if k not in unknown} for run in (one, other))
+    of_one, of_other = ({k: v for k, v in run.settings.items() if k not in _OF_RESULTS} for run in (one, other))
     return not of_other or of_one == of_other
 
 
 def _system(name: str, runs: Sequence[Run]) -> System:
     finished = tuple(run for run in runs if not run.failure)
     values: dict[tuple[str, str], list[float]] = {}
-    for run in finished:
-        for key, value in run.values.items():
-            values.setdefault(key, []).append(value)
+    for runs_of_seed in _by_seed(finished):
+        of_seed: dict[tuple[str, str], list[float]] = {}
+        for run in runs_of_seed:
+            for key, value in run.values.items():
+                of_seed.setdefault(key, []).append(value)
+        for key, own in of_seed.items():
+            values.setdefault(key, []).append(_spread(own).mean)
     spread = {key: _spread(seeds) for key, seeds in values.items()}
     return System(name, spread, finished, tuple(run for run in runs if run.failure))
+
+
+def _by_seed(runs: Sequence[Run]) -> list[list[Run]]:
+    """Runs of one seed are one training made again, not another; without a seed each stands for itself."""
+    groups: dict[object, list[Run]] = {}
+    for place, run in enumerate(runs):
+        groups.setdefault(("unknown", place) if run.seed is None else run.seed, []).append(run)
+    return list(groups.values())
 
 
 def _spread(values: Sequence[float]) -> Spread:
@@ -315,16 +353,21 @@ def _notes(systems: Sequence[System]) -> Iterator[str]:
         parts = {run.choices.get(FUSED, "") for run in system.finished}
         if told := sorted(part for part in parts if part not in system.name):
             yield f"{system.name}: {', '.join(told)}."
+        yield from (
+            f"{system.name}: {run.folder} is of a training that was not finished: {run.unfinished}."
+            for run in system.finished
+            if run.unfinished
+        )
         for run in system.finished:
             own = tuple(sorted(machine_name(row.machine, row.section) for row in run.rows if not row.overall))
             users = machines.setdefault(own, [])
             if system.name not in users:
                 users.append(system.name)
-        for seed, count in Counter(run.seed for run in system.finished).items():
-            if count > 1:
+        for same in _by_seed(system.finished):
+            if len(same) > 1:
                 yield (
-                    f"{system.name} has {count} runs with seed {seed}: all of them count in its mean, and none in "
-                    "paired differences."
+                    f"{system.name} has {len(same)} runs with seed {same[0].seed}: they count as one seed, with their "
+                    "mean, and not in paired differences."
                 )
     if len(machines) > 1:
         sets = "; ".join(

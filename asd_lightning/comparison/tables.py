@@ -17,6 +17,7 @@ from asd_lightning.comparison.published import (
     PublishedRow,
 )
 from asd_lightning.comparison.systems import Comparison, Spread, System
+from asd_lightning.comparison.unfinished import FAILED, INTERRUPTED, TRAINING
 from asd_lightning.evaluation.metrics import ALL
 from asd_lightning.tables import Row, Table, percent, write_csv, write_tables
 
@@ -109,16 +110,18 @@ def _cells_of(comparison: Comparison, machine: str, metric: str, published: Sequ
 
 def _last_rows(comparison: Comparison, words: int, published: int) -> Iterator[Row]:
     blank, labels = [""] * published, [""] * (words - 1)
-    yield Row(("seeds", *labels, *(str(len(system.finished)) for system in comparison.systems), *blank))
-    if any(system.failed for system in comparison.systems):
-        yield Row(("failed", *labels, *(_failed(system) for system in comparison.systems), *blank), "failed")
+    yield Row(("seeds", *labels, *(str(system.seeds) for system in comparison.systems), *blank))
+    for state in (TRAINING, INTERRUPTED, FAILED):
+        if any(run.state == state for system in comparison.systems for run in system.failed):
+            own = (_in_state(system, state) for system in comparison.systems)
+            yield Row((state, *labels, *own, *blank), "failed" if state == FAILED else "plain")
 
 
 def _means(comparison: Comparison) -> Iterator[tuple[object, ...]]:
     for system in comparison.systems:
         for (machine, metric), spread in system.spread.items():
             yield "runs", system.name, machine, metric, *spread
-        yield from (("failed", system.name, "", "", "", "", run.folder) for run in system.failed)
+        yield from ((run.state, system.name, "", "", "", "", run.folder) for run in system.failed)
     for name in shown_published(comparison):
         for machine in (*comparison.machines, ALL):
             row = published_row(name, machine, comparison.machines)
@@ -161,11 +164,13 @@ def _differences_to_best(comparison: Comparison, differences: Sequence[PairedDif
         row = rows.get((other, best)) or rows.get((best, other))
         if row is not None:
             seeds = shared_seeds(systems[other], systems[best])
-            fewer = row.seeds < max(len(systems[name].finished) for name in (other, best))
+            fewer = row.seeds < max(systems[name].seeds for name in (other, best))
             told = _over_which(seeds) if fewer and len(seeds) == row.seeds else ""
-            yield f"{other} against the best, {best}{told}: {_told(row, 1 if row.system == other else -1)}."
+            difference = _told(row, 1 if row.system == other else -1)
+            yield f"{other} against the highest official score, {best}{told}: {difference}."
         elif other != best:
-            yield f"{other} against the best, {best}: no seed or not the same machines in common, so not compared."
+            apart = "no seed or not the same machines in common, so not compared"
+            yield f"{other} against the highest official score, {best}: {apart}."
 
 
 def _over_which(seeds: Sequence[int]) -> str:
@@ -192,7 +197,7 @@ def _verdict(row: PairedDifference) -> str:
 
 def _footnotes(comparison: Comparison, differences: Sequence[PairedDifference]) -> list[str]:
     failures = [
-        f"failed: {run.folder} (seed {'?' if run.seed is None else run.seed}): {run.failure}"
+        f"{run.state}: {run.folder} (seed {'?' if run.seed is None else run.seed}): {run.failure}"
         for system in comparison.systems
         for run in system.failed
     ]
@@ -226,8 +231,8 @@ def _published_cell(system: str, machine: str, metric: str, machines: Sequence[s
     return f"{getattr(row, metric):.2f}" + ("*" if (system, machine) == CORRECTED else "")
 
 
-def _failed(system: System) -> str:
-    return ", ".join("/".join(run.folder.parts[-2:]) for run in system.failed)
+def _in_state(system: System, state: str) -> str:
+    return ", ".join("/".join(run.folder.parts[-2:]) for run in system.failed if run.state == state)
 
 
 def _number(value: float | None) -> str:

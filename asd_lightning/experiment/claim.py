@@ -13,6 +13,8 @@ from asd_lightning.atomic import refuse_link
 from asd_lightning.errors import UserError
 from asd_lightning.run_folder import CHECKPOINT, LOCK
 
+# Whoever looks whether a training is going on holds the lock for a moment.
+_PATIENCE_SECONDS = 0.3
 # Set by Lightning, torchrun and Slurm for the processes of one training.
 _RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
 
@@ -42,7 +44,7 @@ def claimed(folder: Path) -> Iterator[None]:
     refuse_link(folder / LOCK)
     lock = FileLock(folder / LOCK)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=_PATIENCE_SECONDS)
     except Timeout:
         raise OccupiedError(
             f"{folder}: another training is going on in it; wait for its end, or choose another name="

@@ -107,7 +107,7 @@ def groups_of(places: Sequence[Path]) -> list[Group]:
     comparison = compare_runs(places)
     runs = comparison.runs
     if failed := next((run for run in runs if run.failure), None):
-        raise UserError(f"{failed.folder}: not finished ({failed.failure}); finish it, or leave it out")
+        raise UserError(f"{failed.folder}: not finished ({failed.state}: {failed.failure}); finish it, or leave it out")
     if len(runs) < 2:
         raise UserError(f"{runs[0].folder}: one test alone; give two or more (RUN, or RUN/results_2)")
     systems = sorted(comparison.systems, key=lambda system: runs.index(system.finished[0]))
@@ -215,6 +215,8 @@ def _summary(group: Group, parts: Sequence[Part], by: Method, weights: Sequence[
             "model": part.key.model,
             "files": part.key.files,
             "official_score": part.summary.get("official_score"),
+            "updates": part.summary.get("updates"),
+            "updates_planned": part.summary.get("updates_planned"),
         }
         for part in parts
     ]

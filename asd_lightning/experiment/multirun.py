@@ -10,13 +10,14 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from hydra.utils import instantiate
@@ -110,12 +111,16 @@ def sweep_overrides(overrides: Sequence[str]) -> list[str]:
     """What a sweep's jobs need beside the user's ``overrides``: a folder called ``name``, and names to compare under.
 
     Values swept beside experiment and seed become part of ``system``: otherwise they would count as its seeds.
+
+    Raises:
+        UserError: a value of a list is given twice.
     """
     if not {"-m", "--multirun"} & set(overrides):
         return []
     parsed = OverridesParser.create().parse_overrides([text for text in overrides if not text.startswith("-")])
     # Of an argument given twice the last one counts.
     given = {override.get_key_element(): override for override in parsed}
+    _refuse_repeated(given.values())
     added = []
     if "name" in given and "hydra.sweep.dir" not in given:
         added.append(f"hydra.sweep.dir='runs/{given['name'].value()}'")
@@ -124,6 +129,14 @@ def sweep_overrides(overrides: Sequence[str]) -> list[str]:
     if parts and "system" not in given:
         added.append(f"system='{' '.join(['${hydra:runtime.choices.experiment}', *parts])}'")
     return added
+
+
+def _refuse_repeated(overrides: Iterable[Override]) -> None:
+    """Raise ``UserError`` where a list has a value twice: the same run would count as another."""
+    for override in overrides:
+        values = list(override.sweep_string_iterator()) if override.is_choice_sweep() else []
+        if twice := next((value for value in values if values.count(value) > 1), None):
+            raise UserError(f"{override.input_line}: {twice} is given twice; give each value once")
 
 
 def record_failure(folder: Path, error: Exception) -> None:

@@ -32,7 +32,7 @@ from asd_lightning.experiment.identity import with_absolute_paths
 from asd_lightning.foreign_files import load_yaml
 from asd_lightning.older_names import of_today
 from asd_lightning.plain_text import did_you_mean, is_name
-from asd_lightning.run_folder import CONFIG, ResultSet
+from asd_lightning.run_folder import CONFIG, ResultSet, no_run
 from asd_lightning.trust import read_part, refuse_foreign_targets
 
 # What a test may take from a folder that the run remembers.
@@ -156,7 +156,7 @@ def _stored_configuration(run: Path) -> dict[str, Any]:
     """Of a run's record, what a test takes over; it calls nothing and refers to nothing."""
     path = run / CONFIG
     if not path.is_file():
-        raise UserError(f"{run}: not the folder of a run, {CONFIG} is missing; give one of asd train")
+        raise no_run(run)
     ResultSet(run).refuse_fusion("test one of the runs in it")
     content: Any = of_today(load_yaml(path))
     if not isinstance(content, dict) or not all(isinstance(content.get(part), dict) for part in ("model", "data")):

@@ -13,7 +13,7 @@ from asd_lightning.errors import UserError
 from asd_lightning.experiment.identity import digest_of
 from asd_lightning.foreign_files import load_yaml
 from asd_lightning.older_names import of_today
-from asd_lightning.run_folder import CHECKPOINT, CONFIG, ResultSet, is_result_set, result_sets
+from asd_lightning.run_folder import CHECKPOINT, CONFIG, ResultSet, is_result_set, no_run, result_sets
 from asd_lightning.scoring.embedding_cache import (
     EmbeddingCache,
     model_digest,
@@ -113,7 +113,7 @@ def _expected(run: Path) -> _Expected:
         ResultSet(run).refuse_fusion("give one of the runs in it")
         raise UserError(f"{run}: holds one test; give the folder of its run, and which of its embeddings fit is found")
     if not path.is_file():
-        raise UserError(f"{run}: not the folder of a run, {CONFIG} is missing; give one of asd train")
+        raise no_run(run)
     config = load_yaml(path)
     if not isinstance(config, dict) or not isinstance(config.get("data"), dict):
         raise UserError(f"{path}: not the configuration of a run; copy the run again")

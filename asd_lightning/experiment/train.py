@@ -295,6 +295,8 @@ def make_trainer(config: DictConfig, written: str, output_dir: Path) -> pl.Train
                 "experiment": config.choices.experiment,
                 "seed": config.seed,
                 "data": told["data"],
+                # A later test has a trainer of its own.
+                "updates_planned": config.get("trained", config).trainer.get("max_steps"),
             }
     trainer: pl.Trainer = instantiate(
         config.trainer, callbacks=callbacks, logger=loggers, default_root_dir=str(output_dir)

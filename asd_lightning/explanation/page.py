@@ -13,7 +13,6 @@ from markupsafe import Markup
 
 from asd_lightning.detector.judging import Judgment, on_common_scale, score_label
 from asd_lightning.detector.machine import Machine
-from asd_lightning.errors import UserError
 from asd_lightning.explanation.charts import (
     Marks,
     band_chart,
@@ -28,12 +27,11 @@ from asd_lightning.explanation.explanation import Explanation, Range
 from asd_lightning.explanation.spectrogram import Spectrogram, spectrogram
 from asd_lightning.figures import decision_tint
 from asd_lightning.pages.sound import flac_uri, gain_for
-from asd_lightning.pages.template import OURS, write_page
+from asd_lightning.pages.template import refuse_other_file, write_page
 from asd_lightning.plain_text import printable
 
 # Steps that are marked over more than this share of a window: the whole of it.
 _THROUGHOUT = 0.85
-_BEGINNING = 2048
 _NO_MOMENT = "No moment stands out: the score does not fall clearly when any one stretch is exchanged"
 
 
@@ -61,21 +59,6 @@ def write_explanation(found: Explanation, machine: Machine, detector: str, out: 
     """
     refuse_other_file(out)
     return write_page(out, "explain.html", _shown(found, machine, detector))
-
-
-def refuse_other_file(out: Path) -> None:
-    """Before anything is heard: what a mistyped name would destroy is left alone.
-
-    Raises:
-        UserError: ``out`` is there and no page of this package.
-    """
-    if not out.exists():
-        return
-    if out.is_file():
-        with out.open("rb") as file:
-            if OURS.encode() in file.read(_BEGINNING) or not out.stat().st_size:
-                return
-    raise UserError(f"{out}: is there already, and no page; give another file with --output")
 
 
 def summary(found: Explanation) -> str:

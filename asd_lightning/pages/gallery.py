@@ -22,7 +22,7 @@ from asd_lightning.data.layout import Clip, find_clips
 from asd_lightning.data.measurement import Measurement, measure_all
 from asd_lightning.figures import UNKNOWN, group_tint
 from asd_lightning.pages.svg import Axes, frame, polyline, round_ticks, svg
-from asd_lightning.pages.template import write_page
+from asd_lightning.pages.template import refuse_other_file, write_page
 from asd_lightning.plain_text import natural_order
 
 SAMPLE_RATE = 16_000
@@ -58,8 +58,9 @@ def write_gallery(
     ``label`` tells, from the folder and its clips, the labels of anonymous test clips; without it they stay anonymous.
 
     Raises:
-        UserError: no such folder, no clips, or the page cannot be written.
+        UserError: no such folder, no clips, ``page`` is a file that is no page of this package, or cannot be written.
     """
+    refuse_other_file(page)
     clips = find_clips(root)
     if label is not None:
         clips = label(root, clips)

@@ -30,7 +30,7 @@ from asd_lightning.pages.tables import (
     official_chart,
     published_notes,
 )
-from asd_lightning.pages.template import series_css, write_page
+from asd_lightning.pages.template import refuse_other_file, series_css, write_page
 from asd_lightning.scoring.clip_scores import ClipScore, machine_name
 
 RESAMPLES = 1000
@@ -63,8 +63,9 @@ def write_report(folders: Sequence[Path], out: Path, resamples: int = RESAMPLES)
     """Write the report of the runs at or below ``folders`` to ``out``, with a progress bar; returns ``out``.
 
     Raises:
-        UserError: no finished run there, or ``out`` cannot be written.
+        UserError: no finished run there, or ``out`` is a file that is no page of this package, or cannot be written.
     """
+    refuse_other_file(out)
     comparison = compare_runs(folders)
     with Progress(transient=True) as progress:
         runs, failed = read_runs(comparison, resamples, progress)

@@ -75,7 +75,7 @@ class ReportedRun:
 def read_runs(
     comparison: Comparison, resamples: int, progress: Progress
 ) -> tuple[list[ReportedRun], list[tuple[str, str]]]:
-    """What the page shows in full, and (folder, reason) of the runs that have failed.
+    """What the page shows in full, and (folder, state and reason) of those without results.
 
     These are all finished runs; where some system was trained several times, the first run of each system: what its
     seeds have in common is told in numbers.
@@ -83,7 +83,7 @@ def read_runs(
     Raises:
         UserError: no run has finished.
     """
-    failed = [(str(run.folder), run.failure) for run in comparison.runs if run.failure]
+    failed = [(str(run.folder), f"{run.state}: {run.failure}") for run in comparison.runs if run.failure]
     systems = [system for system in comparison.systems if system.finished]
     if not comparison.over_seeds:
         # The first run that was named is what the others are compared with.

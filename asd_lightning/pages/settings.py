@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from asd_lightning.pages.runs import ReportedRun, parsed_config
+from asd_lightning.run_folder import unfinished_training
 
 _ABSENT = "(not set)"
 _OF_THE_JOB = ("name", "hydra")
 _FACTS = {"updates": "updates", "num_parameters": "parameters"}
-_ON_THE_CARD = ("name", "seed", "official_score", *_FACTS)
+_ON_THE_CARD = ("name", "seed", "official_score", "updates_planned", *_FACTS)
 
 
 def differing_settings(runs: Sequence[ReportedRun]) -> list[tuple[str, list[str]]]:
@@ -33,6 +34,8 @@ def run_facts(run: ReportedRun) -> list[str]:
     """Updates, size and seed of a run, as far as its summary has them."""
     numbers = [(run.summary.get(name), word) for name, word in _FACTS.items()]
     facts = [f"{number:,} {word}" for number, word in numbers if isinstance(number, int)]
+    if unfinished := unfinished_training(run.summary):
+        facts.append(f"training not finished: {unfinished}")
     return facts if run.summary.get("seed") is None else [*facts, f"seed {run.summary['seed']}"]
 
 

@@ -18,6 +18,24 @@ from asd_lightning.pages.policy import content_policy
 
 OURS = " – anomalous sound detection</title>"
 """By this a file is known for a page of this package."""
+_BEGINNING = 2048
+
+
+def refuse_other_file(out: Path) -> None:
+    """Before the work: what a mistyped name would destroy is left alone.
+
+    Raises:
+        UserError: ``out`` is a folder, or a file that is no page of this package.
+    """
+    if out.is_dir():
+        raise UserError(f"{out}: is a folder; name a file in it with --output")
+    if not out.exists():
+        return
+    if out.is_file():
+        with out.open("rb") as file:
+            if OURS.encode() in file.read(_BEGINNING) or not out.stat().st_size:
+                return
+    raise UserError(f"{out}: is there already, and no page; give another file with --output")
 
 
 def write_page(out: Path, template: str, shown: dict[str, Any]) -> Path:

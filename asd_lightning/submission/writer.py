@@ -25,7 +25,7 @@ from asd_lightning.atomic import write_text_atomically
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.metrics import MachineMetrics, read_metrics
 from asd_lightning.foreign_files import YAML_BYTES, ForeignFileError, load_yaml, read_text
-from asd_lightning.run_folder import find_results
+from asd_lightning.run_folder import find_results, unfinished_training
 from asd_lightning.scoring.clip_scores import ClipScore, challenge_paths, read_scores, write_challenge_files
 from asd_lightning.submission.encoders import other_encoders
 
@@ -89,6 +89,8 @@ def write_submission(run: Path, label: str, out: Path, info: Path | None = None)
     paths = write_challenge_files(out, scores)
     write_text_atomically(meta_path, text)
     notes = list(_notes(scores))
+    if unfinished := unfinished_training(results.read_summary()):
+        notes.append(f"{results.folder}: its training was not finished ({unfinished}); finish it with resume=true")
     embeddings = meta["system"]["description"]["embeddings"]
     if isinstance(embeddings, str) and TODO not in embeddings and (other := other_encoders(results, embeddings)):
         notes.append(other)

@@ -20,6 +20,17 @@ def test_one_file_is_written(tmp_path, capsys, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "pages", "report.html", "run"]
 
 
+def test_nothing_is_replaced_but_a_page(tmp_path, capsys):
+    run, text, page = tmp_path / "run", tmp_path / "my.txt", tmp_path / "page.html"
+    make_run(run, tmp_path / "data", machines=("fan",))
+    text.write_text("mine")
+    for place, told in ((text, "is there already, and no page"), (run, "is a folder; name a file in it with --output")):
+        assert main(["report", str(run), "-o", str(place)]) == 2
+        assert capsys.readouterr().err.startswith(f"asd: {place}: {told}")
+    assert text.read_text() == "mine"
+    assert [main(["report", str(run), "-o", str(page)]) for _ in range(2)] == [0, 0]
+
+
 @pytest.mark.parametrize("terminal", [True, False])
 def test_a_person_is_told_how_to_look_at_a_page_and_a_script_is_not(terminal, tmp_path, capsys, monkeypatch):
     page = tmp_path / "a page.html"

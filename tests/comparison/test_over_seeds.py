@@ -133,10 +133,10 @@ def test_what_is_within_noise_of_the_best_is_named(tmp_path: Path) -> None:
     comparison = compare_runs([tmp_path])
     differences = list(paired_differences(comparison.systems, resample_runs(comparison.systems)))
     notes = hmean_table(comparison, differences).notes
-    (told,) = (note for note in notes if note.startswith("near against the best, best"))
+    (told,) = (note for note in notes if note.startswith("near against the highest official score, best"))
     (row,) = (row for row in differences if (*row[:2], *row[2:4]) == ("near", "best", ALL, "hmean"))
     assert told == (
-        "near against the best, best: "
+        "near against the highest official score, best: "
         f"{100 * row.difference:+.2f} points ({100 * row.low:+.2f} to "
         f"{100 * row.high:+.2f} over clips): within noise over clips, "
         "and 1 seed is too few to tell of another training."
@@ -163,7 +163,9 @@ def test_identical_scores_are_called_identical_and_are_exactly_0_apart(tmp_path:
     assert {value for row in differences for value in (row.difference, row.standard_deviation, row.low, row.high)} == {
         0
     }
-    assert "same against the best, one: identical scores." in hmean_table(comparison, differences).notes
+    assert (
+        "same against the highest official score, one: identical scores." in hmean_table(comparison, differences).notes
+    )
 
 
 def test_which_seeds_are_compared_is_told_where_the_table_is_over_more(folder: Path) -> None:
@@ -174,10 +176,13 @@ def test_which_seeds_are_compared_is_told_where_the_table_is_over_more(folder: P
     assert ", over seeds 2, 3: " in told()
     assert "Both are scores of means over seeds" in told()
     shifted(folder / "c", "best", 2, 3.0)
-    assert "one against the best, best, over seed 2 alone: -" in told()
+    assert "one against the highest official score, best, over seed 2 alone: -" in told()
     shutil.rmtree(folder / "c")
     shifted(folder / "d", "best", 9, 3.0)
-    assert "one against the best, best: no seed or not the same machines in common, so not compared." in told()
+    assert (
+        "one against the highest official score, best: no seed or not the same machines in common, so not compared."
+        in told()
+    )
 
 
 @pytest.mark.filterwarnings("error")
@@ -204,6 +209,6 @@ def test_a_t_test_of_two_seeds_calls_nothing_noise(tmp_path: Path, seeds: int) -
     (told,) = (
         note
         for note in hmean_table(comparison, [far._replace(low=-0.01)]).notes
-        if note.startswith("a against the best, b")
+        if note.startswith("a against the highest official score, b")
     )
     assert ("2 seeds are too few to tell" if seeds == 2 else f"p = {p_value:.2g} over 3 seeds") in told

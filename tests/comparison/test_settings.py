@@ -113,6 +113,18 @@ def test_a_compiled_training_is_another_and_one_of_before_is_not():
     assert settings_of({"data": {"channel": 0}, "compile": False, "trained": {"compile": True}}, {}) == compiled
 
 
+def test_a_training_that_was_stopped_is_another_and_is_told(tmp_path):
+    whole, stopped = run(tmp_path / "a"), run(tmp_path / "b", seed=1)
+    for folder, made in ((whole, 100), (stopped, 30)):
+        summary = folder / "results/summary.json"
+        summary.write_text(json.dumps(json.loads(summary.read_text()) | {"updates": made, "updates_planned": 100}))
+    assert columns(whole, stopped) == {"fft updates=all": 1, "fft updates=30": 1}
+    told = f"fft: {stopped} is of a training that was not finished: 30 of 100 updates."
+    assert compare_runs([stopped]).notes[0] == told
+    # Results of before say nothing of it.
+    assert columns(whole, run(tmp_path / "c", seed=2)) == {"fft": 2}
+
+
 def test_systems_of_other_names_tell_every_setting_that_the_names_do_not(tmp_path):
     one = run(tmp_path / "a", {"system": "a k=1"})
     other = run(
@@ -138,6 +150,43 @@ def test_what_the_names_tell_is_not_told_again():
     assert differing_settings(names, settings, [{}] * 3) == ["steps: 10 (fft k=1, eat k=2), 30 (fft k=2)"]
     assert differing_settings(names[:1], settings[:1], [{}]) == []
     assert differing_settings([], [], []) == []
+
+
+def test_a_run_without_results_is_not_set_apart_by_what_it_cannot_know(tmp_path):
+    one = run(tmp_path / "a")
+    unfinished = tmp_path / "b"
+    (unfinished / ".hydra").mkdir(parents=True)
+    (unfinished / "config.yaml").write_text(yaml.safe_dump({**CONFIG, "trainer": {"max_steps": 9000}}))
+    names = [system.name for system in compare_runs([one, unfinished]).systems]
+    assert names == ["fft max_steps=100", "fft max_steps=9000"]
+
+
+def test_what_follows_from_a_choice_that_the_name_tells_is_not_told():
+    """By the package's own files: what was changed besides is told."""
+    knn = {"_target_": "asd_lightning.scoring.knn.KNNScorer", "_partial_": "True", "metric": "cosine", "k": "1"}
+    knn |= {"fusion": "min", "standardize": "False", "local_density": "None"}
+    knn |= {"smote._target_": "asd_lightning.scoring.smote.Smote", "smote.ratio": "0.2", "smote.neighbors": "3"}
+    other = {key: knn[key] for key in ("_target_", "_partial_")} | {"metric": "euclidean", "standardize": "True"}
+    groups = [{f"model.scorer.{key}": value for key, value in group.items()} for group in (knn, other)]
+    choices = [{"model/scorer": "knn"}, {"model/scorer": "knn_standardized"}]
+    names = ["fft scorer=knn", "fft scorer=knn_standardized"]
+    assert differing_settings(names, groups, choices) == []
+    assert len(differing_settings(["a", "b"], groups, choices)) > 5
+    changed = [groups[0] | {"model.scorer.k": "5"}, groups[1]]
+    assert f"model.scorer.k: 5 ({names[0]}), - ({names[1]})" in differing_settings(names, changed, choices)
+
+
+def test_branches_of_an_experiment_that_the_name_tells_are_not_told():
+    at = "model.embedder.branches"
+    first = {f"{at}.beats.normalize": "none", f"{at}.fft.normalize": "none"}
+    fourth = {f"{at}.beats.normalize": "none", f"{at}.eat.normalize": "none", f"{at}.fft.normalize": "l2"}
+    names, choices = ["system1", "system4"], [{"experiment": "system1"}, {"experiment": "system4"}]
+    assert differing_settings(names, [first, fourth], choices) == []
+    assert len(differing_settings(["a", "b"], [first, fourth], choices)) == 2
+    changed = first | {f"{at}.fft.normalize": "l2"}, fourth | {f"{at}.fft.normalize": "none"}
+    assert differing_settings(names, changed, choices) == [f"{at}.fft.normalize: l2 (system1), none (system4)"]
+    without = {key: value for key, value in fourth.items() if ".eat." not in key} | {f"{at}.mn04.normalize": "none"}
+    assert differing_settings(names, [first, without], choices) == [f"{at}.mn04: - (system1), given (system4)"]
 
 
 def test_within_a_kind_that_some_systems_lack_every_setting_is_told():

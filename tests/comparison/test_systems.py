@@ -15,6 +15,7 @@ from asd_lightning.comparison.systems import UNNAMED, Comparison, compare_runs
 from asd_lightning.comparison.tables import COLUMNS, hmean_table, write_comparison_tables
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.metrics import evaluate, write_metrics
+from asd_lightning.experiment.claim import claimed
 from asd_lightning.scoring.clip_scores import read_scores
 from asd_lightning.tables import as_terminal
 from tests.comparison.runs import finished_run
@@ -93,6 +94,34 @@ def test_a_failed_job_is_named_and_loses_nothing(tmp_path: Path) -> None:
     ]
 
 
+def test_a_run_that_is_training_or_was_interrupted_has_not_failed(tmp_path: Path) -> None:
+    """By the lock that a training holds, and the checkpoint that it leaves; a sweep's job writes why it has ended."""
+    config = "name: one\nseed: 0\n"
+    training, stopped, job, lost = (failed_job(tmp_path / name, config) for name in ("a", "b", "c", "d"))
+    untested = failed_job(tmp_path / "e", f"{config}test: false\n")
+    for run in (training, stopped, untested):
+        (run / "checkpoints").mkdir()
+        (run / "checkpoints/last.ckpt").touch()
+    (job / "failure.txt").write_text("interrupted; the sweep goes on with resume=true")
+
+    def states() -> list[str]:
+        return [run.state for run in compare_runs([tmp_path]).runs]
+
+    others = ["interrupted", "interrupted", "failed", "failed"]
+    with claimed(training):
+        assert states() == ["still training", *others]
+        text = shown(compare_runs([tmp_path]))
+    assert states() == ["interrupted", *others]
+    text = " ".join(text.split())
+    assert f"still training: {training} (seed 0): its results come at the end" in text
+    assert f"interrupted: {stopped} (seed 0): the same command with resume=true goes on" in text
+    assert f"failed: {lost} (seed 0): no results/metrics.csv" in text
+    assert f"asd test {untested} tests it" in text
+    (training / "failure.txt").write_text("interrupted; but a training goes on in it")
+    with claimed(training):
+        assert states()[0] == "still training"
+
+
 @pytest.mark.parametrize(
     ("file", "content", "reason"),
     [
@@ -164,6 +193,19 @@ def test_what_limits_the_comparison_is_said(tmp_path: Path) -> None:
     assert "one has 2 runs with seed 0" in notes
     assert "over different machines" in notes
     assert "two: 3 machines" in notes
+
+
+def test_runs_of_one_seed_are_one_seed(tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        finished_run(tmp_path / name, "one", seed, draw=ord(name))
+    first, again, other = (run.values["all", "hmean"] for run in compare_runs([tmp_path]).runs)
+    (system,) = compare_runs([tmp_path]).systems
+    expected = [statistics.mean([first, again]), other]
+    assert first != again
+    assert system.spread["all", "hmean"] == pytest.approx((statistics.mean(expected), statistics.stdev(expected), 2))
+    assert ("seeds", "2") in [row.cells[:2] for row in hmean_table(compare_runs([tmp_path])).rows]
+    (same,) = compare_runs([tmp_path / "a", tmp_path / "b"]).systems
+    assert (same.seeds, math.isnan(same.spread["all", "hmean"].deviation)) == (1, True)
 
 
 def test_seeds_without_a_number_do_not_spoil_the_mean(tmp_path: Path) -> None:

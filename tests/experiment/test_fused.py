@@ -250,7 +250,7 @@ def rename_clip(run: Path) -> None:
         (edit_target, r"config\.yaml: would call 'os\.system'"),
         (remove_settings, "does not say how its scores were made"),
         (lambda run: results_of(run).embeddings.unlink(), "no embeddings there"),
-        (fail, r"b: not finished \(no disk\)"),
+        (fail, r"b: not finished \(failed: no disk\)"),
     ],
 )
 def test_what_cannot_be_fused_is_named(runs: Path, change, message: str) -> None:

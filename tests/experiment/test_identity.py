@@ -150,7 +150,14 @@ def test_a_test_amid_the_training_does_not_stand_for_the_run(trained, tmp_path, 
     assert retest(run, quiet).folder.name == "results_2"
     assert "its training has had 3 of 4 updates; these are tested" in caplog.text
     assert not (run / "results").exists()
+    told = compare_runs([run / "results_2", trained / "run"])
+    assert [system.name for system in told.systems] == ["fft max_steps=4 updates=3", "fft max_steps=2 updates=all"]
+    assert f"{told.systems[0].name}: {run / 'results_2'} is of a training that was not finished: 3 of 4 updates." in (
+        told.notes
+    )
     train_on("resume=true")
+    both = compare_runs([run, run / "results_2"]).systems
+    assert [system.name for system in both] == ["fft updates=all", "fft updates=3"]
     assert {name: ResultSet(run / name).read_summary()["updates"] for name in ("results", "results_2")} == {
         "results": 4,
         "results_2": 3,

@@ -81,6 +81,14 @@ def test_ends_with_one_table(tiny_data, asd_train, capsys, monkeypatch):
     assert len({run.run.run_id for run in shown}) == 4
 
 
+@pytest.mark.parametrize("twice", ["experiment=fft,fft", "seed=0,1,0", "model.scorer.k=choice(1,1)"])
+def test_a_value_given_twice_is_refused(twice, asd_train, tiny_data):
+    value = re.search(r"=\D*?(fft|\d)", twice)[1]
+    with pytest.raises(UserError, match=f"^{re.escape(twice)}: {value} is given twice; give each value once$"):
+        asd_train(*overrides_of(tiny_data, f"data.root={tiny_data}", "experiment=statistics", twice))
+    assert not Path("runs").exists()
+
+
 def test_a_failed_job_is_named_and_loses_no_other(tiny_data, asd_train, capsys, tmp_path):
     more = [f"data.root={tmp_path}/missing,{tiny_data}", "experiment=statistics"]
     assert asd_train(*overrides_of(tiny_data, *more)) == 1

@@ -148,7 +148,7 @@ def test_what_is_within_noise_and_what_a_choice_is_worth_is_told(tmp_path):
     single = write_report([tmp_path / "runs" / f"{name}1" for name in ("best", "near")], tmp_path / "s.html", 40)
     for text in (seeds, single.read_text()):
         told = "".join(Page(text).words)
-        assert "near against the best, best: -" in told
+        assert "near against the highest official score, best: -" in told
         assert "Choosing for each machine by the scores on the others gives " in told
         assert re.search(r'id="choices">.*<th scope="row">all machines</th><td class="t">by machine', text, re.DOTALL)
     table = seeds.partition('aria-label="Differences over shared seeds"')[2].partition("</table>")[0]
@@ -173,7 +173,7 @@ def test_runs_of_a_sweep_are_found_and_failed_ones_named(two_runs, tmp_path):
     failed = two_runs / "c"
     (failed / ".hydra").mkdir(parents=True, exist_ok=True)
     text = write_report([two_runs], tmp_path / "r.html", resamples=10).read_text()
-    assert "1 failed run left out" in text
+    assert "1 run without results left out" in text
     assert "no results/metrics.csv" in text
 
 
@@ -206,7 +206,7 @@ def test_a_damaged_run_is_named_and_the_others_are_shown(two_runs, tmp_path, fil
     text = "".join(
         Page(write_report([two_runs / "b", tmp_path / "damaged"], tmp_path / "r.html", 10).read_text()).words
     )
-    assert "1 failed run left out" in text
+    assert "1 run without results left out" in text
     assert reason in text
     with pytest.raises(UserError, match=f"no finished run to report on .*{reason}"):
         write_report([tmp_path / "damaged"], tmp_path / "r2.html", 10)
@@ -219,6 +219,15 @@ def test_a_summary_of_another_version_is_no_obstacle(two_runs, tmp_path):
     page = Page(write_report([tmp_path / "run"], tmp_path / "r.html", resamples=10).read_text())
     assert page.unclosed == []
     assert "new.deep" in "".join(page.words)
+
+
+def test_a_training_that_was_stopped_is_told(two_runs, tmp_path):
+    run = shutil.copytree(two_runs / "a", tmp_path / "run")
+    summary = run / "results/summary.json"
+    summary.write_text(json.dumps(json.loads(summary.read_text()) | {"updates": 30, "updates_planned": 100}))
+    text = "".join(Page(write_report([run], tmp_path / "r.html", resamples=10).read_text()).words)
+    assert "training not finished: 30 of 100 updates" in text
+    assert "is of a training that was not finished: 30 of 100 updates." in text
 
 
 def test_the_first_run_named_is_the_one_compared_with(two_runs, tmp_path):

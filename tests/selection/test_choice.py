@@ -124,6 +124,10 @@ def test_the_command(tmp_path, capsys):
     assert "one: two runs of that name" in capsys.readouterr().err
     assert main(["select", str(tmp_path / "one")]) == 2
     assert "two candidates or more" in capsys.readouterr().err
+    assert main(["select", str(tmp_path / "one"), "scor=ldn"]) == 2
+    assert (
+        capsys.readouterr().err == "asd: scor=ldn: no such option (did you mean score?), and no folder of that name\n"
+    )
 
 
 def test_stored_poolings_are_candidates(tmp_path, capsys):
@@ -151,6 +155,13 @@ def test_stored_poolings_are_candidates(tmp_path, capsys):
     by_hand = judge(Candidate("x", 2 * cache.reference[:, :8], cache.reference_clips, "x"))
     assert float(rows["run:mean"]["pseudo_auc"]) == pytest.approx(by_hand.pseudo_auc, abs=1e-3)
     assert rows["run:max"]["pseudo_auc"] != rows["run:mean"]["pseudo_auc"]
+    before = (tmp_path / "out/selection.csv").read_bytes()
+    for changed in ([command[1], "pooling=run,mean"], [*command[1:3], "score=ldn"]):
+        assert main(["select", *changed, *command[3:]]) == 2
+        told = f"{tmp_path / 'out'}: holds a selection of other choices; give another folder with -o"
+        assert told in capsys.readouterr().err
+    assert (tmp_path / "out/selection.csv").read_bytes() == before
+    assert main(command) == 0
     assert main([*command[:2], "pooling=average"]) == 2
     assert "pooling=average: unknown average" in capsys.readouterr().err
     assert main([*command[:2], "score=best"]) == 2

@@ -52,6 +52,15 @@ def test_the_description_knows_what_the_run_knows(run_dir: Path, submission: Pat
     assert list(results) == ["fan", "valve"]
 
 
+def test_a_training_that_was_stopped_is_told(run_dir: Path, info: Path, tmp_path: Path) -> None:
+    summary = run_dir / "results" / "summary.json"
+    told = json.loads(summary.read_text())
+    for updates, notes in ((30, 1), (100, 0)):
+        summary.write_text(json.dumps(told | {"updates": updates, "updates_planned": 100}))
+        written = write_submission(run_dir, LABEL, tmp_path / str(updates), info)
+        assert sum("its training was not finished (30 of 100 updates)" in note for note in written.notes) == notes
+
+
 def test_what_only_a_person_knows_is_marked_and_refused(run_dir: Path, tmp_path: Path) -> None:
     summary = run_dir / "results" / "summary.json"
     summary.write_text(json.dumps({"name": "eat", "num_parameters": None}))
