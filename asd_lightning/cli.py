@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 from asd_lightning import __version__
-from asd_lightning.atomic import full_disk
+from asd_lightning.atomic import full_disk, refused_place
 from asd_lightning.commands.grammar import Parser
 from asd_lightning.errors import UserError
 from asd_lightning.plain_text import printable
@@ -113,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        if (told := full_disk(error)) is None:
+        if (told := full_disk(error) or refused_place(error)) is None:
             raise
         print(f"asd: {printable(str(told))}", file=sys.stderr)
         return 2
