@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral
 from typing import Any, Literal, get_args
 
 import torch
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 
 from asd_lightning.encoders.finetuning import Finetuning, apply_finetuning
 from asd_lightning.errors import UserError
+from asd_lightning.own_code import called, name_of
 
 Normalize = Literal["none", "l2", "batch", "layer"]
 Head = Literal["joint", "per_branch", "none"]
@@ -69,10 +71,10 @@ class Branch(nn.Module):
         self.pooling: nn.Module = nn.Identity()
         self.projection: nn.Module = nn.Identity()
         if pooling is None:
-            self.embed_dim = int(encoder.out_dim)  # type: ignore[arg-type]
+            self.embed_dim = _length(encoder, "encoder", "out_dim")
         else:
             self.pooling = _pooling_of(encoder, pooling)
-            self.embed_dim = int(self.pooling.out_dim)  # type: ignore[arg-type]
+            self.embed_dim = _length(self.pooling, "pooling", "out_dim")
             if embed_dim is not None:
                 self.projection = nn.Linear(self.embed_dim, embed_dim)
                 self.embed_dim = embed_dim
@@ -82,22 +84,23 @@ class Branch(nn.Module):
 
     def forward(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch dim"]:
         """Embedding of each waveform, which is in [-1, 1] at 16 kHz."""
-        embedding: Tensor = self.normalization(self.projection(self.pooling(self._tokens(waveform))).float())
-        return embedding
+        embedding: Tensor = self.projection(called(self.pooling, "pooling", self._tokens(waveform)))
+        return self.normalization(embedding.float())  # type: ignore[no-any-return]
 
     def scored(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch scored_dim"]:
         """What is scored of each waveform: the embedding, or what the ``scored_pooling`` makes of the tokens."""
         if self.scored_pooling is None:
             return self(waveform)  # type: ignore[no-any-return]
-        return self.scored_pooling(self._tokens(waveform)).float()  # type: ignore[no-any-return]
+        scored: Tensor = called(self.scored_pooling, "pooling", self._tokens(waveform)).float()
+        return scored
 
     def _tokens(self, waveform: Float[Tensor, "batch samples"]) -> Tensor:
         with torch.no_grad():
-            features = self.augmentation(self.front_end(waveform))
+            features = called(self.augmentation, "augmentation", called(self.front_end, "front-end", waveform))
         if self.autocast is None:
-            return self._checked(self.encoder(features))
+            return self._checked(called(self.encoder, "encoder", features))
         with torch.autocast(features.device.type, self.autocast):
-            return self._checked(self.encoder(features)).float()
+            return self._checked(called(self.encoder, "encoder", features)).float()
 
     def _checked(self, tokens: Tensor) -> Tensor:
         """What the encoder gives; without a pooling it is the embedding, of the length that others rely on."""
@@ -229,7 +232,18 @@ class UnitLength(nn.Module):
 def _pooling_of(encoder: nn.Module, pooling: Callable[[Any], nn.Module]) -> nn.Module:
     # Hydra gives a class with its options as a partial, whose `func` it is.
     needs_grid = getattr(getattr(pooling, "func", pooling), "needs_grid", False)
-    return pooling(encoder.grid if needs_grid else encoder.token_dim)
+    return pooling(encoder.grid if needs_grid else _length(encoder, "encoder", "token_dim"))
+
+
+def _length(part: nn.Module, what: str, name: str) -> int:
+    length = getattr(part, name, None)
+    if not isinstance(length, Integral):
+        said = "has no" if length is None else f"says {length!r} as its"
+        raise UserError(
+            f"{name_of(part, what)} {said} {name}, the length of what it gives: add a line such as {name} = 128 to the "
+            "class, or set it where the length is known"
+        )
+    return int(length)
 
 
 def _normalization(name: Normalize, dim: int) -> nn.Module:

@@ -17,6 +17,7 @@ BASE = {
     "foreign_files",
     "limits",
     "older_names",
+    "own_code",
     "plain_text",
     "precision",
     "tables",

@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from asd_lightning.configuration import CONF_DIR, choices_of, own_folders
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.intervals import Interval, bootstrap_intervals, bootstrap_many
+from asd_lightning.own_code import why_not_built
 from asd_lightning.plain_text import did_you_mean
 from asd_lightning.scoring.clip_scores import ClipScore
 from asd_lightning.scoring.embedding_cache import EmbeddingCache
@@ -261,7 +262,7 @@ class _Scored:
             # Of a file under conf/ it is a mistake of this package.
             if self._path.is_relative_to(CONF_DIR):
                 raise
-            self._failure = " ".join(f"{self._path}: {error.__cause__ or error}".split())
+            self._failure = " ".join(f"{self._path}: {why_not_built(error) or error.__cause__ or error}".split())
 
 
 def _with_bands(part: Any, bands: int | None) -> Any:

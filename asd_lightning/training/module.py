@@ -24,6 +24,7 @@ from asd_lightning.embedder import Embedder, EmbeddingHead, Head, ScoredEmbedder
 from asd_lightning.errors import UserError
 from asd_lightning.features.mixup import Mixed, mixup, mixup_each
 from asd_lightning.low_precision import lowered, lowered_branches, refuse_without_support
+from asd_lightning.own_code import called
 from asd_lightning.precision import Precision
 from asd_lightning.scoring.agreement import LEAST_AGREEMENT, agrees, rank_agreement
 from asd_lightning.scoring.clip_scores import ClipScore, WindowScore, machine_name
@@ -198,7 +199,7 @@ class AnomalousSoundModule(pl.LightningModule):
         """Mix the clips, embed them, and log and return the loss."""
         mixed = self._mixed(batch)
         embedding = self.embedder(batch.waveform if mixed is None else mixed.waveform)
-        terms = self.loss(self.head(embedding), batch.label, mixed)
+        terms = called(self.loss, "loss", self.head(embedding), batch.label, mixed)
         logged = {f"train/{name}": value.detach().float() for name, value in terms._asdict().items()}
         self._losses.append((batch.clip_id, terms.total.detach()))
         self.log_dict(logged | self._branch_norms(embedding), batch_size=len(batch.label))
