@@ -17,7 +17,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from asd_lightning.configuration import CONF_DIR, choices_of, own_folders
+from asd_lightning.configuration import CONF_DIR, NO_PARTIAL, choices_of, own_folders
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.intervals import Interval, bootstrap_intervals, bootstrap_many
 from asd_lightning.own_code import why_not_built
@@ -240,6 +240,8 @@ class _Scored:
         self._path = path
         with self._failing():
             self._make: Callable[[], Scorer] = instantiated(_with_bands(read_part(path, "model", seed), bands))
+            if not callable(self._make):
+                raise UserError(f"{path}: {NO_PARTIAL}")
 
     def add(self, cache: EmbeddingCache, threshold: Threshold, reduction: WindowReduction) -> None:
         if not self._failure:
