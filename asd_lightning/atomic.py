@@ -79,7 +79,7 @@ def full_disk(error: BaseException) -> UserError | None:
         return None
     return UserError(
         f"{error.filename or 'a file'}: cannot be written ({os.strerror(error.errno)}); free space and give the same "
-        "command again: files are written whole or not at all, and what was finished is still there"
+        "command again: files are written whole or not at all"
     )
 
 

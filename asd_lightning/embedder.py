@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
 from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from torch.nn import functional as F
 
 from asd_lightning.encoders.finetuning import Finetuning, apply_finetuning
 from asd_lightning.errors import UserError
-from asd_lightning.own_code import called, name_of
+from asd_lightning.own_code import called, is_own, name_of
 
 Normalize = Literal["none", "l2", "batch", "layer"]
 Head = Literal["joint", "per_branch", "none"]
@@ -40,6 +41,7 @@ class Branch(nn.Module):
 
     Attributes:
         out_dim: of the encoder, where there is no pooling.
+        scored_dim: length of what is scored.
         autocast: type of the encoder's products where it is not the weights'; set by
             `asd_lightning.low_precision`.
     """
@@ -81,6 +83,9 @@ class Branch(nn.Module):
         self.out_dim = self.embed_dim if pooling is None else None
         self.normalization = _normalization(normalize, self.embed_dim)
         self.scored_pooling = None if scored_pooling is None else _pooling_of(encoder, scored_pooling)
+        self.scored_dim = self.embed_dim
+        if self.scored_pooling is not None:
+            self.scored_dim = _length(self.scored_pooling, "pooling", "out_dim")
 
     def forward(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch dim"]:
         """Embedding of each waveform, which is in [-1, 1] at 16 kHz."""
@@ -139,6 +144,34 @@ class Embedder(nn.Module):
     def scored(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch scored_dim"]:
         """What is scored of all branches, side by side; before any head."""
         return torch.cat([branch.scored(waveform) for branch in self.branches.values()], dim=1)  # type: ignore[operator]
+
+
+def refuse_odd_branch(embedder: Embedder, scored: Float[np.ndarray, "clips dim"]) -> None:
+    """Tell the branch that gives NaN or infinity where others give none, or where its encoder is somebody's own.
+
+    Args:
+        embedder: with its branches.
+        scored: what it has given, before any head that mixes branches.
+
+    Raises:
+        UserError: there is such a branch.
+    """
+    if np.isfinite(scored).all():
+        return
+    branches = list(embedder.branches.items())
+    ends = np.cumsum([branch.scored_dim for _, branch in branches])
+    parts = np.split(~np.isfinite(scored), ends[:-1].tolist(), axis=1)
+    bad = [int(part.any(axis=1).sum()) for part in parts]
+    for (name, branch), clips in zip(branches, bad, strict=True):
+        if clips and (is_own(branch.encoder) or 0 in bad):
+            others = (
+                f", and {', '.join(other for (other, _), none in zip(branches, bad, strict=True) if not none)} none"
+            )
+            raise UserError(
+                f"branch {name}: its {name_of(branch.encoder, 'encoder')} gives NaN or infinity for {clips} of "
+                f"{len(scored)} clips{others if 0 in bad else ''}; look at its code, or, where it was trained, lower "
+                "model.optimizer.lr"
+            )
 
 
 class FeaturePerturbation(nn.Sequential):

@@ -22,6 +22,7 @@ BASE = {
     "precision",
     "tables",
     "trust",
+    "unread",
     "yaml_loader",
 }
 STAGES = (

@@ -12,8 +12,9 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from torch import nn
 
-from asd_lightning.embedder import Branch
+from asd_lightning.embedder import Branch, Embedder, refuse_odd_branch
 from asd_lightning.encoders.pooling import MeanPooling
+from asd_lightning.encoders.statistics import TemporalStatistics
 from asd_lightning.errors import UserError
 from asd_lightning.experiment.train import users_mistake
 from asd_lightning.own_code import called, is_own
@@ -80,6 +81,21 @@ def test_front_end_and_encoder_are_named_with_file_and_line(mine):
     told = _told(nn.Identity(), mine.Moments())
     assert told.startswith("encoder mine_here.Moments.forward has failed with AttributeError: 'Moments' object has")
     assert told.endswith("(mine_here/__init__.py, line 13)")
+
+
+def test_the_branch_that_gives_nan_is_named(mine):
+    own, given = Branch(nn.Identity(), mine.Moments()), Branch(nn.Identity(), TemporalStatistics(num_bands=4))
+    scored = np.zeros((3, 2 + given.scored_dim))
+    refuse_odd_branch(Embedder({"given": given, "mine": own}), scored)
+    scored[1, -1] = np.nan
+    with pytest.raises(
+        UserError, match=r"branch mine: its encoder mine_here\.Moments gives .* 1 of 3 clips, and given n"
+    ):
+        refuse_odd_branch(Embedder({"given": given, "mine": own}), scored)
+    with pytest.raises(UserError, match=r"branch mine: its encoder mine_here\.Moments gives .* for 1 of 3 clips; look"):
+        refuse_odd_branch(Embedder({"mine": own}), scored[:, -2:])
+    # A damaged recording, perhaps: the back-end says so.
+    refuse_odd_branch(Embedder({"given": given}), np.full((3, given.scored_dim), np.nan))
 
 
 def test_of_a_back_end_too(mine):

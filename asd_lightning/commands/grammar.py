@@ -12,6 +12,8 @@ from asd_lightning.errors import UserError
 from asd_lightning.plain_text import did_you_mean
 
 OUTPUT = ("-o", "--output")
+INTERRUPTED = 130
+"""What a shell reports for a command that Ctrl-C has ended."""
 SETTINGS = "KEY=VALUE"
 """How the settings that a command takes after its other arguments are told; they may stand among the options."""
 # Hydra's own, as `asd train` takes them: those that stand alone, and those with a value.

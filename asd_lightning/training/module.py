@@ -20,7 +20,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from asd_lightning.data.batch import Batch
 from asd_lightning.data.datamodule import ClipDataModule
 from asd_lightning.data.labels import ClassLabel
-from asd_lightning.embedder import Embedder, EmbeddingHead, Head, ScoredEmbedder
+from asd_lightning.embedder import Embedder, EmbeddingHead, Head, ScoredEmbedder, refuse_odd_branch
 from asd_lightning.errors import UserError
 from asd_lightning.features.mixup import Mixed, mixup, mixup_each
 from asd_lightning.low_precision import lowered, lowered_branches, refuse_without_support
@@ -246,6 +246,10 @@ class AnomalousSoundModule(pl.LightningModule):
         """Gather the embeddings of all ranks, fit one scorer to each machine, score its test clips."""
         reference, query = (gather_by_clip_id(*_columns(self._seen[loader])) for loader in (0, 1))
         self._seen, self._lowered = {}, []
+        # One perturbation over the joint embedding mixes the branches.
+        if not (self.score_after_head and len(self.head.perturbations) == 1):
+            for _, embeddings in (reference, query):
+                refuse_odd_branch(self.embedder, embeddings)
         clips, reduction = self._datamodule().clips, self._recording_score
         fitted = fit_machines(clips, reference, self._make_scorer, self.threshold, reduction)
         scores, windows = score_clips(clips, query, fitted, reduction)
