@@ -84,7 +84,8 @@ def why_not_built(error: BaseException) -> str | None:
         return None
     if match := _NOT_LOCATED.match(str(error)):
         return f"{match[1]}: {_not_found(cause.__cause__ or cause, match[1])}"
-    return told(cause) if place_of(cause) else None
+    # An argument that does not fit says enough.
+    return told(cause) if place_of(cause) and not isinstance(cause, TypeError | ValueError) else None
 
 
 def _not_found(error: BaseException, target: str) -> str:

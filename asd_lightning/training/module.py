@@ -248,8 +248,8 @@ class AnomalousSoundModule(pl.LightningModule):
         self._seen, self._lowered = {}, []
         # One perturbation over the joint embedding mixes the branches.
         if not (self.score_after_head and len(self.head.perturbations) == 1):
-            for _, embeddings in (reference, query):
-                refuse_odd_branch(self.embedder, embeddings)
+            for _, scored in (reference, query):
+                refuse_odd_branch(self.embedder, scored)
         clips, reduction = self._datamodule().clips, self._recording_score
         fitted = fit_machines(clips, reference, self._make_scorer, self.threshold, reduction)
         scores, windows = score_clips(clips, query, fitted, reduction)
