@@ -14,6 +14,7 @@ from typing import BinaryIO, cast
 from asd_lightning.errors import UserError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
 # Absent on Windows, where ordinary users may not make such links.
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
@@ -78,22 +79,38 @@ def full_disk(error: BaseException) -> UserError | None:
         return None
     return UserError(
         f"{error.filename or 'a file'}: cannot be written ({os.strerror(error.errno)}); free space and give the same "
-        "command again: files are written whole or not at all, and what was finished is still there"
+        "command again: files are written whole or not at all"
     )
 
 
+def refused_place(error: OSError) -> UserError | None:
+    """The message for a file or folder that the system does not let be opened or made; ``None`` for any other error."""
+    if error.errno not in _REFUSED or error.filename is None:
+        return None
+    return UserError(f"{os.fsdecode(error.filename)}: {os.strerror(error.errno)}; give another place, or mend this one")
+
+
 def refuse_unwritable(path: Path) -> None:
-    """Before the work: raise UserError where ``path`` could not be written, since its folder cannot be or be made.
+    """Before the work: raise UserError where the file ``path`` could not be written, since its folder cannot be so.
 
     An empty file is made in the folder, or in the first above it that exists, and removed: what the rights say is not
     always so, such as in ``/proc`` or on a disk that is mounted for reading.
     """
-    above = path.parent
+    _refuse_unwritable_in(path.parent, path)
+
+
+def refuse_unwritable_folder(folder: Path) -> None:
+    """Before the work: raise UserError where no file could be written to ``folder``, see `refuse_unwritable`."""
+    _refuse_unwritable_in(folder, folder)
+
+
+def _refuse_unwritable_in(above: Path, path: Path) -> None:
     # What lies below a file does not exist.
     while not os.path.lexists(above) and above != above.parent:
         above = above.parent
     if not above.is_dir():
-        raise UserError(f"{path}: cannot be written, {above} is no folder; give another place")
+        what = "it" if above == path else above
+        raise UserError(f"{path}: cannot be written, {what} is no folder; give another place")
     trial = above / f".{secrets.token_hex(8)}.tmp"
     try:
         os.close(os.open(trial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK, 0o666))
@@ -109,10 +126,12 @@ def file_path(given: Path | str) -> Path:
     """A file that somebody names for an output.
 
     Raises:
-        UserError: the name is a folder's, by its last character, which a ``Path`` forgets.
+        UserError: the name is a folder's, by its last character, which a ``Path`` forgets, or stands for the terminal.
     """
     if str(given).endswith(("/", os.sep)):
         raise UserError(f"{given}: is the name of a folder; give that of a file")
+    if str(given) == "-":
+        raise UserError("-: nothing is written to the terminal or a pipe here; give the name of a file")
     return Path(given)
 
 

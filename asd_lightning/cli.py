@@ -15,10 +15,11 @@ from pathlib import Path
 from types import ModuleType
 
 from asd_lightning import __version__
-from asd_lightning.atomic import full_disk
-from asd_lightning.commands.grammar import Parser
+from asd_lightning.atomic import full_disk, refused_place
+from asd_lightning.commands.grammar import INTERRUPTED, Parser
 from asd_lightning.errors import UserError
 from asd_lightning.plain_text import printable
+from asd_lightning.unread import outlive_readers
 
 # name -> one line of help.  The module asd_lightning.commands.<name> (- is _) is imported when the subcommand runs:
 # torch takes seconds to import, and `asd --help` should not wait for it.
@@ -53,6 +54,9 @@ COMMANDS = {
 
 # These hand everything after their name to Hydra.
 HYDRA_COMMANDS = frozenset({"train", "test"})
+
+# What they have done is worth more than who reads of it.
+_TAKE_HOURS = HYDRA_COMMANDS | {"reproduce"}
 
 # These open runs, which may name parts of somebody's own.
 _OPEN_RUNS = frozenset({"enrol", "score-sweep", "fuse", "select", "reproduce"})
@@ -99,6 +103,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if argv is None and not HYDRA_COMMANDS.intersection(arguments[:1]):
         _collect_less()
+    if argv is None and _TAKE_HOURS.intersection(arguments[:1]):
+        outlive_readers()
     _print_what_can_be()
     try:
         status = _dispatch(arguments)
@@ -113,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say_no_more()
         return 0
     except OSError as error:
-        if (told := full_disk(error)) is None:
+        if (told := full_disk(error) or refused_place(error)) is None:
             raise
         if error.filename is None and _cannot_print():
             told = UserError(
@@ -124,7 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         print("asd: interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
 
 
 def _say_no_more() -> None:

@@ -36,6 +36,9 @@ CONF_DIR = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf
 OWN = "ASD_CONFIG_DIR"
 """Environment variable: folders laid out as ``conf``, with files of one's own; ``--config-dir`` adds to it."""
 
+NO_PARTIAL = "needs a line `_partial_: true`, since a back-end is made anew for each machine"
+"""What is wrong with the file of a back-end that lacks it."""
+
 # Hydra gives a meaning to each of these in a value.
 _PLAIN_OVERRIDE = re.compile(r"""[A-Za-z_][\w./]*=[^,\[\]{}()"'$\\]+""")
 # Free in the configuration; the encoder knows its options and refuses others by name.
@@ -126,6 +129,8 @@ def compose_train(overrides: Sequence[str], output_dir: Path | None = None) -> D
             hydra_config.runtime.output_dir = str(config.hydra.run.dir if output_dir is None else output_dir)
         with open_dict(config):
             del config["hydra"]
+        if "experiment" in config:
+            raise UserError(_not_global(f"experiment/{HydraConfig.get().runtime.choices['experiment']}.yaml"))
         OmegaConf.to_container(config, resolve=True)
     return config
 
@@ -167,19 +172,51 @@ def _mistakes_named() -> Iterator[None]:
         yield
     except MissingConfigException as error:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
-        choices = choices_of(group, own_folders())
-        raise UserError(
-            f"{group}={choice}: no such choice{did_you_mean(choice, choices)}; there are {', '.join(choices)}"
-        ) from error
+        raise _no_such_choice(group, choice) from error
+    except yaml.MarkedYAMLError as error:
+        place = f"{error.problem_mark.name}, line {error.problem_mark.line + 1}" if error.problem_mark else "a file"
+        raise UserError(f"{place}: not readable as YAML, {error.problem}; look at the lines above it, too") from error
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         text = _first_line(error)
-        if match := re.match(r"Could not override '(?:(.*)@)?([^']+)'", text):
+        if match := re.match(r"In '(experiment/.+?)': Could not override '[^']*@experiment\.", text):
+            text = _not_global(f"{match[1]}.yaml")
+        elif match := re.match(r"Could not override '(?:(.*)@)?([^']+)'", text):
             text = _not_overridden(match[1], match[2])
         elif match := re.match(r"Ambiguous value for argument '(.+)'", text):
             text = f"{match[1]}: several values; for a sweep over them add -m, for a list write [...]"
         elif match := re.match(r"Error merging override \+{0,2}([\w.]+)=(.*)", text):
             text = of_another_kind(match[1], match[2])
         raise UserError(text) from error
+
+
+def refuse_missing_choices(overrides: Sequence[Override]) -> None:
+    """Raise UserError where one of several values, for a sweep, is no choice of its group."""
+    for one in overrides:
+        # Of a glob Hydra takes what is there.
+        if not is_group(one) or not one.is_choice_sweep():
+            continue
+        group = str(one.key_or_group)
+        for value in (
+            parsed.value() for text in one.sweep_string_iterator() for parsed in parse_overrides([f"x={text}"])
+        ):
+            for choice in value if isinstance(value, list) else [value]:
+                places = [place / group / f"{choice}.yaml" for place in (CONF_DIR, *own_folders())]
+                if choice is not None and not any(place.is_file() for place in places):
+                    raise _no_such_choice(group, str(choice))
+
+
+def _no_such_choice(group: str, choice: str) -> UserError:
+    choices = choices_of(group, own_folders())
+    own = "" if own_folders() else "; one of your own takes --config-dir FOLDER"
+    meant = did_you_mean(choice, choices)
+    return UserError(f"{group}={choice}: no such choice{meant}; there are {', '.join(choices)}{own}")
+
+
+def _not_global(file: str) -> str:
+    return (
+        f"{file}: its first line must be `# @package _global_`, so that what it says is said of the whole and not of "
+        "a part called experiment"
+    )
 
 
 def _not_overridden(group: str | None, key: str) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral
 from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -12,6 +14,7 @@ from torch.nn import functional as F
 
 from asd_lightning.encoders.finetuning import Finetuning, apply_finetuning
 from asd_lightning.errors import UserError
+from asd_lightning.own_code import called, is_own, name_of
 
 Normalize = Literal["none", "l2", "batch", "layer"]
 Head = Literal["joint", "per_branch", "none"]
@@ -38,6 +41,7 @@ class Branch(nn.Module):
 
     Attributes:
         out_dim: of the encoder, where there is no pooling.
+        scored_dim: length of what is scored.
         autocast: type of the encoder's products where it is not the weights'; set by
             `asd_lightning.low_precision`.
     """
@@ -69,35 +73,39 @@ class Branch(nn.Module):
         self.pooling: nn.Module = nn.Identity()
         self.projection: nn.Module = nn.Identity()
         if pooling is None:
-            self.embed_dim = int(encoder.out_dim)  # type: ignore[arg-type]
+            self.embed_dim = _length(encoder, "encoder", "out_dim")
         else:
             self.pooling = _pooling_of(encoder, pooling)
-            self.embed_dim = int(self.pooling.out_dim)  # type: ignore[arg-type]
+            self.embed_dim = _length(self.pooling, "pooling", "out_dim")
             if embed_dim is not None:
                 self.projection = nn.Linear(self.embed_dim, embed_dim)
                 self.embed_dim = embed_dim
         self.out_dim = self.embed_dim if pooling is None else None
         self.normalization = _normalization(normalize, self.embed_dim)
         self.scored_pooling = None if scored_pooling is None else _pooling_of(encoder, scored_pooling)
+        self.scored_dim = self.embed_dim
+        if self.scored_pooling is not None:
+            self.scored_dim = _length(self.scored_pooling, "pooling", "out_dim")
 
     def forward(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch dim"]:
         """Embedding of each waveform, which is in [-1, 1] at 16 kHz."""
-        embedding: Tensor = self.normalization(self.projection(self.pooling(self._tokens(waveform))).float())
-        return embedding
+        embedding: Tensor = self.projection(called(self.pooling, "pooling", self._tokens(waveform)))
+        return self.normalization(embedding.float())  # type: ignore[no-any-return]
 
     def scored(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch scored_dim"]:
         """What is scored of each waveform: the embedding, or what the ``scored_pooling`` makes of the tokens."""
         if self.scored_pooling is None:
             return self(waveform)  # type: ignore[no-any-return]
-        return self.scored_pooling(self._tokens(waveform)).float()  # type: ignore[no-any-return]
+        scored: Tensor = called(self.scored_pooling, "pooling", self._tokens(waveform)).float()
+        return scored
 
     def _tokens(self, waveform: Float[Tensor, "batch samples"]) -> Tensor:
         with torch.no_grad():
-            features = self.augmentation(self.front_end(waveform))
+            features = called(self.augmentation, "augmentation", called(self.front_end, "front-end", waveform))
         if self.autocast is None:
-            return self._checked(self.encoder(features))
+            return self._checked(called(self.encoder, "encoder", features))
         with torch.autocast(features.device.type, self.autocast):
-            return self._checked(self.encoder(features)).float()
+            return self._checked(called(self.encoder, "encoder", features)).float()
 
     def _checked(self, tokens: Tensor) -> Tensor:
         """What the encoder gives; without a pooling it is the embedding, of the length that others rely on."""
@@ -136,6 +144,34 @@ class Embedder(nn.Module):
     def scored(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch scored_dim"]:
         """What is scored of all branches, side by side; before any head."""
         return torch.cat([branch.scored(waveform) for branch in self.branches.values()], dim=1)  # type: ignore[operator]
+
+
+def refuse_odd_branch(embedder: Embedder, scored: Float[np.ndarray, "clips dim"]) -> None:
+    """Tell the branch that gives NaN or infinity where others give none, or where its encoder is somebody's own.
+
+    Args:
+        embedder: with its branches.
+        scored: what it has given, before any head that mixes branches.
+
+    Raises:
+        UserError: there is such a branch.
+    """
+    if np.isfinite(scored).all():
+        return
+    branches = list(embedder.branches.items())
+    ends = np.cumsum([branch.scored_dim for _, branch in branches])
+    parts = np.split(~np.isfinite(scored), ends[:-1].tolist(), axis=1)
+    bad = [int(part.any(axis=1).sum()) for part in parts]
+    for (name, branch), clips in zip(branches, bad, strict=True):
+        if clips and (is_own(branch.encoder) or 0 in bad):
+            others = (
+                f", and {', '.join(other for (other, _), none in zip(branches, bad, strict=True) if not none)} none"
+            )
+            raise UserError(
+                f"branch {name}: its {name_of(branch.encoder, 'encoder')} gives NaN or infinity for {clips} of "
+                f"{len(scored)} clips{others if 0 in bad else ''}; look at its code, or, where it was trained, lower "
+                "model.optimizer.lr"
+            )
 
 
 class FeaturePerturbation(nn.Sequential):
@@ -229,7 +265,18 @@ class UnitLength(nn.Module):
 def _pooling_of(encoder: nn.Module, pooling: Callable[[Any], nn.Module]) -> nn.Module:
     # Hydra gives a class with its options as a partial, whose `func` it is.
     needs_grid = getattr(getattr(pooling, "func", pooling), "needs_grid", False)
-    return pooling(encoder.grid if needs_grid else encoder.token_dim)
+    return pooling(encoder.grid if needs_grid else _length(encoder, "encoder", "token_dim"))
+
+
+def _length(part: nn.Module, what: str, name: str) -> int:
+    length = getattr(part, name, None)
+    if not isinstance(length, Integral):
+        said = "has no" if length is None else f"says {length!r} as its"
+        raise UserError(
+            f"{name_of(part, what)} {said} {name}, the length of what it gives: add a line such as {name} = 128 to the "
+            "class, or set it where the length is known"
+        )
+    return int(length)
 
 
 def _normalization(name: Normalize, dim: int) -> nn.Module:

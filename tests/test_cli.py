@@ -104,6 +104,16 @@ def test_a_users_error_is_one_line_and_status_2(capsys, tmp_path):
         (["name=a/b"], "name=a/b: the run's folder is runs/NAME"),
         (["data.root=DATA", "test=flase"], "test=flase: true or false is needed"),
         (["data.root=DATA", "model.loss.margin=0.4x"], "model.loss.margin=0.4x: a number is needed, as in"),
+        (
+            ["-m", "data.root=DATA", "experiment=fft,sytem1"],
+            "experiment=sytem1: no such choice (did you mean system1?); there are",
+        ),
+        (
+            ["-m", "data.root=DATA", "model/embedder/branches=[fft],[fft,beets]"],
+            "model/embedder/branches=beets: no such choice (did you mean beats?)",
+        ),
+        (["-m", "data.root=DATA", "seed=0,-1"], "seed=-1: a whole number of at least 0 is needed"),
+        (["-m", "data.root=DATA", "trainer.precision=32-true,bf17"], "trainer.precision=bf17: choose one of 32-true"),
         (["-m", "data.root=DATA", "model.optimizer.lr=1e-3,1e-3x"], "model.optimizer.lr=1e-3x: a number is needed"),
         (["data.root=DATA", "model.scorer.k=two"], "model.scorer.k=two: a whole number is needed, as in"),
         (["data.root=DATA", "model.score_after_head=maybe"], "model.score_after_head=maybe: true or false is needed"),

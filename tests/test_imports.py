@@ -17,10 +17,12 @@ BASE = {
     "foreign_files",
     "limits",
     "older_names",
+    "own_code",
     "plain_text",
     "precision",
     "tables",
     "trust",
+    "unread",
     "yaml_loader",
 }
 STAGES = (

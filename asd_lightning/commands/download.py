@@ -6,11 +6,9 @@ import argparse
 import os
 from pathlib import Path
 
-from asd_lightning.commands.grammar import add_output
+from asd_lightning.commands.grammar import INTERRUPTED, add_output
 from asd_lightning.download.years import MIRROR_VARIABLE
 from asd_lightning.errors import UserError
-
-INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from asd_lightning.atomic import file_path
+from asd_lightning.atomic import file_path, refuse_unwritable, refuse_unwritable_folder
 from asd_lightning.errors import UserError
 from asd_lightning.plain_text import did_you_mean
 
 OUTPUT = ("-o", "--output")
+INTERRUPTED = 130
+"""What a shell reports for a command that Ctrl-C has ended."""
 SETTINGS = "KEY=VALUE"
 """How the settings that a command takes after its other arguments are told; they may stand among the options."""
 # Hydra's own, as `asd train` takes them: those that stand alone, and those with a value.
@@ -62,11 +64,28 @@ def _argument(action: argparse.Action) -> str:
 
 
 def add_output(parser: argparse.ArgumentParser, about: str, *, file: bool = False, **how: Any) -> None:
-    """``-o PATH``, ``--output PATH``; ``--out``, as it was called, is still read; ``file``: no folder's name."""
-    kind = file_path if file else Path
+    """``-o PATH``, ``--output PATH``; ``--out``, as it was called, is still read; ``file``: no folder's name.
+
+    A place that cannot be written to is refused before the command does anything.
+    """
+    kind = _output_file if file else _output_folder
     action = parser.add_argument(*OUTPUT, "--out", type=kind, metavar="PATH", help=about, dest="output", **how)
     # What the help shows; the parser has all three.
     action.option_strings = OUTPUT
+
+
+def _output_file(text: str) -> Path:
+    path = file_path(text).expanduser()
+    refuse_unwritable(path)
+    if path.is_dir():
+        raise UserError(f"{text}: is a folder; give the name of a file")
+    return path
+
+
+def _output_folder(text: str) -> Path:
+    folder = Path(text).expanduser()
+    refuse_unwritable_folder(folder)
+    return folder
 
 
 def split_output(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

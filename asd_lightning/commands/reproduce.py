@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
-from asd_lightning.commands.grammar import SETTINGS, add_output
+from asd_lightning.commands.grammar import INTERRUPTED, SETTINGS, add_output
 from asd_lightning.errors import UserError
 
 
@@ -41,7 +42,11 @@ def run(args: argparse.Namespace) -> int:
     logging.basicConfig(format="asd: %(message)s")
     plan = planned(args.name, args.changes, args.data, args.output, seeds, args.rehearse)
     if not args.plan:
-        carried_out(plan, args.rehearse, args.yes)
+        try:
+            carried_out(plan, args.rehearse, args.yes)
+        except KeyboardInterrupt:
+            print("asd: interrupted; the same command goes on from here", file=sys.stderr)
+            return INTERRUPTED
     return 0
 
 

@@ -17,9 +17,10 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from asd_lightning.configuration import CONF_DIR, choices_of, own_folders
+from asd_lightning.configuration import CONF_DIR, NO_PARTIAL, choices_of, own_folders
 from asd_lightning.errors import UserError
 from asd_lightning.evaluation.intervals import Interval, bootstrap_intervals, bootstrap_many
+from asd_lightning.own_code import why_not_built
 from asd_lightning.plain_text import did_you_mean
 from asd_lightning.scoring.clip_scores import ClipScore
 from asd_lightning.scoring.embedding_cache import EmbeddingCache
@@ -239,6 +240,8 @@ class _Scored:
         self._path = path
         with self._failing():
             self._make: Callable[[], Scorer] = instantiated(_with_bands(read_part(path, "model", seed), bands))
+            if not callable(self._make):
+                raise UserError(f"{path}: {NO_PARTIAL}")
 
     def add(self, cache: EmbeddingCache, threshold: Threshold, reduction: WindowReduction) -> None:
         if not self._failure:
@@ -261,7 +264,7 @@ class _Scored:
             # Of a file under conf/ it is a mistake of this package.
             if self._path.is_relative_to(CONF_DIR):
                 raise
-            self._failure = " ".join(f"{self._path}: {error.__cause__ or error}".split())
+            self._failure = " ".join(f"{self._path}: {why_not_built(error) or error.__cause__ or error}".split())
 
 
 def _with_bands(part: Any, bands: int | None) -> Any:

@@ -6,9 +6,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from asd_lightning.configuration import (
+    NO_PARTIAL,
     as_typed,
     of_another_kind,
 )
@@ -60,11 +62,14 @@ def refuse_incomplete(config: DictConfig) -> None:
     """Each part of a system is there, and so is what writes the results of a test.
 
     Raises:
-        UserError: a part is missing.
+        UserError: a part is missing, or a back-end would be made once for all machines.
     """
     for part in _PARTS:
         if config.model.get(part) is None:
             raise UserError(f"model.{part} is missing, and a system needs one; choose another with model/{part}=NAME")
+    if isinstance(config.model.scorer, DictConfig) and config.model.scorer.get("_partial_") is not True:
+        chosen = (config.get("choices") or HydraConfig.get().runtime.choices).get("model/scorer")
+        raise UserError(f"model.scorer: the file model/scorer/{chosen}.yaml {NO_PARTIAL}")
     if config.get("test") and (config.get("callbacks") or {}).get("results") is None:
         raise UserError("callbacks.results is missing, and writes what a test finds; test=false leaves the test out")
 
@@ -82,10 +87,8 @@ def refuse_bad_values(config: DictConfig) -> None:
             raise UserError(f"{key}={as_typed(value)}: true or false is needed")
     for key in _TEXTS:
         _refuse_no_text(key, OmegaConf.select(config, key))
-    for key, choices in _CHOICES.items():
-        if (value := OmegaConf.select(config, key)) not in choices:
-            told = ", ".join(as_typed(one) for one in choices if one not in _OTHER_SPELLINGS.get(key, ()))
-            raise UserError(f"{key}={as_typed(value)}: choose one of {told}")
+    for key in _CHOICES:
+        _refuse_no_choice(key, OmegaConf.select(config, key))
     if config.trainer.get("max_epochs") != 1:
         raise UserError("trainer.max_epochs: a run is one epoch; give its length in updates, trainer.max_steps=N")
     _refuse_two_precisions(config)
@@ -103,14 +106,23 @@ def _refuse_bad_numbers(config: DictConfig) -> None:
             f"trainer.gradient_clip_val={as_typed(clip)}: the largest length of the gradient is needed, above 0, or "
             "null for any"
         )
-    for key, least in _LEAST.items():
-        value = OmegaConf.select(config, key)
-        if value is None and key in _MAY_BE_NULL:
-            continue
-        if type(value) is not int or value < least:
-            raise UserError(f"{key}={as_typed(value)}: a whole number of at least {least} is needed")
-        if value > _MOST.get(key, value):
-            raise UserError(f"{key}={value}: at most {_MOST[key]:,} is possible")
+    for key in _LEAST:
+        _refuse_bad_number(key, OmegaConf.select(config, key))
+
+
+def _refuse_bad_number(key: str, value: Any) -> None:
+    if value is None and key in _MAY_BE_NULL:
+        return
+    if type(value) is not int or value < _LEAST[key]:
+        raise UserError(f"{key}={as_typed(value)}: a whole number of at least {_LEAST[key]} is needed")
+    if value > _MOST.get(key, value):
+        raise UserError(f"{key}={value}: at most {_MOST[key]:,} is possible")
+
+
+def _refuse_no_choice(key: str, value: Any) -> None:
+    if value not in _CHOICES[key]:
+        told = ", ".join(as_typed(one) for one in _CHOICES[key] if one not in _OTHER_SPELLINGS.get(key, ()))
+        raise UserError(f"{key}={as_typed(value)}: choose one of {told}")
 
 
 def _refuse_two_precisions(config: DictConfig) -> None:
@@ -165,12 +177,18 @@ def _refuse_nothing_to_build(group: str, entries: Mapping[Any, Any]) -> None:
 
 
 def refuse_other_type(key: str, usual: Any, value: Any) -> None:
-    """``value`` is of the type of the value ``usual`` that stands in its place.
+    """``value`` is of the type of the value ``usual`` that stands in its place, and in its range.
 
     Raises:
-        UserError: it is of another.
+        UserError: it is not.
     """
-    if key in _TEXTS:
+    if isinstance(value, str) and "${" in value:
+        return
+    if key in _LEAST:
+        _refuse_bad_number(key, value)
+    elif key in _CHOICES:
+        _refuse_no_choice(key, value)
+    elif key in _TEXTS:
         _refuse_no_text(key, value)
     elif isinstance(usual, DictConfig | ListConfig):
         if value is not None and not isinstance(value, dict if isinstance(usual, DictConfig) else list):

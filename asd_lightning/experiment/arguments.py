@@ -22,6 +22,7 @@ from asd_lightning.configuration import (
     hydra_as_before,
     is_group,
     parse_overrides,
+    refuse_missing_choices,
 )
 from asd_lightning.data.folders import machine_folders
 from asd_lightning.errors import UserError
@@ -57,6 +58,8 @@ def check_arguments(arguments: Sequence[str]) -> DictConfig | None:
         return None
     overrides = parse_overrides([argument for argument in arguments if argument not in options])
     swept = [override for override in overrides if override.is_sweep_override()] if options else []
+    if not any(override.key_or_group == "hydra.searchpath" for override in overrides):
+        refuse_missing_choices(swept)
     config = compose_train([str(override.input_line) for override in overrides if override not in swept])
     given = {override.get_key_element() for override in overrides}
     changing = {override.get_key_element() for override in swept}

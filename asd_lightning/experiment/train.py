@@ -35,6 +35,7 @@ from asd_lightning.experiment.identity import refuse_other_training, with_absolu
 from asd_lightning.experiment.quiet import hide_irrelevant_messages
 from asd_lightning.experiment.results import ResultsWriter, evaluated
 from asd_lightning.experiment.resume import checkpoint_to_resume, refuse_another_run
+from asd_lightning.own_code import why_not_built
 from asd_lightning.plain_text import without_secrets
 from asd_lightning.run_folder import (
     CHECKPOINT,
@@ -162,8 +163,11 @@ def users_mistake(error: Exception) -> Exception:
             return UserError(f"{where.strip()}: {' '.join(reason.split())}")
         if isinstance(error.__cause__, UserError):
             return error.__cause__
+        where = str(error).rpartition("full_key: ")[2]
+        if why := why_not_built(error):
+            return UserError(f"{where}: {why}")
         if isinstance(error.__cause__, TypeError | ValueError | MisconfigurationException):
-            return UserError(f"{str(error).rpartition('full_key: ')[2]}: {error.__cause__}")
+            return UserError(f"{where}: {error.__cause__}")
     return full_disk(error) or _no_memory(error) or error
 
 

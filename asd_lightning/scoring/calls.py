@@ -12,9 +12,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from asd_lightning.errors import UserError
+from asd_lightning.own_code import is_own, name_of, own_mistake
 from asd_lightning.scoring.protocol import RecordingScorer, Scorer
 
-_PACKAGE = __name__.partition(".")[0]
+_WHAT = "back-end"
 
 
 def fit_with(
@@ -89,8 +90,7 @@ def _named(scorer: object, method: str) -> Iterator[None]:
     except Exception as error:
         if not is_own(scorer):
             raise
-        told = " ".join(str(error).split())[:200]
-        raise UserError(f"{_name(scorer)}.{method} has failed with {type(error).__name__}: {told}") from error
+        raise own_mistake(scorer, _WHAT, method, error) from error
 
 
 def _one_for_each(scores: object, clips: int, scorer: Scorer, method: str) -> Float[np.ndarray, " n"]:
@@ -105,15 +105,5 @@ def _one_for_each(scores: object, clips: int, scorer: Scorer, method: str) -> Fl
     return scores  # type: ignore[return-value]
 
 
-def _class(scorer: object) -> type:
-    return scorer if isinstance(scorer, type) else type(scorer)
-
-
-def is_own(scorer: object) -> bool:
-    """Whether it is somebody's own: not of this package."""
-    return _class(scorer).__module__.partition(".")[0] != _PACKAGE
-
-
 def _name(scorer: object) -> str:
-    kind = _class(scorer)
-    return f"back-end {kind.__module__}.{kind.__qualname__}"
+    return name_of(scorer, _WHAT)

@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from asd_lightning.errors import UserError
-from asd_lightning.scoring.calls import fit_with, is_own, leave_one_out_scores_of, made, scores_of
+from asd_lightning.own_code import is_own
+from asd_lightning.scoring.calls import fit_with, leave_one_out_scores_of, made, scores_of
 from asd_lightning.scoring.heard import unheard
 from asd_lightning.scoring.protocol import KeptScorer, RecordingScorer, Scorer
 from asd_lightning.scoring.shared_fits import fitted_once

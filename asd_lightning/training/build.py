@@ -19,9 +19,12 @@ from asd_lightning.encoders.weights.checkpoints import architecture_only, encode
 from asd_lightning.encoders.weights.unpickling import read_pickled
 from asd_lightning.errors import UserError
 from asd_lightning.older_names import of_today
+from asd_lightning.own_code import why_not_built
 from asd_lightning.plain_text import printable
 from asd_lightning.training.module import AnomalousSoundModule, rename_head
 from asd_lightning.trust import refuse_foreign_targets
+
+_LONGEST = 400
 
 
 def build_module(config: dict[str, Any], classes: Sequence[ClassLabel]) -> AnomalousSoundModule:
@@ -84,7 +87,7 @@ def _named(checkpoint: Path, changed: Set[str]) -> Iterator[None]:
     except Exception as error:
         cause = error.__cause__ or error
         where = str(error).rpartition("full_key: ")[2] if isinstance(error, InstantiationException) else "its weights"
-        reason = printable(" ".join(f"{where}: {cause}".split()))[:300]
+        reason = printable(" ".join(f"{where}: {why_not_built(error) or cause}".split()))[:_LONGEST]
         if isinstance(cause, UserError) and where.partition(".")[0] not in changed:
             # It says what to do, and the checkpoint is as it was.
             raise UserError(f"{checkpoint}: {reason}") from error

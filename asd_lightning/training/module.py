@@ -20,10 +20,11 @@ from torch.optim.lr_scheduler import LRScheduler
 from asd_lightning.data.batch import Batch
 from asd_lightning.data.datamodule import ClipDataModule
 from asd_lightning.data.labels import ClassLabel
-from asd_lightning.embedder import Embedder, EmbeddingHead, Head, ScoredEmbedder
+from asd_lightning.embedder import Embedder, EmbeddingHead, Head, ScoredEmbedder, refuse_odd_branch
 from asd_lightning.errors import UserError
 from asd_lightning.features.mixup import Mixed, mixup, mixup_each
 from asd_lightning.low_precision import lowered, lowered_branches, refuse_without_support
+from asd_lightning.own_code import called
 from asd_lightning.precision import Precision
 from asd_lightning.scoring.agreement import LEAST_AGREEMENT, agrees, rank_agreement
 from asd_lightning.scoring.clip_scores import ClipScore, WindowScore, machine_name
@@ -198,7 +199,7 @@ class AnomalousSoundModule(pl.LightningModule):
         """Mix the clips, embed them, and log and return the loss."""
         mixed = self._mixed(batch)
         embedding = self.embedder(batch.waveform if mixed is None else mixed.waveform)
-        terms = self.loss(self.head(embedding), batch.label, mixed)
+        terms = called(self.loss, "loss", self.head(embedding), batch.label, mixed)
         logged = {f"train/{name}": value.detach().float() for name, value in terms._asdict().items()}
         self._losses.append((batch.clip_id, terms.total.detach()))
         self.log_dict(logged | self._branch_norms(embedding), batch_size=len(batch.label))
@@ -245,6 +246,10 @@ class AnomalousSoundModule(pl.LightningModule):
         """Gather the embeddings of all ranks, fit one scorer to each machine, score its test clips."""
         reference, query = (gather_by_clip_id(*_columns(self._seen[loader])) for loader in (0, 1))
         self._seen, self._lowered = {}, []
+        # One perturbation over the joint embedding mixes the branches.
+        if not (self.score_after_head and len(self.head.perturbations) == 1):
+            for _, scored in (reference, query):
+                refuse_odd_branch(self.embedder, scored)
         clips, reduction = self._datamodule().clips, self._recording_score
         fitted = fit_machines(clips, reference, self._make_scorer, self.threshold, reduction)
         scores, windows = score_clips(clips, query, fitted, reduction)
