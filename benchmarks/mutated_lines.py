@@ -205,8 +205,8 @@ DECISIVE = (
         (
             (
                 "Ledoit-Wolf shrinkage",
-                "whitening = principal_axes(centered).whitening(float(shrinkage))",
-                "whitening = principal_axes(centered).whitening(0.9 * float(shrinkage))",
+                "whitening = principal_axes(centered).whitening(_shrinkage(centered))",
+                "whitening = principal_axes(centered).whitening(0.9 * _shrinkage(centered))",
             ),
         ),
     ),

@@ -250,7 +250,8 @@ EVIL = {
     "target": "_target_: shutil.copyfile\n_partial_: true\n",
     "environment": "_target_: asd_lightning.scoring.knn.KNNScorer\n_partial_: true\nmetric: ${oc.env:HOME}\n",
     "decoded": "_target_: asd_lightning.scoring.knn.KNNScorer\n_partial_: true\nk: ${oc.decode:${oc.env:HOME}}\n",
-    "place": "# @package _global_\ndata: {cache_dir: elsewhere}\n",
+    "place": "# @package _global_\n_target_: asd_lightning.scoring.knn.KNNScorer\n_partial_: true\n"
+    "data: {cache_dir: elsewhere}\n",
 }
 
 

@@ -21,7 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     summary = "spectrograms, mean spectra and levels of every machine, as one HTML page"
     stats = actions.add_parser("stats", help=summary, description=summary)
     stats.add_argument("folder", type=Path, help="data folder, such as data/dcase2025")
-    add_output(stats, "page to write (default data_stats.html)", file=True, default=Path("data_stats.html"))
+    page = "data_stats.html"
+    add_output(stats, f"page to write (default {page})", file=page, default=Path(page))
 
 
 def run(args: argparse.Namespace) -> int:

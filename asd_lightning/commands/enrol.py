@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source", type=Path, metavar="NORMAL_DIR|RUN", help="folder of normal recordings of a machine, or a run"
     )
-    add_output(parser, "file to write, such as pump.asd", file=True, required=True)
+    add_output(parser, "file to write, such as pump.asd", file="pump.asd", required=True)
     parser.add_argument("--machine", metavar="NAME", help="its name (default: the folder's)")
     parser.add_argument(
         "--embedder",

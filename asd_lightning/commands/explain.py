@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("detector", type=Path, metavar="DETECTOR", help="as asd enrol writes it")
     parser.add_argument("recording", type=Path, metavar="FILE", help="one recording")
     parser.add_argument("--machine", metavar="NAME", help="whose it is, where the detector knows several")
-    add_output(parser, "page to write (default why.html)", file=True, default=Path("why.html"))
+    add_output(parser, "page to write (default why.html)", file="why.html", default=Path("why.html"))
 
 
 def run(args: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "detector before it is there."
     )
     parser.add_argument("detector", type=Path, metavar="DETECTOR", help="as asd enrol writes it")
-    add_output(parser, "file to write, such as pump.onnx", file=True, required=True)
+    add_output(parser, "file to write, such as pump.onnx", file="pump.onnx", required=True)
     parser.add_argument("--machine", metavar="NAME", help="whose, where the detector knows several")
     parser.add_argument(
         "--window-seconds",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -63,22 +64,23 @@ def _argument(action: argparse.Action) -> str:
     return f"argument {'/'.join(action.option_strings)}"
 
 
-def add_output(parser: argparse.ArgumentParser, about: str, *, file: bool = False, **how: Any) -> None:
-    """``-o PATH``, ``--output PATH``; ``--out``, as it was called, is still read; ``file``: no folder's name.
+def add_output(parser: argparse.ArgumentParser, about: str, *, file: str = "", **how: Any) -> None:
+    """``-o PATH``, ``--output PATH``; ``--out``, as it was called, is still read.
 
-    A place that cannot be written to is refused before the command does anything.
+    A place that cannot be written to is refused before the command does anything. Of an output that is one file,
+    ``file`` is such a name; "" where it is a folder.
     """
-    kind = _output_file if file else _output_folder
+    kind = partial(_output_file, file) if file else _output_folder
     action = parser.add_argument(*OUTPUT, "--out", type=kind, metavar="PATH", help=about, dest="output", **how)
     # What the help shows; the parser has all three.
     action.option_strings = OUTPUT
 
 
-def _output_file(text: str) -> Path:
+def _output_file(example: str, text: str) -> Path:
     path = file_path(text).expanduser()
     refuse_unwritable(path)
     if path.is_dir():
-        raise UserError(f"{text}: is a folder; give the name of a file")
+        raise UserError(f"{text}: is a folder; name a file in it, such as -o {path / example}")
     return path
 
 

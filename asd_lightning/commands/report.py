@@ -12,7 +12,7 @@ from asd_lightning.commands.written_page import tell_page
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """``asd report RUN [RUN ...] [-o FILE]``."""
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folder of a run, or with runs below it")
-    add_output(parser, "file to write (default report.html)", file=True, default=Path("report.html"))
+    add_output(parser, "file to write (default report.html)", file="report.html", default=Path("report.html"))
 
 
 def run(args: argparse.Namespace) -> int:

@@ -43,7 +43,7 @@ def test_a_file_in_place_of_a_folder(command, tmp_path, capsys):
 
 @pytest.mark.parametrize("command", FILES)
 def test_a_folder_in_place_of_a_file_and_the_terminal(command, tmp_path, capsys):
-    assert "is a folder; give the name of a file" in _told(command, FILES[command], tmp_path, capsys)
+    assert "is a folder; name a file in it, such as -o " in _told(command, FILES[command], tmp_path, capsys)
     assert "asd: -: nothing is written to the terminal" in _told(command, FILES[command], "-", capsys)
 
 

@@ -24,7 +24,8 @@ def test_nothing_is_replaced_but_a_page(tmp_path, capsys):
     run, text, page = tmp_path / "run", tmp_path / "my.txt", tmp_path / "page.html"
     make_run(run, tmp_path / "data", machines=("fan",))
     text.write_text("mine")
-    for place, told in ((text, "is there already, and no page"), (run, "is a folder; name a file in it with --output")):
+    folder = f"is a folder; name a file in it, such as -o {run}/report.html"
+    for place, told in ((text, "is there already, and no page"), (run, folder)):
         assert main(["report", str(run), "-o", str(place)]) == 2
         assert capsys.readouterr().err.startswith(f"asd: {place}: {told}")
     assert text.read_text() == "mine"

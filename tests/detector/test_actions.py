@@ -361,7 +361,7 @@ def test_what_is_given_wrongly_is_named_as_it_was_given(options, words, pump, tm
 def test_a_folder_is_no_file_to_enrol_into(pump, tmp_path, capsys):
     assert main(["enrol", str(pump / "pump/normal"), "-o", str(tmp_path)]) == 2
     assert capsys.readouterr().err == (
-        f"asd: {tmp_path}: is a folder; name the detector's file, such as -o {tmp_path}/pump.asd\n"
+        f"asd: {tmp_path}: is a folder; name a file in it, such as -o {tmp_path}/pump.asd\n"
     )
 
 
