@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import signal
 from collections.abc import Iterator
@@ -79,6 +80,17 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data") / "tiny"
     synthesize(root, "tiny", seed=0)
     return root
+
+
+@pytest.fixture(autouse=True)
+def _messages_of_commands_end_with_their_test() -> Iterator[None]:
+    """A command that a test calls says where messages go: to that test's output, which is closed for the next."""
+    yield
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        if not type(handler).__module__.startswith("_pytest"):
+            root.removeHandler(handler)
+    root.setLevel(logging.WARNING)
 
 
 @pytest.fixture(scope="module", autouse=True)
