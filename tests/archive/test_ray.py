@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,14 @@ pytest.importorskip("pyarrow")
 pytestmark = pytest.mark.ray
 COUNT, SHARD = 300, 6
 TOTAL = COUNT + 2
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _signal_that_ray_keeps() -> Iterator[None]:
+    """Ray takes SIGTERM for its cluster and does not give it back."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture(scope="module")
