@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from asd_lightning.configuration import CONF_DIR
@@ -59,7 +61,11 @@ def leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 def _content(part: str, choice: str) -> dict[str, Any] | None:
     path = CONF_DIR / part / f"{choice}.yaml"
     # A record may hold anything as its choice.
-    if not path.resolve().is_relative_to(CONF_DIR.resolve()) or not path.is_file():
-        return None
+    return _read(path) if path.resolve().is_relative_to(CONF_DIR.resolve()) and path.is_file() else None
+
+
+@cache
+def _read(path: Path) -> dict[str, Any] | None:
+    """Once for all settings and systems that are compared."""
     content = load_yaml(path)
     return content if isinstance(content, dict) else None

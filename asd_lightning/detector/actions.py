@@ -22,7 +22,6 @@ from asd_lightning.detector.judging import Judgment
 from asd_lightning.detector.likeness import alike_by_name
 from asd_lightning.detector.lock import locked
 from asd_lightning.detector.machine import Machine
-from asd_lightning.detector.plain_names import back_end_name
 from asd_lightning.detector.states import NamedStates, StatesFrom, is_still
 from asd_lightning.errors import UserError
 from asd_lightning.run_folder import is_result_set, is_run
@@ -371,6 +370,9 @@ def _off_as_running(machine: Machine) -> list[str]:
 
 
 def _about(detector: Detector, name: str) -> dict[str, Any]:
+    # It reads the package's configuration, of which no other action has need.
+    from asd_lightning.detector.plain_names import back_end_name
+
     machine = detector.machines_[name]
     sounds = detector.sounds_of(name)
     return {

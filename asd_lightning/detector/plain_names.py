@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
+from functools import cache
 from inspect import Parameter, signature
 from typing import Any
 
@@ -46,14 +47,21 @@ def back_end_name(maker: Spec) -> str:
         return back_end_name(dict(mapping_of(maker.get("scorer"))))
     own = _settings(maker)
     differing: dict[str, list[str]] = {}
-    for name in choices_of(_GROUP):
-        choice = spec_of(load_yaml(CONF_DIR / _GROUP / f"{name}.yaml"))
-        if choice["kind"] == maker["kind"]:
-            theirs = _settings(choice)
-            keys = sorted(key for key in own.keys() | theirs if own.get(key) != theirs.get(key))
-            differing[name] = [f"{key}={own.get(key)!s:.40}" for key in keys]
+    for name, theirs in _choices()[maker["kind"]].items():
+        keys = sorted(key for key in own.keys() | theirs if own.get(key) != theirs.get(key))
+        differing[name] = [f"{key}={own.get(key)!s:.40}" for key in keys]
     nearest = min(differing, key=lambda name: len(differing[name]))
     return f"{nearest} with {', '.join(differing[nearest])}" if differing[nearest] else nearest
+
+
+@cache
+def _choices() -> dict[str, dict[str, dict[str, Any]]]:
+    """Kind -> name of each choice of that kind -> its settings: read once, a detector may have a thousand machines."""
+    choices: dict[str, dict[str, dict[str, Any]]] = {}
+    for name in choices_of(_GROUP):
+        spec = spec_of(load_yaml(CONF_DIR / _GROUP / f"{name}.yaml"))
+        choices.setdefault(spec["kind"], {})[name] = _settings(spec)
+    return choices
 
 
 def _settings(spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import pytest
 
 from asd_lightning.configuration import CONF_DIR, choices_of
+from asd_lightning.detector import plain_names
 from asd_lightning.detector.constructors import KINDS, spec_of
 from asd_lightning.detector.plain_names import back_end_name, encoder_name
 from asd_lightning.errors import UserError
@@ -47,3 +48,16 @@ def test_every_encoder_of_this_package_has_a_plain_name(branch):
         assert encoder_name(spec_of(content)) == branch
     else:
         assert encoder_name({"kind": "load_encoder", "weights": "mn04_as"}) == "mn04_as"
+
+
+def test_of_many_machines_the_choices_are_read_once(monkeypatch):
+    read = []
+
+    def counted(path):
+        read.append(path)
+        return load_yaml(path)
+
+    monkeypatch.setattr(plain_names, "load_yaml", counted)
+    plain_names._choices.cache_clear()
+    assert {back_end_name({"kind": "ResidualScorer"}) for _ in range(3)} == {"residual"}
+    assert len(read) == len({*read}) > 0
